@@ -1,0 +1,1 @@
+"""Methods that De-LightSAM is compared with. They import nothing of the harness and work without it."""

@@ -1,0 +1,26 @@
+"""De-LightSAM (Xu et al., IEEE TCSVT 2025, arXiv 2407.14153): modality-decoupled light SAM, as a library.
+
+```python
+from delightsam import DeLightSAM, from_authors
+model = from_authors({0: state_dict_a, 2: state_dict_b})  # modality number -> the authors' state dict for it
+logits = model(images, modality)       # (B, 3, S, S) float, (B,) int64 -> (B, 1, S, S) float
+model.eval().fuse()                    # in place, for inference only; returns the model
+mask = model.segment(image, modality)  # (H, W, 3) uint8, int -> (H, W) bool
+```
+"""
+
+from delightsam.checkpoints import WeightsError, from_authors, load, save, to_authors
+from delightsam.config import MODALITY_NUMBERS, DeLightSAMConfig
+from delightsam.model import DeLightSAM, Outputs
+
+__all__ = [
+    "MODALITY_NUMBERS",
+    "DeLightSAM",
+    "DeLightSAMConfig",
+    "Outputs",
+    "WeightsError",
+    "from_authors",
+    "load",
+    "save",
+    "to_authors",
+]

@@ -1,0 +1,167 @@
+"""QM-Decoder: one learned query per modality reads the image and turns into the kernel that draws the mask.
+
+The two-way transformer and the upscaling are those of SAM's mask decoder (Kirillov et al., ICCV 2023).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from delightsam.controllers import Group
+from delightsam.encoder import EMBEDDING_CHANNELS
+from delightsam.layers import LayerNorm2d
+
+HYPERNETWORKS = ("per_modality", "shared")
+HEADS = 8
+MLP_CHANNELS = 2048
+ATTENTION_DOWNSAMPLE = 2
+DEPTH = 2
+MASK_CHANNELS = 32
+SHARED = "shared"
+
+
+class Attention(nn.Module):
+    """Multi-head attention of width `inner` between tokens of width 256: q (B, N, 256), k and v (B, M, 256)."""
+
+    def __init__(self, inner: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(EMBEDDING_CHANNELS, inner)
+        self.key = nn.Linear(EMBEDDING_CHANNELS, inner)
+        self.value = nn.Linear(EMBEDDING_CHANNELS, inner)
+        self.project = nn.Linear(inner, EMBEDDING_CHANNELS)
+
+    def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        q, k, v = (_split_heads(layer(x)) for layer, x in ((self.query, q), (self.key, k), (self.value, v)))
+        return self.project(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+def _split_heads(x: Tensor) -> Tensor:
+    return x.unflatten(2, (HEADS, -1)).transpose(1, 2)
+
+
+class TwoWayBlock(nn.Module):
+    """Queries attend to themselves and to the image, pass an MLP, and the image attends to the queries.
+
+    `first`: the first block's self-attention has no position code and no residual, as in SAM.
+    """
+
+    def __init__(self, first: bool) -> None:
+        super().__init__()
+        inner = EMBEDDING_CHANNELS // ATTENTION_DOWNSAMPLE
+        self.first = first
+        self.self_attention = Attention(EMBEDDING_CHANNELS)
+        self.norm1 = nn.LayerNorm(EMBEDDING_CHANNELS)
+        self.queries_to_image = Attention(inner)
+        self.norm2 = nn.LayerNorm(EMBEDDING_CHANNELS)
+        self.fc1 = nn.Linear(EMBEDDING_CHANNELS, MLP_CHANNELS)
+        self.fc2 = nn.Linear(MLP_CHANNELS, EMBEDDING_CHANNELS)
+        self.norm3 = nn.LayerNorm(EMBEDDING_CHANNELS)
+        self.image_to_queries = Attention(inner)
+        self.norm4 = nn.LayerNorm(EMBEDDING_CHANNELS)
+
+    def forward(self, queries: Tensor, image: Tensor, code: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+        """queries and their code (B, Q, 256), image (B, N, 256), position (1, N, 256) -> new queries and image."""
+        if self.first:
+            queries = self.self_attention(queries, queries, queries)
+        else:
+            coded = queries + code
+            queries = queries + self.self_attention(coded, coded, queries)
+        queries = self.norm1(queries)
+        placed = image + position
+        queries = self.norm2(queries + self.queries_to_image(queries + code, placed, image))
+        queries = self.norm3(queries + self.fc2(F.relu(self.fc1(queries))))
+        image = self.norm4(image + self.image_to_queries(placed, queries + code, queries))
+        return queries, image
+
+
+class Hypernetwork(nn.Module):
+    """Three linear layers with ReLU between: a query (B, 256) -> the kernel (B, 32) of its mask."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = [EMBEDDING_CHANNELS] * 3 + [MASK_CHANNELS]
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+
+    def forward(self, query: Tensor) -> Tensor:
+        for layer in list(self.layers)[:-1]:
+            query = F.relu(layer(query))
+        return self.layers[-1](query)
+
+
+class Decoder(nn.Module):
+    """Prompted embedding to mask logits at four times the embedding's resolution.
+
+    Args:
+        modalities: the modality numbers; query k is row k.
+        queries: rows of the query table, at least the largest modality number + 1. All rows take part in the
+            self-attention, also those of no modality (the published weights have seven rows for six modalities).
+        hypernetworks: "per_modality" (the paper's figure) or "shared" (the published weights).
+    """
+
+    frequencies: Tensor
+    cached_position: Tensor | None
+
+    def __init__(self, modalities: Sequence[int], queries: int, hypernetworks: str = "per_modality") -> None:
+        super().__init__()
+        self.queries = nn.Parameter(torch.randn(queries, EMBEDDING_CHANNELS))
+        self.register_buffer("frequencies", torch.randn(2, EMBEDDING_CHANNELS // 2))
+        self.register_buffer("cached_position", None, persistent=False)
+        self.cache_position = False
+        self.layers = nn.ModuleList(TwoWayBlock(first=i == 0) for i in range(DEPTH))
+        self.final_attention = Attention(EMBEDDING_CHANNELS // ATTENTION_DOWNSAMPLE)
+        self.final_norm = nn.LayerNorm(EMBEDDING_CHANNELS)
+        self.upscale = nn.Sequential(
+            nn.ConvTranspose2d(EMBEDDING_CHANNELS, EMBEDDING_CHANNELS // 4, 2, stride=2),
+            LayerNorm2d(EMBEDDING_CHANNELS // 4),
+            nn.GELU(),
+            nn.ConvTranspose2d(EMBEDDING_CHANNELS // 4, MASK_CHANNELS, 2, stride=2),
+            nn.GELU(),
+        )
+        names = [SHARED] if hypernetworks == "shared" else [str(k) for k in modalities]
+        self.hypernetworks = nn.ModuleDict({name: Hypernetwork() for name in names})
+
+    def forward(self, embedding: Tensor, groups: Sequence[Group]) -> Tensor:
+        """Mask logits (B, 1, 4h, 4w) of the prompted embedding (B, 256, h, w), sorted by modality as `groups` say."""
+        batch, channels, height, width = embedding.shape
+        image = embedding.flatten(2).transpose(1, 2)
+        position = self.position(height, width).to(image.dtype)
+        code = self.queries.to(image.dtype).expand(batch, -1, -1)
+        queries = code
+        for layer in self.layers:
+            queries, image = layer(queries, image, code, position)
+        queries = self.final_norm(queries + self.final_attention(queries + code, image + position, image))
+
+        upscaled = self.upscale(image.transpose(1, 2).unflatten(2, (height, width)))
+        kernels = self._kernels(queries, groups)
+        # Over pixels with channels last the dot product reads memory in order.
+        masks = upscaled.permute(0, 2, 3, 1).flatten(1, 2) @ kernels[:, :, None]
+        return masks.view(batch, 1, upscaled.shape[2], upscaled.shape[3])
+
+    def _kernels(self, queries: Tensor, groups: Sequence[Group]) -> Tensor:
+        """Kernels (B, 32): each image's own query through its hypernetwork; the other queries' are never computed."""
+        own = torch.cat([queries[g.start : g.stop, g.modality] for g in groups])
+        if SHARED in self.hypernetworks:
+            return self.hypernetworks[SHARED](own)
+        return torch.cat([self.hypernetworks[str(g.modality)](own[g.start : g.stop]) for g in groups])
+
+    def position(self, height: int, width: int) -> Tensor:
+        """SAM's random-Fourier position code of a grid: (1, height * width, 256) in row-major order."""
+        cached = self.cached_position
+        if cached is not None and self._cached_size == (height, width):
+            return cached
+        # In float32 whatever the autocast: the code multiplies by up to 2 pi times a large random frequency.
+        with torch.autocast(self.frequencies.device.type, enabled=False):
+            frequencies = self.frequencies.float()
+            y = (torch.arange(height, device=frequencies.device) + 0.5) / height * 2 - 1
+            x = (torch.arange(width, device=frequencies.device) + 0.5) / width * 2 - 1
+            grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
+            angle = 2 * math.pi * (grid @ frequencies)
+            code = torch.cat((angle.sin(), angle.cos()), dim=-1).flatten(0, 1)[None]
+        if self.cache_position:
+            self.cached_position, self._cached_size = code, (height, width)
+        return code

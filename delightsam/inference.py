@@ -1,0 +1,22 @@
+"""The inference form of a model: the same function with less work."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from delightsam.attention import WindowAttention
+from delightsam.decoder import Decoder
+from delightsam.layers import ConvNorm
+
+
+@torch.no_grad()
+def fuse_modules(model: nn.Module) -> None:
+    """Folds every BatchNorm, and caches attention biases and position codes, in place."""
+    for module in model.modules():
+        if isinstance(module, ConvNorm):
+            module.fuse()
+        elif isinstance(module, WindowAttention):
+            module.cached_bias = module.offset_bias[:, module.offset_index].contiguous()
+        elif isinstance(module, Decoder):
+            module.cache_position = True

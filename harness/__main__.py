@@ -1,0 +1,5 @@
+"""`python -m harness <command>`."""
+
+from harness.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,124 @@
+"""`run`: the main job. Runs what the store lacks of a suite, measures costs, writes the report."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from typing import TYPE_CHECKING, Any
+
+from harness.cli.common import add_config_arguments, config_folder_argument
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
+    from harness.execution import Outcome
+    from harness.store import Store
+    from harness.suite import Suite, Trial
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser("run", help="run a suite and write its report; goes on where it stopped")
+    add_config_arguments(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from harness.config import load_config
+    from harness.store import Store
+
+    console = Console(stderr=True)
+    config = load_config(args.overrides, config_folder_argument(args))
+    store = Store(config.store.root)
+    store.prepare()
+    with store.exclusive():
+        from harness.suite import build_suite
+
+        if config.data.root is None:
+            console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
+        suite = build_suite(config)
+        folder = store.start_suite(config.name, _as_yaml(config), [_entry(trial) for trial in suite.trials])
+        missing = _trials_to_run(suite, store, config.reuse)
+        console.print(
+            f"{config.name}: {len(suite.trials)} trials, {len(suite.trials) - len(missing)} of them already in {store.root}",
+            soft_wrap=True,
+            highlight=False,
+        )
+        outcomes = _execute(missing, config, store, args.overrides, console) if missing else []
+        _measure_costs(suite, store, console)
+        failed = [outcome for outcome in outcomes if outcome.state != "done"]
+        _write_report(store, folder, console)
+        return _conclude(failed, args.overrides)
+
+
+def _trials_to_run(suite: Suite, store: Store, reuse: str) -> list[Trial]:
+    if reuse == "only":
+        return []
+    if reuse == "never":
+        for trial in suite.trials:
+            store.discard_trial(trial.id)
+        return list(suite.trials)
+    return [trial for trial in suite.trials if store.result(trial.id) is None]
+
+
+def _execute(trials: list[Trial], config: RunConfig, store: Store, overrides: list[str], console: Any) -> list[Outcome]:
+    from harness.execution import make_executor
+    from harness.execution.progress import ProgressDisplay
+    from harness.suite import cache_folder
+    from harness.trial import TrialContext
+
+    context = TrialContext(
+        store_root=str(store.root),
+        cache_folder=str(cache_folder(config)),
+        predictions=config.store.predictions,
+        keep_weights=config.store.keep_weights,
+        command=("python", "-m", "harness", "run", *overrides),
+    )
+    executor = make_executor(config.executor)
+    with ProgressDisplay(len(trials), console) as progress:
+        return executor.run(trials, context, progress)
+
+
+def _measure_costs(suite: Suite, store: Store, console: Any) -> None:
+    """Parameters, MACs and speed of each method once, after the trials, when the machine is idle."""
+    from harness.costs import measure_missing_costs
+
+    for name in measure_missing_costs(suite, store):
+        if not console.is_terminal:
+            console.print(f"costs  {name}", highlight=False)
+
+
+def _write_report(store: Store, folder: Any, console: Any) -> None:
+    from reports.build import build_report
+
+    paths = build_report(store.root, folder, folder / "report")
+    console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
+
+
+def _conclude(failed: list[Outcome], overrides: list[str]) -> int:
+    if not failed:
+        return 0
+    print(f"{len(failed)} trials failed:", file=sys.stderr)
+    for outcome in failed:
+        print(f"  {outcome.trial.label} ({outcome.trial.id[:12]}): {outcome.reason}", file=sys.stderr)
+    command = shlex.join(["python", "-m", "harness", "run", *overrides])
+    print(f"The others are kept. To try these again: {command}", file=sys.stderr)
+    return 1
+
+
+def _entry(trial: Trial) -> dict[str, Any]:
+    return {
+        "id": trial.id,
+        "method": trial.method,
+        "fold": trial.spec["split"]["name"],
+        "seed": trial.spec["seed"],
+    }
+
+
+def _as_yaml(config: RunConfig) -> str:
+    from dataclasses import asdict
+
+    import yaml
+
+    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True)

@@ -1,0 +1,175 @@
+"""A dataset as the rest of the harness sees it: samples by modality and domain."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.data import integrity, manifest, verdict
+from harness.data.sample import MODALITIES, Pair, Problem, Sample, raise_problems
+from harness.errors import UserError, did_you_mean
+from harness.files import atomic_write_text, sha256_json
+
+__all__ = ["MODALITIES", "Dataset", "Sample"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """The samples of a canonical dataset folder, sorted by key."""
+
+    root: Path
+    samples: tuple[Sample, ...]
+
+    @classmethod
+    def open(cls, root: str | Path, *, verify: bool = True, progress: integrity.Progress | None = None) -> Dataset:
+        """Opens the dataset in `root`, from its manifest or, without one, by scanning the folder and writing one.
+
+        Args:
+            root: the folder that holds `manifest.csv` or `<modality>/<domain>/images`.
+            verify: hash and decode every file once and compare with the manifest; the verdict is kept until a file
+                changes. A folder without a manifest is always decoded, for that is how its manifest is made.
+            progress: called with (done, total) while files are checked.
+
+        Raises:
+            UserError: nothing there, or files and manifest are not what they should be; lists all that was found.
+        """
+        root = _existing_folder(root)
+        if (root / manifest.MANIFEST).is_file():
+            samples, problems = manifest.read_manifest(root)
+            raise_problems(root, problems)
+            if verify and verdict.recall(root, samples) is None:
+                logger.info("Checking the %d pairs in %s once; the verdict is kept.", len(samples), root)
+                raise_problems(root, integrity.check_samples(root, samples, progress))
+                verdict.keep(root, samples)
+            _warn_of_orphans(root, manifest.orphans(root, samples))
+        else:
+            samples = _scan(root, progress)
+        return cls(root, tuple(samples))
+
+    def modalities(self) -> list[str]:
+        """In the order of `MODALITIES`, then others by name."""
+        present = {sample.modality for sample in self.samples}
+        return [name for name in MODALITIES if name in present] + sorted(present - set(MODALITIES))
+
+    def domains(self, modality: str) -> list[str]:
+        """Sorted.
+
+        Raises:
+            UserError: the dataset has no such modality.
+        """
+        self._known(modality)
+        return sorted({sample.domain for sample in self.samples if sample.modality == modality})
+
+    def select(self, modalities: Sequence[str] | None = None, max_per_domain: int | None = None) -> Dataset:
+        """A part of the dataset, always the same for the same data: of each domain those whose key hashes lowest.
+
+        Args:
+            modalities: those to keep; None for all.
+            max_per_domain: at most so many samples of each domain; None for all. A larger number keeps all that a
+                smaller one kept.
+
+        Raises:
+            UserError: an unknown modality, or a number below 1.
+        """
+        for name in modalities or ():
+            self._known(name)
+        if modalities is not None and not modalities:
+            raise UserError(f"Expected at least one modality, found none.{did_you_mean('', self.modalities())}")
+        if max_per_domain is not None and max_per_domain < 1:
+            raise UserError(f"Expected data.max_per_domain to be at least 1 (or null for all), found {max_per_domain}.")
+        taken: dict[str, int] = {}
+        kept = []
+        for sample in sorted(self.samples, key=lambda sample: hashlib.sha256(sample.key.encode()).digest()):
+            count = taken.get(sample.domain_key, 0)
+            if (modalities is None or sample.modality in modalities) and (max_per_domain is None or count < max_per_domain):
+                taken[sample.domain_key] = count + 1
+                kept.append(sample)
+        return Dataset(self.root, tuple(sorted(kept, key=lambda sample: sample.key)))
+
+    def by_key(self) -> dict[str, Sample]:
+        return {sample.key: sample for sample in self.samples}
+
+    def fingerprint(self) -> str:
+        """SHA-256 of what the samples are (keys, hashes of the files, subjects), wherever they lie."""
+        ordered = sorted(self.samples, key=lambda sample: sample.key)
+        return sha256_json([[s.key, s.sha256_image, s.sha256_mask, s.subject] for s in ordered])
+
+    def _known(self, modality: str) -> None:
+        if modality not in (names := self.modalities()):
+            raise UserError(f"The dataset at {self.root} has no modality '{modality}'.{did_you_mean(modality, names)}")
+
+
+def _existing_folder(root: str | Path) -> Path:
+    path = Path(root).expanduser().absolute()
+    if path.is_dir():
+        return path
+    found = "a file" if path.exists() else "nothing"
+    near = ""
+    if path.parent.is_dir():
+        hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir() if entry.is_dir()])
+        near = hint if "Did you mean" in hint else ""
+    raise UserError(
+        f"{path}: expected a folder with a dataset, found {found}.{near} Give another data.root, or draw phantoms there: "
+        f"`python -m harness data phantoms --out {path}`."
+    )
+
+
+def _scan(root: Path, progress: integrity.Progress | None) -> list[Sample]:
+    pairs, problems = manifest.scan_folder(root)
+    raise_problems(root, problems)
+    known = verdict.recall(root, pairs)
+    if known is not None and isinstance(known.get("manifest"), str):
+        return _with_manifest(root, pairs, known["manifest"])
+    logger.info("%s has no %s: scanning its %d pairs.", root, manifest.MANIFEST, len(pairs))
+    samples, problems = integrity.measure_pairs(root, pairs, progress)
+    raise_problems(root, problems)
+    text = manifest.manifest_text(root, samples)
+    try:
+        written = verdict.is_writable(root)
+        if written:
+            atomic_write_text(root / manifest.MANIFEST, text)
+    except UserError:
+        written = False
+    if not written:
+        logger.warning(
+            "%s is read-only: its manifest is kept outside, in %s. To keep it with the data, make the folder writable once.",
+            root,
+            verdict.user_cache_path(root),
+        )
+    verdict.keep(root, samples, manifest=None if written else text)
+    return samples
+
+
+def _with_manifest(root: Path, pairs: Sequence[Pair], text: str) -> list[Sample]:
+    """Samples from the text of a manifest that was kept with a verdict on exactly these pairs."""
+    rows = {f"{row['modality']}/{row['domain']}/{row['id']}": row for row in csv.DictReader(io.StringIO(text, newline=""))}
+    return [
+        Sample(
+            **vars(pair),
+            width=int(rows[pair.key]["width"]),
+            height=int(rows[pair.key]["height"]),
+            foreground_fraction=float(rows[pair.key]["foreground_fraction"]),
+            sha256_image=rows[pair.key]["sha256_image"],
+            sha256_mask=rows[pair.key]["sha256_mask"],
+        )
+        for pair in pairs
+    ]
+
+
+def _warn_of_orphans(root: Path, found: Sequence[Problem]) -> None:
+    if found:
+        files = ", ".join(problem.file for problem in found[:3]) + (" ..." if len(found) > 3 else "")
+        logger.warning(
+            "%s: %d picture(s) without a row in %s are not used (%s). `data verify` lists them.",
+            root,
+            len(found),
+            manifest.MANIFEST,
+            files,
+        )

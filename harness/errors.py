@@ -1,0 +1,30 @@
+"""Errors that are the user's to mend, and the words that help to mend them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """A mistake in what the user gave (a name, a file, a value): shown without a traceback, exit code 2.
+
+    The message says what was expected, what was found and what to do next.
+    """
+
+
+class TrialFailed(Exception):
+    """A trial that can't give a result (for example its loss became NaN): recorded as failed, the others go on."""
+
+
+def did_you_mean(name: str, options: Iterable[str]) -> str:
+    """The end of an error message about an unknown name: the nearest option, else the list of all.
+
+    Returns:
+        `" Did you mean 'unet'?"`, or `" Available: a, b, c."`; starts with a space.
+    """
+    known = sorted(set(map(str, options)))
+    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    if near:
+        return f" Did you mean '{near[0]}'?"
+    return f" Available: {', '.join(known)}." if known else ""

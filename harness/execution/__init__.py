@@ -1,0 +1,44 @@
+"""Executors: they run trials somewhere and know nothing of metrics or suites."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from harness.config import ExecutorConfig
+from harness.trial import TrialContext
+
+if TYPE_CHECKING:
+    from harness.execution.progress import ProgressDisplay
+    from harness.suite import Trial
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: `state` is done or failed, `reason` the cause of a failure."""
+
+    trial: Trial
+    state: str
+    reason: str | None
+
+
+class Executor(Protocol):
+    """Runs trials; results go to the store, never through here.
+
+    Raises:
+        UserError: data or store at fault, so that going on makes no sense.
+    """
+
+    def run(self, trials: Sequence[Trial], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]: ...
+
+
+def make_executor(config: ExecutorConfig) -> Executor:
+    """The executor of `config.name`; Ray is only imported where it is chosen."""
+    if config.name == "serial":
+        from harness.execution.serial import SerialExecutor
+
+        return SerialExecutor(config)
+    from harness.execution.ray_tune import RayTuneExecutor
+
+    return RayTuneExecutor(config)

@@ -1,0 +1,94 @@
+"""One display for a whole run: live bars on a terminal, plain lines elsewhere (logs, CI)."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+
+class ProgressDisplay:
+    """Shows how far each running trial and the whole run are.
+
+    Off a terminal a line is printed when a trial starts and ends, and at most every 30 s for a trial that goes on.
+    """
+
+    LINE_EVERY_SECONDS = 30.0
+
+    def __init__(self, total: int, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True)
+        self.total, self.ended = total, 0
+        self.labels: dict[str, str] = {}
+        self.started: dict[str, float] = {}
+        self.last_line: dict[str, float] = {}
+        self.tasks: dict[str, TaskID] = {}
+        self.live = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[note]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self.console,
+            disable=not self.console.is_terminal,
+        )
+        self.whole = self.live.add_task("[bold]trials", total=total, note="")
+
+    def __enter__(self) -> ProgressDisplay:
+        self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.live.stop()
+
+    def start(self, trial_id: str, label: str) -> None:
+        if trial_id in self.labels:
+            return
+        self.labels[trial_id], self.started[trial_id] = label, time.monotonic()
+        self.last_line[trial_id] = time.monotonic()
+        self.tasks[trial_id] = self.live.add_task(label, total=None, note="starting")
+        self._line(f"start  {label}")
+
+    def update(self, trial_id: str, event: dict[str, Any]) -> None:
+        """`event` is what a trial reports: {phase, epoch, epochs, train_loss, dice, ...}."""
+        if event.get("phase") == "testing":
+            self.live.update(self.tasks[trial_id], note="testing")
+            return
+        note = f"loss {event['train_loss']:.3f}  dice {event['dice']:.3f}"
+        self.live.update(self.tasks[trial_id], total=event["epochs"], completed=event["epoch"], note=note)
+        if time.monotonic() - self.last_line[trial_id] >= self.LINE_EVERY_SECONDS:
+            self.last_line[trial_id] = time.monotonic()
+            self._line(f"       {self.labels[trial_id]}: epoch {event['epoch']}/{event['epochs']}  {note}")
+
+    def end(self, trial_id: str, state: str, reason: str | None) -> None:
+        if trial_id not in self.tasks:
+            return
+        self.live.remove_task(self.tasks.pop(trial_id))
+        self.ended += 1
+        self.live.advance(self.whole)
+        seconds = time.monotonic() - self.started[trial_id]
+        text = f"{state:6s} {self.labels[trial_id]}  {seconds:.0f} s  ({self.ended}/{self.total})"
+        if reason:
+            text += f"\n       {reason}"
+        if self.console.is_terminal:
+            if state != "done":
+                self.live.console.print(text, style="red", markup=False)
+        else:
+            self._line(text)
+
+    def _line(self, text: str) -> None:
+        if not self.console.is_terminal:
+            self.console.print(text, markup=False, highlight=False, soft_wrap=True)

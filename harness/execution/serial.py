@@ -1,0 +1,49 @@
+"""One trial after another, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from harness.config import ExecutorConfig
+from harness.errors import UserError
+from harness.execution import Outcome
+from harness.execution.progress import ProgressDisplay
+from harness.suite import Trial
+from harness.trial import TrialContext, run_trial
+
+
+class SerialExecutor:
+    """Needs no Ray; the device is the first GPU, or the CPU where there is none."""
+
+    def __init__(self, config: ExecutorConfig) -> None:
+        self.device = local_device(config.device)
+
+    def run(self, trials: Sequence[Trial], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
+        context = replace(context, device=self.device)
+        outcomes = []
+        for trial in trials:
+            progress.start(trial.id, trial.label)
+            status = run_trial(
+                trial.id,
+                trial.spec,
+                context,
+                lambda event, trial_id=trial.id: progress.update(trial_id, event),  # type: ignore[misc]
+            )
+            progress.end(trial.id, status["state"], status["reason"])
+            outcomes.append(Outcome(trial, status["state"], status["reason"]))
+        return outcomes
+
+
+def local_device(wanted: str) -> str:
+    """`auto` -> cuda where there is one, else cpu.
+
+    Raises:
+        UserError: cuda was asked for and is not there.
+    """
+    import torch
+
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise UserError("executor.device=cuda, but torch finds no GPU here. Use executor.device=auto or cpu.")
+    return "cuda" if available and wanted != "cpu" else "cpu"

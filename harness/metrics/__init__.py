@@ -1,0 +1,53 @@
+"""Segmentation metrics of one image on two (H, W) bool masks.
+
+`evaluate_pair` gives all of them from one pass; each is a function of its own too. Definitions and sources are in
+`REGISTRY`, the rules for empty masks in `EMPTY_POLICIES`. Needs NumPy and SciPy only.
+"""
+
+from harness.metrics.empty import DEFAULT_EMPTY_POLICY, EMPTY_POLICIES, EmptyPolicy, empty_policy
+from harness.metrics.masks import EmptyKind, InvalidMasks, PixelCounts
+from harness.metrics.pair import (
+    DEFAULT_NSD_TOLERANCE,
+    METRIC_VERSION,
+    assd,
+    dice,
+    evaluate_pair,
+    hd,
+    hd95,
+    hd95_max,
+    iou,
+    metric_version,
+    nsd,
+    precision,
+    recall,
+)
+from harness.metrics.registry import REGISTRY, Metric, metric
+from harness.metrics.surface import SurfaceDistances, surface_distances
+
+__all__ = [
+    "DEFAULT_EMPTY_POLICY",
+    "DEFAULT_NSD_TOLERANCE",
+    "EMPTY_POLICIES",
+    "METRIC_VERSION",
+    "REGISTRY",
+    "EmptyKind",
+    "EmptyPolicy",
+    "InvalidMasks",
+    "Metric",
+    "PixelCounts",
+    "SurfaceDistances",
+    "assd",
+    "dice",
+    "empty_policy",
+    "evaluate_pair",
+    "hd",
+    "hd95",
+    "hd95_max",
+    "iou",
+    "metric",
+    "metric_version",
+    "nsd",
+    "precision",
+    "recall",
+    "surface_distances",
+]

@@ -1,0 +1,262 @@
+"""Protocols: which images a trial trains on, selects on and is tested on.
+
+Each protocol gives every modality a list of *turns*; a turn says which domains are seen in training and which are not.
+`scope: universal` joins one turn of every modality into a fold, for which one model of all modalities is trained: fold f
+takes turn f, and a modality with fewer turns starts again with its first. `scope: per_modality` makes every turn a split
+of its own, with a model of its own. `max_folds` keeps the first folds (of each modality).
+
+| protocol | a turn | turns of a modality with n domains |
+|---|---|---|
+| `leave_one_domain_out` | all domains but one seen, that one tested | n |
+| `single_source` | one domain seen, all others tested | n |
+| `seen_to_unseen` | fixed lists; without `pairs` the first half (rounded up) of the domains seen | 1 |
+| `in_domain` | every domain seen; `test_fraction` of each is kept for testing | 1 |
+
+Validation images are a part of every training domain, never of a held-out one. Images of one subject, and exact copies
+of one image, stay together. A subject is a name within its domain: patient 7 of one hospital is not patient 7 of another.
+Everything depends on names, hashes and `split_seed` alone, so that adding a domain does not reshuffle the others.
+A manifest's `split` column is ignored: published train and test parts lie inside one domain, and a domain held out here
+is tested as a whole.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from harness.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.config import ProtocolConfig
+    from harness.data.dataset import Dataset, Sample
+
+SCOPES = ("universal", "per_modality")
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of one trial, by sample key ("modality/domain/id"), each role sorted.
+
+    Attributes:
+        held_out: "modality/domain" of the domains that are tested and never trained on; empty when test images come from
+            the training domains (`in_domain`).
+    """
+
+    name: str
+    train: tuple[str, ...]
+    validation: tuple[str, ...]
+    test: tuple[str, ...]
+    held_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Turn:
+    """Domains seen and unseen in one fold of one modality; nothing unseen: the test images come from the seen ones."""
+
+    name: str
+    modality: str
+    seen: tuple[str, ...]
+    unseen: tuple[str, ...]
+
+
+def make_splits(dataset: Dataset, protocol: ProtocolConfig) -> list[Split]:
+    """Divides a dataset by a protocol; the same dataset and settings give the same splits, in the same order.
+
+    Raises:
+        UserError: an unknown protocol or scope, a number out of range, no images, a modality with fewer than two domains
+            where domains are held out, or `pairs` that do not fit the dataset.
+    """
+    if protocol.name not in PROTOCOLS:
+        raise UserError(f"Unknown protocol '{protocol.name}'.{did_you_mean(protocol.name, PROTOCOLS)}")
+    if protocol.scope not in SCOPES:
+        raise UserError(f"Unknown protocol.scope '{protocol.scope}'.{did_you_mean(protocol.scope, SCOPES)}")
+    if protocol.max_folds is not None and protocol.max_folds < 1:
+        raise UserError(f"protocol.max_folds={protocol.max_folds}: expected a whole number from 1 up, or null for all.")
+    for key in ("validation_fraction", "test_fraction"):
+        if not 0 < getattr(protocol, key) < 1:
+            raise UserError(f"protocol.{key}={getattr(protocol, key)}: expected a number between 0 and 1, such as 0.2.")
+    if not dataset.samples:
+        raise UserError(f"There are no images to split in {dataset.root}. Check data.root and data.modalities.")
+
+    turns = [modality[: protocol.max_folds] for modality in PROTOCOLS[protocol.name](dataset, protocol)]
+    if protocol.scope == "per_modality":
+        folds = [(turn.name, [turn]) for modality in turns for turn in modality]
+    else:
+        count = max(len(modality) for modality in turns)
+        folds = [(f"fold{fold}", [modality[fold % len(modality)] for modality in turns]) for fold in range(count)]
+    samples: dict[tuple[str, str], list[Sample]] = {}
+    for sample in dataset.samples:
+        samples.setdefault((sample.modality, sample.domain), []).append(sample)
+    return [_build(name, parts, samples, protocol) for name, parts in folds]
+
+
+def _leave_one_domain_out(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Turn]]:
+    turns = []
+    for modality in dataset.modalities():
+        domains = _at_least_two(dataset, modality, protocol)
+        turns.append([_Turn(f"{modality}-{out}", modality, _without(domains, out), (out,)) for out in domains])
+    return turns
+
+
+def _single_source(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Turn]]:
+    turns = []
+    for modality in dataset.modalities():
+        domains = _at_least_two(dataset, modality, protocol)
+        turns.append([_Turn(f"{modality}-from-{one}", modality, (one,), _without(domains, one)) for one in domains])
+    return turns
+
+
+def _in_domain(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Turn]]:
+    return [[_Turn(modality, modality, tuple(dataset.domains(modality)), ())] for modality in dataset.modalities()]
+
+
+def _seen_to_unseen(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Turn]]:
+    """`pairs: {dermoscopy: {seen: [isic2017], unseen: [ph2]}, ...}`; modalities that are not listed take no part."""
+    if protocol.pairs is None:
+        turns = []
+        for modality in dataset.modalities():
+            domains = _at_least_two(dataset, modality, protocol)
+            half = (len(domains) + 1) // 2
+            turns.append([_Turn(f"{modality}-unseen", modality, tuple(domains[:half]), tuple(domains[half:]))])
+        return turns
+    if not protocol.pairs:
+        raise UserError(
+            "protocol.pairs is empty: list at least one modality, or use null to derive pairs from the data."
+        )
+    return [[_read_pair(dataset, str(modality), pair)] for modality, pair in protocol.pairs.items()]
+
+
+def _read_pair(dataset: Dataset, modality: str, pair: object) -> _Turn:
+    key = f"protocol.pairs.{modality}"
+    if modality not in dataset.modalities():
+        hint = did_you_mean(modality, dataset.modalities())
+        raise UserError(
+            f"{key}: the dataset has no modality '{modality}'.{hint} Remove a pair that isn't wanted: ~{key}."
+        )
+    if not isinstance(pair, dict) or set(pair) != {"seen", "unseen"}:
+        raise UserError(f"{key}: expected {{seen: [domain, ...], unseen: [domain, ...]}}, found {pair}.")
+    for role, names in pair.items():
+        if not isinstance(names, list | tuple) or not names:
+            raise UserError(f"{key}.{role}: expected a list of at least one domain, found {names!r}.")
+        for name in names:
+            if name not in dataset.domains(modality):
+                hint = did_you_mean(str(name), dataset.domains(modality))
+                raise UserError(f"{key}.{role}: {modality} has no domain '{name}'.{hint}")
+    both = sorted(set(pair["seen"]) & set(pair["unseen"]))
+    if both:
+        raise UserError(f"{key}: {', '.join(both)} can't be both seen and unseen. Remove it from one of the lists.")
+    return _Turn(
+        f"{modality}-unseen",
+        modality,
+        tuple(dict.fromkeys(pair["seen"])),
+        tuple(dict.fromkeys(pair["unseen"])),
+    )
+
+
+PROTOCOLS: dict[str, Callable[[Dataset, ProtocolConfig], list[list[_Turn]]]] = {
+    "leave_one_domain_out": _leave_one_domain_out,
+    "seen_to_unseen": _seen_to_unseen,
+    "in_domain": _in_domain,
+    "single_source": _single_source,
+}
+
+
+def _at_least_two(dataset: Dataset, modality: str, protocol: ProtocolConfig) -> list[str]:
+    domains = dataset.domains(modality)
+    if len(domains) < 2:
+        others = [name for name in dataset.modalities() if len(dataset.domains(name)) > 1]
+        leave_out = f"leave {modality} out (data.modalities=[{','.join(others)}]), " if others else ""
+        raise UserError(
+            f"protocol {protocol.name} needs at least two domains in every modality; {modality} has only"
+            f" '{domains[0]}'. Add images of another hospital or device as {dataset.root}/{modality}/<domain>,"
+            f" {leave_out}or use protocol=in_domain."
+        )
+    return domains
+
+
+def _without(domains: Sequence[str], one: str) -> tuple[str, ...]:
+    return tuple(domain for domain in domains if domain != one)
+
+
+def _build(
+    name: str,
+    turns: Sequence[_Turn],
+    samples: dict[tuple[str, str], list[Sample]],
+    protocol: ProtocolConfig,
+) -> Split:
+    train: list[str] = []
+    validation: list[str] = []
+    test: list[str] = []
+    held_out: list[str] = []
+    for turn in turns:
+        for domain in turn.unseen:
+            test += [sample.key for sample in samples[turn.modality, domain]]
+            held_out.append(f"{turn.modality}/{domain}")
+        for domain in turn.seen:
+            rest = _groups(samples[turn.modality, domain], protocol.split_seed)
+            if not turn.unseen:
+                if len(rest) < 2:
+                    raise UserError(
+                        f"protocol in_domain needs at least two subjects (or images without a subject) in every domain;"
+                        f" {turn.modality}/{domain} has one. Add images, or leave the domain out."
+                    )
+                tested, rest = _take(rest, protocol.test_fraction)
+                test += [key for group in tested for key in group]
+            selected, rest = _take(rest, protocol.validation_fraction)
+            validation += [key for group in selected for key in group]
+            train += [key for group in rest for key in group]
+    return Split(name, *(tuple(sorted(keys)) for keys in (train, validation, test, held_out)))
+
+
+def _groups(samples: Sequence[Sample], split_seed: int) -> list[list[str]]:
+    """Keys that must stay together, in an order drawn by `split_seed`.
+
+    Images are joined by subject and by equal content; a copied image joins the subjects that have it.
+    """
+    # Imported here: reading configurations and help needs no scipy.
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    keys = sorted(sample.key for sample in samples)
+    row_of = {key: row for row, key in enumerate(keys)}
+    columns: dict[tuple[str, str], int] = {}
+    edges: list[tuple[int, int]] = []
+    for sample in samples:
+        marks = [("content", sample.sha256_image)] + ([("subject", sample.subject)] if sample.subject else [])
+        for mark in marks:
+            edges.append((row_of[sample.key], len(keys) + columns.setdefault(mark, len(columns))))
+    size = len(keys) + len(columns)
+    rows, others = zip(*edges, strict=True)
+    _, labels = connected_components(coo_array(([1] * len(edges), (rows, others)), shape=(size, size)), directed=False)
+    groups: dict[int, list[str]] = {}
+    for key, label in zip(keys, labels, strict=False):
+        groups.setdefault(int(label), []).append(key)
+
+    def place(group: list[str]) -> str:
+        return hashlib.sha256(f"{split_seed}/{group[0]}".encode()).hexdigest()
+
+    return sorted(groups.values(), key=place)
+
+
+def _take(groups: Sequence[list[str]], fraction: float) -> tuple[list[list[str]], list[list[str]]]:
+    """Takes whole groups towards `fraction` of the images: at least one group and never all, if there are two."""
+    target = fraction * sum(len(group) for group in groups)
+    taken: list[list[str]] = []
+    rest: list[list[str]] = []
+    size = 0
+    for group in groups:
+        # A group is taken if that brings the number of images nearer to the target.
+        if len(group) < 2 * (target - size):
+            taken.append(group)
+            size += len(group)
+        else:
+            rest.append(group)
+    if not taken and len(rest) > 1:
+        smallest = min(rest, key=len)
+        rest.remove(smallest)
+        taken.append(smallest)
+    if not rest and taken:
+        rest.append(taken.pop())
+    return taken, rest

@@ -1,0 +1,98 @@
+"""What produced a result: code, libraries, machine, settings of the run."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from harness import __version__
+
+_LIBRARIES = (
+    "torch", "torchvision", "numpy", "scipy", "pandas", "kornia", "timm",
+    "segmentation-models-pytorch", "ray", "hydra-core", "medpy", "pillow",
+)  # fmt: skip
+
+
+@lru_cache
+def processor_name() -> str:
+    """The CPU's model name, for example `Intel(R) Xeon(R) ...`."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+@lru_cache
+def code_revision() -> dict[str, Any]:
+    """The commit of the checkout this package runs from; {} for an installed wheel."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return {}
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(folder), "rev-parse", "HEAD"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", str(folder), "status", "--porcelain"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    return {"commit": commit, "uncommitted_changes": bool(changed)}
+
+
+@lru_cache
+def library_versions() -> dict[str, str]:
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """The machine a trial ran on; `device` is cpu or cuda."""
+    import torch
+
+    machine: dict[str, Any] = {
+        "host": platform.node(),
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "device_name": processor_name(),
+    }
+    if device.startswith("cuda"):
+        machine |= {"device_name": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+    return machine
+
+
+def describe(device: str, command: list[str] | None = None) -> dict[str, Any]:
+    """Everything about code and machine that stands beside a result."""
+    return {
+        "bench": __version__,
+        "code": code_revision(),
+        "python": sys.version.split()[0],
+        "libraries": library_versions(),
+        "machine": describe_machine(device),
+        "command": command or [],
+    }

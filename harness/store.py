@@ -1,0 +1,297 @@
+"""Where results live: one folder a trial, named by what the trial is, whole or not there.
+
+    <root>/trials/<id>/   spec.json status.json samples.parquet curves.csv provenance.json predictions/ checkpoint/ result.json
+    <root>/suites/<name>/<time>/   config.yaml trials.json report/
+    <root>/efficiency/<key>.json   costs, measured once for each method and machine
+    <root>/damaged/   what failed its checksum, moved aside
+
+`result.json` is written last and names the SHA-256 of the other files: a trial without it has not happened.
+`samples.parquet` holds no clock times, so equal trials give equal bytes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import os
+import shutil
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UserError
+from harness.files import (
+    atomic_write_bytes,
+    atomic_write_json,
+    atomic_write_text,
+    explain_disk_errors,
+    read_json,
+    sha256_file,
+    sha256_json,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA_VERSION = 1
+_RESULT_FILES = ("spec.json", "samples.parquet", "curves.csv", "provenance.json")
+
+log = logging.getLogger(__name__)
+
+
+def now() -> str:
+    """UTC time, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What the store knows of a trial. `result` is None until the trial is whole; then `samples` is there too."""
+
+    id: str
+    spec: dict[str, Any]
+    status: dict[str, Any]
+    result: dict[str, Any] | None
+    samples: pd.DataFrame | None
+    curves: pd.DataFrame | None
+    provenance: dict[str, Any]
+    folder: Path
+
+
+@dataclass(frozen=True)
+class SuiteRecord:
+    """One run of a suite: its resolved configuration and the trials it asked for."""
+
+    name: str
+    time: str
+    folder: Path
+    config: dict[str, Any]
+    trials: list[dict[str, Any]]
+
+
+class Store:
+    """Reads and writes results below `root`. Making one touches nothing on the disk."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root).expanduser().resolve()
+
+    # --- writing -------------------------------------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Makes the folders and proves that they can be written.
+
+        Raises:
+            UserError: read-only, full, or a file in the way.
+        """
+        with explain_disk_errors(self.root):
+            for name in ("trials", "suites"):
+                (self.root / name).mkdir(parents=True, exist_ok=True)
+        atomic_write_json(self.root / "store.json", {"schema_version": SCHEMA_VERSION})
+
+    @contextlib.contextmanager
+    def exclusive(self) -> Iterator[None]:
+        """Holds the store for one run. The lock goes with the process, so a killed run leaves none behind.
+
+        Raises:
+            UserError: another run holds it; says which process on which machine.
+        """
+        from filelock import FileLock, Timeout
+
+        lock, holder = FileLock(self.root / "run.lock"), self.root / "run.holder.json"
+        try:
+            with explain_disk_errors(self.root / "run.lock"):
+                lock.acquire(timeout=0)
+        except Timeout as error:
+            who = "another process"
+            with contextlib.suppress(OSError, ValueError):
+                found = json.loads(holder.read_text("utf-8"))
+                who = f"process {found['pid']} on {found['host']} since {found['since']}"
+            raise UserError(
+                f"The store {self.root} is in use by {who}. Wait for that run to end, or give this one a store of its own:"
+                " store.root=other_runs. Nothing was changed."
+            ) from error
+        try:
+            atomic_write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
+            yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
+
+    def start_trial(self, trial_id: str, spec: dict[str, Any]) -> Path:
+        """Makes the trial's folder and keeps its spec. What an interrupted try left (its checkpoint) stays."""
+        folder = self.trial_folder(trial_id)
+        atomic_write_json(folder / "spec.json", {"schema_version": SCHEMA_VERSION, **spec})
+        return folder
+
+    def write_status(self, trial_id: str, state: str, **details: Any) -> None:
+        """`state` is running, done or failed; `details` such as epoch, epochs, reason, started."""
+        status = {"schema_version": SCHEMA_VERSION, "state": state, "updated": now(), **details}
+        atomic_write_json(self.trial_folder(trial_id) / "status.json", status)
+
+    def finish_trial(
+        self,
+        trial_id: str,
+        *,
+        samples: pd.DataFrame,
+        curves: pd.DataFrame,
+        provenance: dict[str, Any],
+        summary: dict[str, Any],
+    ) -> None:
+        """Writes the results and, last of all, `result.json`: from then on the trial is done."""
+        folder = self.trial_folder(trial_id)
+        buffer = BytesIO()
+        samples.to_parquet(buffer, index=False)
+        atomic_write_bytes(folder / "samples.parquet", buffer.getvalue())
+        atomic_write_text(folder / "curves.csv", curves.to_csv(index=False))
+        atomic_write_json(folder / "provenance.json", {"schema_version": SCHEMA_VERSION, **provenance})
+        result = {
+            "schema_version": SCHEMA_VERSION,
+            "id": trial_id,
+            "state": "done",
+            **summary,
+            "files": {name: sha256_file(folder / name) for name in _RESULT_FILES},
+        }
+        atomic_write_json(folder / "result.json", {**result, "checksum": sha256_json(result)})
+        self.write_status(trial_id, "done", seconds=summary.get("seconds"))
+
+    def discard_trial(self, trial_id: str) -> None:
+        """Forgets a trial, for `reuse=never`."""
+        shutil.rmtree(self.trial_folder(trial_id), ignore_errors=True)
+
+    def write_efficiency(self, key: str, row: dict[str, Any]) -> None:
+        atomic_write_json(self.root / "efficiency" / f"{key}.json", {"schema_version": SCHEMA_VERSION, **row})
+
+    def start_suite(self, name: str, config_yaml: str, trials: list[dict[str, Any]]) -> Path:
+        """Keeps what this run was asked for; returns its folder, named by the time in UTC."""
+        parent = self.root / "suites" / name
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
+        folder = parent / stamp
+        while folder.exists():
+            stamp += "x"
+            folder = parent / stamp
+        atomic_write_text(folder / "config.yaml", config_yaml)
+        atomic_write_json(folder / "trials.json", {"schema_version": SCHEMA_VERSION, "suite": name, "trials": trials})
+        return folder
+
+    # --- reading -------------------------------------------------------------------------------------------------
+
+    def trial_folder(self, trial_id: str) -> Path:
+        return self.root / "trials" / trial_id
+
+    def trial_ids(self) -> list[str]:
+        return sorted(path.name for path in (self.root / "trials").glob("*") if (path / "spec.json").exists())
+
+    def result(self, trial_id: str) -> dict[str, Any] | None:
+        """The result of a whole trial, checked against its checksums; None when it has none.
+
+        A damaged trial is moved to `damaged/` with a warning, so that it runs again; in a store that can't be
+        written it only counts as absent.
+        """
+        folder = self.trial_folder(trial_id)
+        path = folder / "result.json"
+        if not path.exists():
+            return None
+        fault = _fault(folder)
+        if fault is None:
+            return dict(read_json(path))
+        target = self.root / "damaged" / f"{trial_id}-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}"
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            folder.replace(target)
+            log.warning("Trial %s is damaged (%s): moved to %s; it counts as not run.", trial_id[:12], fault, target)
+        except OSError:
+            log.warning(
+                "Trial %s is damaged (%s) and can't be moved aside; it counts as not run.",
+                trial_id[:12],
+                fault,
+            )
+        return None
+
+    def status(self, trial_id: str) -> dict[str, Any]:
+        """The trial's last status; `{"state": "pending"}` where there is none yet."""
+        path = self.trial_folder(trial_id) / "status.json"
+        return dict(_versioned(path)) if path.exists() else {"state": "pending"}
+
+    def spec(self, trial_id: str) -> dict[str, Any]:
+        """What the trial is, as `run_trial` takes it."""
+        return {k: v for k, v in _versioned(self.trial_folder(trial_id) / "spec.json").items() if k != "schema_version"}
+
+    def load(self, trial_id: str) -> TrialRecord:
+        """Everything about one trial.
+
+        Raises:
+            UserError: no such trial, or written by a newer version.
+        """
+        import pandas as pd
+
+        folder = self.trial_folder(trial_id)
+        result = self.result(trial_id)
+        if not folder.exists():
+            raise UserError(f"There is no trial {trial_id} in {self.root}.")
+        curves, provenance = folder / "curves.csv", folder / "provenance.json"
+        return TrialRecord(
+            id=trial_id,
+            spec=_versioned(folder / "spec.json"),
+            status=self.status(trial_id),
+            result=result,
+            samples=pd.read_parquet(folder / "samples.parquet") if result else None,
+            curves=pd.read_csv(curves) if result and curves.exists() else None,
+            provenance=_versioned(provenance) if result and provenance.exists() else {},
+            folder=folder,
+        )
+
+    def efficiency(self) -> list[dict[str, Any]]:
+        """All measured costs, one dict for each method, size and machine; `key` names the file."""
+        files = sorted((self.root / "efficiency").glob("*.json"))
+        return [{"key": path.stem, **_versioned(path)} for path in files]
+
+    def suites(self) -> list[SuiteRecord]:
+        """All runs of suites, oldest first."""
+        import yaml
+
+        records = []
+        for path in (self.root / "suites").glob("*/*/trials.json"):
+            folder = path.parent
+            config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+            trials = _versioned(path)["trials"]
+            records.append(SuiteRecord(folder.parent.name, folder.name, folder, config, trials))
+        return sorted(records, key=lambda record: (record.time, record.name))
+
+
+def _versioned(path: Path) -> dict[str, Any]:
+    value = read_json(path)
+    version = value.get("schema_version") if isinstance(value, dict) else None
+    if not isinstance(version, int) or version > SCHEMA_VERSION:
+        raise UserError(
+            f"{path} has schema_version {version}; this version of the bench reads up to {SCHEMA_VERSION}."
+            " Update delightsam-bench, or give another store.root."
+        )
+    return dict(value)
+
+
+def _fault(folder: Path) -> str | None:
+    """What is wrong with a finished trial's files, or None."""
+    try:
+        result = json.loads((folder / "result.json").read_text("utf-8"))
+        checksum = result.pop("checksum", None)
+    except (OSError, ValueError, AttributeError) as error:
+        return f"result.json can't be read: {error}"
+    if isinstance(result.get("schema_version"), int) and result["schema_version"] > SCHEMA_VERSION:
+        raise UserError(
+            f"{folder / 'result.json'} was written by a newer version (schema {result['schema_version']}, this one reads"
+            f" up to {SCHEMA_VERSION}). Update delightsam-bench, or give another store.root."
+        )
+    if checksum != sha256_json(result):
+        return "result.json does not match its checksum"
+    for name, expected in result["files"].items():
+        path = folder / name
+        if not path.exists():
+            return f"{name} is missing"
+        if sha256_file(path) != expected:
+            return f"{name} does not match its checksum"
+    return None

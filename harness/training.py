@@ -1,0 +1,399 @@
+"""The fit loop, one for every method.
+
+Every epoch starts from a seed made of (trial seed, epoch), and the state after an epoch is kept on the disk, so a trial
+that is killed goes on from its last checkpoint and ends with the same bits as one that was not.
+"""
+
+from __future__ import annotations
+
+import copy
+import fnmatch
+import gc
+import math
+import random
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from harness.config import TrainingConfig
+from harness.data.augmentation import Augmentation
+from harness.data.cache import ArrayCache
+from harness.data.dataset import Sample
+from harness.data.loading import Batch, EpochLoader, evaluation_batches
+from harness.errors import TrialFailed
+from harness.files import atomic_path
+from harness.methods import Stage, Step, stages_of
+from harness.optimization import make_optimizer, make_schedule
+from harness.selection import RULES
+from harness.versions import TRAINING_VERSION
+
+# Epochs shorter than this share a checkpoint: writing it would cost more than what a kill could lose.
+CHECKPOINT_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What the loop may touch. `score` are the keys the selection rule looks at: validation, but for `oracle`."""
+
+    cache: ArrayCache
+    samples: dict[str, Sample]
+    modalities: list[str]
+    train: Sequence[str]
+    validation: Sequence[str]
+    score: Sequence[str]
+
+
+@dataclass
+class FitState:
+    """Everything an interrupted trial needs to go on, beside the weights."""
+
+    stage: int = 0
+    epoch_in_stage: int = 0
+    epoch: int = 0
+    best_score: float | None = None
+    best_epoch: int = 0
+    best_weights: dict[str, torch.Tensor] | None = None
+    epochs_without_gain: int = 0
+    micro_batch: int = 0
+    seconds: float = 0.0
+    images_seen: int = 0
+    curves: list[dict[str, Any]] = field(default_factory=list)
+
+
+def seed_everything(*parts: int) -> None:
+    """Seeds Python, NumPy and torch from whole numbers; different parts give unrelated streams."""
+    state = np.random.SeedSequence(list(parts)).generate_state(2, np.uint64)
+    random.seed(int(state[0]))
+    np.random.seed(int(state[0] % 2**32))  # noqa: NPY002 (libraries draw from the global state)
+    torch.manual_seed(int(state[1] >> 1))
+
+
+def epochs_per_stage(stages: Sequence[Stage], epochs: int) -> list[int]:
+    """Divides the budget by the stages' shares, at least one epoch each; stages without gradient take none.
+
+    >>> epochs_per_stage([Stage("decode", 3), Stage("joint", 1)], 8)
+    [6, 2]
+    """
+    total = sum(stage.share for stage in stages if stage.gradient)
+    counts = [max(1, round(epochs * stage.share / total)) if stage.gradient else 0 for stage in stages]
+    if counts and sum(counts) != epochs and any(counts):
+        largest = max(range(len(counts)), key=counts.__getitem__)
+        counts[largest] = max(1, counts[largest] + epochs - sum(counts))
+    return counts
+
+
+def fit(
+    method: torch.nn.Module,
+    data: TrainingData,
+    config: TrainingConfig,
+    *,
+    seed: int,
+    device: torch.device,
+    folder: Path,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda event: None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> FitState:
+    """Trains `method` in place and leaves in it the weights that the selection rule chose.
+
+    Args:
+        folder: where the checkpoint of an unfinished fit lives; one found there is gone on from.
+        on_epoch: called after each epoch with {stage, epoch, epochs, train_loss, validation_dice, ...}.
+
+    Returns:
+        The final state: learning curves, the chosen epoch, images seen, the micro-batch that fitted in memory.
+
+    Raises:
+        TrialFailed: the loss is NaN or infinite, or not even one image fits in memory.
+    """
+    return _Fit(method, data, config, seed, device, folder, on_epoch, checkpoint_seconds).run()
+
+
+class _Fit:
+    def __init__(
+        self,
+        method: torch.nn.Module,
+        data: TrainingData,
+        config: TrainingConfig,
+        seed: int,
+        device: torch.device,
+        folder: Path,
+        on_epoch: Callable[[dict[str, Any]], None],
+        checkpoint_seconds: float,
+    ) -> None:
+        self.method, self.data, self.config, self.seed, self.device = method, data, config, seed, device
+        self.on_epoch, self.checkpoint_seconds = on_epoch, checkpoint_seconds
+        self.path = folder / "training.pt"
+        self.stages = stages_of(method)
+        self.epochs = epochs_per_stage(self.stages, config.epochs)
+        self.rule = RULES[config.selection]
+        self.augmentation = Augmentation(config.augmentation)
+        self.loader = EpochLoader(
+            data.cache,
+            data.train,
+            data.modalities,
+            data.samples,
+            batch_size=config.batch_size,
+            sampling=config.sampling,
+            batching=config.batching,
+            seed=seed,
+        )
+        self.scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "float16")
+        self.state = FitState(micro_batch=config.batch_size)
+        self.started = self.last_checkpoint = time.monotonic()
+
+    def run(self) -> FitState:
+        saved = self._load_checkpoint()
+        while self.state.stage < len(self.stages):
+            stage = self.stages[self.state.stage]
+            if stage.gradient:
+                self._run_stage(stage, self.epochs[self.state.stage], saved)
+            else:
+                self._observe(stage)
+            saved = None
+            self.state.stage, self.state.epoch_in_stage = self.state.stage + 1, 0
+        if self.state.best_weights is not None:
+            self.method.load_state_dict(self.state.best_weights)
+        self.method.requires_grad_(False)
+        self.method.eval()
+        self.state.seconds += time.monotonic() - self.started
+        return self.state
+
+    def _observe(self, stage: Stage) -> None:
+        """One pass over the training images as they are; nothing is random, so an interrupted pass just starts again."""
+        self.method.eval()
+        with torch.no_grad():
+            for batch in evaluation_batches(
+                self.data.cache,
+                self.data.train,
+                self.data.modalities,
+                self.data.samples,
+                self.config.batch_size,
+            ):
+                self.method.observe(batch.to(self.device))  # type: ignore[operator]
+                self.state.images_seen += len(batch)
+
+    def _run_stage(self, stage: Stage, epochs: int, saved: dict[str, Any] | None) -> None:
+        parameters = _freeze_all_but(self.method, stage.trainable)
+        steps_per_epoch = math.ceil(len(self.loader) / self.config.accumulation)
+        optimizer = make_optimizer(parameters, self.config)
+        schedule = make_schedule(optimizer, self.config, epochs, steps_per_epoch)
+        if saved is not None:
+            optimizer.load_state_dict(saved["optimizer"])
+            schedule.load_state_dict(saved["schedule"])
+            self.scaler.load_state_dict(saved["scaler"])
+        if self.state.epoch_in_stage == 0:
+            # A new stage is judged by itself: its start may be worse than the end of the one before.
+            self.state.best_score, self.state.epochs_without_gain = None, 0
+        while self.state.epoch_in_stage < epochs and not self._out_of_patience():
+            started = time.monotonic()
+            seed_everything(self.seed, 1, self.state.epoch)
+            loss = self._train_epoch(stage, optimizer, schedule, epochs * steps_per_epoch, parameters)
+            score = self.score(self.data.score)
+            self.state.epoch += 1
+            self.state.epoch_in_stage += 1
+            self._select(score)
+            self._note_epoch(stage, loss, score, optimizer.param_groups[0]["lr"], time.monotonic() - started)
+            ended = self.state.epoch_in_stage == epochs and self.state.stage == len(self.stages) - 1
+            if not ended and time.monotonic() - self.last_checkpoint >= self.checkpoint_seconds:
+                self._save_checkpoint(optimizer, schedule)
+
+    def _train_epoch(
+        self,
+        stage: Stage,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        total_steps: int,
+        parameters: list[torch.nn.Parameter],
+    ) -> float:
+        _train_mode(self.method)
+        losses, accumulation, batches = [], self.config.accumulation, len(self.loader)
+        step_index = self.state.epoch_in_stage * math.ceil(batches / accumulation)
+        optimizer.zero_grad(set_to_none=True)
+        for number, batch in enumerate(self.loader.epoch(self.state.epoch)):
+            batch = self.augmentation(batch.to(self.device))
+            step = Step(step_index + number // accumulation, total_steps, self.state.epoch, stage.name)
+            # The last group of an epoch may hold fewer batches.
+            group = min(accumulation, batches - number // accumulation * accumulation)
+            losses.append(self._backward_within_memory(batch, step, 1.0 / group))
+            self.state.images_seen += len(batch)
+            if (number + 1) % accumulation == 0 or number + 1 == batches:
+                self.scaler.unscale_(optimizer)
+                if self.config.clip_norm is not None:
+                    torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+                self.scaler.step(optimizer)
+                self.scaler.update()
+                optimizer.zero_grad(set_to_none=True)
+                schedule.step()
+        return float(np.mean(losses))
+
+    def _backward_within_memory(self, batch: Batch, step: Step, weight: float) -> float:
+        """Forward and backward of a batch, in micro-batches that are halved until they fit.
+
+        Gradients of earlier batches of the same accumulation group are put back before a second try.
+        """
+        kept = _gradients(self.method) if self.config.accumulation > 1 else None
+        while True:
+            try:
+                return self._backward(batch, step, weight)
+            except (torch.OutOfMemoryError, RuntimeError) as error:
+                if not _is_out_of_memory(error):
+                    raise
+                if self.state.micro_batch == 1:
+                    raise TrialFailed(
+                        f"Out of memory with a single image of {batch.images.shape[-1]} px: use a smaller training.image_size."
+                    ) from error
+            # Outside the except block, where the traceback no longer holds the tensors.
+            self.state.micro_batch = max(1, min(self.state.micro_batch, len(batch)) // 2)
+            _restore_gradients(self.method, kept)
+            gc.collect()
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+
+    def _backward(self, batch: Batch, step: Step, weight: float) -> float:
+        total = 0.0
+        for part in batch.chunks(self.state.micro_batch):
+            with autocast(self.device, self.config.amp):
+                loss, _ = self.method.training_loss(part, step)  # type: ignore[operator]
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise TrialFailed(
+                    f"The training loss became {value} in epoch {step.epoch + 1}, step {step.index + 1} (stage {step.stage})."
+                    " Try a smaller training.learning_rate, training.clip_norm=1, or training.amp=off."
+                )
+            share = len(part) / len(batch)
+            self.scaler.scale(loss * (share * weight)).backward()
+            total += value * share
+        return total
+
+    def score(self, keys: Sequence[str]) -> float:
+        """Dice at the network's resolution: mean over a domain's images, then over domains.
+
+        The native resolution's metrics are for the tested weights; this one only compares epochs.
+        """
+        if not keys:
+            return float("nan")
+        self.method.eval()
+        by_domain: dict[str, list[torch.Tensor]] = {}
+        for batch in evaluation_batches(
+            self.data.cache, keys, self.data.modalities, self.data.samples, self.config.batch_size
+        ):
+            batch = batch.to(self.device)
+            with torch.inference_mode(), autocast(self.device, self.config.amp):
+                logits = self.method.predict(batch.images, batch.modality)  # type: ignore[operator]
+            predicted, reference = logits.float() > 0, batch.masks > 0.5
+            common = (predicted & reference).sum((1, 2, 3))
+            both = predicted.sum((1, 2, 3)) + reference.sum((1, 2, 3))
+            dice = torch.where(
+                both > 0, 2 * common / both.clamp(min=1), torch.ones_like(both, dtype=torch.float32)
+            ).cpu()
+            for key, value in zip(batch.keys, dice, strict=True):
+                by_domain.setdefault(key.rsplit("/", 1)[0], []).append(value)
+        return float(torch.stack([torch.stack(values).mean() for values in by_domain.values()]).mean())
+
+    def _select(self, score: float) -> None:
+        gained = self.state.best_score is None or score > self.state.best_score
+        self.state.epochs_without_gain = 0 if gained else self.state.epochs_without_gain + 1
+        if self.rule.takes(score, self.state.best_score):
+            self.state.best_weights = copy.deepcopy(self.method.state_dict())
+            self.state.best_epoch = self.state.epoch
+        if gained:
+            self.state.best_score = score
+
+    def _out_of_patience(self) -> bool:
+        return self.config.patience is not None and self.state.epochs_without_gain >= self.config.patience
+
+    def _note_epoch(self, stage: Stage, loss: float, score: float, learning_rate: float, seconds: float) -> None:
+        row = {
+            "epoch": self.state.epoch,
+            "stage": stage.name,
+            "train_loss": loss,
+            f"{self.rule.scored_on}_dice": score,
+            "learning_rate": learning_rate,
+            "seconds": round(seconds, 3),
+        }
+        self.state.curves.append(row)
+        self.on_epoch({**row, "dice": score, "epochs": sum(self.epochs)})
+
+    def _save_checkpoint(
+        self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler
+    ) -> None:
+        state = copy.copy(self.state)
+        state.seconds += time.monotonic() - self.started
+        content = {
+            "training_version": TRAINING_VERSION,
+            "state": vars(state),
+            "method": self.method.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "scaler": self.scaler.state_dict(),
+        }
+        with atomic_path(self.path) as temporary:
+            torch.save(content, temporary)
+        self.last_checkpoint = time.monotonic()
+
+    def _load_checkpoint(self) -> dict[str, Any] | None:
+        if not self.path.exists():
+            return None
+        # Our own file, written atomically: a fault in it is a fault of the disk, and training anew is the remedy.
+        try:
+            saved = torch.load(self.path, map_location=self.device, weights_only=True)
+        except Exception:
+            self.path.unlink()
+            return None
+        if saved["training_version"] != TRAINING_VERSION:
+            return None
+        self.method.load_state_dict(saved["method"])
+        self.state = FitState(**saved["state"])
+        return dict(saved)
+
+
+def autocast(device: torch.device, amp: str) -> torch.autocast:
+    """The mixed-precision context of a trial; `amp` is off, bfloat16 or float16."""
+    dtype = torch.float16 if amp == "float16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=amp != "off")
+
+
+def _freeze_all_but(method: torch.nn.Module, patterns: Sequence[str]) -> list[torch.nn.Parameter]:
+    """Sets `requires_grad` by the stage's patterns and returns what trains.
+
+    Raises:
+        TrialFailed: a pattern matches nothing, so nothing would train.
+    """
+    chosen = []
+    for name, parameter in method.named_parameters():
+        parameter.requires_grad_(any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+        if parameter.requires_grad:
+            chosen.append(parameter)
+    if not chosen:
+        raise TrialFailed(
+            f"A stage trains {list(patterns)}, and no parameter of {type(method).__name__} has such a name."
+        )
+    return chosen
+
+
+def _train_mode(method: torch.nn.Module) -> None:
+    """Train mode, except for modules whose own parameters are all frozen: their running statistics must not move."""
+    method.train()
+    for module in method.modules():
+        own = list(module.parameters(recurse=False))
+        if own and not any(parameter.requires_grad for parameter in own):
+            module.eval()
+
+
+def _gradients(method: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}
+
+
+def _restore_gradients(method: torch.nn.Module, kept: dict[str, torch.Tensor] | None) -> None:
+    for name, parameter in method.named_parameters():
+        parameter.grad = kept[name].clone() if kept and name in kept else None
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text

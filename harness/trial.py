@@ -1,0 +1,201 @@
+"""One trial: train a method on a split with a seed, test it, and keep the result."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.config import MetricsConfig, TrainingConfig
+from harness.errors import TrialFailed, UserError
+from harness.leaks import check_split
+from harness.protocols import Split
+from harness.store import Store, now
+
+
+@dataclass(frozen=True)
+class TrialContext:
+    """Where a trial runs: nothing here changes its numbers on the same device."""
+
+    store_root: str
+    cache_folder: str
+    device: str = "cpu"
+    predictions: bool = True
+    keep_weights: bool = True
+    command: tuple[str, ...] = ()
+
+
+def run_trial(
+    trial_id: str,
+    spec: dict[str, Any],
+    context: TrialContext,
+    report: Callable[[dict[str, Any]], None] = lambda event: None,
+) -> dict[str, Any]:
+    """Runs the trial, or goes on with it where an earlier try stopped, and returns its final status.
+
+    A trial that fails by itself (NaN loss, out of memory, an error in the method's code) is recorded with its cause and
+    returned as `{"state": "failed", "reason": ...}`.
+
+    Raises:
+        UserError: the data or the store is at fault; other trials would meet the same.
+    """
+    store = Store(context.store_root)
+    started, began = time.monotonic(), now()
+    store.start_trial(trial_id, spec)
+    store.write_status(trial_id, "running", started=began, epoch=0)
+    try:
+        _run(store, trial_id, spec, context, report, began)
+        return {"state": "done", "reason": None, "seconds": time.monotonic() - started}
+    except (UserError, KeyboardInterrupt) as error:
+        with contextlib.suppress(UserError, OSError):  # for example the very disk that is full
+            store.write_status(trial_id, "failed", started=began, reason=str(error) or "interrupted")
+        raise
+    except Exception as error:  # the method's own code may raise anything; its cause is kept, the others go on
+        reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
+        _keep_traceback(store, trial_id)
+        store.write_status(trial_id, "failed", started=began, reason=reason)
+        return {"state": "failed", "reason": reason, "seconds": time.monotonic() - started}
+
+
+def _run(
+    store: Store,
+    trial_id: str,
+    spec: dict[str, Any],
+    context: TrialContext,
+    report: Callable[[dict[str, Any]], None],
+    began: str,
+) -> None:
+    import pandas as pd
+    import torch
+
+    from harness import provenance
+    from harness.data.cache import ArrayCache
+    from harness.data.dataset import Dataset
+    from harness.evaluation import evaluate
+    from harness.methods import build_method
+    from harness.training import TrainingData, fit, seed_everything
+
+    training, metrics = TrainingConfig(**spec["training"]), _metrics_config(spec)
+    torch.set_num_threads(training.cpu_threads)
+    if context.device.startswith("cuda"):
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    device = torch.device(context.device)
+    started = time.monotonic()
+
+    dataset = Dataset.open(Path(spec["data"]["root"]))
+    samples = dataset.by_key()
+    split = _checked_split(spec, dataset)
+    used = [samples[key] for key in sorted({*split.train, *split.validation, *split.test})]
+    cache = ArrayCache.open(used, training.image_size, Path(context.cache_folder))
+    modalities = dataset.select(sorted({sample.modality for sample in used})).modalities()
+
+    seed_everything(spec["seed"], 0)
+    method = build_method(spec["method"]["name"], spec["method"]["model"], modalities).to(device)
+    folder = store.trial_folder(trial_id)
+    scored = split.test if training.selection == "oracle" else split.validation
+    data = TrainingData(cache, samples, modalities, split.train, split.validation, scored)
+
+    def on_epoch(event: dict[str, Any]) -> None:
+        store.write_status(
+            trial_id,
+            "running",
+            started=began,
+            epoch=event["epoch"],
+            epochs=event["epochs"],
+            dice=_or_none(event["dice"]),
+        )
+        report({"phase": "training", **event})
+
+    state = fit(
+        method,
+        data,
+        training,
+        seed=spec["seed"],
+        device=device,
+        folder=folder / "checkpoint",
+        on_epoch=on_epoch,
+    )
+    report({"phase": "testing"})
+    rows: list[dict[str, Any]] = []
+    for role, keys in (("test", split.test), ("validation", split.validation)):
+        rows += evaluate(
+            method, keys, role, cache=cache, samples=samples, modalities=modalities, batch_size=training.batch_size,
+            device=device, amp=training.amp, metrics=metrics,
+            predictions=folder / "predictions" if context.predictions and role == "test" else None,
+        )  # fmt: skip
+    _keep_weights(method, folder, context.keep_weights)
+    frame = pd.DataFrame(rows)
+    frame.insert(0, "trial", trial_id)
+    store.finish_trial(
+        trial_id,
+        samples=frame,
+        curves=pd.DataFrame(
+            state.curves,
+            columns=None if state.curves else ["epoch", "stage", "train_loss", "learning_rate", "seconds"],
+        ),
+        provenance=provenance.describe(context.device, list(context.command)),
+        summary={
+            "seconds": round(time.monotonic() - started, 3),
+            "training_seconds": round(state.seconds, 3),
+            "epochs": state.epoch,
+            "chosen_epoch": state.best_epoch,
+            "images_seen": state.images_seen,
+            "micro_batch": state.micro_batch,
+            "test_dice": _or_none(frame[frame.role == "test"].groupby(["modality", "domain"]).dice.mean().mean()),
+        },
+    )
+    (folder / "checkpoint" / "training.pt").unlink(missing_ok=True)
+
+
+def _checked_split(spec: dict[str, Any], dataset: Any) -> Split:
+    from harness.suite import split_fingerprint
+
+    part = spec["split"]
+    split = Split(
+        part["name"],
+        tuple(part["train"]),
+        tuple(part["validation"]),
+        tuple(part["test"]),
+        tuple(part["held_out"]),
+    )
+    samples = dataset.by_key()
+    missing = [key for key in (*split.train, *split.validation, *split.test) if key not in samples]
+    if missing:
+        raise UserError(
+            f"{dataset.root} lacks {len(missing)} images of split {split.name}, the first is {missing[0]}."
+            " Restore the data, or plan the run again on what is there."
+        )
+    if split_fingerprint(split, dataset) != part["fingerprint"]:
+        raise UserError(f"The images in {dataset.root} changed since the trial was planned. Run the command again.")
+    check_split(split, samples)
+    return split
+
+
+def _metrics_config(spec: dict[str, Any]) -> MetricsConfig:
+    return MetricsConfig(empty=spec["metrics"]["empty"], nsd_tolerance=spec["metrics"]["nsd_tolerance"])
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if value != value else float(value)
+
+
+def _keep_weights(method: Any, folder: Path, keep: bool) -> None:
+    from safetensors.torch import save_model
+
+    from harness.files import atomic_path
+
+    if keep:
+        with atomic_path(folder / "checkpoint" / "model.safetensors") as temporary:
+            save_model(method, str(temporary))
+
+
+def _keep_traceback(store: Store, trial_id: str) -> None:
+    import traceback
+
+    from harness.files import atomic_write_text
+
+    atomic_write_text(store.trial_folder(trial_id) / "error.txt", traceback.format_exc())

@@ -1,0 +1,1 @@
+"""From the store to what people read: leaderboard in HTML, CSV, Markdown and the terminal. Never imports torch."""

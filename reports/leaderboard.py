@@ -1,0 +1,296 @@
+"""From records to the tables of the report: ranking, per domain, per modality, and what they say in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.statistics import DomainBootstrap, Estimate, mean_per_image, rank_ranges, seed_spread
+from reports.records import METRICS, MethodFacts, Records
+
+TRACKS = {
+    "automatic": "Automatic methods",
+    "oracle": "Ranked apart: helped by the truth (prompted with it, or weights chosen on the test images)",
+    "incomplete": "Not ranked: incomplete",
+}
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    """The tables of a report.
+
+    Attributes:
+        table: one row per method, best first within its track. Incomplete methods have no mean and no rank.
+        domains: one row per method and test domain: dice, dice_low, dice_high, hd95, seen, images, state, why, possibly_seen.
+        modalities: one row per method and modality: dice with interval, over that modality's domains; state as above.
+        hardware: machines on which throughput was measured; column `throughput_<n>` of `table` belongs to entry n.
+        notes: findings in sentences.
+    """
+
+    table: pd.DataFrame
+    domains: pd.DataFrame
+    modalities: pd.DataFrame
+    hardware: list[str]
+    notes: list[str]
+
+
+class _Means:
+    """All intervals of a run: one bootstrap for the tests, one for seen minus unseen, both shared by all methods."""
+
+    def __init__(self, records: Records) -> None:
+        self.methods = list(records.methods)
+        images = mean_per_image(records.samples, METRICS, by=("method", "role"))
+        images["place"] = images["modality"].astype(str) + "/" + images["domain"].astype(str)
+        cells = records.cells
+        self.whole = {(row.method, row.role, row.domain) for row in cells[cells["state"] == "done"].itertuples()}
+        keep = [cell in self.whole for cell in zip(images["method"], images["role"], images["place"], strict=True)]
+        self.images = images[keep]
+        tests = self.images[self.images["role"] == "test"]
+        self.test = self._bootstrap(tests, [(method, metric) for method in self.methods for metric in METRICS], "method")
+        pairs = [(method, role) for method in self.methods for role in ("test", "validation")]
+        self.roles = self._bootstrap(self.images, pairs, "role")
+
+    def _bootstrap(self, images: pd.DataFrame, columns: list[tuple[str, str]], kind: str) -> DomainBootstrap | None:
+        """Columns are (method, metric) of test images or, for `kind` "role", (method, role) with the Dice."""
+        if images.empty:
+            return None
+        # The manifest may know subjects of some domains only: an image without one is a unit of its own.
+        units = images["subject"].where(images["subject"].notna(), images["key"]).astype(str)
+        facts = pd.DataFrame({"key": images["key"], "place": images["place"], "unit": units}).drop_duplicates("key")
+        facts = facts.set_index("key").sort_index()
+        values = np.full((len(facts), len(columns)), np.nan)
+        present = np.zeros(values.shape, bool)
+        for index, (method, other) in enumerate(columns):
+            rows = images[images["method"] == method]
+            if kind == "role":
+                rows = rows[rows["role"] == other]
+            places = facts.index.get_indexer(rows["key"])
+            values[places, index] = rows["dice" if kind == "role" else other].to_numpy(float)
+            present[places, index] = True
+        return DomainBootstrap(
+            values, facts["place"].tolist(), facts["unit"].tolist(), present=present, stratify=kind == "role"
+        )
+
+    def column(self, method: str, metric: str = "dice") -> int:
+        return self.methods.index(method) * len(METRICS) + METRICS.index(metric)
+
+    def unseen(self, method: str, domains: Sequence[str], metric: str = "dice") -> Estimate:
+        if self.test is None or not domains or any((method, "test", domain) not in self.whole for domain in domains):
+            return Estimate(math.nan)
+        return self.test.contrast(self.test.weights(self.column(method, metric), domains))
+
+    def seen(self, method: str, domains: Sequence[str]) -> Estimate:
+        if self.roles is None or not domains or any((method, "validation", domain) not in self.whole for domain in domains):
+            return Estimate(math.nan)
+        return self.roles.contrast(self.roles.weights(2 * self.methods.index(method) + 1, domains))
+
+    def gap(self, method: str, seen: Sequence[str], unseen: Sequence[str]) -> Estimate:
+        if math.isnan(self.seen(method, seen).value) or math.isnan(self.unseen(method, unseen).value) or self.roles is None:
+            return Estimate(math.nan)
+        column = 2 * self.methods.index(method)
+        return self.roles.contrast(self.roles.weights(column + 1, seen) - self.roles.weights(column, unseen))
+
+
+def build_leaderboard(records: Records) -> Leaderboard:
+    """Computes all tables. Means and intervals by harness.statistics; nothing incomplete gets a mean."""
+    means = _Means(records)
+    hardware, costs = _costs(records)
+    domains = _domain_table(records, means)
+    modalities = _modality_table(records, means, domains)
+    rows = [_row(records, means, domains, facts, costs[name]) for name, facts in records.methods.items()]
+    table = _ranked(pd.DataFrame(rows), means)
+    return Leaderboard(table, domains, modalities, hardware, _notes(records, table, modalities))
+
+
+def _row(
+    records: Records, means: _Means, domains: pd.DataFrame, facts: MethodFacts, costs: dict[str, Any]
+) -> dict[str, Any]:
+    trials = records.trials_of(facts.name)
+    done = sum(trial.state == "done" for trial in trials)
+    own = domains[domains["method"] == facts.name]
+    cells = records.cells[records.cells["method"] == facts.name]
+    seen_domains = cells.loc[cells["role"] == "validation", "domain"].tolist()
+    missing = [f"{trial.fold}, seed {trial.seed}: {trial.state}" for trial in trials if trial.state != "done"]
+    missing += [f"{domain}: not asked for" for domain in records.domains if domain not in set(cells["domain"])]
+    complete = not missing and bool(records.domains)
+    whole = records.domains if complete else []
+    dice, hd95 = means.unseen(facts.name, whole), means.unseen(facts.name, whole, "hd95")
+    seen = means.seen(facts.name, seen_domains if complete else [])
+    gap = means.gap(facts.name, seen_domains, whole) if complete and records.unseen else Estimate(math.nan)
+    tests = records.samples[(records.samples["method"] == facts.name) & (records.samples["role"] == "test")]
+    undefined = int(tests["dice"].isna().sum())
+    if complete and undefined:
+        missing.append(f"Dice is undefined in {undefined} rows")
+    worst = own.loc[own["dice"].idxmin()] if complete and own["dice"].notna().all() and len(own) else None
+    return {
+        "method": facts.name,
+        "title": facts.title,
+        "track": "incomplete" if missing else "oracle" if facts.oracle else "automatic",
+        **_columns("dice", dice),
+        "dice_seed_sd": seed_spread(tests, "dice") if complete and len(tests) else None,
+        **_columns("hd95", hd95),
+        "worst_domain": None if worst is None else worst["domain"],
+        "worst_dice": None if worst is None else worst["dice"],
+        **_columns("seen", seen),
+        **_columns("gap", gap),
+        "missed": int((tests["empty"] == "prediction").sum()) if complete else None,
+        "false_alarms": int((tests["empty"] == "reference").sum()) if complete else None,
+        "both_empty": int((tests["empty"] == "both").sum()) if complete else None,
+        "images": int(tests["key"].nunique()),
+        **costs,
+        "prompt": facts.prompt,
+        "selection": facts.selection,
+        "possibly_seen": facts.possibly_seen(records.domains),
+        "trials_done": done,
+        "trials_expected": len(trials),
+        "missing": missing,
+    }
+
+
+def _columns(name: str, estimate: Estimate) -> dict[str, float | None]:
+    value = None if math.isnan(estimate.value) else estimate.value
+    return {name: value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+
+
+def _ranked(table: pd.DataFrame, means: _Means) -> pd.DataFrame:
+    """Sorts by track and Dice and adds `rank`: "2", or "1-3" where the data leave that open."""
+    ranks: dict[str, str] = {}
+    for track in ("automatic", "oracle"):
+        names = table.loc[(table["track"] == track) & table["dice"].notna(), "method"].tolist()
+        if means.test is not None and names:
+            ranges = rank_ranges(means.test, [means.column(name) for name in names])
+            ranks |= {name: str(a) if a == b else f"{a}–{b}" for name, (a, b) in zip(names, ranges, strict=True)}
+    table["rank"] = table["method"].map(ranks).astype(object).where(table["method"].isin(ranks), None)
+    order = table["track"].map({name: index for index, name in enumerate(TRACKS)})
+    numbers = pd.to_numeric(table["dice"])
+    return table.assign(_order=order, _dice=-numbers).sort_values(["_order", "_dice", "method"], ignore_index=True)[
+        ["rank", *(column for column in table.columns if column != "rank")]
+    ]
+
+
+def _domain_table(records: Records, means: _Means) -> pd.DataFrame:
+    rows = []
+    cells = {(row.method, row.role, row.domain): row for row in records.cells.itertuples()}
+    tests = means.images[means.images["role"] == "test"]
+    counts = tests.groupby(["method", "place"])["dice"].agg(["size", lambda values: int(values.isna().sum())])
+    for name, facts in records.methods.items():
+        seen_before = set(facts.possibly_seen(records.domains))
+        for domain in records.domains:
+            cell = cells.get((name, "test", domain))
+            size, undefined = counts.loc[(name, domain)] if (name, domain) in counts.index else (0, 0)
+            rows.append(
+                {
+                    "method": name,
+                    "domain": domain,
+                    **_columns("dice", means.unseen(name, [domain])),
+                    "hd95": _columns("hd95", means.unseen(name, [domain], "hd95"))["hd95"],
+                    "seen": _columns("seen", means.seen(name, [domain]))["seen"],
+                    "images": int(size),
+                    "state": "missing" if cell is None else "undefined" if undefined else cell.state,
+                    "why": "" if cell is None else "; ".join(cell.why),
+                    "possibly_seen": domain in seen_before,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _modality_table(records: Records, means: _Means, domains: pd.DataFrame) -> pd.DataFrame:
+    rows = []
+    groups: dict[str, list[str]] = {}
+    for domain in records.domains:
+        groups.setdefault(domain.split("/")[0], []).append(domain)
+    for name in records.methods:
+        for modality, members in groups.items():
+            states = domains.loc[(domains["method"] == name) & domains["domain"].isin(members), "state"]
+            rows.append(
+                {
+                    "method": name,
+                    "modality": modality,
+                    **_columns("dice", means.unseen(name, members)),
+                    "seen": _columns("seen", means.seen(name, members))["seen"],
+                    "state": next((state for state in states if state != "done"), "done"),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _costs(records: Records) -> tuple[list[str], dict[str, dict[str, Any]]]:
+    """Each method's costs at its own input size. Throughput gets one column for each machine: never compared across."""
+    entries: dict[str, list[dict[str, Any]]] = {}
+    for name, facts in records.methods.items():
+        wanted = records.suite.config.get("efficiency_image_size") or facts.image_size
+        entries[name] = [
+            row for row in records.efficiency if row.get("method") == name and wanted in (None, row.get("image_size"))
+        ]
+    hardware = sorted({_machine(row) for rows in entries.values() for row in rows})
+    costs = {}
+    for name, rows in entries.items():
+        first = rows[0] if rows else {}
+        costs[name] = {
+            "parameters_total": first.get("parameters_total"),
+            "parameters_active": first.get("parameters_active"),
+            "parameters_trainable": first.get("parameters_trainable"),
+            "gmacs": first.get("gmacs"),
+            "cost_image_size": first.get("image_size"),
+        }
+        speeds = {_machine(row): row.get("throughput_images_per_second") for row in rows}
+        costs[name] |= {f"throughput_{index}": speeds.get(machine) for index, machine in enumerate(hardware)}
+    return hardware, costs
+
+
+def _machine(row: dict[str, Any]) -> str:
+    threads = row.get("threads")
+    parts = [str(row.get("device", "unknown device")), f"{threads} thread{'s' * (threads != 1)}" if threads else "", row.get("dtype")]
+    return ", ".join(str(part) for part in parts if part)
+
+
+def _notes(records: Records, table: pd.DataFrame, modalities: pd.DataFrame) -> list[str]:
+    """What a reader should know before the tables."""
+    notes = []
+    ranked = table[table["track"] == "automatic"]
+    kind = "unseen-domain" if records.unseen else "test"
+    if len(ranked):
+        best = ranked.iloc[0]
+        tied = [row.title for row in ranked.iloc[1:].itertuples() if str(row.rank).split("–")[0] == "1"]
+        rest = f" Not told apart from it by these images: {', '.join(tied)}." if tied else ""
+        alone = "" if tied or len(ranked) < 2 else " Its lead over every other automatic method is larger than chance explains."
+        notes.append(f"{best['title']} has the highest macro {kind} Dice, {_with_interval(best, 'dice')}.{rest}{alone}")
+        if pd.notna(best["gap"]):
+            notes.append(
+                f"From domains seen in training to unseen ones it goes from {best['seen']:.3f} to {best['dice']:.3f}"
+                f" Dice: a gap of {_with_interval(best, 'gap')}."
+            )
+        if pd.notna(best["worst_dice"]):
+            notes.append(f"Its worst domain is {best['worst_domain']} with {best['worst_dice']:.3f}.")
+    return notes + _beaten_by_floors(table, modalities)
+
+
+def _beaten_by_floors(table: pd.DataFrame, modalities: pd.DataFrame) -> list[str]:
+    """A trained method that does not beat one without trainable parameters is news."""
+    trainable = dict(zip(table["method"], table["parameters_trainable"], strict=True))
+    titles = dict(zip(table["method"], table["title"], strict=True))
+    notes = []
+    for modality, rows in modalities.dropna(subset=["dice"]).groupby("modality", sort=False):
+        floors = rows[[trainable[name] == 0 for name in rows["method"]]]
+        if floors.empty:
+            continue
+        floor = floors.loc[pd.to_numeric(floors["dice"]).idxmax()]
+        below = [
+            f"{titles[row.method]} ({row.dice:.3f})"
+            for row in rows.itertuples()
+            if (trainable[row.method] or 0) > 0 and row.dice <= floor["dice"]
+        ]
+        if below:
+            notes.append(f"On {modality}, {titles[floor['method']]} ({floor['dice']:.3f}), which trains nothing, is not beaten by {', '.join(below)}.")
+    return notes
+
+
+def _with_interval(row: Any, name: str) -> str:
+    if pd.isna(row[f"{name}_low"]):
+        return f"{row[name]:.3f}"
+    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
