@@ -25,11 +25,11 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not performance"
 
 # Asserts ratios of times, so it wants a machine that does nothing else.
 performance: $(READY)
-	$(BIN)/python -m pytest tests/performance -m performance
+	$(BIN)/python -m pytest tests/performance -m performance -s
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

@@ -38,7 +38,7 @@ class OtsuThreshold(Floor):
 
     Otsu, "A threshold selection method from gray-level histograms", IEEE Transactions on Systems, Man, and Cybernetics
     9(1), 1979. From the training images it learns, per modality, which of grey, red, green, blue and saturation, and
-    whether the bright or the dark side, has the highest mean Dice. A modality it never saw gets the choice best overall.
+    whether the bright or the dark side, has the highest mean Dice. A modality it never saw gets the best choice overall.
     """
 
     views = ("grey", "red", "green", "blue", "saturation")
@@ -113,7 +113,9 @@ class MeanMask(Floor):
         """(B, 3, H, W), (B,) int64 -> logits (B, 1, H, W): log odds of the mean mask over those of its cut."""
         total, count = self.mask_sum.sum(0, keepdim=True), self.count.sum()
         seen = (self.count > 0)[:, None, None, None]
-        mean = torch.where(seen, self.mask_sum, total) / torch.where(seen, self.count[:, None, None, None], count).clamp(min=1)
+        mean = torch.where(
+            seen, self.mask_sum / self.count.clamp(min=1)[:, None, None, None], total / count.clamp(min=1)
+        )
         logits = mean.logit(eps=1e-4) - _best_cut(mean).logit(eps=1e-4)
         logits = F.interpolate(logits, size=images.shape[-2:], mode="bilinear", align_corners=False)
         return logits[modality].to(images.dtype)

@@ -33,8 +33,8 @@ class SmpNetwork(nn.Module):
         modalities: names of the modalities; unused, every method is given them.
         architecture: of smp, such as `unet`, `deeplabv3plus`, `segformer`.
         encoder_name: of smp (`resnet18`, `mit_b0`, ...), or `tu-<name>` for one of timm.
-        encoder_weights: None: random. A tag of smp such as `imagenet`: from the Hugging Face cache, else downloaded. Else
-            the path of a local file (`.safetensors`, or what `torch.save` wrote) with the encoder's state dict.
+        encoder_weights: None: random. A tag of smp such as `imagenet`: from the Hugging Face cache, else downloaded.
+            Else the path of a local file (`.safetensors`, or what `torch.save` wrote) with the encoder's state dict.
         loss: `bce_dice`, `bce` or `dice`: see baselines/losses.py.
         options: further arguments of the smp architecture.
 
@@ -73,7 +73,7 @@ class SmpNetwork(nn.Module):
                 classes=1,
                 **options,
             )
-        except (NotImplementedError, KeyError, AttributeError) as error:
+        except (ValueError, NotImplementedError) as error:
             raise ValueError(f"{architecture} can't be built on the encoder {encoder_name}: {error}") from error
         if encoder_weights is not None and tag is None:
             _load_encoder(network.encoder, encoder_name, encoder_weights)
@@ -93,7 +93,8 @@ class SmpNetwork(nn.Module):
 
     def predict(self, images: Tensor, modality: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [0, 1], (B,) int64 -> logits (B, 1, H, W)."""
-        return self(images)
+        logits: Tensor = self(images)
+        return logits
 
     def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch with `images` (B, 3, H, W) and `masks` (B, 1, H, W), and its parts."""
@@ -103,14 +104,14 @@ class SmpNetwork(nn.Module):
 class SafeBatchNorm2d(nn.BatchNorm2d):
     """BatchNorm2d that also trains on a single value per channel.
 
-    A batch of one image reaches 1 x 1 pixels in DeepLabV3's image pooling, and in any network at 32 x 32 pixels. There is
-    no variance then, and torch refuses; here that layer uses its running statistics for that step, as in evaluation.
+    A batch of one image reaches 1 x 1 pixels in DeepLabV3's image pooling, and in any network at 32 x 32 pixels. There
+    is no variance then, and torch refuses; here that layer uses its running statistics for that step, as in evaluation.
     In every other case it is BatchNorm2d.
     """
 
     def forward(self, input: Tensor) -> Tensor:
         if self.training and input.numel() == input.shape[1]:
-            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, False, 0.0, self.eps)
+            return F.batch_norm(input, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
         return super().forward(input)
 
 
@@ -156,8 +157,8 @@ def _require_hub_weights(encoder_name: str, tag: str) -> None:
     except Exception as error:  # of several libraries, by what failed: name, connection, certificate, proxy
         raise ValueError(
             f"The weights '{tag}' of {encoder_name} are neither in the local Hugging Face cache nor reachable"
-            f" ({type(error).__name__}). Run once with network access to {settings['repo_id']}, give encoder_weights the"
-            " path of a local file, or train from scratch with encoder_weights=null."
+            f" ({type(error).__name__}). Run once with network access to {settings['repo_id']}, give encoder_weights"
+            " the path of a local file, or train from scratch with encoder_weights=null."
         ) from error
 
 
@@ -166,8 +167,8 @@ def _load_encoder(encoder: nn.Module, name: str, source: str) -> None:
     if not path.is_file():
         tags = _hub_tags(name)
         raise ValueError(
-            f"encoder_weights={source}: expected null, the path of a file, or one of {', '.join(tags) or 'no names'} for"
-            f" {name}; there is no such file."
+            f"encoder_weights={source}: there is no such file. Expected null, the path of a file, or for {name} one of:"
+            f" {', '.join(tags) or 'none known'}."
         )
     try:
         if path.suffix == ".safetensors":

@@ -57,8 +57,14 @@ _RULES: list[tuple[str, str]] = [
     (r"decoder\.final_norm\.", "mask_decoder.transformer.norm_final_attn."),
     (r"decoder\.final_attention\.", "mask_decoder.transformer.final_attn_token_to_image."),
     (r"decoder\.layers\.(\d)\.self_attention\.", r"mask_decoder.transformer.layers.\1.self_attn."),
-    (r"decoder\.layers\.(\d)\.queries_to_image\.", r"mask_decoder.transformer.layers.\1.cross_attn_token_to_image."),
-    (r"decoder\.layers\.(\d)\.image_to_queries\.", r"mask_decoder.transformer.layers.\1.cross_attn_image_to_token."),
+    (
+        r"decoder\.layers\.(\d)\.queries_to_image\.",
+        r"mask_decoder.transformer.layers.\1.cross_attn_token_to_image.",
+    ),
+    (
+        r"decoder\.layers\.(\d)\.image_to_queries\.",
+        r"mask_decoder.transformer.layers.\1.cross_attn_image_to_token.",
+    ),
     (r"decoder\.layers\.(\d)\.fc1\.", r"mask_decoder.transformer.layers.\1.mlp.lin1."),
     (r"decoder\.layers\.(\d)\.fc2\.", r"mask_decoder.transformer.layers.\1.mlp.lin2."),
     (r"decoder\.layers\.", "mask_decoder.transformer.layers."),
@@ -96,13 +102,16 @@ def _shared_name(own: str) -> str:
             if own.startswith("decoder."):
                 rest = re.sub(r"^(query|key|value|project)\.", lambda m: _PROJECTIONS[m[1]] + ".", rest)
             else:
-                rest = re.sub(r"^conv\.", "c.", re.sub(r"^norm\.(?=.*)", "bn.", rest)) if _is_conv_norm(own) else rest
+                rest = (
+                    re.sub(r"^conv\.", "c.", re.sub(r"^norm\.", "bn.", rest)) if _is_conv_norm(own) else rest
+                )
             return match.expand(replacement) + rest
     raise AssertionError(f"No rule for {own}: the model does not have the published architecture.")
 
 
 def _is_conv_norm(own: str) -> bool:
-    return re.search(r"\.(first|second|expand|depthwise|local)\.|(blocks\.\d|downsample)\.project\.(conv|norm)", own) is not None
+    pattern = r"\.(first|second|expand|depthwise|local)\.|\.project\.(conv|norm)\."
+    return re.search(pattern, own) is not None
 
 
 def _controller_name(own: str) -> str:

@@ -37,14 +37,18 @@ def save(model: DeLightSAM, path: str | Path) -> None:
     if model.fused:
         raise WeightsError("A fused model can't be saved: save it before fuse().")
     path = Path(path)
-    header = {"format": FORMAT, "version": str(FORMAT_VERSION), "config": json.dumps(model.config.to_dict(), sort_keys=True)}
+    header = {
+        "format": FORMAT,
+        "version": str(FORMAT_VERSION),
+        "config": json.dumps(model.config.to_dict(), sort_keys=True),
+    }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     os.close(handle)
     try:
         save_file(tensors, temporary, metadata=header)
-        os.replace(temporary, path)
+        Path(temporary).replace(path)
     finally:
         Path(temporary).unlink(missing_ok=True)
 
@@ -63,9 +67,13 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> DeLightSAM:
     except SafetensorError as error:
         raise WeightsError(f"{path} is no whole safetensors file ({error}). {_looks_like(path)}") from error
     if header.get("format") != FORMAT:
-        raise WeightsError(f"{path} is a safetensors file, but not one of delightsam.save (its header names no format).")
+        raise WeightsError(
+            f"{path} is a safetensors file, but not one of delightsam.save (its header names no format)."
+        )
     if int(header.get("version", "0")) > FORMAT_VERSION:
-        raise WeightsError(f"{path} has version {header['version']}; this code reads up to {FORMAT_VERSION}. Update it.")
+        raise WeightsError(
+            f"{path} has version {header['version']}; this code reads up to {FORMAT_VERSION}. Update it."
+        )
     try:
         config = DeLightSAMConfig.from_dict(json.loads(header["config"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -86,7 +94,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} can't be read as plain weights ({reason}). {_looks_like(path)}") from error
+        raise WeightsError(
+            f"{path} can't be read as plain weights ({reason}). {_looks_like(path)}"
+        ) from error
     return _plain(content, str(path))
 
 
@@ -107,9 +117,15 @@ def from_authors(state_dicts: Mapping[int, Mapping[str, Tensor]], **fields: Any)
         raise WeightsError("Expected at least one state dict, as {modality number: state dict}; found none.")
     numbers = sorted(state_dicts)
     values: dict[str, Any] = {"preprocessing": "authors", **fields}
-    values |= {"modalities": tuple(numbers), "queries": max(AUTHORS_QUERIES, numbers[-1] + 1), "hypernetworks": "shared"}
+    values |= {
+        "modalities": tuple(numbers),
+        "queries": max(AUTHORS_QUERIES, numbers[-1] + 1),
+        "hypernetworks": "shared",
+    }
     if values["queries"] != AUTHORS_QUERIES:
-        raise WeightsError(f"Published weights have {AUTHORS_QUERIES} queries: numbers 0 to 6; found {numbers[-1]}.")
+        raise WeightsError(
+            f"Published weights have {AUTHORS_QUERIES} queries: numbers 0 to 6; found {numbers[-1]}."
+        )
     model = DeLightSAM(DeLightSAMConfig(**values))
     ours: dict[str, Tensor] = {}
     owner: dict[str, int] = {}
@@ -141,8 +157,16 @@ def to_authors(model: DeLightSAM, modality: int) -> dict[str, Tensor]:
         WeightsError: the model has parts that their layout cannot hold.
     """
     config = model.config
-    needed = {"stem": "standard", "controllers": "full", "tied_tokens": True, "hypernetworks": "shared", "queries": 7}
-    different = [f"{k} = {getattr(config, k)!r} (needs {v!r})" for k, v in needed.items() if getattr(config, k) != v]
+    needed = {
+        "stem": "standard",
+        "controllers": "full",
+        "tied_tokens": True,
+        "hypernetworks": "shared",
+        "queries": 7,
+    }
+    different = [
+        f"{k} = {getattr(config, k)!r} (needs {v!r})" for k, v in needed.items() if getattr(config, k) != v
+    ]
     if model.fused:
         different.append("the model is fused")
     if different:
@@ -164,27 +188,37 @@ def _plain(content: Any, source: str) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in content.items()}
 
 
-def _compare(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], source: str) -> None:
+def _compare(
+    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], source: str
+) -> None:
     lines = [f"missing '{k}', expected shape {expected[k]}" for k in expected if k not in found]
     lines += [f"unexpected '{k}' of shape {found[k]}" for k in found if k not in expected]
     lines += [
-        f"'{k}' has shape {found[k]}, expected {expected[k]}" for k in expected if k in found and found[k] != expected[k]
+        f"'{k}' has shape {found[k]}, expected {expected[k]}"
+        for k in expected
+        if k in found and found[k] != expected[k]
     ]
     if lines:
         shown = "\n  ".join(lines[:10] + ([f"... and {len(lines) - 10} more"] if len(lines) > 10 else []))
-        raise WeightsError(f"Nothing was loaded: {source} does not fit ({len(lines)} of {len(expected)} keys):\n  {shown}")
+        raise WeightsError(
+            f"Nothing was loaded: {source} does not fit ({len(lines)} of {len(expected)} keys):\n  {shown}"
+        )
 
 
 def _load_strictly(model: DeLightSAM, tensors: Mapping[str, Tensor], source: str) -> None:
     own = model.state_dict()
-    _compare({k: tuple(v.shape) for k, v in own.items()}, {k: tuple(v.shape) for k, v in tensors.items()}, source)
+    _compare(
+        {k: tuple(v.shape) for k, v in own.items()}, {k: tuple(v.shape) for k, v in tensors.items()}, source
+    )
     model.load_state_dict(dict(tensors))
 
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(f"Expected a weights file at {path}; there is none. Give the path of a local file.")
+        raise WeightsError(
+            f"Expected a weights file at {path}; there is none. Give the path of a local file."
+        )
     return path
 
 

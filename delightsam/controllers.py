@@ -4,6 +4,9 @@ A controller holds, for each attention block of the encoder, a learned key and a
 also attends to, and an expert MLP that runs beside the block's own. An image meets the controller of its modality only.
 """
 
+# torch types the call of a module as Any.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -38,9 +41,9 @@ class BlockController(nn.Module):
         self.token_bias: nn.Parameter | None = None
         self.expert: TokenMLP | None = None
         if kind in ("full", "tokens"):
-            self.key_token = nn.Parameter(torch.randn(heads, dim // heads) * 0.02)
+            self.key_token = nn.Parameter(torch.randn(heads, 1, dim // heads) * 0.02)
             if not tied:
-                self.value_token = nn.Parameter(torch.zeros(heads, dim // heads))
+                self.value_token = nn.Parameter(torch.zeros(heads, 1, dim // heads))
             self.token_bias = nn.Parameter(torch.full((1,), INITIAL_TOKEN_BIAS))
         if kind in ("full", "expert"):
             self.expert = TokenMLP(dim)
@@ -52,10 +55,14 @@ class BlockController(nn.Module):
             nn.init.zeros_(self.expert.fc2.bias)
 
     def tokens(self) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Key token (heads, d), value token (heads, d) and their bias (1,), or None where the kind has no tokens."""
+        """Key token (heads, 1, d), value token (heads, 1, d) and their bias (1,), or None where the kind has no tokens."""
         if self.key_token is None or self.token_bias is None:
             return None
-        return self.key_token, self.key_token if self.value_token is None else self.value_token, self.token_bias
+        return (
+            self.key_token,
+            self.key_token if self.value_token is None else self.value_token,
+            self.token_bias,
+        )
 
 
 class Controller(nn.Module):

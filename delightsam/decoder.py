@@ -3,10 +3,15 @@
 The two-way transformer and the upscaling are those of SAM's mask decoder (Kirillov et al., ICCV 2023).
 """
 
+# torch types the call of a module as Any.
+# mypy: disable-error-code="no-any-return, no-untyped-call"
+
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -64,7 +69,9 @@ class TwoWayBlock(nn.Module):
         self.image_to_queries = Attention(inner)
         self.norm4 = nn.LayerNorm(EMBEDDING_CHANNELS)
 
-    def forward(self, queries: Tensor, image: Tensor, code: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, queries: Tensor, image: Tensor, code: Tensor, position: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """queries and their code (B, Q, 256), image (B, N, 256), position (1, N, 256) -> new queries and image."""
         if self.first:
             queries = self.self_attention(queries, queries, queries)
@@ -85,7 +92,7 @@ class Hypernetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = [EMBEDDING_CHANNELS] * 3 + [MASK_CHANNELS]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, query: Tensor) -> Tensor:
         for layer in list(self.layers)[:-1]:
@@ -104,14 +111,13 @@ class Decoder(nn.Module):
     """
 
     frequencies: Tensor
-    cached_position: Tensor | None
 
     def __init__(self, modalities: Sequence[int], queries: int, hypernetworks: str = "per_modality") -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.randn(queries, EMBEDDING_CHANNELS))
         self.register_buffer("frequencies", torch.randn(2, EMBEDDING_CHANNELS // 2))
-        self.register_buffer("cached_position", None, persistent=False)
         self.cache_position = False
+        self._cached: dict[tuple[int, int], Tensor] = {}
         self.layers = nn.ModuleList(TwoWayBlock(first=i == 0) for i in range(DEPTH))
         self.final_attention = Attention(EMBEDDING_CHANNELS // ATTENTION_DOWNSAMPLE)
         self.final_norm = nn.LayerNorm(EMBEDDING_CHANNELS)
@@ -125,9 +131,13 @@ class Decoder(nn.Module):
         names = [SHARED] if hypernetworks == "shared" else [str(k) for k in modalities]
         self.hypernetworks = nn.ModuleDict({name: Hypernetwork() for name in names})
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._cached.clear()  # a move to another device or type must not leave the old code behind
+        return super()._apply(fn, recurse)
+
     def forward(self, embedding: Tensor, groups: Sequence[Group]) -> Tensor:
         """Mask logits (B, 1, 4h, 4w) of the prompted embedding (B, 256, h, w), sorted by modality as `groups` say."""
-        batch, channels, height, width = embedding.shape
+        batch, _, height, width = embedding.shape
         image = embedding.flatten(2).transpose(1, 2)
         position = self.position(height, width).to(image.dtype)
         code = self.queries.to(image.dtype).expand(batch, -1, -1)
@@ -151,9 +161,8 @@ class Decoder(nn.Module):
 
     def position(self, height: int, width: int) -> Tensor:
         """SAM's random-Fourier position code of a grid: (1, height * width, 256) in row-major order."""
-        cached = self.cached_position
-        if cached is not None and self._cached_size == (height, width):
-            return cached
+        if (height, width) in self._cached:
+            return self._cached[height, width]
         # In float32 whatever the autocast: the code multiplies by up to 2 pi times a large random frequency.
         with torch.autocast(self.frequencies.device.type, enabled=False):
             frequencies = self.frequencies.float()
@@ -163,5 +172,5 @@ class Decoder(nn.Module):
             angle = 2 * math.pi * (grid @ frequencies)
             code = torch.cat((angle.sin(), angle.cos()), dim=-1).flatten(0, 1)[None]
         if self.cache_position:
-            self.cached_position, self._cached_size = code, (height, width)
+            self._cached[height, width] = code
         return code

@@ -12,11 +12,11 @@ from delightsam.layers import ConvNorm
 
 @torch.no_grad()
 def fuse_modules(model: nn.Module) -> None:
-    """Folds every BatchNorm, and caches attention biases and position codes, in place."""
+    """Folds every BatchNorm, and has attention biases and position codes cached, in place."""
     for module in model.modules():
         if isinstance(module, ConvNorm):
             module.fuse()
         elif isinstance(module, WindowAttention):
-            module.cached_bias = module.offset_bias[:, module.offset_index].contiguous()
+            module.cache_bias = True
         elif isinstance(module, Decoder):
             module.cache_position = True

@@ -1,5 +1,8 @@
 """Small parts that several rooms of the network share."""
 
+# torch types the call of a module as Any.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 import torch
@@ -13,9 +16,13 @@ class ConvNorm(nn.Module):
     Input (B, in, H, W), output (B, out, H', W').
     """
 
-    def __init__(self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel: int = 1, stride: int = 1, groups: int = 1
+    ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
+        self.conv = nn.Conv2d(
+            in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
 
     def forward(self, x: Tensor) -> Tensor:

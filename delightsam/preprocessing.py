@@ -11,7 +11,10 @@ _SAM_STD = (58.395, 57.12, 57.375)
 # name -> (mean, std) on values of 0..255; None: each image by its own minimum and maximum.
 PRESETS: dict[str, tuple[tuple[float, ...], tuple[float, ...]] | None] = {
     "sam": (_SAM_MEAN, _SAM_STD),  # SAM, MobileSAM, and models trained here
-    "authors": (_SAM_MEAN, _SAM_MEAN),  # published De-LightSAM weights: their "std" is the mean again, by a slip
+    "authors": (
+        _SAM_MEAN,
+        _SAM_MEAN,
+    ),  # published De-LightSAM weights: their "std" is the mean again, by a slip
     "minmax": None,  # LiteMedSAM
     "unit": ((0.0, 0.0, 0.0), (255.0, 255.0, 255.0)),  # plain [0, 1]
 }
@@ -37,5 +40,7 @@ def normalise(images: Tensor, preset: str) -> Tensor:
         low = images.amin(dim=(1, 2, 3), keepdim=True)
         high = images.amax(dim=(1, 2, 3), keepdim=True)
         return (images - low) / (high - low).clamp(min=1e-8)
-    mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device).view(1, 3, 1, 1) / 255 for v in values)
+    mean, std = (
+        torch.tensor(v, dtype=images.dtype, device=images.device).view(1, 3, 1, 1) / 255 for v in values
+    )
     return (images - mean) / std

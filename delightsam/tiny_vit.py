@@ -4,6 +4,9 @@ Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers
 (Zhang et al. 2023, arXiv 2306.14289) gave it: the last stage keeps the resolution, so that the map ends at 1/16.
 """
 
+# torch types the call of a module as Any.
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 from collections.abc import Sequence
@@ -101,10 +104,14 @@ class AttentionStage(nn.Module):
     def __init__(self, index: int) -> None:
         super().__init__()
         blocks = range(DEPTHS[index])
-        self.blocks = nn.ModuleList(AttentionBlock(WIDTHS[index], HEADS[index], WINDOWS[index]) for _ in blocks)
+        self.blocks = nn.ModuleList(
+            AttentionBlock(WIDTHS[index], HEADS[index], WINDOWS[index]) for _ in blocks
+        )
         last = index == len(WIDTHS) - 1
         self.downsample = (
-            None if last else Downsample(WIDTHS[index], WIDTHS[index + 1], stride=1 if index == len(WIDTHS) - 2 else 2)
+            None
+            if last
+            else Downsample(WIDTHS[index], WIDTHS[index + 1], stride=1 if index == len(WIDTHS) - 2 else 2)
         )
 
     def forward(self, x: Tensor, routes: Sequence[Sequence[Route]]) -> Tensor:

@@ -73,7 +73,7 @@ class TrainingConfig:
     amp: str = "off"
     augmentation: str = "standard"
     # proportional: each image once per epoch; equal: modalities equally often.
-    sampling: str = "proportional"
+    sampling: str = "equal"
     # mixed | single_modality
     batching: str = "mixed"
     # Epochs without a better validation Dice before training stops; null: never.
@@ -106,6 +106,8 @@ class StoreConfig:
     root: str = "runs"
     predictions: bool = True
     keep_weights: bool = True
+    # A trial's state is kept at the end of an epoch, at most this often.
+    checkpoint_seconds: float = 20.0
 
 
 @dataclass
@@ -162,6 +164,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "training.patience": (1, 10**6),
     "training.cpu_threads": (1, 1024),
     "metrics.nsd_tolerance": (0.0, 1e6),
+    "store.checkpoint_seconds": (0.0, 1e9),
     "executor.gpus_per_trial": (0.0, 1024.0),
     "efficiency_image_size": (32, 8192),
 }

@@ -16,7 +16,7 @@ from harness.data.images import read_mask
 from harness.data.loading import evaluation_batches
 from harness.errors import TrialFailed
 from harness.files import atomic_path
-from harness.metrics import evaluate_pair
+from harness.metrics import PixelCounts, evaluate_pair
 from harness.training import autocast
 
 if TYPE_CHECKING:
@@ -65,9 +65,9 @@ def evaluate(
         for key, image_logits in zip(batch.keys, logits, strict=True):
             sample = samples[key]
             predicted = native_mask(image_logits, sample.height, sample.width)
-            measured = evaluate_pair(
-                predicted, read_mask(sample.mask), nsd_tolerance=metrics.nsd_tolerance, empty=metrics.empty
-            )
+            reference = read_mask(sample.mask)
+            counts = PixelCounts.of(predicted, reference)
+            measured = evaluate_pair(predicted, reference, nsd_tolerance=metrics.nsd_tolerance, empty=metrics.empty)
             if predictions is not None:
                 write_mask(predictions / f"{key}.png", predicted)
             rows.append(
@@ -81,6 +81,9 @@ def evaluate(
                     "width": sample.width,
                     "height": sample.height,
                     **measured,
+                    "reference_pixels": counts.reference,
+                    "predicted_pixels": counts.predicted,
+                    "empty": counts.empty,
                 }
             )
             on_image()

@@ -26,8 +26,8 @@ def check_split(split: Split, samples: Mapping[str, Sample]) -> None:
 
     Raises:
         UserError: an image in two roles or twice in one; equal files in two roles; a subject in two roles; training or
-            validation images from a held-out domain; test images from outside it; no training or test images; a key that
-            the dataset lacks. The message names the files, the kind of leak and how to mend it.
+            validation images from a held-out domain; test images from outside it; no training or test images; a key
+            that the dataset lacks. The message names the files, the kind of leak and how to mend it.
     """
     for role in _ROLES:
         for key in getattr(split, role):
@@ -53,8 +53,8 @@ def check_split(split: Split, samples: Mapping[str, Sample]) -> None:
         split,
         [(role, samples[key], samples[key].sha256_image) for role, key in _entries(split)],
         "the files are equal (same SHA-256)",
-        "Delete one of the two with its mask and its line in manifest.csv, or keep both under one domain, where copies stay"
-        " together",
+        "Delete one of the two with its mask and its line in manifest.csv, or keep both under one domain, where copies"
+        " stay together",
     )
     _refuse_shared(
         split,
@@ -89,8 +89,8 @@ def _refuse_held_out_in_training(split: Split, samples: Mapping[str, Sample]) ->
         if role == "test" and not inside:
             raise UserError(
                 f"Split '{split.name}': test image {sample.image} is of {sample.modality}/{sample.domain}, which is not"
-                f" among the held-out domains ({', '.join(split.held_out)}). Add the domain to held_out, or take the image"
-                " out of the test set."
+                f" among the held-out domains ({', '.join(split.held_out)}). Add the domain to held_out, or take the"
+                " image out of the test set."
             )
 
 

@@ -1,9 +1,9 @@
 """Protocols: which images a trial trains on, selects on and is tested on.
 
 Each protocol gives every modality a list of *turns*; a turn says which domains are seen in training and which are not.
-`scope: universal` joins one turn of every modality into a fold, for which one model of all modalities is trained: fold f
-takes turn f, and a modality with fewer turns starts again with its first. `scope: per_modality` makes every turn a split
-of its own, with a model of its own. `max_folds` keeps the first folds (of each modality).
+`scope: universal` joins one turn of every modality into a fold, for which one model of all modalities is trained:
+fold f takes turn f, and a modality with fewer turns starts again with its first. `scope: per_modality` makes every turn
+a split of its own, with a model of its own. `max_folds` keeps the first folds (of each modality).
 
 | protocol | a turn | turns of a modality with n domains |
 |---|---|---|
@@ -13,7 +13,7 @@ of its own, with a model of its own. `max_folds` keeps the first folds (of each 
 | `in_domain` | every domain seen; `test_fraction` of each is kept for testing | 1 |
 
 Validation images are a part of every training domain, never of a held-out one. Images of one subject, and exact copies
-of one image, stay together. A subject is a name within its domain: patient 7 of one hospital is not patient 7 of another.
+of one image, stay together. A subject is a name within its domain: patient 7 of one hospital is not that of another.
 Everything depends on names, hashes and `split_seed` alone, so that adding a domain does not reshuffle the others.
 A manifest's `split` column is ignored: published train and test parts lie inside one domain, and a domain held out here
 is tested as a whole.
@@ -40,8 +40,8 @@ class Split:
     """The images of one trial, by sample key ("modality/domain/id"), each role sorted.
 
     Attributes:
-        held_out: "modality/domain" of the domains that are tested and never trained on; empty when test images come from
-            the training domains (`in_domain`).
+        held_out: "modality/domain" of the domains that are tested and never trained on; empty when test images come
+            from the training domains (`in_domain`).
     """
 
     name: str
@@ -65,8 +65,8 @@ def make_splits(dataset: Dataset, protocol: ProtocolConfig) -> list[Split]:
     """Divides a dataset by a protocol; the same dataset and settings give the same splits, in the same order.
 
     Raises:
-        UserError: an unknown protocol or scope, a number out of range, no images, a modality with fewer than two domains
-            where domains are held out, or `pairs` that do not fit the dataset.
+        UserError: an unknown protocol or scope, a number out of range, no images, a modality with fewer than two
+            domains where domains are held out, or `pairs` that do not fit the dataset.
     """
     if protocol.name not in PROTOCOLS:
         raise UserError(f"Unknown protocol '{protocol.name}'.{did_you_mean(protocol.name, PROTOCOLS)}")
@@ -89,7 +89,8 @@ def make_splits(dataset: Dataset, protocol: ProtocolConfig) -> list[Split]:
     samples: dict[tuple[str, str], list[Sample]] = {}
     for sample in dataset.samples:
         samples.setdefault((sample.modality, sample.domain), []).append(sample)
-    return [_build(name, parts, samples, protocol) for name, parts in folds]
+    groups = {domain: _groups(members, protocol.split_seed) for domain, members in samples.items()}
+    return [_build(name, parts, groups, protocol) for name, parts in folds]
 
 
 def _leave_one_domain_out(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Turn]]:
@@ -183,19 +184,20 @@ def _without(domains: Sequence[str], one: str) -> tuple[str, ...]:
 def _build(
     name: str,
     turns: Sequence[_Turn],
-    samples: dict[tuple[str, str], list[Sample]],
+    groups: dict[tuple[str, str], list[list[str]]],
     protocol: ProtocolConfig,
 ) -> Split:
+    """`groups`: (modality, domain) -> sample keys that stay together, in the order they are taken for testing."""
     train: list[str] = []
     validation: list[str] = []
     test: list[str] = []
     held_out: list[str] = []
     for turn in turns:
         for domain in turn.unseen:
-            test += [sample.key for sample in samples[turn.modality, domain]]
+            test += [key for group in groups[turn.modality, domain] for key in group]
             held_out.append(f"{turn.modality}/{domain}")
         for domain in turn.seen:
-            rest = _groups(samples[turn.modality, domain], protocol.split_seed)
+            rest = groups[turn.modality, domain]
             if not turn.unseen:
                 if len(rest) < 2:
                     raise UserError(
@@ -225,8 +227,7 @@ def _groups(samples: Sequence[Sample], split_seed: int) -> list[list[str]]:
     edges: list[tuple[int, int]] = []
     for sample in samples:
         marks = [("content", sample.sha256_image)] + ([("subject", sample.subject)] if sample.subject else [])
-        for mark in marks:
-            edges.append((row_of[sample.key], len(keys) + columns.setdefault(mark, len(columns))))
+        edges += [(row_of[sample.key], len(keys) + columns.setdefault(mark, len(columns))) for mark in marks]
     size = len(keys) + len(columns)
     rows, others = zip(*edges, strict=True)
     _, labels = connected_components(coo_array(([1] * len(edges), (rows, others)), shape=(size, size)), directed=False)

@@ -128,6 +128,27 @@ class Store:
         atomic_write_json(folder / "spec.json", {"schema_version": SCHEMA_VERSION, **spec})
         return folder
 
+    @contextlib.contextmanager
+    def trial_lock(self, trial_id: str, patience_seconds: float = 120.0) -> Iterator[None]:
+        """Holds one trial: the worker of a driver that was killed may live a little longer than its driver.
+
+        Raises:
+            UserError: another process still holds it after `patience_seconds`.
+        """
+        from filelock import FileLock, Timeout
+
+        path = self.trial_folder(trial_id) / "lock"
+        try:
+            with explain_disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                lock = FileLock(path).acquire(timeout=patience_seconds)
+        except Timeout as error:
+            raise UserError(
+                f"Trial {trial_id[:12]} in {self.root} is being run by another process. Wait for it, or end it."
+            ) from error
+        with lock:
+            yield
+
     def write_status(self, trial_id: str, state: str, **details: Any) -> None:
         """`state` is running, done or failed; `details` such as epoch, epochs, reason, started."""
         status = {"schema_version": SCHEMA_VERSION, "state": state, "updated": now(), **details}

@@ -32,9 +32,6 @@ from harness.optimization import make_optimizer, make_schedule
 from harness.selection import RULES
 from harness.versions import TRAINING_VERSION
 
-# Epochs shorter than this share a checkpoint: writing it would cost more than what a kill could lose.
-CHECKPOINT_SECONDS = 20.0
-
 
 @dataclass(frozen=True)
 class TrainingData:
@@ -79,11 +76,12 @@ def epochs_per_stage(stages: Sequence[Stage], epochs: int) -> list[int]:
     >>> epochs_per_stage([Stage("decode", 3), Stage("joint", 1)], 8)
     [6, 2]
     """
+    counts = [1 if stage.gradient else 0 for stage in stages]
     total = sum(stage.share for stage in stages if stage.gradient)
-    counts = [max(1, round(epochs * stage.share / total)) if stage.gradient else 0 for stage in stages]
-    if counts and sum(counts) != epochs and any(counts):
-        largest = max(range(len(counts)), key=counts.__getitem__)
-        counts[largest] = max(1, counts[largest] + epochs - sum(counts))
+    for _ in range(epochs - sum(counts) if total else 0):
+        # The next epoch goes to the stage that is furthest behind its share.
+        behind = [epochs * stage.share / total - count for stage, count in zip(stages, counts, strict=True)]
+        counts[max((i for i, stage in enumerate(stages) if stage.gradient), key=behind.__getitem__)] += 1
     return counts
 
 
@@ -96,12 +94,13 @@ def fit(
     device: torch.device,
     folder: Path,
     on_epoch: Callable[[dict[str, Any]], None] = lambda event: None,
-    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    checkpoint_seconds: float = 0.0,
 ) -> FitState:
     """Trains `method` in place and leaves in it the weights that the selection rule chose.
 
     Args:
         folder: where the checkpoint of an unfinished fit lives; one found there is gone on from.
+        checkpoint_seconds: epochs shorter than this share a checkpoint, where writing it would cost more than a kill loses.
         on_epoch: called after each epoch with {stage, epoch, epochs, train_loss, validation_dice, ...}.
 
     Returns:
@@ -156,12 +155,18 @@ class _Fit:
                 self._observe(stage)
             saved = None
             self.state.stage, self.state.epoch_in_stage = self.state.stage + 1, 0
-        if self.state.best_weights is not None:
-            self.method.load_state_dict(self.state.best_weights)
+            if not any(self.epochs[self.state.stage :]):
+                self._choose()
         self.method.requires_grad_(False)
         self.method.eval()
         self.state.seconds += time.monotonic() - self.started
         return self.state
+
+    def _choose(self) -> None:
+        """Loads the chosen weights once the last epoch is over, so that a later pass of `observe` works with them."""
+        if self.state.best_weights is not None:
+            self.method.load_state_dict(self.state.best_weights)
+            self.state.best_weights = None
 
     def _observe(self, stage: Stage) -> None:
         """One pass over the training images as they are; nothing is random, so an interrupted pass just starts again."""
@@ -332,8 +337,9 @@ class _Fit:
             "schedule": schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        with atomic_path(self.path) as temporary:
-            torch.save(content, temporary)
+        # Through a file of Python's: given a path, torch reports a full disk as a RuntimeError without its cause.
+        with atomic_path(self.path) as temporary, temporary.open("wb") as file:
+            torch.save(content, file)
         self.last_checkpoint = time.monotonic()
 
     def _load_checkpoint(self) -> dict[str, Any] | None:
@@ -377,11 +383,11 @@ def _freeze_all_but(method: torch.nn.Module, patterns: Sequence[str]) -> list[to
 
 
 def _train_mode(method: torch.nn.Module) -> None:
-    """Train mode, except for modules whose own parameters are all frozen: their running statistics must not move."""
+    """Train mode, except for parts whose parameters are all frozen: their running statistics must not move."""
     method.train()
     for module in method.modules():
-        own = list(module.parameters(recurse=False))
-        if own and not any(parameter.requires_grad for parameter in own):
+        parameters = list(module.parameters())
+        if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
 
 

@@ -25,6 +25,7 @@ class TrialContext:
     device: str = "cpu"
     predictions: bool = True
     keep_weights: bool = True
+    checkpoint_seconds: float = 20.0
     command: tuple[str, ...] = ()
 
 
@@ -44,10 +45,11 @@ def run_trial(
     """
     store = Store(context.store_root)
     started, began = time.monotonic(), now()
-    store.start_trial(trial_id, spec)
-    store.write_status(trial_id, "running", started=began, epoch=0)
     try:
-        _run(store, trial_id, spec, context, report, began)
+        with store.trial_lock(trial_id):
+            store.start_trial(trial_id, spec)
+            store.write_status(trial_id, "running", started=began, epoch=0)
+            _run(store, trial_id, spec, context, report, began)
         return {"state": "done", "reason": None, "seconds": time.monotonic() - started}
     except (UserError, KeyboardInterrupt) as error:
         with contextlib.suppress(UserError, OSError):  # for example the very disk that is full
@@ -117,6 +119,7 @@ def _run(
         device=device,
         folder=folder / "checkpoint",
         on_epoch=on_epoch,
+        checkpoint_seconds=context.checkpoint_seconds,
     )
     report({"phase": "testing"})
     rows: list[dict[str, Any]] = []

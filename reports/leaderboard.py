@@ -258,7 +258,7 @@ def _notes(records: Records, table: pd.DataFrame, modalities: pd.DataFrame) -> l
         best = ranked.iloc[0]
         tied = [row.title for row in ranked.iloc[1:].itertuples() if str(row.rank).split("–")[0] == "1"]
         rest = f" Not told apart from it by these images: {', '.join(tied)}." if tied else ""
-        alone = "" if tied or len(ranked) < 2 else " Its lead over every other automatic method is larger than chance explains."
+        alone = "" if tied or len(ranked) < 2 else " The interval of its lead over each other ranked method excludes 0."
         notes.append(f"{best['title']} has the highest macro {kind} Dice, {_with_interval(best, 'dice')}.{rest}{alone}")
         if pd.notna(best["gap"]):
             notes.append(

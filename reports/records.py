@@ -213,7 +213,7 @@ def _cells(trials: Sequence[Trial]) -> pd.DataFrame:
                 cell["expected"] += 1
                 cell["found"] += trial.state == "done"
                 if trial.state != "done":
-                    cell["why"].append(f"{trial.state}: {trial.fold}, seed {trial.seed}")
+                    cell["why"].append(f"{trial.fold}, seed {trial.seed}")
                 cell["state"] = max(cell["state"], trial.state, key=_severity)
     rows = [{"method": m, "role": r, "domain": d, **cell} for (m, r, d), cell in counts.items()]
     cells = pd.DataFrame(rows, columns=["method", "role", "domain", "expected", "found", "state", "why"])

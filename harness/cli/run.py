@@ -73,6 +73,7 @@ def _execute(trials: list[Trial], config: RunConfig, store: Store, overrides: li
         cache_folder=str(cache_folder(config)),
         predictions=config.store.predictions,
         keep_weights=config.store.keep_weights,
+        checkpoint_seconds=config.store.checkpoint_seconds,
         command=("python", "-m", "harness", "run", *overrides),
     )
     executor = make_executor(config.executor)

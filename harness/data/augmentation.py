@@ -6,7 +6,7 @@ import dataclasses
 import warnings
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.data.loading import Batch
 from harness.errors import UserError, did_you_mean
@@ -50,20 +50,16 @@ class Augmentation(nn.Module):
         if self.operations is None:
             return batch
         with torch.autocast(batch.images.device.type, enabled=False):
-            images, masks = self._apply(batch.images, batch.masks)
+            # Clones: operations that happen to touch no image hand back their input, and the caller's must not change.
+            images, masks = self.operations(batch.images.clone(), batch.masks.clone())
         return dataclasses.replace(batch, images=images.clamp_(0, 1), masks=masks)
 
-    def _apply(self, images: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
-        # Operations that happen to touch no image of the batch hand back their input: the caller's must not change.
-        result = self.operations(images.clone(), masks.clone())  # type: ignore[misc]
-        return result[0], result[1]
 
-
-def _operations(preset: str) -> list[nn.Module]:
+def _operations(preset: str) -> list[kornia_augmentation.AugmentationBase2D]:
     """Cheap ones were chosen: those that go through HSV (hue, kornia's RandomSaturation) cost more than all the rest."""
     if preset == "none":
         return []
-    flips: list[nn.Module] = [
+    flips: list[kornia_augmentation.AugmentationBase2D] = [
         kornia_augmentation.RandomHorizontalFlip(p=0.5),
         kornia_augmentation.RandomVerticalFlip(p=0.5),
     ]

@@ -67,7 +67,9 @@ class ArrayCache:
             UserError: no samples, an unfit size, a file that can't be read, a full or read-only disk.
         """
         if image_size < 32 or image_size % 32:
-            raise UserError(f"Expected an image size that is a multiple of 32, found {image_size}. Try 128, 256 or 1024.")
+            raise UserError(
+                f"Expected an image size that is a multiple of 32, found {image_size}. Try 128, 256 or 1024."
+            )
         ordered = sorted(samples, key=lambda sample: sample.key)
         index = {sample.key: row for row, sample in enumerate(ordered)}
         if not ordered or len(index) != len(ordered):
@@ -86,7 +88,9 @@ class ArrayCache:
                         _build(place, ordered, image_size, progress)
                         arrays = _load(place, len(ordered), image_size)
         if arrays is None:
-            raise UserError(f"{place}: expected the arrays just written, found others. Remove the folder and try again.")
+            raise UserError(
+                f"{place}: expected the arrays just written, found others. Remove the folder and try again."
+            )
         return cls(*arrays, index, place)
 
     @property
@@ -134,6 +138,8 @@ def _build(place: Path, samples: Sequence[Sample], size: int, progress: Progress
     process with SIGBUS, a write to a file raises an error that can be explained.
     """
     logger.info("Decoding %d pairs to %d x %d pixels (once).", len(samples), size, size)
+    for left_behind in place.parent.glob(f".{place.name}.*"):  # by a build that was killed: we hold the lock
+        shutil.rmtree(left_behind)
     temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
     try:
         with (

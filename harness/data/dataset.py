@@ -40,7 +40,7 @@ class Dataset:
         Raises:
             UserError: nothing there, or files and manifest are not what they should be; lists all that was found.
         """
-        root = _existing_folder(root)
+        root = existing_folder(root)
         if (root / manifest.MANIFEST).is_file():
             samples, problems = manifest.read_manifest(root)
             raise_problems(root, problems)
@@ -88,7 +88,9 @@ class Dataset:
         kept = []
         for sample in sorted(self.samples, key=lambda sample: hashlib.sha256(sample.key.encode()).digest()):
             count = taken.get(sample.domain_key, 0)
-            if (modalities is None or sample.modality in modalities) and (max_per_domain is None or count < max_per_domain):
+            if (modalities is None or sample.modality in modalities) and (
+                max_per_domain is None or count < max_per_domain
+            ):
                 taken[sample.domain_key] = count + 1
                 kept.append(sample)
         return Dataset(self.root, tuple(sorted(kept, key=lambda sample: sample.key)))
@@ -106,7 +108,12 @@ class Dataset:
             raise UserError(f"The dataset at {self.root} has no modality '{modality}'.{did_you_mean(modality, names)}")
 
 
-def _existing_folder(root: str | Path) -> Path:
+def existing_folder(root: str | Path) -> Path:
+    """The absolute path of a folder that must be there.
+
+    Raises:
+        UserError: nothing, or a file, is there.
+    """
     path = Path(root).expanduser().absolute()
     if path.is_dir():
         return path
@@ -149,7 +156,9 @@ def _scan(root: Path, progress: integrity.Progress | None) -> list[Sample]:
 
 def _with_manifest(root: Path, pairs: Sequence[Pair], text: str) -> list[Sample]:
     """Samples from the text of a manifest that was kept with a verdict on exactly these pairs."""
-    rows = {f"{row['modality']}/{row['domain']}/{row['id']}": row for row in csv.DictReader(io.StringIO(text, newline=""))}
+    rows = {
+        f"{row['modality']}/{row['domain']}/{row['id']}": row for row in csv.DictReader(io.StringIO(text, newline=""))
+    }
     return [
         Sample(
             **vars(pair),

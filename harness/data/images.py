@@ -111,7 +111,7 @@ def _to_rgb(image: Image.Image, path: Path) -> NDArray[np.uint8]:
     colours, alpha = rgba[..., :3], rgba[..., 3:]
     if alpha.min() == alpha.max():
         return np.ascontiguousarray(colours)
-    return ((colours.astype(np.uint16) * alpha + 127) // 255).astype(np.uint8)
+    return np.asarray((colours.astype(np.uint16) * alpha + 127) // 255, dtype=np.uint8)
 
 
 def _to_8_bits(values: NDArray[np.generic], path: Path) -> NDArray[np.uint8]:

@@ -79,9 +79,9 @@ def verify(root: Path, progress: Progress | None = None) -> Report:
 
     started = time.perf_counter()
     has_manifest = (root / manifest.MANIFEST).is_file()
-    pairs: Sequence[Pair]
-    pairs, problems = manifest.read_manifest(root) if has_manifest else manifest.scan_folder(root)
-    pairs = [pair for pair in pairs if pair.image.is_file() and pair.mask.is_file()]
+    named: Sequence[Pair]
+    named, problems = manifest.read_manifest(root) if has_manifest else manifest.scan_folder(root)
+    pairs = [pair for pair in named if pair.image.is_file() and pair.mask.is_file()]
 
     def examine(pair: Pair) -> tuple[Sample | None, list[Problem], Prints | None]:
         sample, found = _measure(root, pair)
@@ -95,12 +95,14 @@ def verify(root: Path, progress: Progress | None = None) -> Report:
     samples = [sample for sample, _, _ in results if sample]
     problems = [*problems, *(problem for _, found, _ in results for problem in found)]
     if has_manifest:
-        problems += manifest.orphans(root, pairs)
+        problems += manifest.orphans(root, named)
     prints = {sample.key: found for sample, _, found in results if sample and found}
     copies, warnings = find_duplicates(root, samples, prints)
     problems += copies
     warnings += [
-        Problem("empty mask", manifest.relative(sample.mask, root), "the mask has no foreground. See that it is meant so.")
+        Problem(
+            "empty mask", manifest.relative(sample.mask, root), "the mask has no foreground. See that it is meant so."
+        )
         for sample in samples
         if sample.foreground_fraction == 0
     ]

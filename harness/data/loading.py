@@ -92,7 +92,9 @@ class EpochLoader:
         _check_option("sampling", sampling, SAMPLINGS)
         _check_option("batching", batching, BATCHINGS)
         if not keys or len(set(keys)) != len(keys):
-            raise UserError(f"Expected training samples, each once; found {len(keys)} keys, {len(set(keys))} different.")
+            raise UserError(
+                f"Expected training samples, each once; found {len(keys)} keys, {len(set(keys))} different."
+            )
         if batch_size < 1 or seed < 0:
             raise UserError(f"Expected batch_size >= 1 and seed >= 0, found batch_size={batch_size}, seed={seed}.")
         self.batch_size, self.sampling, self.batching, self.seed = batch_size, sampling, batching, seed

@@ -186,10 +186,8 @@ def _pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """Pictures by stem, and the other files (hidden ones apart)."""
     pictures: dict[str, list[Path]] = {}
     others = []
-    names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    for name in names:
-        path = folder / name
-        if name.startswith(".") or name == "Thumbs.db":
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name.startswith(".") or path.name == "Thumbs.db":
             continue
         if path.suffix.lower() in SUFFIXES:
             pictures.setdefault(path.stem, []).append(path)
@@ -209,10 +207,14 @@ def _unpaired(
     for files in (images.get(stem, []), masks.get(stem, [])):
         if len(files) > 1:
             names = " and ".join(file.name for file in files)
-            return Problem("ambiguous name", relative(files[0], root), f"expected one file a name, found {names}. Keep one.")
+            return Problem(
+                "ambiguous name", relative(files[0], root), f"expected one file a name, found {names}. Keep one."
+            )
     if stem in images and stem in masks:
         return None
-    here, kind, there = (images, "image without mask", "masks") if stem in images else (masks, "mask without image", "images")
+    here, kind, there = (
+        (images, "image without mask", "masks") if stem in images else (masks, "mask without image", "images")
+    )
     partner = "mask" if there == "masks" else "image"
     expected = relative(folder / there / (f"{stem}.png" if partner == "mask" else f"{stem}.<ext>"), root)
     unread = [file.name for file in others if file.stem == stem and file.parent.name == there]
@@ -268,8 +270,8 @@ def _inside(root: Path, name: str, text: str) -> Path:
 
     The path's spelling must stay inside; links inside the folder may lead elsewhere, as whoever made them meant it.
     """
-    relative_path = os.path.normpath(text)
+    relative_path = Path(os.path.normpath(text))
     absolute = PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
-    if not text or absolute or relative_path.split(os.sep)[0] == "..":
+    if not text or absolute or relative_path.parts[:1] == ("..",):
         raise ValueError(f"expected a path inside the dataset's folder as {name}, found '{text}'. Mend the row.")
     return root / relative_path

@@ -35,7 +35,9 @@ def state(root: Path, pairs: Iterable[Pair]) -> str:
         status = file.stat()
         listing.append([file.relative_to(root).as_posix(), status.st_size, status.st_mtime_ns])
     path = root / MANIFEST
-    return sha256_json({"version": VERSION, "manifest": sha256_file(path) if path.is_file() else None, "files": listing})
+    return sha256_json(
+        {"version": VERSION, "manifest": sha256_file(path) if path.is_file() else None, "files": listing}
+    )
 
 
 def recall(root: Path, pairs: Iterable[Pair]) -> dict[str, Any] | None:
@@ -73,6 +75,6 @@ def is_writable(folder: Path) -> bool:
 
 def user_cache_path(root: Path) -> Path:
     """The verdict's place outside the dataset: `$XDG_CACHE_HOME` or `~/.cache`, by the dataset's path."""
-    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
     name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:24]
-    return Path(base) / "delightsam-bench" / "verified" / f"{name}.json"
+    return base / "delightsam-bench" / "verified" / f"{name}.json"

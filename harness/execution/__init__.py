@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
@@ -12,6 +13,19 @@ from harness.trial import TrialContext
 if TYPE_CHECKING:
     from harness.execution.progress import ProgressDisplay
     from harness.suite import Trial
+
+
+# Read by Ray while it is imported or started.
+RAY_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
+    "RAY_METRICS_EXPORT_INTERVAL_MS": "0",
+    # A relative path means the same in a trial as in the driver.
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+}
 
 
 @dataclass(frozen=True)
@@ -39,6 +53,8 @@ def make_executor(config: ExecutorConfig) -> Executor:
         from harness.execution.serial import SerialExecutor
 
         return SerialExecutor(config)
+    for key, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
     from harness.execution.ray_tune import RayTuneExecutor
 
     return RayTuneExecutor(config)

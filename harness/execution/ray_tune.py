@@ -13,25 +13,17 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+import ray
+from ray import tune
+from ray.tune import Callback
+
 from harness.config import ExecutorConfig
 from harness.errors import UserError
-from harness.execution import Outcome
+from harness.execution import RAY_ENVIRONMENT, Outcome
 from harness.execution.progress import ProgressDisplay
 from harness.store import Store
 from harness.suite import Trial
 from harness.trial import TrialContext
-
-# Read by Ray while it is imported or started.
-_ENVIRONMENT = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
-    "RAY_METRICS_EXPORT_INTERVAL_MS": "0",
-    # A relative path means the same in a trial as in the driver.
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",
-}
 
 
 class RayTuneExecutor:
@@ -41,11 +33,6 @@ class RayTuneExecutor:
         self.config = config
 
     def run(self, trials: Sequence[Trial], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
-        for key, value in _ENVIRONMENT.items():
-            os.environ.setdefault(key, value)
-        import ray
-        from ray import tune
-
         self._start_ray()
         try:
             store = Store(context.store_root)
@@ -53,7 +40,7 @@ class RayTuneExecutor:
                 store.start_trial(trial.id, trial.spec)
             gpus = self._gpus_per_trial()
             cpus = self._cpus_per_trial(trials)
-            callback = _make_callback(progress, store, {trial.id: trial.label for trial in trials})
+            callback = _ProgressCallback(progress, store, {trial.id: trial.label for trial in trials})
             experiment = store.root / "ray"
             tuner = tune.Tuner(
                 tune.with_resources(
@@ -75,16 +62,16 @@ class RayTuneExecutor:
             ray.shutdown()
 
     def _start_ray(self) -> None:
-        import ray
-
-        logging.getLogger("ray").setLevel(logging.ERROR)
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+        # Failures are told by our own display, once and with their cause.
+        for name in ("ray", "ray.tune", "ray.tune.tune"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if self.config.address is None:
             options |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
         else:
             options["address"] = self.config.address
         try:
-            ray.init(**options, runtime_env={"env_vars": _ENVIRONMENT})
+            ray.init(**options, runtime_env={"env_vars": RAY_ENVIRONMENT})
         except ConnectionError as error:
             raise UserError(
                 f"No Ray cluster answers at executor.address={self.config.address}: {error}"
@@ -92,8 +79,6 @@ class RayTuneExecutor:
             ) from error
 
     def _gpus_per_trial(self) -> float:
-        import ray
-
         available = ray.cluster_resources().get("GPU", 0)
         if self.config.device == "cuda" and not available:
             raise UserError("executor.device=cuda, but Ray finds no GPU. Use executor.device=auto or cpu.")
@@ -101,8 +86,6 @@ class RayTuneExecutor:
 
     def _cpus_per_trial(self, trials: Sequence[Trial]) -> int:
         """The threads a trial computes with, but no more than a node has: such a trial would wait for ever."""
-        import ray
-
         wanted = max(int(trial.spec["training"]["cpu_threads"]) for trial in trials)
         largest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
         return max(1, min(wanted, largest))
@@ -110,12 +93,10 @@ class RayTuneExecutor:
 
 def _run_in_worker(config: dict[str, Any], context: dict[str, Any]) -> None:
     """What Ray runs: reads the spec of `config["trial_id"]` from the store and runs it on the resources it was given."""
-    from ray import tune
-
     from harness.trial import run_trial
 
     trial_id = config["trial_id"]
-    resources = tune.get_context().get_trial_resources().head_bundle
+    resources = tune.get_context().get_trial_resources().required_resources
     settings = TrialContext(**{**context, "device": "cuda" if resources.get("GPU", 0) > 0 else "cpu"})
     spec = Store(settings.store_root).spec(trial_id)
     final: dict[str, Any]
@@ -127,40 +108,47 @@ def _run_in_worker(config: dict[str, Any], context: dict[str, Any]) -> None:
     tune.report({"end": final, "trial_id": trial_id})
 
 
-def _make_callback(progress: ProgressDisplay, store: Store, labels: dict[str, str]) -> Any:
-    from ray.tune import Callback
+class _ProgressCallback(Callback):
+    """Passes what trials report to the display. Ray ends the whole run when a callback raises, so none does."""
 
-    class ProgressCallback(Callback):
-        """Passes what trials report to the display. Ray ends the whole run when a callback raises, so none does."""
+    def __init__(self, progress: ProgressDisplay, store: Store, labels: dict[str, str]) -> None:
+        self.progress, self.store, self.labels = progress, store, labels
+        self.failures: dict[str, str] = {}
+        self.user_errors: list[str] = []
 
-        def __init__(self) -> None:
-            self.failures: dict[str, str] = {}
-            self.user_errors: list[str] = []
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray keeps a copy of its settings on the disk; a display can't be copied, and nobody restores ours."""
+        return {}
 
-        def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            trial_id = trial.config["trial_id"]
-            progress.start(trial_id, labels[trial_id])
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        trial_id = trial.config["trial_id"]
+        self.progress.start(trial_id, self.labels[trial_id])
 
-        def on_trial_result(
-            self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-        ) -> None:
-            trial_id = trial.config["trial_id"]
-            if result.get("event"):
-                progress.update(trial_id, result["event"])
-            if result.get("end"):
-                final = result["end"]
-                progress.end(trial_id, final["state"], final["reason"])
-                if final.get("user_error"):
-                    self.user_errors.append(final["reason"])
+    def on_trial_result(
+        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
+    ) -> None:
+        trial_id = trial.config["trial_id"]
+        if result.get("event"):
+            self.progress.update(trial_id, result["event"])
+        if result.get("end"):
+            final = result["end"]
+            self.progress.end(trial_id, final["state"], final["reason"])
+            if final.get("user_error"):
+                self.user_errors.append(final["reason"])
 
-        def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-            trial_id = trial.config["trial_id"]
-            reason = "its process died (killed, or out of memory); the same command goes on from its last checkpoint"
-            self.failures[trial_id] = reason
-            store.write_status(trial_id, "failed", reason=reason)
-            progress.end(trial_id, "failed", reason)
+    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        trial_id = trial.config["trial_id"]
+        reason = f"{_cause(trial)}; the same command goes on from its last checkpoint"
+        self.failures[trial_id] = reason
+        self.store.write_status(trial_id, "failed", reason=reason)
+        self.progress.end(trial_id, "failed", reason)
 
-    return ProgressCallback()
+
+def _cause(trial: Any) -> str:
+    """Why Ray gave a trial up: `run_trial` keeps causes of its own, so this is about processes."""
+    error = trial.get_error()
+    text = str(error).strip().splitlines() if error else []
+    return f"its process died: {text[0]}" if text else "its process died (killed, or out of memory)"
 
 
 def _outcome(trial: Trial, store: Store, failures: dict[str, str]) -> Outcome:

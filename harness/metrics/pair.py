@@ -32,7 +32,7 @@ def metric_version(*, empty: str = DEFAULT_EMPTY_POLICY, nsd_tolerance: float = 
         UserError: unknown policy.
         InvalidMasks: bad tolerance.
     """
-    return f"{METRIC_VERSION};empty={empty_policy(empty).name};nsd_tolerance={check_tolerance(nsd_tolerance):g}"
+    return f"{METRIC_VERSION};empty={empty_policy(empty).name};nsd_tolerance={check_tolerance(nsd_tolerance)!r}"
 
 
 def evaluate_pair(

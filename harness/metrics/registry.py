@@ -36,12 +36,15 @@ _BORDER = (
 REGISTRY: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric(
-            "dice", "Dice", "", True, "2 |P and G| / (|P| + |G|).", "Dice, Ecology 26(3), 1945; equals medpy's dc."
-        ),
+        Metric("dice", "Dice", "", True, "2 |P and G| / (|P| + |G|).", "Dice, Ecology 26(3), 1945; equals medpy's dc."),
         Metric("iou", "IoU", "", True, "|P and G| / |P or G|.", "Jaccard, 1912; equals medpy's jc."),
         Metric(
-            "precision", "Precision", "", True, "|P and G| / |P|.", "Positive predictive value; equals medpy's precision."
+            "precision",
+            "Precision",
+            "",
+            True,
+            "|P and G| / |P|.",
+            "Positive predictive value; equals medpy's precision.",
         ),
         Metric("recall", "Recall", "", True, "|P and G| / |G|.", "Sensitivity; equals medpy's recall."),
         Metric(

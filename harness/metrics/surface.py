@@ -196,11 +196,10 @@ def _rings(spacing: tuple[float, float]) -> tuple[tuple[float, tuple[tuple[int, 
     return tuple((d, tuple(offsets)) for d, offsets in sorted(by_distance.items()) if 0 < d < complete)
 
 
-def _far_distances(
-    source: _Border, target: _Border, positions: Positions, spacing: tuple[float, float]
-) -> Distances:
+def _far_distances(source: _Border, target: _Border, positions: Positions, spacing: tuple[float, float]) -> Distances:
     rows, columns = source.coordinates(positions)
-    if positions.size * QUERY_COST > target.image.size * TRANSFORM_COST:
+    tree_cost = target.positions.size * POINT_COST + positions.size * QUERY_COST
+    if tree_cost > target.image.size * TRANSFORM_COST:
         nearest_rows, nearest_columns = distance_transform_edt(
             ~target.image, sampling=spacing, return_distances=False, return_indices=True
         )

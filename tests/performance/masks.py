@@ -31,9 +31,7 @@ def lesion_pair(size: int = 1024, seed: int = 0, *, displacement: float = 10.0) 
     centre_row, centre_column = size * rng.uniform(0.42, 0.58, 2)
     angle = np.arctan2(rows - centre_row, columns - centre_column)
     radius = size * rng.uniform(0.15, 0.32)
-    contour = sum(
-        rng.normal(0, 0.25 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in range(2, 7)
-    )
+    contour = sum(rng.normal(0, 0.25 / k) * np.cos(k * angle + rng.uniform(0, 2 * np.pi)) for k in range(2, 7))
     level = radius * (1 + 0.5 * contour) - np.hypot(rows - centre_row, columns - centre_column)
     texture = _noise(rng, size, 3 * scale) * 2.5 * scale + _noise(rng, size, 10 * scale) * 5 * scale
     reference = level + texture > 0
@@ -74,7 +72,7 @@ def _noise(rng: np.random.Generator, size: int, sigma: float) -> NDArray[np.floa
     """(size, size) smooth noise of unit standard deviation."""
     spectrum = fourier_gaussian(rfft2(rng.standard_normal((size, size))), sigma, n=size)
     smooth = irfft2(spectrum, s=(size, size))
-    return smooth / smooth.std()
+    return np.asarray(smooth / smooth.std())
 
 
 class _Trees:

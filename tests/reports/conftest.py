@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from harness.store import Store
+from reports.build import ReportPaths, build_report
 
 MODALITIES = ("dermoscopy", "fundus")
 DOMAINS = ("atlas", "clinic", "screening")
@@ -38,15 +40,15 @@ def keys(domain: str) -> list[str]:
     return [f"{modality}/{domain}/{index:03d}" for modality in MODALITIES for index in range(IMAGES)]
 
 
-def split(fold: int) -> dict[str, Any]:
-    seen = [key for place, name in enumerate(DOMAINS) if place != fold for key in keys(name)]
+def split(fold: int, domains: tuple[str, ...]) -> dict[str, Any]:
+    seen = [key for place, name in enumerate(domains) if place != fold for key in keys(name)]
     return {
         "name": f"fold{fold}",
-        "held_out": [f"{modality}/{DOMAINS[fold]}" for modality in MODALITIES],
+        "held_out": [f"{modality}/{domains[fold]}" for modality in MODALITIES],
         "fingerprint": f"{fold:064x}",
         "train": [key for key in seen if key[-1] not in "012"],
         "validation": [key for key in seen if key[-1] in "012"],
-        "test": keys(DOMAINS[fold]),
+        "test": keys(domains[fold]),
     }
 
 
@@ -55,9 +57,9 @@ def disk(size: int, x: float, y: float, radius: float) -> np.ndarray:
     return (rows - y) ** 2 + (columns - x) ** 2 < radius**2
 
 
-def write_pictures(root: Path) -> None:
+def write_pictures(root: Path, domains: tuple[str, ...]) -> None:
     generator = np.random.default_rng(0)
-    for key in (key for domain in DOMAINS for key in keys(domain)):
+    for key in (key for domain in domains for key in keys(domain)):
         modality, domain, name = key.split("/")
         folder = root / modality / domain
         for part in ("images", "masks"):
@@ -98,6 +100,7 @@ def write_store(
     faults: dict[tuple[str, int], str] | None = None,
     cards: dict[str, dict[str, Any]] | None = None,
     seeds: tuple[int, ...] = (0,),
+    domains: tuple[str, ...] = DOMAINS,
     predictions: bool = True,
     change: Callable[[str, pd.DataFrame], pd.DataFrame] = lambda method, frame: frame,
 ) -> Simulated:
@@ -105,12 +108,12 @@ def write_store(
     faults = {("unet", 2): "failed", ("otsu", 1): "missing"} if faults is None else faults
     cards = CARDS if cards is None else cards
     pictures = root / "data"
-    write_pictures(pictures)
+    write_pictures(pictures, domains)
     store = Store(root / "runs")
     store.prepare()
     entries, ids = [], {}
-    for fold in range(len(DOMAINS)):
-        part = split(fold)
+    for fold in range(len(domains)):
+        part = split(fold, domains)
         for method, card in cards.items():
             for seed in seeds:
                 trial = hashlib.sha256(f"{method} {fold} {seed}".encode()).hexdigest()
@@ -168,6 +171,18 @@ def write_store(
         )  # fmt: skip
     config = "name: simulated\nseeds: [0]\nmethods: {}\ntraining: {image_size: 64, selection: training_domain_validation}\n"
     return Simulated(store.root, store.start_suite("simulated", config, entries), ids)
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> Callable[..., Simulated]:
+    """`make_store(faults=..., cards=..., domains=..., change=...)`, see write_store."""
+    return partial(write_store, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def report(holed: Simulated, tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
+    """The report of the store with holes."""
+    return build_report(holed.root, holed.suite, tmp_path_factory.mktemp("report"))
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import tempfile
 from collections.abc import Callable, Sequence
@@ -146,7 +145,9 @@ def _write_all(folder: Path, wanted: dict[str, Any]) -> None:
                 Image.fromarray(mask.astype(np.uint8) * 255).save(folder / paths[1], compress_level=1)
                 hashes = [sha256_file(folder / path) for path in paths]
                 height, width = mask.shape
-                rows.append([modality, domain, name, *paths, width, height, f"{mask.mean():.6f}", *hashes, subject or ""])
+                rows.append(
+                    [modality, domain, name, *paths, width, height, f"{mask.mean():.6f}", *hashes, subject or ""]
+                )
     with (folder / "manifest.csv").open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(_COLUMNS)
@@ -183,12 +184,12 @@ def _refuse_foreign(root: Path) -> None:
 def _put_in_place(temporary: Path, root: Path, wanted: dict[str, Any]) -> None:
     if root.exists():
         old = temporary.with_suffix(".old")
-        os.replace(root, old)
-        os.replace(temporary, root)
+        root.replace(old)
+        temporary.replace(root)
         shutil.rmtree(old, ignore_errors=True)
         return
     try:
-        os.replace(temporary, root)
+        temporary.replace(root)
     except OSError:
         # Another process may have written the same phantoms meanwhile; then there is nothing left to do.
         if not _is_complete(root, wanted):

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float32]
+FloatArray = NDArray[np.floating[Any]]
 BoolArray = NDArray[np.bool_]
 REFERENCE_SIZE = 256
 
@@ -80,6 +81,11 @@ class Canvas:
     def x(self) -> FloatArray:
         """Column coordinates, shape (1, W)."""
         return ((np.arange(self.width, dtype=np.float32) - (self.width - 1) / 2) / self.scale)[None, :]
+
+    def somewhere(self, rng: np.random.Generator, extent: float) -> tuple[float, float]:
+        """A random point (y, x); `extent` is the part of the picture it may lie in, 1 = up to the border."""
+        half_y, half_x = self.half
+        return rng.uniform(-extent, extent) * half_y, rng.uniform(-extent, extent) * half_x
 
 
 def generator(*name: object) -> np.random.Generator:

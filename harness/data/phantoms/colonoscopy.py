@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,13 +53,13 @@ DOMAINS: dict[str, ColonoscopyDomain] = {
         images_per_subject=2,
         blur=0.6,
         noise=0.015,
-        mucosa=(0.86, 0.50, 0.43),
+        mucosa=(0.92, 0.58, 0.50),
         polyp_radius=(26, 58),
         irregularity=0.25,
         contrast_of_polyp=(0.05, 0.35),
         relief=0.55,
         texture=0.10,
-        folds=2.2,
+        folds=0.9,
         lumen=(30, 120),
         wetness=0.6,
         vessels=3,
@@ -80,7 +81,7 @@ DOMAINS: dict[str, ColonoscopyDomain] = {
         contrast_of_polyp=(-0.12, 0.22),
         relief=0.45,
         texture=0.04,
-        folds=1.4,
+        folds=0.7,
         lumen=(60, 170),
         wetness=0.9,
         vessels=10,
@@ -93,15 +94,15 @@ DOMAINS: dict[str, ColonoscopyDomain] = {
         zoom=1.1,
         blur=0.9,
         noise=0.03,
-        gain=(1.08, 0.80, 0.84),
+        gain=(1.0, 0.76, 0.74),
         contrast=1.3,
-        mucosa=(0.84, 0.56, 0.50),
+        mucosa=(0.90, 0.60, 0.54),
         polyp_radius=(18, 46),
         irregularity=0.38,
         contrast_of_polyp=(-0.15, 0.30),
         relief=0.85,
         texture=0.07,
-        folds=3.0,
+        folds=1.3,
         lumen=(10, 90),
         wetness=1.5,
         vessels=2,
@@ -111,22 +112,22 @@ DOMAINS: dict[str, ColonoscopyDomain] = {
 }
 
 
-def _wall(rng: np.random.Generator, canvas: Canvas, domain: ColonoscopyDomain) -> tuple[FloatArray, FloatArray]:
-    """Brightness of the wall and its height towards the viewer, both (H, W): a tube with ring folds, seen from inside."""
+def _wall(rng: np.random.Generator, canvas: Canvas, domain: ColonoscopyDomain) -> FloatArray:
+    """Brightness of the wall, (H, W): a tube with ring folds, seen from inside."""
     turn = rng.uniform(0, 2 * np.pi)
     away = rng.uniform(*domain.lumen)
-    lumen = (away * np.sin(turn), away * np.cos(turn))
-    warp = (9.0 * fractal_noise(rng, canvas, 70.0, 2.5), 9.0 * fractal_noise(rng, canvas, 70.0, 2.5))
-    ring = radial(canvas, lumen, (1.0, 1.0), 0.0, outline(rng, 0.22, 5), warp)
-    depth = np.log2(np.maximum(ring, 6.0) / 24.0)
-    phase = depth * domain.folds + 0.25 * fractal_noise(rng, canvas, 90.0, 2.5) + rng.uniform()
+    lumen = (away * math.sin(turn), away * math.cos(turn))
+    warp = (7.0 * fractal_noise(rng, canvas, 120.0, 3.0), 7.0 * fractal_noise(rng, canvas, 120.0, 3.0))
+    ring = radial(canvas, lumen, (1.0, 1.0), 0.0, outline(rng, 0.3, 3), warp)
+    depth = np.log2(np.maximum(ring, 8.0) / 24.0)
+    phase = depth * domain.folds + 0.18 * fractal_noise(rng, canvas, 150.0, 3.0) + rng.uniform()
     saw = phase - np.floor(phase)
-    # A fold rises slowly towards the viewer and hides what lies behind it: bright crest, then a sudden shadow.
-    crest = saw**2.5 * sigmoid((1.0 - saw) * 22.0)
-    strength = np.clip(0.75 + 0.35 * fractal_noise(rng, canvas, 120.0), 0.15, 1.3)
-    light = 0.16 + 0.84 * sigmoid((depth - 0.2) * 1.6)
-    light = light * (1.0 - domain.relief * 0.55 * strength * (1.0 - crest) * (saw < 0.999))
-    return light, 14.0 * domain.relief * crest
+    # The crest of a fold is bright and hides what lies behind it, towards the lumen, which begins in shadow.
+    crest = np.exp(-((saw / 0.10) ** 2))
+    strength = np.clip(0.55 + 0.5 * fractal_noise(rng, canvas, 120.0, 3.0), 0.0, 1.2)
+    light = 0.10 + 0.90 * sigmoid((depth - 0.3) * 2.2)
+    seen: FloatArray = light * (1.0 - domain.relief * strength * (0.75 * saw**1.3 - 0.18 * crest))
+    return seen
 
 
 def _frame(rng: np.random.Generator, canvas: Canvas, domain: ColonoscopyDomain) -> BoolArray:
@@ -142,24 +143,24 @@ def _frame(rng: np.random.Generator, canvas: Canvas, domain: ColonoscopyDomain) 
 def draw(
     rng: np.random.Generator, person: np.random.Generator, canvas: Canvas, domain: ColonoscopyDomain
 ) -> tuple[FloatArray, BoolArray]:
-    """One frame: scene (H, W, 3) in [0, 1] and mask (H, W)."""
+    """One frame: scene (3, H, W) in [0, 1] and mask (H, W)."""
     redness = person.normal(0.0, 0.08)
-    wall, height = _wall(rng, canvas, domain)
+    wall = _wall(rng, canvas, domain)
 
     radius = rng.uniform(*domain.polyp_radius)
-    centre = tuple(rng.uniform(-0.45, 0.45, 2) * canvas.half)
+    centre = canvas.somewhere(rng, 0.45)
     radii = (radius * rng.uniform(0.75, 1.0), radius * rng.uniform(0.95, 1.25))
-    rho = radial(canvas, centre, radii, rng.uniform(0, np.pi), outline(rng, domain.irregularity, 6))
+    rho = radial(canvas, centre, radii, rng.uniform(0, np.pi), outline(rng, domain.irregularity, 4))
     mask = rho < 1.0
     inside = sigmoid((1.0 - rho) * np.float32(radius / 1.2))
     dome = np.sqrt(np.clip(1.0 - rho**2, 0.0, 1.0))
     bumps = band_noise(rng, canvas, 26.0, 0.6)
-    height = (1 - inside) * height + inside * (0.75 * radius * dome + 1.5 * bumps * dome)
-    height = blur(height + 0.5 * fractal_noise(rng, canvas, 22.0), 1.5, canvas)
+    height = (0.6 * radius * dome + 0.8 * bumps * dome) + 1.6 * fractal_noise(rng, canvas, 60.0, 2.6)
+    height = blur(height, 1.5, canvas)
 
     # The lamp sits beside the lens: surfaces that face it are bright, and the far side of a polyp throws a shadow.
     lamp = rng.uniform(0, 2 * np.pi)
-    ly, lx = 0.45 * np.sin(lamp), 0.45 * np.cos(lamp)
+    ly, lx = 0.45 * math.sin(lamp), 0.45 * math.cos(lamp)
     dy, dx = (slope * np.float32(canvas.scale) for slope in np.gradient(height))
     normal = 1.0 / np.sqrt(1.0 + dx * dx + dy * dy)
     facing = np.clip((1.0 - lx * dx - ly * dy) * normal, 0.0, 1.4)
@@ -169,28 +170,30 @@ def draw(
     light = local * (1.0 - domain.relief * (1.0 - facing)) * (1.0 - shadow)
 
     image = flat(domain.mucosa, 1.0 + 0.04 * fractal_noise(rng, canvas, 60.0, 1.7))
-    blood = 0.12 + redness + 0.10 * fractal_noise(rng, canvas, 80.0)
+    blood = 0.12 + redness + 0.06 * fractal_noise(rng, canvas, 120.0, 2.4)
     pits = domain.texture * 2.0 * (np.abs(band_noise(rng, canvas, 7.0, 0.4)) - 0.6)
     blood = blood + inside * (rng.uniform(*domain.contrast_of_polyp) + pits)
     curves, widths = [np.zeros((0, 2), np.float32)], [np.zeros(0, np.float32)]
     for _ in range(rng.poisson(domain.vessels)):
-        start = tuple(rng.uniform(-1, 1, 2) * canvas.half)
-        curve, _ = wander(rng, start, rng.uniform(0, 2 * np.pi), rng.uniform(40, 120), 0.8 / canvas.scale, rng.normal(0, 1), 0.4)
+        start = canvas.somewhere(rng, 1.0)
+        curve, _ = wander(
+            rng, start, rng.uniform(0, 2 * np.pi), rng.uniform(40, 120), 0.8 / canvas.scale, rng.normal(0, 1), 0.4
+        )
         curves.append(curve)
         widths.append(np.linspace(rng.uniform(0.5, 1.1), 0.2, len(curve), dtype=np.float32))
     vessels = coverage(tubes(canvas, np.concatenate(curves), np.concatenate(widths)), canvas)
     blood = blood + 0.35 * vessels * (1 - inside)
-    image = absorb(image, np.maximum(blood, 0.0), _BLOOD) * (1.25 * light)[..., None]
+    image = absorb(image, np.maximum(blood, 0.0), _BLOOD) * (1.3 * light)
 
-    wet = 1.1 * band_noise(rng, canvas, 9.0, 0.7, (0.8, 1.2)) + 1.0 * fractal_noise(rng, canvas, 50.0)
+    wet = 1.1 * band_noise(rng, canvas, 12.0, 0.7, (0.8, 1.2)) + 1.0 * fractal_noise(rng, canvas, 50.0)
     glint = wet + 2.2 * (facing * np.sqrt(np.clip(light, 0.0, 1.0)) - 0.75) + 0.4 * bumps
     image = mix(image, (1.0, 0.98, 0.96), 0.95 * sigmoid((glint - 4.3 + 1.0 * domain.wetness) * 4.0))
-    image = image * (1.08 - 0.38 * radial(canvas, (0.0, 0.0), canvas.half) ** 2)[..., None]
+    image = image * (1.08 - 0.38 * radial(canvas, (0.0, 0.0), canvas.half) ** 2)
 
     seen = _frame(rng, canvas, domain)
-    image = np.where(seen[..., None], image, np.float32(0.015))
+    image = np.where(seen, image, np.float32(0.015))
     if domain.panel:
         for line in range(3):
             corner = (-canvas.half[0] * (0.25 - 0.09 * line), -canvas.half[1] * 0.96)
-            image = np.maximum(image, 0.85 * lettering(rng, canvas, corner, 5, 6.0)[..., None])
+            image = np.maximum(image, 0.85 * lettering(rng, canvas, corner, 5, 6.0))
     return image, mask & seen

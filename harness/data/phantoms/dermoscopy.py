@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.data.phantoms.canvas import BoolArray, Canvas, Domain, FloatArray
 from harness.data.phantoms.optics import absorb, band_noise, flat, fractal_noise, mix, sigmoid
-from harness.data.phantoms.shapes import bezier, coverage, outline, radial, tubes, wander
+from harness.data.phantoms.shapes import bezier, coverage, outline, radial, spots, tubes, wander
 
 _MELANIN = (0.55, 0.85, 1.05)
 _BLOOD = (0.12, 0.95, 0.75)
@@ -29,6 +29,7 @@ class DermoscopyDomain(Domain):
         blood: how red instead of brown a lesion may be, 0 to 1.
         hairs: number of hairs.
         freckles: number of other pigmented spots, which do not belong to the mask.
+        shade: loss of light towards the edge and one side.
         lens_radius: of the visible circle; 0 = the lens does not show.
         marks: probability of a ruler, and of ink strokes.
     """
@@ -42,25 +43,27 @@ class DermoscopyDomain(Domain):
     blood: float
     hairs: tuple[int, int]
     freckles: int
+    shade: float
     lens_radius: float
     marks: float
 
 
 DOMAINS: dict[str, DermoscopyDomain] = {
     "clinic_a": DermoscopyDomain(
-        description="pink skin, polarised light, few hairs; lesions brown to red, of middle size",
+        description="pink skin, uneven light, few hairs; lesions brown to red, faint to dark, of middle size",
         images_per_subject=2,
         blur=0.6,
         noise=0.012,
-        skin=(0.86, 0.62, 0.60),
-        lesion_radius=(30, 62),
+        skin=(0.95, 0.74, 0.72),
+        lesion_radius=(26, 62),
         irregularity=0.28,
         softness=3.0,
-        pigment=(0.45, 1.3),
+        pigment=(0.22, 1.0),
         network=0.30,
         blood=0.6,
         hairs=(0, 7),
         freckles=1,
+        shade=0.45,
         lens_radius=0.0,
         marks=0.05,
     ),
@@ -71,7 +74,7 @@ DOMAINS: dict[str, DermoscopyDomain] = {
         noise=0.02,
         gain=(0.96, 0.92, 0.80),
         contrast=0.82,
-        skin=(0.78, 0.66, 0.58),
+        skin=(0.92, 0.80, 0.72),
         lesion_radius=(16, 36),
         irregularity=0.20,
         softness=2.2,
@@ -80,6 +83,7 @@ DOMAINS: dict[str, DermoscopyDomain] = {
         blood=0.3,
         hairs=(0, 14),
         freckles=3,
+        shade=0.2,
         lens_radius=0.0,
         marks=0.65,
     ),
@@ -89,10 +93,10 @@ DOMAINS: dict[str, DermoscopyDomain] = {
         images_per_subject=2,
         blur=0.5,
         noise=0.015,
-        gain=(1.05, 0.95, 0.84),
+        gain=(1.02, 0.96, 0.88),
         contrast=1.18,
         gamma=1.1,
-        skin=(0.84, 0.66, 0.54),
+        skin=(0.96, 0.80, 0.68),
         lesion_radius=(42, 84),
         irregularity=0.45,
         softness=4.5,
@@ -101,17 +105,41 @@ DOMAINS: dict[str, DermoscopyDomain] = {
         blood=0.15,
         hairs=(4, 22),
         freckles=0,
+        shade=0.15,
         lens_radius=122.0,
         marks=0.0,
     ),
 }
 
 
+def _anywhere(rng: np.random.Generator, canvas: Canvas, count: int) -> FloatArray:
+    return (rng.uniform(-0.95, 0.95, (count, 2)) * canvas.half).astype(np.float32)
+
+
+def _pigment(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    domain: DermoscopyDomain,
+    rho: FloatArray,
+    centre: tuple[float, float],
+    radius: float,
+) -> FloatArray:
+    """Optical density of the lesion, (H, W): fading to the border, darker on one side, patchy, with net and dots."""
+    side = rng.uniform(0, 2 * np.pi)
+    slant = (math.cos(side) * (canvas.x - centre[1]) + math.sin(side) * (canvas.y - centre[0])) / np.float32(radius)
+    density = 0.75 + 0.35 * np.clip(1.0 - rho, 0.0, 1.0) + 0.2 * slant + 0.22 * fractal_noise(rng, canvas, 36.0, 2.0)
+    net = 0.6 - np.abs(band_noise(rng, canvas, 7.0, 0.3))
+    dots = np.clip(band_noise(rng, canvas, 9.0, 0.5) - 1.6, 0.0, 1.0)
+    density = density + domain.network * (0.5 * net + 1.2 * dots)
+    edge = sigmoid((1.0 - rho) * np.float32(radius / domain.softness))
+    return np.clip(density, 0.25, 2.2) * edge * np.float32(rng.uniform(*domain.pigment))
+
+
 def _hairs(rng: np.random.Generator, canvas: Canvas, count: int) -> FloatArray:
     """Opacity of hairs, (H, W)."""
     points, radii = [np.zeros((0, 2), np.float32)], [np.zeros(0, np.float32)]
     for _ in range(count):
-        start = tuple(rng.uniform(-1.1, 1.1, 2) * canvas.half)
+        start = canvas.somewhere(rng, 1.1)
         length = rng.uniform(60, 190)
         curve, _ = wander(rng, start, rng.uniform(0, 2 * np.pi), length, 0.8 / canvas.scale, rng.normal(0, 0.8), 0.05)
         points.append(curve)
@@ -124,7 +152,8 @@ def _marks(rng: np.random.Generator, canvas: Canvas, image: FloatArray, domain: 
     half_y, half_x = canvas.half
     spacing = 0.8 / canvas.scale
     if rng.random() < domain.marks:
-        y, left, length = half_y * rng.uniform(0.72, 0.85), -half_x * rng.uniform(0.1, 0.8), half_x * rng.uniform(0.6, 0.9)
+        y, left = half_y * rng.uniform(0.72, 0.85), -half_x * rng.uniform(0.1, 0.8)
+        length = half_x * rng.uniform(0.6, 0.9)
         lines = [bezier([(y, left), (y, left + length / 2), (y, left + length)], spacing)]
         for tick in range(21):
             x = left + length * tick / 20
@@ -135,57 +164,51 @@ def _marks(rng: np.random.Generator, canvas: Canvas, image: FloatArray, domain: 
         image = mix(image, (0.22, 0.2, 0.2), 0.85 * ruler)
     if rng.random() < domain.marks:
         for _ in range(rng.integers(2, 6)):
-            start = tuple(rng.choice([-1, 1], 2) * rng.uniform(0.5, 0.85, 2) * canvas.half)
+            start = canvas.somewhere(rng, 0.85)
             stroke, _ = wander(rng, start, rng.uniform(0, np.pi), rng.uniform(15, 40), spacing, 0.2, 0.1)
             ink = coverage(tubes(canvas, stroke, np.full(len(stroke), rng.uniform(0.8, 1.8), np.float32)), canvas)
-            image = mix(image, (0.36, 0.24, 0.55), 0.55 * ink * (0.6 + 0.4 * rng.random(canvas.shape, dtype=np.float32)))
+            opacity = ink * (0.33 + 0.22 * rng.random(canvas.shape, dtype=np.float32))
+            image = mix(image, (0.36, 0.24, 0.55), opacity)
     return image
 
 
 def draw(
     rng: np.random.Generator, person: np.random.Generator, canvas: Canvas, domain: DermoscopyDomain
 ) -> tuple[FloatArray, BoolArray]:
-    """One lesion: scene (H, W, 3) in [0, 1] and mask (H, W). `person` gives the traits that a subject's images share."""
-    tone, redness, hairiness = person.normal(0.0, 0.08), person.normal(0.0, 0.07), person.random()
-
-    fine = band_noise(rng, canvas, 5.0, 0.6)
-    image = flat(domain.skin, 1.0 + 0.04 * fractal_noise(rng, canvas, 160.0) + 0.015 * fine)
-    image = absorb(image, np.maximum(0.1 + tone + 0.03 * fractal_noise(rng, canvas, 90.0), 0.0), _MELANIN)
-    image = absorb(image, np.maximum(0.1 + redness + 0.05 * fractal_noise(rng, canvas, 60.0, 1.6), 0.0), _BLOOD)
-    for _ in range(rng.poisson(domain.freckles)):
-        centre = tuple(rng.uniform(-0.95, 0.95, 2) * canvas.half)
-        spot = radial(canvas, centre, tuple(rng.uniform(3, 13, 2)), rng.uniform(0, np.pi), outline(rng, 0.25))
-        image = absorb(image, rng.uniform(0.15, 0.45) * sigmoid((1.0 - spot) * 5.0), _MELANIN)
-
+    """One lesion: scene (3, H, W) in [0, 1] and mask (H, W). `person` gives the traits that a subject's images share."""
+    tone, redness, hairiness = person.normal(0.0, 0.08), person.normal(0.0, 0.06), person.random()
+    centre = canvas.somewhere(rng, 0.3)
     radius = rng.uniform(*domain.lesion_radius)
-    centre = tuple(rng.uniform(-0.3, 0.3, 2) * canvas.half)
     radii = (radius * rng.uniform(0.7, 1.0), radius * rng.uniform(0.95, 1.25))
-    wave = domain.irregularity * 0.12 * radius
-    warp = (wave * fractal_noise(rng, canvas, 40.0, 2.5), wave * fractal_noise(rng, canvas, 40.0, 2.5))
+    wave = domain.irregularity * 0.07 * radius
+    warp = (wave * fractal_noise(rng, canvas, 30.0, 2.5), wave * fractal_noise(rng, canvas, 30.0, 2.5))
     rho = radial(canvas, centre, radii, rng.uniform(0, np.pi), outline(rng, domain.irregularity), warp)
     mask = rho < 1.0
 
-    # Pigment fades towards the border, more on one side, and is patchy: the centre alone is a poor mask.
-    side = rng.uniform(0, 2 * np.pi)
-    slant = (math.cos(side) * (canvas.x - centre[1]) + math.sin(side) * (canvas.y - centre[0])) / radius
-    patches = fractal_noise(rng, canvas, radius * 0.8, 2.0)
-    density = 0.75 + 0.35 * np.clip(1.0 - rho, 0.0, 1.0) + 0.18 * slant + 0.22 * patches
-    net = 0.6 - np.abs(band_noise(rng, canvas, 7.0, 0.3))
-    dots = np.clip(band_noise(rng, canvas, 9.0, 0.5) - 1.6, 0.0, 1.0)
-    density = density + domain.network * (0.5 * net + 1.2 * dots)
-    edge = sigmoid((1.0 - rho) * np.float32(radius / domain.softness))
-    density = np.clip(density, 0.25, 2.2) * edge * np.float32(rng.uniform(*domain.pigment))
-    blood = domain.blood * rng.random()
-    image = absorb(absorb(image, density * (1.0 - 0.6 * blood), _MELANIN), density * 1.1 * blood, _BLOOD)
+    melanin = 0.08 + tone + 0.025 * fractal_noise(rng, canvas, 120.0, 2.5)
+    blood = 0.08 + redness + 0.03 * fractal_noise(rng, canvas, 80.0, 2.0)
+    count = rng.poisson(domain.freckles)
+    freckles = spots(rng, canvas, _anywhere(rng, canvas, count), rng.uniform(3, 11, count), 0.25)
+    melanin = melanin + rng.uniform(0.15, 0.45) * sigmoid((1.0 - freckles) * 5.0)
+
+    density = _pigment(rng, canvas, domain, rho, centre, radius)
+    redder = domain.blood * rng.random()
+    relief = 0.025 * fractal_noise(rng, canvas, 160.0) + 0.012 * band_noise(rng, canvas, 5.0, 0.6)
+    image = flat(domain.skin, 1.0 + relief)
+    image = absorb(image, np.maximum(melanin, 0.0) + density * (1.0 - 0.6 * redder), _MELANIN)
+    image = absorb(image, np.maximum(blood, 0.0) + density * 1.1 * redder, _BLOOD)
     if rng.random() < 0.25:
-        veil = np.clip(fractal_noise(rng, canvas, radius) - 0.3, 0.0, 0.6) * (rho < 0.8)
-        image = mix(image, (0.42, 0.46, 0.56), veil)
+        veil = sigmoid(2.0 * fractal_noise(rng, canvas, 70.0, 2.5) - 1.0) * sigmoid((0.75 - rho) * 9.0)
+        image = mix(image, (0.40, 0.42, 0.52), 0.45 * veil)
 
     count = round(domain.hairs[0] + (domain.hairs[1] - domain.hairs[0]) * hairiness)
     image = mix(image, (0.16, 0.10, 0.08), 0.85 * _hairs(rng, canvas, count))
     image = _marks(rng, canvas, image, domain)
-    shade = 1.0 - 0.12 * radial(canvas, (0.0, 0.0), (150.0, 150.0)) ** 2
+    away = rng.uniform(0, 2 * np.pi)
+    bright = (40.0 * math.sin(away), 40.0 * math.cos(away))
+    shade = 1.0 - domain.shade * np.minimum(radial(canvas, bright, (180.0, 180.0)) ** 2, 1.2)
     if domain.lens_radius:
-        rim = radial(canvas, tuple(rng.normal(0, 3, 2)), (domain.lens_radius, domain.lens_radius * 1.04))
+        rim = radial(canvas, (rng.normal(0, 3), rng.normal(0, 3)), (domain.lens_radius, domain.lens_radius * 1.04))
         shade = shade * (0.06 + 0.94 * sigmoid((1.0 - rim) * 28.0))
-    return image * shade[..., None], mask
+        mask &= rim < 1.0
+    return image * shade, mask

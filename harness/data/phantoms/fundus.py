@@ -9,7 +9,7 @@ import numpy as np
 
 from harness.data.phantoms.canvas import BoolArray, Canvas, Domain, FloatArray
 from harness.data.phantoms.optics import absorb, band_noise, flat, fractal_noise, mix, sigmoid
-from harness.data.phantoms.shapes import coverage, outline, radial, tubes, wander
+from harness.data.phantoms.shapes import coverage, outline, radial, spots, tubes, wander
 
 _BLOOD = (0.30, 1.0, 0.75)
 _PIGMENT = (0.6, 0.9, 1.0)
@@ -109,7 +109,8 @@ def _grow(
 ) -> tuple[FloatArray, FloatArray]:
     """The arterial or the venous tree: points (N, 2) and radii (N,).
 
-    Four large vessels leave the disc, two of which bend around the fovea; branches get thinner by Murray's law.
+    Four large vessels leave the disc, two of which bend around the fovea; a branch has half to four fifths of its
+    parent's radius.
     """
     spacing = 0.7 / canvas.scale
     queue = []
@@ -118,7 +119,8 @@ def _grow(
             # Headings for a disc on the left (temporal = towards +x); mirrored below where it is on the right.
             lean = rng.normal(1.35 if temporal else 2.35, 0.14) + (0.12 if vein else -0.08)
             bend = rng.normal(-1.7 if temporal else 0.2, 0.2) * vertical
-            radius = domain.vessel_radius * (1.1 if vein else 0.85) * rng.uniform(0.85, 1.1) * (1.0 if temporal else 0.8)
+            radius = domain.vessel_radius * rng.uniform(0.85, 1.1)
+            radius = radius * (1.1 if vein else 0.85) * (1.0 if temporal else 0.8)
             queue.append((disc, lean * vertical, bend, rng.uniform(170, 230), radius, 0))
     points, radii = [], []
     while queue:
@@ -130,15 +132,19 @@ def _grow(
         if depth == 2:
             continue
         turn = 1.0
-        for position in np.sort(rng.uniform(0.08 if depth == 0 else 0.25, 0.92, rng.poisson(domain.branches / (1 + depth)))):
-            at = int(position * (len(curve) - 1))
+        count = rng.poisson(domain.branches / (1 + depth))
+        # Spread along the vessel: purely random places would leave long stretches bare.
+        for position in (np.arange(count) + rng.uniform(0, 1, count)) / max(count, 1):
+            at = int((0.08 + 0.08 * depth + 0.84 * position) * (len(curve) - 1) * 0.99)
             turn = -turn if rng.random() < 0.75 else turn
             child = taper[at] * rng.uniform(0.5, 0.8)
             if child >= _THINNEST * 0.9:
                 angle = headings[at] + turn * rng.uniform(0.5, 1.1)
                 reach = length * rng.uniform(0.25, 0.5)
-                queue.append((tuple(curve[at]), angle, -turn * rng.uniform(0.0, 0.6), reach, max(child, _THINNEST), depth + 1))
-    tree, thickness = np.concatenate(points), np.concatenate(radii)
+                back = -turn * rng.uniform(0.0, 0.6)
+                queue.append((tuple(curve[at]), angle, back, reach, max(child, _THINNEST), depth + 1))
+    # In small images the thinnest vessels would break into dots, so none is thinner than most of a pixel.
+    tree, thickness = np.concatenate(points), np.maximum(np.concatenate(radii), 0.4 / canvas.scale)
     if side > 0:
         tree[:, 1] = 2 * disc[1] - tree[:, 1]
     return tree, thickness
@@ -147,33 +153,31 @@ def _grow(
 def draw(
     rng: np.random.Generator, person: np.random.Generator, canvas: Canvas, domain: FundusDomain
 ) -> tuple[FloatArray, BoolArray]:
-    """One photograph: scene (H, W, 3) in [0, 1] and the mask of the vessels (H, W)."""
+    """One photograph: scene (3, H, W) in [0, 1] and the mask of the vessels (H, W)."""
     tone, tigroid = person.normal(0.0, 0.12), person.uniform(0.6, 1.4)
-    side = rng.choice([-1.0, 1.0])
-    disc = (float(rng.normal(0, 5)), float(side * domain.disc_offset + rng.normal(0, 5)))
-    fovea = (disc[0] + float(rng.normal(8, 3)), disc[1] - side * 92.0)
+    side = 1.0 if rng.random() < 0.5 else -1.0
+    disc = (rng.normal(0, 5), side * domain.disc_offset + rng.normal(0, 5))
+    fovea = (disc[0] + rng.normal(8, 3), disc[1] - side * 92.0)
     disc_radius = 15.0 * rng.uniform(0.85, 1.15)
 
     clouds = fractal_noise(rng, canvas, 110.0)
     image = flat(domain.retina, 1.0 + 0.06 * clouds)
-    stripes = np.abs(band_noise(rng, canvas, 16.0, 0.5))
-    pigment = 0.15 + tone * 0.5 + tigroid * domain.choroid * (fractal_noise(rng, canvas, 50.0) + stripes)
+    stripes = np.abs(band_noise(rng, canvas, 22.0, 0.4, (1.0, 1.8)))
+    pigment = 0.15 + tone * 0.5 + tigroid * domain.choroid * (fractal_noise(rng, canvas, 60.0) - 0.7 * stripes)
     macula = radial(canvas, fovea, (24.0, 26.0))
     image = absorb(image, np.maximum(pigment, 0.0) + 0.55 * np.exp(-(macula**2)), _PIGMENT)
-    image = image * (1.0 + 0.03 * band_noise(rng, canvas, 4.0, 0.7))[..., None]
+    image = image * (1.0 + 0.03 * band_noise(rng, canvas, 4.0, 0.7))
 
     head = radial(canvas, disc, (disc_radius * 1.08, disc_radius), 0.0, outline(rng, 0.06))
     cup = radial(canvas, (disc[0], disc[1] - side * 1.5), (disc_radius * 0.5, disc_radius * 0.45))
     image = mix(image, (0.98, 0.74, 0.42), 0.85 * sigmoid((1.0 - head) * 9.0))
     image = mix(image, (1.0, 0.92, 0.70), 0.7 * sigmoid((1.0 - cup) * 5.0))
-    for _ in range(rng.poisson(domain.lesions)):
-        centre = tuple(rng.uniform(-0.7, 0.7, 2) * domain.aperture)
-        blot = sigmoid((1.0 - radial(canvas, centre, tuple(rng.uniform(1.2, 4.5, 2)), 0.0, outline(rng, 0.4))) * 5.0)
-        image = absorb(image, 0.8 * blot, _BLOOD)
-    for _ in range(rng.poisson(domain.lesions)):
-        centre = (fovea[0] + rng.normal(0, 28), fovea[1] + rng.normal(0, 28))
-        spot = sigmoid((1.0 - radial(canvas, centre, tuple(rng.uniform(0.8, 2.6, 2)), 0.0, outline(rng, 0.4))) * 4.0)
-        image = mix(image, (0.98, 0.88, 0.5), 0.8 * spot)
+    dark, bright = rng.poisson(domain.lesions, 2)
+    centres = rng.uniform(-0.7, 0.7, (dark, 2)) * domain.aperture
+    blots = spots(rng, canvas, centres, rng.uniform(1.2, 4.2, dark), 0.4)
+    image = absorb(image, 0.8 * sigmoid((1.0 - blots) * 5.0), _BLOOD)
+    exudates = spots(rng, canvas, fovea + rng.normal(0, 28, (bright, 2)), rng.uniform(0.8, 2.4, bright), 0.4)
+    image = mix(image, (0.98, 0.88, 0.5), 0.8 * sigmoid((1.0 - exudates) * 4.0))
 
     field = radial(canvas, (0.0, 0.0), (domain.aperture, domain.aperture))
     mask = np.zeros(canvas.shape, dtype=bool)
@@ -197,4 +201,4 @@ def draw(
     lean = (math.cos(angle) * canvas.x + math.sin(angle) * canvas.y) / domain.aperture
     light = 1.0 - domain.shade * np.clip(field, 0.0, 1.0) ** 2 * (0.7 + 0.3 * lean)
     light = light * sigmoid((1.0 - field) * 90.0)
-    return image * light[..., None], mask
+    return image * light, mask

@@ -1,7 +1,8 @@
-"""Textures, blur, colour and noise."""
+"""Textures, blur, colour and noise. Colour scenes are planar, (3, H, W) float32: NumPy is fastest along the rows."""
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import numpy as np
@@ -16,15 +17,34 @@ def _frequency(height: int, width: int, scale: float, stretch: tuple[float, floa
     """Length of the frequency vector of each bin of a real FFT, in cycles per reference pixel."""
     fy = np.fft.fftfreq(height)[:, None] * scale * stretch[0]
     fx = np.fft.rfftfreq(width)[None, :] * scale * stretch[1]
-    return np.hypot(fy, fx).astype(np.float32)
+    frequency: FloatArray = np.hypot(fy, fx).astype(np.float32)
+    return frequency
+
+
+@lru_cache(maxsize=96)
+def _fractal_amplitude(
+    height: int, width: int, scale: float, wavelength: float, slope: float, stretch: tuple[float, float]
+) -> FloatArray:
+    frequency = _frequency(height, width, scale, stretch)
+    return (1.0 + (frequency * np.float32(wavelength)) ** 2) ** np.float32(-slope / 2)
+
+
+@lru_cache(maxsize=96)
+def _band_amplitude(
+    height: int, width: int, scale: float, wavelength: float, octaves: float, stretch: tuple[float, float]
+) -> FloatArray:
+    ratio = np.maximum(_frequency(height, width, scale, stretch) * np.float32(wavelength), np.float32(1e-6))
+    amplitude: FloatArray = np.exp(-((np.log2(ratio) / np.float32(octaves)) ** 2) / 2)
+    return amplitude
 
 
 def _filtered(rng: np.random.Generator, canvas: Canvas, amplitude: FloatArray) -> FloatArray:
-    """White noise with the given amplitude per frequency; zero mean, unit standard deviation."""
-    white = rng.standard_normal(canvas.shape, dtype=np.float32)
-    amplitude[0, 0] = 0.0
-    field = np.fft.irfft2(np.fft.rfft2(white) * amplitude, s=canvas.shape).astype(np.float32)
-    return field / max(float(field.std()), 1e-12)
+    """Noise with the given amplitude per frequency; zero mean, unit standard deviation."""
+    # The spectrum of white noise is white noise too, so it is drawn there: that saves the forward transform.
+    spectrum = rng.standard_normal((*amplitude.shape, 2), dtype=np.float32).view(np.complex64)[..., 0] * amplitude
+    spectrum[0, 0] = 0.0
+    field = np.fft.irfft2(spectrum, s=canvas.shape).astype(np.float32)
+    return field / max(math.sqrt(float(np.mean(np.square(field)))), 1e-12)
 
 
 def fractal_noise(
@@ -42,8 +62,7 @@ def fractal_noise(
     Returns:
         (H, W) float32, zero mean, unit standard deviation.
     """
-    frequency = _frequency(*canvas.shape, canvas.scale, stretch)
-    return _filtered(rng, canvas, (1.0 + (frequency * wavelength) ** 2) ** (-slope / 2))
+    return _filtered(rng, canvas, _fractal_amplitude(*canvas.shape, canvas.scale, wavelength, slope, stretch))
 
 
 def band_noise(
@@ -58,16 +77,21 @@ def band_noise(
     Returns:
         (H, W) float32, zero mean, unit standard deviation.
     """
-    ratio = np.maximum(_frequency(*canvas.shape, canvas.scale, stretch) * wavelength, 1e-6)
-    return _filtered(rng, canvas, np.exp(-((np.log2(ratio) / octaves) ** 2) / 2).astype(np.float32))
+    return _filtered(rng, canvas, _band_amplitude(*canvas.shape, canvas.scale, wavelength, octaves, stretch))
 
 
 def blur(image: FloatArray, sigma: float, canvas: Canvas) -> FloatArray:
-    """Gaussian point spread of `sigma` reference pixels on (H, W) or (H, W, 3)."""
+    """Gaussian point spread of `sigma` reference pixels on (H, W) or (3, H, W)."""
     pixels = sigma * canvas.scale
     if pixels < 0.1:
         return image
-    return ndimage.gaussian_filter(image, (pixels, pixels, 0.0)[: image.ndim], mode="nearest", truncate=3.0)
+    sigmas = (0.0, pixels, pixels)[-image.ndim :]
+    blurred: FloatArray = ndimage.gaussian_filter(image, sigmas, mode="nearest", truncate=3.0)
+    return blurred
+
+
+def _column(colour: tuple[float, float, float]) -> FloatArray:
+    return np.array(colour, dtype=np.float32)[:, None, None]
 
 
 def sigmoid(values: FloatArray) -> FloatArray:
@@ -75,34 +99,35 @@ def sigmoid(values: FloatArray) -> FloatArray:
 
 
 def absorb(image: FloatArray, density: FloatArray, spectrum: tuple[float, float, float]) -> FloatArray:
-    """Beer-Lambert: light of (H, W, 3) that passes a pigment of optical density (H, W) with an absorption per channel."""
-    return image * np.exp(-density[..., None] * np.float32(spectrum))
+    """Beer-Lambert: light (3, H, W) that passes a pigment of optical density (H, W) with an absorption per channel."""
+    return image * np.exp(density * -_column(spectrum))
 
 
 def mix(image: FloatArray, colour: tuple[float, float, float], amount: FloatArray) -> FloatArray:
-    """(H, W, 3) with `colour` laid over it, opaque where `amount` (H, W) is 1."""
-    return image + (np.float32(colour) - image) * amount[..., None]
+    """(3, H, W) with `colour` laid over it, opaque where `amount` (H, W) is 1."""
+    return image + (_column(colour) - image) * amount
 
 
 def flat(colour: tuple[float, float, float], brightness: FloatArray) -> FloatArray:
-    """(H, W, 3) of one colour at a brightness (H, W)."""
-    return np.float32(colour) * brightness[..., None]
+    """(3, H, W) of one colour at a brightness (H, W)."""
+    return _column(colour) * brightness
 
 
 def acquire(rng: np.random.Generator, scene: FloatArray, domain: Domain, canvas: Canvas) -> NDArray[np.uint8]:
     """Takes the picture: point spread, colour response, tone curve, noise that grows with light, 8 bits.
 
     Args:
-        scene: (H, W, 3) or (H, W) in [0, 1].
+        scene: (3, H, W) or (H, W) in [0, 1].
 
     Returns:
-        uint8 of the same shape.
+        (H, W, 3) or (H, W) uint8.
     """
     # The lens is of the device, not of the scene: its blur does not grow with the magnification.
     seen = np.clip(blur(scene, domain.blur / domain.zoom, canvas), 0.0, 1.0)
     if seen.ndim == 3:
-        seen = seen * np.float32(domain.gain)
+        seen = seen * _column(domain.gain)
     seen = np.clip((seen - 0.5) * domain.contrast + 0.5, 0.0, 1.0) ** np.float32(domain.gamma)
     deviation = domain.noise * np.sqrt(0.15 + 0.85 * seen)
     seen = seen + deviation * rng.standard_normal(seen.shape, dtype=np.float32)
-    return np.rint(np.clip(seen, 0.0, 1.0) * 255.0).astype(np.uint8)
+    picture = np.rint(np.clip(seen, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return np.ascontiguousarray(picture.transpose(1, 2, 0)) if picture.ndim == 3 else picture

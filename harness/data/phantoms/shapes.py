@@ -14,13 +14,14 @@ _POINTS_AT_ONCE = 4096
 def outline(rng: np.random.Generator, irregularity: float, harmonics: int = 8, samples: int = 512) -> FloatArray:
     """A smooth closed random outline: its radius at `samples` angles around 1, float32.
 
-    Harmonic k has an amplitude of about irregularity / k, so large values give lobes and notches.
+    Harmonic k has an amplitude of about irregularity / k ** 1.7, so large values give lobes and notches.
     """
     order = np.arange(2, harmonics + 2)[:, None]
     angle = np.linspace(0.0, 2.0 * np.pi, samples, endpoint=False)[None, :]
-    amplitude = irregularity * rng.normal(size=order.shape) / order
+    amplitude = irregularity * rng.normal(size=order.shape) * 2.0 / order**1.7
     wave = amplitude * np.cos(order * angle + rng.uniform(0.0, 2.0 * np.pi, size=order.shape))
-    return np.clip(1.0 + wave.sum(0), 0.35, 1.8).astype(np.float32)
+    radius: FloatArray = np.clip(1.0 + wave.sum(0), 0.35, 1.8).astype(np.float32)
+    return radius
 
 
 def radial(
@@ -30,6 +31,7 @@ def radial(
     angle: float = 0.0,
     shape: FloatArray | None = None,
     warp: tuple[FloatArray, FloatArray] | None = None,
+    window: tuple[slice, slice] = (slice(None), slice(None)),
 ) -> FloatArray:
     """Distance from `centre` as part of the distance of the outline: below 1 inside, 1 on it. (H, W) float32.
 
@@ -38,8 +40,9 @@ def radial(
         angle: of the ellipse, radians.
         shape: radius factor per angle, as `outline` gives it.
         warp: two (H, W) fields that are added to y and x first.
+        window: rows and columns to compute.
     """
-    y, x = canvas.y - centre[0], canvas.x - centre[1]
+    y, x = canvas.y[window[0]] - np.float32(centre[0]), canvas.x[:, window[1]] - np.float32(centre[1])
     if warp is not None:
         y, x = y + warp[0], x + warp[1]
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -52,12 +55,57 @@ def radial(
     return distance / shape[np.rint(turn).astype(np.int32) % len(shape)]
 
 
+def spots(
+    rng: np.random.Generator, canvas: Canvas, centres: FloatArray, radii: FloatArray, irregularity: float
+) -> FloatArray:
+    """Many small outlines at once, each drawn in its own window only: like `radial` of the nearest, at most 2. (H, W)."""
+    rho, _ = stamp(rng, canvas, centres, radii, np.ones(len(centres), np.float32), irregularity)
+    return rho
+
+
+def stamp(
+    rng: np.random.Generator,
+    canvas: Canvas,
+    centres: FloatArray,
+    radii: FloatArray,
+    values: FloatArray,
+    irregularity: float,
+    elongation: float = 1.0,
+) -> tuple[FloatArray, FloatArray]:
+    """Many small outlines and a value for each.
+
+    Args:
+        centres: (N, 2). radii, values: (N,).
+        elongation: mean length over breadth.
+
+    Returns:
+        relative distance from the nearest outline (below 1 inside, at most 2) and the value of that outline, both (H, W).
+    """
+    rho, value = np.full(canvas.shape, 2.0, np.float32), np.zeros(canvas.shape, np.float32)
+    angles, lengths = rng.uniform(0, np.pi, len(centres)), np.sqrt(elongation * rng.uniform(0.8, 1.25, len(centres)))
+    middle = centres * canvas.scale + [(canvas.height - 1) / 2, (canvas.width - 1) / 2]
+    reach = radii * np.maximum(lengths, 1 / lengths) * 1.6 * canvas.scale + 2
+    begin = np.maximum(np.floor(middle - reach[:, None]), 0).astype(np.int64)
+    end = np.ceil(middle + reach[:, None]).astype(np.int64)
+    for number, (low, high) in enumerate(zip(begin, end, strict=True)):
+        window = (slice(low[0], max(high[0], 0)), slice(low[1], max(high[1], 0)))
+        centre = (float(centres[number, 0]), float(centres[number, 1]))
+        size = (float(radii[number] / lengths[number]), float(radii[number] * lengths[number]))
+        shape = outline(rng, irregularity, 5, 64)
+        own = radial(canvas, centre, size, float(angles[number]), shape, window=window)
+        nearer = own < rho[window]
+        rho[window] = np.where(nearer, own, rho[window])
+        value[window] = np.where(nearer, values[number], value[window])
+    return rho, value
+
+
 def bezier(points: list[tuple[float, float]], spacing: float) -> FloatArray:
     """A quadratic curve through three control points, sampled about every `spacing` reference pixels: (N, 2)."""
-    a, b, c = (np.float32(point) for point in points)
+    a, b, c = np.array(points, dtype=np.float32)
     length = float(np.linalg.norm(b - a) + np.linalg.norm(c - b))
     t = np.linspace(0.0, 1.0, max(2, math.ceil(length / spacing)), dtype=np.float32)[:, None]
-    return (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c
+    curve: FloatArray = (1 - t) ** 2 * a + 2 * t * (1 - t) * b + t**2 * c
+    return curve
 
 
 def wander(
@@ -87,7 +135,7 @@ def wander(
     step = length / (steps - 1)
     points = np.stack([np.sin(headings), np.cos(headings)], 1) * step
     points[0] = 0.0
-    return np.cumsum(points, 0, dtype=np.float32) + np.float32(start), headings.astype(np.float32)
+    return np.cumsum(points, 0, dtype=np.float32) + np.array(start, dtype=np.float32), headings.astype(np.float32)
 
 
 def tubes(canvas: Canvas, points: FloatArray, radii: FloatArray, reach: float = 1.5) -> FloatArray:
@@ -100,7 +148,9 @@ def tubes(canvas: Canvas, points: FloatArray, radii: FloatArray, reach: float = 
     field = np.full(canvas.height * canvas.width, reach, dtype=np.float32)
     if len(points) == 0:
         return field.reshape(canvas.shape)
-    centre = points * np.float32(canvas.scale) + np.float32([(canvas.height - 1) / 2, (canvas.width - 1) / 2])
+    centre = points * np.float32(canvas.scale) + np.array(
+        [(canvas.height - 1) / 2, (canvas.width - 1) / 2], dtype=np.float32
+    )
     # Thin tubes need a small window only, so each doubling of the window is stamped apart.
     window = np.ceil((radii + reach) * canvas.scale).astype(np.int64)
     level = np.ceil(np.log2(np.maximum(window, 1))).astype(np.int64)
@@ -125,10 +175,13 @@ def tubes(canvas: Canvas, points: FloatArray, radii: FloatArray, reach: float = 
 
 def coverage(distance: FloatArray, canvas: Canvas) -> FloatArray:
     """Part of each pixel that lies inside, from a signed distance: an antialiased edge."""
-    return np.clip(0.5 - distance * np.float32(canvas.scale), 0.0, 1.0)
+    covered: FloatArray = np.clip(0.5 - distance * np.float32(canvas.scale), 0.0, 1.0)
+    return covered
 
 
-def lettering(rng: np.random.Generator, canvas: Canvas, corner: tuple[float, float], letters: int, size: float) -> FloatArray:
+def lettering(
+    rng: np.random.Generator, canvas: Canvas, corner: tuple[float, float], letters: int, size: float
+) -> FloatArray:
     """Burnt-in text that says nothing: (H, W) float32 in {0, 1}, letters of `size` reference pixels height."""
     field = np.zeros(canvas.shape, dtype=np.float32)
     dot = max(1, round(size / 5 * canvas.scale))

@@ -49,10 +49,10 @@ DOMAINS: dict[str, UltrasoundDomain] = {
     "probe_a": UltrasoundDomain(
         description="linear probe, fine speckle, wide grey scale; mostly smooth lesions with enhancement",
         images_per_subject=2,
-        blur=0.4,
+        blur=0.6,
         noise=0.01,
         cell=(0.8, 1.1),
-        dynamic_range=52,
+        dynamic_range=58,
         level=21,
         fade=12,
         layers=5.0,
@@ -73,7 +73,7 @@ DOMAINS: dict[str, UltrasoundDomain] = {
         contrast=1.1,
         cell=(1.2, 2.3),
         dynamic_range=40,
-        level=17,
+        level=19,
         fade=20,
         layers=7.0,
         lesion_radius=(13, 34),
@@ -98,7 +98,7 @@ DOMAINS: dict[str, UltrasoundDomain] = {
         layers=8.0,
         lesion_radius=(15, 36),
         irregularity=0.32,
-        lesion_level=(-13, -6),
+        lesion_level=(-17, -8),
         behind=(-9, 5),
         rim=1.0,
         curved=True,
@@ -109,21 +109,26 @@ DOMAINS: dict[str, UltrasoundDomain] = {
 
 def _tissue(rng: np.random.Generator, canvas: Canvas, domain: UltrasoundDomain) -> FloatArray:
     """Echo level of healthy tissue in decibels, (H, W): skin, fat lobules, gland, muscle with fibres, deep bright lines."""
-    depth = (canvas.y + canvas.half[0]) / (2 * canvas.half[0]) + 0.035 * fractal_noise(rng, canvas, 130.0, 2.5, (1.0, 1.6))
-    fat, gland = rng.uniform(0.12, 0.3), rng.uniform(0.52, 0.72)
-    is_fat, is_muscle = sigmoid((fat - depth) * 45.0), sigmoid((depth - gland) * 45.0)
+    waves = 0.045 * fractal_noise(rng, canvas, 130.0, 2.5, (1.0, 1.6))
+    depth = (canvas.y + canvas.half[0]) / (2 * canvas.half[0]) + waves
+    fat, gland = rng.uniform(0.08, 0.34), rng.uniform(0.48, 0.85)
+    is_fat, is_muscle = sigmoid((fat - depth) * 22.0), sigmoid((depth - gland) * 22.0)
     is_gland = 1.0 - np.maximum(is_fat, is_muscle)
     septa = np.clip(1.0 - 2.2 * np.abs(band_noise(rng, canvas, 48.0, 0.5, (0.8, 1.8))), 0.0, 1.0)
+    streaks = np.clip(band_noise(rng, canvas, 20.0, 0.6, (0.7, 4.0)) - 0.6, 0.0, 2.0)
     fibres = band_noise(rng, canvas, 13.0, 0.6, (0.8, 6.0))
     lobules = fractal_noise(rng, canvas, 34.0, 2.0, (1.0, 1.8))
-    echo = is_fat * (-0.9 + 1.6 * septa) + is_gland * (0.5 + 0.55 * lobules + 0.5 * septa) + is_muscle * (-0.8 + 0.75 * fibres)
-    echo = echo + 1.8 * np.exp(-(((depth - gland) / 0.012) ** 2)) + 2.0 * sigmoid((0.035 - depth) * 120.0)
-    return domain.layers * echo
+    echo: FloatArray = is_fat * (-0.9 + 1.6 * septa)
+    echo = echo + is_gland * (0.2 + 0.6 * lobules + 0.5 * septa + 0.8 * streaks)
+    echo = echo + is_muscle * (-0.8 + 0.75 * fibres)
+    fascia = rng.uniform(0.3, 1.8) * np.exp(-(((depth - gland) / 0.014) ** 2))
+    skin = 2.0 * sigmoid((0.035 - depth) * 120.0)
+    return domain.layers * (echo + fascia + skin)
 
 
 def _fan(canvas: Canvas, image: FloatArray, mask: BoolArray) -> tuple[FloatArray, BoolArray]:
     """Bends a picture drawn as (depth, angle) into the fan of a convex probe."""
-    half_y, half_x = canvas.half
+    half_y = canvas.half[0]
     apex = -half_y - 1.05 * half_y
     distance = np.hypot(canvas.y - apex, canvas.x)
     angle = np.arctan2(canvas.x, canvas.y - apex)
@@ -146,7 +151,7 @@ def draw(
     half_y, half_x = canvas.half
     centre = (rng.uniform(-0.45, 0.25) * half_y, rng.uniform(-0.5, 0.5) * half_x)
     radii = (radius * rng.uniform(0.6, 0.95), radius * rng.uniform(0.95, 1.35))
-    ragged = domain.irregularity * 0.14 * radius
+    ragged = domain.irregularity * 0.10 * radius
     warp = (ragged * fractal_noise(rng, canvas, 24.0, 2.2), ragged * fractal_noise(rng, canvas, 24.0, 2.2))
     rho = radial(canvas, centre, radii, rng.normal(0.0, 0.25), outline(rng, domain.irregularity, 10), warp)
     mask = rho < 1.0

@@ -122,7 +122,9 @@ def _bones(rng: np.random.Generator, canvas: Canvas, width: float, height: float
     total = np.zeros(canvas.shape, np.float32)
     for radius in (3.3, 2.6, 3.8):
         chosen = [index for index in range(len(curves)) if radii[index][0] == np.float32(radius)]
-        distance = tubes(canvas, np.concatenate([curves[i] for i in chosen]), np.concatenate([radii[i] for i in chosen]))
+        distance = tubes(
+            canvas, np.concatenate([curves[i] for i in chosen]), np.concatenate([radii[i] for i in chosen])
+        )
         inside = sigmoid(-distance * 2.5)
         total += inside * (0.6 + 0.5 * np.exp(-((distance + 0.8) ** 2)))
     return total
@@ -132,16 +134,62 @@ def _hilum(rng: np.random.Generator, canvas: Canvas, heart: float) -> FloatArray
     """Thickness of the vessels that fan out from each hilum, (H, W)."""
     curves, radii = [], []
     for side in (-1.0, 1.0):
-        for _ in range(16):
+        for _ in range(13):
             start = (rng.normal(8, 6), side * (heart * 0.55 + rng.normal(4, 3)))
             heading = rng.uniform(-1.3, 1.5)
-            curve, _ = wander(
-                rng, start, heading if side > 0 else np.pi - heading, rng.uniform(30, 75), 0.9 / canvas.scale, 0, 0.25
-            )
+            heading = heading if side > 0 else np.pi - heading
+            length, bend = rng.uniform(22, 60), rng.normal(0, 0.5)
+            curve, _ = wander(rng, start, heading, length, 0.9 / canvas.scale, bend, 0.35)
             curves.append(curve)
-            radii.append(np.linspace(rng.uniform(1.2, 2.4), 0.2, len(curve), dtype=np.float32))
+            radii.append(np.linspace(rng.uniform(0.7, 2.2), 0.1, len(curve), dtype=np.float32))
     distance = tubes(canvas, np.concatenate(curves), np.concatenate(radii), reach=2.0)
-    return np.clip(1.2 - distance, 0.0, 2.5)
+    thickness: FloatArray = np.clip(1.2 - distance, 0.0, 2.5)
+    return thickness
+
+
+def _heart(y: FloatArray, x: FloatArray, heart: float, floor: float, aorta: float) -> tuple[FloatArray, FloatArray]:
+    """Relative distance (1 = outline) from the heart and from the arch of the aorta, both (H, W).
+
+    The heart lies on the diaphragm, its long axis from the right shoulder to the left (the image's right) hip.
+    """
+    along = 0.80 * (x - heart * 0.40) + 0.60 * (y - (floor - heart * 0.66))
+    across = 0.80 * (y - (floor - heart * 0.66)) - 0.60 * (x - heart * 0.40)
+    return np.hypot(across / (heart * 0.84), along / (heart * 1.2)), np.hypot((y - aorta) / 15.0, (x - 11.0) / 13.0)
+
+
+def _lung_depth(
+    y: FloatArray,
+    x: FloatArray,
+    width: float,
+    height: float,
+    floor: float,
+    drop: float,
+    heart_rho: FloatArray,
+    aorta_rho: FloatArray,
+    heart: float,
+) -> FloatArray:
+    """Depth inside the lungs, (H, W) reference pixels: to the nearest of chest wall, mediastinum, heart and diaphragm.
+
+    Args:
+        floor: level of the diaphragm; the right one is `drop` higher.
+    """
+    middle = floor - 32
+    centre = width * 1.12
+    below = np.where(y > middle, np.float32(2.2 * height), np.float32(height))
+    lungs = []
+    for side in (-1.0, 1.0):
+        u = side * x
+        # A superellipse with exponent 2.5: squarer than an ellipse, but still round at the apex.
+        beside, above = np.abs(u - centre) / width, np.abs(y - middle) / below
+        wall = (1.0 - beside**2 * np.sqrt(beside) - above**2 * np.sqrt(above)) * (width / 2.5)
+        medial = u - (11.0 + 6.0 * sigmoid((y - middle + 0.7 * height) / 10.0))
+        arch = np.exp(-(((u - centre * 0.92) / (width * 0.85)) ** 2))
+        lower = (floor + 14.0 - (drop if side < 0 else -drop * 0.3)) - 22.0 * arch - y
+        organs = (heart_rho - 1.0) * heart
+        if side > 0:
+            organs = np.minimum(organs, (aorta_rho - 1.0) * 14.0)
+        lungs.append(np.minimum(np.minimum(wall, medial), np.minimum(lower, organs)))
+    return np.maximum(*lungs)
 
 
 def draw(
@@ -154,34 +202,14 @@ def draw(
     # Breath and position differ between two images of a person.
     floor = rng.normal(72, 7)
     top = floor - 32 - height
-    drop = rng.normal(5, 4)
     tilt = rng.normal(0, 0.02)
     y = canvas.y + tilt * canvas.x + np.float32(rng.normal(0, 4))
     x = canvas.x - tilt * canvas.y + np.float32(rng.normal(0, 4))
     y = y + 1.2 * fractal_noise(rng, canvas, 45.0, 2.5)
     x = x + 1.2 * fractal_noise(rng, canvas, 45.0, 2.5)
 
-    # Depth of the lungs: the nearest of chest wall, mediastinum, heart and diaphragm, in reference pixels.
-    middle = floor - 32
-    heart_rho = np.hypot((y - (floor - heart * 0.72)) / (heart * 1.0), (x - heart * 0.42) / (heart * 0.98))
-    aorta_rho = np.hypot((y - (top + height * 0.42)) / 15.0, (x - 11.0) / 13.0)
-    lungs = []
-    for side in (-1.0, 1.0):
-        u = side * x
-        centre = width * 1.12
-        part = np.abs((u - centre) / width) ** 2.3 + np.abs((y - middle) / np.where(y > middle, 2.2 * height, height)) ** 2.3
-        wall = (1.0 - part ** np.float32(1 / 2.3)) * width
-        medial = u - (11.0 + 5.0 * sigmoid((y - top - height * 0.3) / 10.0))
-        arch = np.exp(-(((u - centre * 0.92) / (width * 0.85)) ** 2))
-        lower = (floor + 14.0 - (drop if side < 0 else -drop * 0.3)) - 22.0 * arch - y
-        depth = np.minimum(np.minimum(wall, medial), lower)
-        if side > 0:
-            depth = np.minimum(depth, np.minimum((heart_rho - 1.0) * heart, (aorta_rho - 1.0) * 14.0))
-        else:
-            right_heart = np.hypot((y - (floor - heart * 0.6)) / (heart * 0.85), (x + 2.0) / (heart * 0.55))
-            depth = np.minimum(depth, (right_heart - 1.0) * heart * 0.55)
-        lungs.append(depth)
-    depth = np.maximum(*lungs)
+    heart_rho, aorta_rho = _heart(y, x, heart, floor, top + height * 0.42)
+    depth = _lung_depth(y, x, width, height, floor, rng.normal(5, 4), heart_rho, aorta_rho, heart)
     mask = depth > 0
 
     # The trunk is an ellipse in cross section; shoulders and neck change its width from top to bottom.
@@ -189,20 +217,26 @@ def draw(
     widths = [24.0, 28.0, 3.1 * width, 3.3 * width, 2.55 * width, 2.45 * width]
     half = np.interp(y, levels, widths).astype(np.float32)
     trunk = np.sqrt(np.clip(1.0 - (x / half) ** 2, 0.0, 1.0))
-    density = tissue * trunk * (1.0 + 0.05 * fractal_noise(rng, canvas, 60.0, 1.6))
-    density = density + 0.45 * tissue * sigmoid((y - floor + 16 * np.exp(-((x / (2.2 * width)) ** 2))) / 3.0) * trunk
-    density += 0.55 * np.sqrt(np.clip(1.0 - heart_rho**2, 0.0, 1.0)) + 0.2 * np.clip(1.0 - aorta_rho, 0.0, 1.0)
-    spine = np.exp(-((x / 9.0) ** 2)) * (1.0 + 0.15 * np.sin(y * (2 * np.pi / 13.0)))
-    density += (0.35 + domain.bone) * spine * (trunk > 0)
-    air = sigmoid(depth / 0.9) * (0.55 + 0.45 * np.clip(depth / 28.0, 0.0, 1.0))
+    density = tissue * trunk * (1.0 + 0.03 * fractal_noise(rng, canvas, 60.0, 1.6))
+    chambers = np.sqrt(np.clip(1.15 - heart_rho**2, 0.0, 1.0)) * (1.0 - sigmoid((heart_rho - 1.0) * 14.0))
+    arch = 0.4 * sigmoid((1.0 - aorta_rho) * 7.0)
+    belly = 0.55 * tissue * sigmoid((y - floor + 10.0) / 9.0)
+    middle_organs = 0.25 * np.exp(-((x / 15.0) ** 4))
+    # Organs touch, so their shadows blend: the largest counts most.
+    density += 0.8 * np.maximum(np.maximum(0.5 * chambers, belly), np.maximum(arch, middle_organs)) * (trunk > 0)
+    density += 0.2 * (0.5 * chambers + belly) * trunk
+    spine = np.exp(-((x / 9.0) ** 2)) * (1.0 + 0.2 * np.sin(y * (2 * np.pi / 13.0)))
+    density += (0.12 + domain.bone) * spine * (trunk > 0)
+    air = sigmoid(depth / 0.9) * (0.55 + 0.45 * np.clip(depth / (0.4 * width), 0.0, 1.0))
     density -= domain.air * air
     density += domain.bone * _bones(rng, canvas, width, height, top) * (trunk > 0.05)
     density += domain.vessels * _hilum(rng, canvas, heart) * (0.15 + 0.85 * mask)
     density += 0.035 * band_noise(rng, canvas, 5.0, 0.8) * mask
     if rng.random() < domain.opacity:
-        side = rng.choice([-1, 1])
-        where = radial(canvas, (rng.uniform(top + 30, floor), side * width * 1.1), tuple(rng.uniform(18, 45, 2)))
-        cloud = np.clip(1.15 - where, 0.0, 1.0) * np.clip(0.8 + 0.5 * fractal_noise(rng, canvas, 18.0), 0.0, 2.0)
+        side = 1.0 if rng.random() < 0.5 else -1.0
+        centre, radii = (rng.uniform(top + 30, floor), side * width * 1.1), (rng.uniform(18, 45), rng.uniform(18, 45))
+        where = radial(canvas, centre, radii)
+        cloud = np.clip(1.15 - where, 0.0, 1.0) * np.clip(0.8 + 0.4 * fractal_noise(rng, canvas, 26.0, 2.6), 0.0, 2.0)
         density += rng.uniform(0.45, 0.9) * cloud * sigmoid(depth / 1.5)
 
     image = 1.0 - np.exp(-0.95 * np.clip(density, 0.0, None))

@@ -1,0 +1,191 @@
+"""`data verify | fingerprint | phantoms | list`: look at data, examine it, draw some."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.errors import UserError
+
+if TYPE_CHECKING:
+    from harness.data.fingerprint import DomainFingerprint
+
+PROBLEMS_FOUND = 2
+
+_LEGEND = (
+    "Width and height in pixels: least/median/largest. Area: quartiles of the masks' share of the image. "
+    "Mean and standard deviation of red, green and blue in % of white."
+)
+
+
+def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds the command `data` with its parts; each sets `run`, a function of the arguments that gives the exit code."""
+    parser = subparsers.add_parser("data", help="examine datasets, draw phantoms, list public datasets")
+    parts = parser.add_subparsers(dest="part", metavar="PART", required=True)
+
+    verify = parts.add_parser(
+        "verify",
+        help="examine a dataset: sizes, hashes, masks, files without partner, copies",
+        description="Examines every file of a dataset. Exit code 0 when it is sound, 2 when it has problems.",
+    )
+    verify.add_argument("root", type=Path, help="the dataset's folder")
+    verify.add_argument("--json", action="store_true", help="print all that was found as JSON")
+    verify.set_defaults(run=run_verify)
+
+    fingerprint = parts.add_parser("fingerprint", help="what the images of each domain are like, in figures")
+    fingerprint.add_argument("root", type=Path, help="the dataset's folder")
+    fingerprint.add_argument("--json", action="store_true", help="print the figures as JSON")
+    fingerprint.set_defaults(run=run_fingerprint)
+
+    phantoms = parts.add_parser("phantoms", help="draw artificial images with exact masks, for all modalities")
+    phantoms.add_argument("--out", type=Path, required=True, help="a new folder for the dataset")
+    phantoms.add_argument("--images-per-domain", type=int, default=16, metavar="N")
+    phantoms.add_argument("--image-size", type=int, default=256, metavar="S", help="side in pixels")
+    phantoms.add_argument("--seed", type=int, default=0, metavar="K", help="another seed draws other images")
+    phantoms.set_defaults(run=run_phantoms)
+
+    listing = parts.add_parser("list", help="public datasets for each modality; with a folder, what is in it")
+    listing.add_argument("root", type=Path, nargs="?", help="a dataset's folder")
+    listing.set_defaults(run=run_list)
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    from harness.data.dataset import existing_folder
+    from harness.data.integrity import verify
+
+    root = existing_folder(args.root)
+    with _progress("Examining") as progress:
+        report = verify(root, progress)
+    print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if args.json else report.text())
+    return 0 if report.ok else PROBLEMS_FOUND
+
+
+def run_fingerprint(args: argparse.Namespace) -> int:
+    from harness.data.dataset import Dataset
+    from harness.data.fingerprint import fingerprint_domains
+
+    with _progress("Reading") as progress:
+        dataset = Dataset.open(args.root, progress=progress)
+        domains = fingerprint_domains(dataset, progress)
+    if args.json:
+        value = {"fingerprint": dataset.fingerprint(), "domains": [domain.as_dict() for domain in domains]}
+        print(json.dumps(value, indent=2, ensure_ascii=False))
+    else:
+        _print_fingerprint(domains)
+        print(f"{len(dataset.samples)} images. Fingerprint of the content: {dataset.fingerprint()}")
+    return 0
+
+
+def run_phantoms(args: argparse.Namespace) -> int:
+    from harness.data.phantoms import write_phantoms
+
+    for name, least in (("images_per_domain", 1), ("image_size", 32), ("seed", 0)):
+        if getattr(args, name) < least:
+            option = name.replace("_", "-")
+            raise UserError(f"Expected --{option} to be at least {least}, found {getattr(args, name)}.")
+    if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
+        raise UserError(
+            f"{args.out}: expected a new or empty folder for the phantoms, found files. Give another --out."
+        )
+    write_phantoms(args.out, images_per_domain=args.images_per_domain, image_size=args.image_size, seed=args.seed)
+    print(f"Phantoms written to {args.out}. Use them with data.root={args.out}")
+    return 0
+
+
+def run_list(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.data.catalogue import datasets_of
+    from harness.data.sample import MODALITIES
+
+    if args.root is not None:
+        return _list_folder(args.root)
+    console = Console()
+    for modality in MODALITIES:
+        table = Table(title=f"{modality} (public datasets)", title_justify="left", expand=False)
+        for column in ("domain", "name", "licence", "what to take, where"):
+            table.add_column(column, overflow="fold")
+        for entry in datasets_of(modality):
+            table.add_row(
+                entry.domain, f"{entry.name}\n[dim]{entry.paper}[/dim]", entry.licence, f"{entry.download}\n{entry.url}"
+            )
+        console.print(table)
+    console.print(
+        "Put pairs into FOLDER/<modality>/<domain>/images and .../masks (same names), then: "
+        "python -m harness data verify FOLDER",
+        markup=False,
+    )
+    return 0
+
+
+def _list_folder(root: Path) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from harness.data.dataset import Dataset
+
+    dataset = Dataset.open(root, verify=False)
+    table = Table(title=str(dataset.root), title_justify="left")
+    for column in ("modality", "domain"):
+        table.add_column(column)
+    for column in ("images", "subjects"):
+        table.add_column(column, justify="right")
+    for modality in dataset.modalities():
+        for domain in dataset.domains(modality):
+            samples = [sample for sample in dataset.samples if (sample.modality, sample.domain) == (modality, domain)]
+            subjects = {sample.subject for sample in samples}
+            table.add_row(modality, domain, str(len(samples)), "unknown" if None in subjects else str(len(subjects)))
+    Console().print(table)
+    return 0
+
+
+def _print_fingerprint(domains: list[DomainFingerprint]) -> None:
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+
+    with_subjects = any(domain.subjects is not None for domain in domains)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=_LEGEND, caption_justify="left")
+    table.add_column("domain", no_wrap=True)
+    columns = ("images", *(["subjects"] if with_subjects else []), "width", "height", "area %", "mean %", "std %")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
+    previous = None
+    for domain in domains:
+        if domain.modality != previous:
+            table.add_section()
+            table.add_row(f"[bold]{domain.modality}[/bold]")
+            previous = domain.modality
+        subjects = [] if not with_subjects else ["-" if domain.subjects is None else str(domain.subjects)]
+        table.add_row(
+            f"  {domain.domain}",
+            str(domain.images),
+            *subjects,
+            _spread(domain.width),
+            _spread(domain.height),
+            " ".join(f"{100 * value:.1f}" for value in domain.foreground),
+            " ".join(f"{100 * value:.0f}" for value in domain.mean),
+            " ".join(f"{100 * value:.0f}" for value in domain.std),
+        )
+    Console().print(table)
+
+
+def _spread(values: tuple[float, float, float]) -> str:
+    """`512`, or `245/283/512` when they are not all the same."""
+    return "/".join(f"{value:.0f}" for value in (values if values[0] != values[2] else values[:1]))
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal's error stream; nothing when that is no terminal."""
+    from rich.console import Console
+    from rich.progress import Progress
+
+    with Progress(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
+        task: Any = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

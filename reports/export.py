@@ -1,0 +1,70 @@
+"""The ranking and the per-domain table as CSV (all columns, full precision) and Markdown (as shown)."""
+
+from __future__ import annotations
+
+import csv
+from io import StringIO
+
+import pandas as pd
+
+from reports.columns import MISSING, Column, interval, number
+from reports.leaderboard import TRACKS, Leaderboard
+
+
+def ranking_csv(board: Leaderboard) -> str:
+    """One row per method. Lists are joined by "; "; throughput columns carry their machine in the name."""
+    names = {f"throughput_{i}": f"throughput_images_per_second [{machine}]" for i, machine in enumerate(board.hardware)}
+    table = board.table.rename(columns=names)
+    lists = ["possibly_seen", "missing"]
+    return _csv(table.assign(**{name: table[name].map("; ".join) for name in lists}))
+
+
+def domains_csv(board: Leaderboard) -> str:
+    """One row per method and test domain."""
+    return _csv(board.domains)
+
+
+def _csv(table: pd.DataFrame) -> str:
+    return str(table.to_csv(index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n"))
+
+
+def markdown(board: Leaderboard, columns: list[Column], title: str) -> str:
+    """The ranking, one table for each track, then the Dice of every domain."""
+    text = StringIO()
+    text.write(f"# {_escape(title)}\n")
+    for note in board.notes:
+        text.write(f"\n{_escape(note)}\n")
+    for track, heading in TRACKS.items():
+        rows = board.table[board.table["track"] == track]
+        if rows.empty:
+            continue
+        text.write(f"\n## {heading}\n\n")
+        cells = [[column.cell(row).text() for column in columns] for _, row in rows.iterrows()]
+        _table(text, [column.title for column in columns], cells, [column.numeric for column in columns])
+    text.write("\n## Dice by domain\n\n")
+    domains = list(dict.fromkeys(board.domains["domain"]))
+    places = {(row.method, row.domain): row for row in board.domains.itertuples()}
+    body = []
+    for _, row in board.table.iterrows():
+        cells_of_row = [str(row["title"])]
+        for domain in domains:
+            cell = places[row["method"], domain]
+            dice = number(cell.dice) if pd.notna(cell.dice) else str(cell.state)
+            cells_of_row.append(f"{dice} {interval(cell.dice_low, cell.dice_high)}".strip())
+        body.append(cells_of_row)
+    _table(text, ["Method", *domains], body, [False] + [True] * len(domains))
+    return text.getvalue()
+
+
+def _table(text: StringIO, header: list[str], rows: list[list[str]], numeric: list[bool]) -> None:
+    text.write("| " + " | ".join(map(_escape, header)) + " |\n")
+    text.write("|" + "|".join("---:" if right else "---" for right in numeric) + "|\n")
+    for row in rows:
+        text.write("| " + " | ".join(_escape(cell or MISSING) for cell in row) + " |\n")
+
+
+def _escape(text: str) -> str:
+    """Names come from data and config: they must not become markup or break a row."""
+    for character in ("\\", "|", "`", "*", "_", "[", "]", "#"):
+        text = text.replace(character, "\\" + character)
+    return " ".join(text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").split())

@@ -1,0 +1,62 @@
+"""The ranking in the terminal, by rich."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+import pandas as pd
+
+from reports.columns import Column
+from reports.leaderboard import TRACKS, Leaderboard
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+# Narrow terminals show the first, wide ones both; the HTML has all columns.
+_NARROW = ("rank", "title", "dice", "hd95", "seen", "gap")
+_WIDE = ("worst", "parameters_total", "gmacs")
+_WIDE_FROM = 112
+
+
+def print_leaderboard(board: Leaderboard, columns: list[Column], title: str, console: Console | None = None) -> None:
+    """Prints one table for each track, what is incomplete and why, and the findings."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    console = console or Console()
+    keys = (*_NARROW, *_WIDE) if console.width >= _WIDE_FROM else _NARROW
+    shown = [column for column in columns if column.key in keys]
+    for track, heading in TRACKS.items():
+        rows = board.table[board.table["track"] == track]
+        if rows.empty or track == "incomplete":
+            continue
+        name = title if track == "automatic" else f"{title}. {heading}"
+        table = Table(title=Text(name, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        cells = [[_stacked(column, row) for column in shown] for _, row in rows.iterrows()]
+        for place, column in enumerate(shown):
+            lines = [line for row in cells for line in row[place].plain.splitlines()]
+            # Only names may be cut when the terminal is narrow, never numbers.
+            width = max(map(len, [column.title, *lines])) if column.numeric else None
+            justify: Literal["right", "left"] = "right" if column.numeric else "left"
+            table.add_column(Text(column.title), justify=justify, no_wrap=True, overflow="ellipsis", min_width=width)
+        for line in cells:
+            table.add_row(*line)
+        console.print(table)
+    for row in board.table[board.table["track"] == "incomplete"].itertuples():
+        counts = f"{row.trials_done} of {row.trials_expected} trials done"
+        text = f"{row.title}: no mean and no rank, {counts} ({'; '.join(row.missing)})."
+        console.print(Text(text, style="yellow"))
+    for note in board.notes:
+        console.print(Text(note))
+
+
+def _stacked(column: Column, row: pd.Series) -> Text:
+    from rich.text import Text
+
+    cell = column.cell(row)
+    # The seeds' spread and other second lines are for wider media.
+    detail = cell.detail.partition(" ±")[0] if column.key in ("dice", "gap", "worst") else ""
+    return Text.assemble(cell.main, (f"\n{detail}" if detail else "", "dim"))

@@ -1,0 +1,70 @@
+"""What tests of all packages share: small data, the real images where they are, one thread for torch."""
+
+from __future__ import annotations
+
+import os
+
+# Before anything imports torch or numpy: tests that share a machine must not fight for its cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+DOMAINS = {"dermoscopy": ("clinic_a", "clinic_b", "clinic_c"), "ultrasound": ("scanner_a", "scanner_b", "scanner_c")}
+IMAGES_PER_DOMAIN = 4
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of real images: `$DELIGHTSAM_REAL_DATA`, or `../shared/data/real` beside the repository."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "real"
+    root = Path(os.environ.get("DELIGHTSAM_REAL_DATA") or beside)
+    if not (root / "manifest.csv").is_file():
+        pytest.skip(f"no real images at {root}; set DELIGHTSAM_REAL_DATA")
+    return root
+
+
+@pytest.fixture
+def small_dataset(_small_dataset: Path, tmp_path: Path) -> Path:
+    """A fresh copy of a canonical dataset: 2 modalities x 3 domains x 4 pairs of 48 to 64 pixels, with a manifest."""
+    return Path(shutil.copytree(_small_dataset, tmp_path / "small_dataset"))
+
+
+@pytest.fixture(scope="session")
+def _small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from harness.data.dataset import Dataset
+
+    root = tmp_path_factory.mktemp("data") / "small"
+    number = 0
+    for modality, domains in DOMAINS.items():
+        for domain_number, domain in enumerate(domains):
+            for image_number in range(IMAGES_PER_DOMAIN):
+                write_pair(root, modality, domain, f"case_{image_number}", number, domain_number)
+                number += 1
+    Dataset.open(root)  # writes the manifest
+    (root / ".verified.json").unlink()  # holds for this folder's times only
+    return root
+
+
+def write_pair(root: Path, modality: str, domain: str, name: str, number: int, domain_number: int) -> None:
+    """A dark ellipse on a lighter, noisy ground; each domain has its own light."""
+    random = np.random.default_rng([7, number])
+    height, width = (int(side) for side in random.integers(48, 65, 2))
+    y, x = np.mgrid[:height, :width]
+    centre_y, centre_x = height * random.uniform(0.35, 0.65), width * random.uniform(0.35, 0.65)
+    radius_y, radius_x = height * random.uniform(0.15, 0.3), width * random.uniform(0.15, 0.3)
+    mask = ((y - centre_y) / radius_y) ** 2 + ((x - centre_x) / radius_x) ** 2 <= 1
+    ground = np.array([200.0, 160.0, 140.0]) if modality == "dermoscopy" else np.array([120.0, 120.0, 120.0])
+    image = (
+        np.where(mask[..., None], ground * 0.45, ground) - 25 * domain_number + random.normal(0, 8, (height, width, 1))
+    )
+    folder = root / modality / domain
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    (folder / "masks").mkdir(exist_ok=True)
+    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{name}.png")
+    Image.fromarray(mask.astype(np.uint8) * 255).save(folder / "masks" / f"{name}.png")

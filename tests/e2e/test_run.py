@@ -1,0 +1,112 @@
+"""The main job from the command line: run, resume, plan, report, and equal numbers however it is run."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from .conftest import SMALL, Bench, command, environment
+
+pytestmark = pytest.mark.e2e
+
+
+def samples_of(store: Path) -> dict[str, str]:
+    """Trial id -> SHA-256 of its samples, of all finished trials."""
+    return {
+        path.parent.name: hashlib.sha256((path.parent / "samples.parquet").read_bytes()).hexdigest()
+        for path in store.glob("trials/*/result.json")
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
+    """The store of a serial run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = subprocess.run(
+        command("run", *SMALL, "executor=serial", f"data.cache={shared_cache}"),
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "runs"
+
+
+def test_run_leaves_whole_trials_and_a_report(undisturbed: Path) -> None:
+    assert len(samples_of(undisturbed)) == 6  # two methods, three folds
+    (report,) = undisturbed.glob("suites/domain_generalization/*/report")
+    names = {path.name for path in report.iterdir()}
+    assert {"leaderboard.html", "leaderboard.csv", "leaderboard.md"} <= names
+    html = (report / "leaderboard.html").read_text("utf-8")
+    assert "U-Net" in html and "Mean training mask" in html
+    assert not list(undisturbed.rglob("*.tmp")), "temporary files were left behind"
+
+
+def test_a_second_run_runs_nothing(undisturbed: Path, bench: Bench) -> None:
+    before = {path: path.stat().st_mtime_ns for path in undisturbed.glob("trials/*/*")}
+    done = bench("run", *SMALL, "executor=serial", f"store.root={undisturbed}")
+    assert done.returncode == 0, done.stderr
+    assert "6 of them already" in done.stderr
+    assert before == {path: path.stat().st_mtime_ns for path in undisturbed.glob("trials/*/*")}
+
+
+def test_ray_gives_the_same_bytes_as_serial(undisturbed: Path, bench: Bench, tmp_path: Path) -> None:
+    done = bench("run", *SMALL, "executor=ray")
+    assert done.returncode == 0, done.stderr
+    assert samples_of(tmp_path / "runs") == samples_of(undisturbed)
+
+
+def test_plan_runs_nothing_and_knows_what_is_done(undisturbed: Path, bench: Bench, tmp_path: Path) -> None:
+    fresh = bench("plan", *SMALL)
+    assert fresh.returncode == 0, fresh.stderr
+    assert "6 of 6 trials are still to run" in fresh.stdout
+    assert not (tmp_path / "runs" / "trials").exists()
+    again = bench("plan", *SMALL, f"store.root={undisturbed}", "seeds=[0,1]")
+    assert "6 of 12 trials are still to run" in again.stdout
+    assert "Estimate" in again.stdout
+
+
+@pytest.mark.parametrize("executor", ["serial", "ray"])
+def test_killed_runs_end_with_the_same_bytes(
+    executor: str, undisturbed: Path, tmp_path: Path, shared_cache: Path
+) -> None:
+    """SIGKILL at random moments, then the same command. BENCH_KILLS=10 is the long version."""
+    words = command("run", *SMALL, f"executor={executor}", f"data.cache={shared_cache}")
+    store, moments = tmp_path / "runs", random.Random(executor)
+    finished: dict[Path, int] = {}
+    for _ in range(int(os.environ.get("BENCH_KILLS", "2"))):
+        process = subprocess.Popen(
+            words, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        # Waits until trials are on their way (this start may be slow), then for a random moment of them.
+        limit = time.monotonic() + 60
+        while time.monotonic() < limit and process.poll() is None and not _busy(store):
+            time.sleep(0.05)
+        time.sleep(moments.uniform(0.0, 6.0))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        for path, moment in finished.items():
+            assert path.stat().st_mtime_ns == moment, "a finished trial ran again"
+        finished = {path: path.stat().st_mtime_ns for path in store.glob("trials/*/result.json")}
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    for path, moment in finished.items():
+        assert path.stat().st_mtime_ns == moment, "a finished trial ran again"
+    assert samples_of(store) == samples_of(undisturbed)
+
+
+def _busy(store: Path) -> bool:
+    """Whether a trial is running at this moment."""
+    for path in store.glob("trials/*/status.json"):
+        if '"running"' in path.read_text("utf-8") and time.time() - path.stat().st_mtime < 5:
+            return True
+    return False

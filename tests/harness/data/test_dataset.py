@@ -1,0 +1,508 @@
+"""Opening a dataset: what a sound one gives, and that every fault is told with file, expectation, finding and remedy."""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.data import integrity, verdict
+from harness.data.dataset import MODALITIES, Dataset
+from harness.errors import UserError
+from harness.files import sha256_file
+
+Row = dict[str, str]
+
+
+def edit_manifest(root: Path, change: Callable[[list[Row]], list[Row] | None]) -> None:
+    """Rewrites the manifest with what `change` makes of its rows."""
+    path = root / "manifest.csv"
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    rows = change(rows) or rows
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for row in rows for name in row)))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def error_of(root: Path) -> str:
+    with pytest.raises(UserError) as caught:
+        Dataset.open(root)
+    return str(caught.value)
+
+
+def replace(path: Path, pixels: np.ndarray) -> None:
+    Image.fromarray(pixels).save(path)
+
+
+class TestSound:
+    def test_samples(self, small_dataset: Path) -> None:
+        dataset = Dataset.open(small_dataset)
+        assert len(dataset.samples) == 24
+        assert [sample.key for sample in dataset.samples] == sorted(sample.key for sample in dataset.samples)
+        assert dataset.modalities() == ["dermoscopy", "ultrasound"]
+        assert dataset.domains("ultrasound") == ["scanner_a", "scanner_b", "scanner_c"]
+        sample = dataset.by_key()["dermoscopy/clinic_b/case_2"]
+        assert sample.image == small_dataset / "dermoscopy/clinic_b/images/case_2.png"
+        assert sample.sha256_image == sha256_file(sample.image)
+        assert sample.sha256_mask == sha256_file(sample.mask)
+        with Image.open(sample.mask) as mask:
+            assert (sample.width, sample.height) == mask.size
+            assert sample.foreground_fraction == pytest.approx(np.mean(np.asarray(mask) > 0), abs=1e-6)
+        assert (sample.subject, sample.spacing_mm, sample.split) == (None, None, None)
+
+    def test_scan_and_manifest_agree(self, small_dataset: Path) -> None:
+        from_manifest = Dataset.open(small_dataset)
+        text = (small_dataset / "manifest.csv").read_bytes()
+        (small_dataset / "manifest.csv").unlink()
+        scanned = Dataset.open(small_dataset)
+        assert (small_dataset / "manifest.csv").read_bytes() == text
+        assert scanned.fingerprint() == from_manifest.fingerprint()
+        assert [s.key for s in Dataset.open(small_dataset).samples] == [s.key for s in scanned.samples]
+
+    def test_optional_columns(self, small_dataset: Path) -> None:
+        def change(rows: list[Row]) -> None:
+            for number, row in enumerate(rows):
+                row |= {"subject": f"p{number // 2}", "split": "train", "spacing_mm": "" if number else "0.25"}
+
+        edit_manifest(small_dataset, change)
+        first, second = Dataset.open(small_dataset).samples[:2]
+        assert (first.subject, first.split, first.spacing_mm) == ("p0", "train", 0.25)
+        assert (second.subject, second.spacing_mm) == ("p0", None)
+
+    def test_a_column_nearly_named_as_an_optional_one_is_told(
+        self, small_dataset: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        edit_manifest(small_dataset, lambda rows: [{**row, "subjects": "p"} for row in rows])
+        assert Dataset.open(small_dataset).samples[0].subject is None
+        assert "'subjects' is not used. Did you mean 'subject'?" in caplog.text
+
+    def test_byte_order_mark_and_windows_line_ends(self, small_dataset: Path) -> None:
+        path = small_dataset / "manifest.csv"
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().replace(b"\n", b"\r\n"))
+        assert len(Dataset.open(small_dataset).samples) == 24
+
+    def test_files_of_the_operating_system_are_no_data(self, small_dataset: Path) -> None:
+        (small_dataset / "manifest.csv").unlink()
+        for name in (".DS_Store", "Thumbs.db", "._case_0.png"):
+            (small_dataset / "dermoscopy/clinic_a/images" / name).write_bytes(b"x")
+        assert len(Dataset.open(small_dataset).samples) == 24
+
+    def test_links_to_data_elsewhere(self, small_dataset: Path, tmp_path: Path) -> None:
+        shutil.move(small_dataset / "ultrasound", tmp_path / "elsewhere")
+        (small_dataset / "ultrasound").symlink_to(tmp_path / "elsewhere")
+        assert len(Dataset.open(small_dataset).samples) == 24
+
+    def test_order_of_modalities(self, small_dataset: Path) -> None:
+        (small_dataset / "manifest.csv").unlink()
+        for name in ("zebra", "colonoscopy", "atlas"):
+            shutil.copytree(small_dataset / "ultrasound", small_dataset / name)
+        assert Dataset.open(small_dataset).modalities() == ["dermoscopy", "ultrasound", "colonoscopy", "atlas", "zebra"]
+
+    def test_modality_numbers_are_the_published_ones(self) -> None:
+        assert MODALITIES == ("dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy")
+
+    def test_a_mistyped_modality_is_told(self, small_dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+        (small_dataset / "manifest.csv").unlink()
+        (small_dataset / "dermoscopy").rename(small_dataset / "dermscopy")
+        assert Dataset.open(small_dataset).modalities() == ["ultrasound", "dermscopy"]
+        assert "'dermscopy' is none of the usual modalities. Did you mean 'dermoscopy'?" in caplog.text
+
+    def test_one_domain_is_no_fault_of_the_data(self, small_dataset: Path) -> None:
+        (small_dataset / "manifest.csv").unlink()
+        shutil.rmtree(small_dataset / "ultrasound/scanner_b")
+        shutil.rmtree(small_dataset / "ultrasound/scanner_c")
+        assert Dataset.open(small_dataset).domains("ultrasound") == ["scanner_a"]
+
+
+class TestSelection:
+    def test_smaller_selections_lie_in_larger_ones(self, small_dataset: Path) -> None:
+        dataset = Dataset.open(small_dataset)
+        kept = [set(dataset.select(max_per_domain=count).by_key()) for count in (1, 2, 3, 99)]
+        assert [len(keys) for keys in kept] == [6, 12, 18, 24]
+        assert kept[0] < kept[1] < kept[2] < kept[3]
+
+    def test_modalities(self, small_dataset: Path) -> None:
+        selected = Dataset.open(small_dataset).select(["ultrasound"], 2)
+        assert [sample.modality for sample in selected.samples] == ["ultrasound"] * 6
+        assert selected.samples == tuple(sorted(selected.samples, key=lambda sample: sample.key))
+
+    def test_faults(self, small_dataset: Path) -> None:
+        dataset = Dataset.open(small_dataset)
+        with pytest.raises(UserError, match=r"no modality 'ultrasond'\. Did you mean 'ultrasound'\?"):
+            dataset.select(["ultrasond"])
+        with pytest.raises(UserError, match=r"no modality 'xray'\. Available: dermoscopy, ultrasound"):
+            dataset.domains("xray")
+        with pytest.raises(UserError, match=r"data\.max_per_domain to be at least 1 .* found 0"):
+            dataset.select(max_per_domain=0)
+        with pytest.raises(UserError, match="at least one modality, found none"):
+            dataset.select([])
+
+
+class TestFingerprint:
+    def test_independent_of_the_place(self, small_dataset: Path, tmp_path: Path) -> None:
+        before = Dataset.open(small_dataset).fingerprint()
+        assert Dataset.open(shutil.copytree(small_dataset, tmp_path / "copy")).fingerprint() == before
+
+    @pytest.mark.parametrize("change", ["pixels", "subject", "name"])
+    def test_depends_on_content(self, small_dataset: Path, change: str) -> None:
+        before = Dataset.open(small_dataset).fingerprint()
+        folder = small_dataset / "dermoscopy/clinic_a"
+        if change == "subject":
+            edit_manifest(small_dataset, lambda rows: [{**row, "subject": "p1"} for row in rows])
+        else:
+            (small_dataset / "manifest.csv").unlink()
+            if change == "pixels":
+                pixels = np.array(Image.open(folder / "images/case_0.png"))
+                pixels[0, 0] ^= 1
+                replace(folder / "images/case_0.png", pixels)
+            else:
+                (folder / "images/case_0.png").rename(folder / "images/case_x.png")
+                (folder / "masks/case_0.png").rename(folder / "masks/case_x.png")
+        assert Dataset.open(small_dataset).fingerprint() != before
+
+
+class TestNothingThere:
+    def test_missing_root(self, tmp_path: Path) -> None:
+        message = error_of(tmp_path / "absent")
+        assert f"{tmp_path / 'absent'}: expected a folder with a dataset, found nothing." in message
+        assert "data.root" in message and "data phantoms --out" in message
+
+    def test_near_name(self, small_dataset: Path) -> None:
+        assert "Did you mean 'small_dataset'?" in error_of(small_dataset.parent / "smal_dataset")
+
+    def test_root_is_a_file(self, small_dataset: Path) -> None:
+        assert "expected a folder with a dataset, found a file." in error_of(small_dataset / "manifest.csv")
+
+    def test_empty_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "empty").mkdir()
+        message = error_of(tmp_path / "empty")
+        assert f"{tmp_path / 'empty'}: expected manifest.csv, or folders <modality>/<domain>/images" in message
+        assert "found an empty folder" in message
+        assert list((tmp_path / "empty").iterdir()) == []
+
+    def test_other_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "other/images").mkdir(parents=True)
+        assert "found images." in error_of(tmp_path / "other")
+
+    def test_the_folder_above(self, small_dataset: Path, tmp_path: Path) -> None:
+        (tmp_path / "above").mkdir()
+        shutil.move(small_dataset, tmp_path / "above/data")
+        assert f"Did you mean {tmp_path / 'above/data'}?" in error_of(tmp_path / "above")
+
+
+@pytest.mark.parametrize("with_manifest", [True, False])
+class TestFaultyFiles:
+    """Found with a manifest and without."""
+
+    @pytest.fixture
+    def root(self, small_dataset: Path, with_manifest: bool) -> Path:
+        if not with_manifest:
+            (small_dataset / "manifest.csv").unlink()
+        return small_dataset
+
+    @staticmethod
+    def faithful_manifest(root: Path) -> None:
+        """Makes the manifest's hashes those of the files, so that only the fault itself is left to be found."""
+
+        def change(rows: list[Row]) -> None:
+            for row in rows:
+                row["sha256_image"] = sha256_file(root / row["image"])
+                row["sha256_mask"] = sha256_file(root / row["mask"])
+
+        if (root / "manifest.csv").exists():
+            edit_manifest(root, change)
+
+    def test_sizes_differ(self, root: Path) -> None:
+        mask = root / "dermoscopy/clinic_a/masks/case_1.png"
+        with Image.open(root / "dermoscopy/clinic_a/images/case_1.png") as image:
+            width, height = image.size
+        replace(mask, np.zeros((height, width + 3), np.uint8))
+        self.faithful_manifest(root)
+        message = error_of(root)
+        assert f"{root} has a problem" in message
+        assert "dermoscopy/clinic_a/masks/case_1.png: expected a mask of" in message
+        assert f"{width} x {height} pixels" in message and f"found {width + 3} x {height}." in message
+        assert "resize it with nearest neighbour" in message
+
+    def test_grey_valued_mask(self, root: Path) -> None:
+        mask = root / "ultrasound/scanner_b/masks/case_0.png"
+        pixels = np.array(Image.open(mask))
+        pixels[0, :2] = (3, 90)
+        replace(mask, pixels)
+        self.faithful_manifest(root)
+        message = error_of(root)
+        assert "ultrasound/scanner_b/masks/case_0.png: expected a binary mask" in message
+        assert "found the values 0, 3, 90, 255." in message
+
+    @pytest.mark.parametrize("suffix", [".png", ".jpg"])
+    def test_truncated_image(self, root: Path, suffix: str) -> None:
+        path = root / "dermoscopy/clinic_c/images/case_3.png"
+        if suffix == ".jpg":
+            Image.open(path).save(path.with_suffix(".jpg"), quality=92)
+            path.unlink()
+            path = path.with_suffix(".jpg")
+            if (root / "manifest.csv").exists():
+                edit_manifest(root, lambda rows: [{**r, "image": r["image"].replace("clinic_c/images/case_3.png", "clinic_c/images/case_3.jpg")} for r in rows])  # fmt: skip
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 3])
+        self.faithful_manifest(root)
+        message = error_of(root)
+        assert (
+            f"dermoscopy/clinic_c/images/case_3{suffix}: expected an image, found a damaged or truncated file"
+            in message
+        )
+
+    def test_missing_mask(self, root: Path) -> None:
+        (root / "dermoscopy/clinic_a/masks/case_2.png").unlink()
+        message = error_of(root)
+        if (root / "manifest.csv").exists():
+            assert "dermoscopy/clinic_a/masks/case_2.png: expected the file of dermoscopy/clinic_a/case_2" in message
+        else:
+            assert (
+                "dermoscopy/clinic_a/images/case_2.png: expected its mask dermoscopy/clinic_a/masks/case_2.png"
+                in message
+            )
+            assert "found none." in message and "Add the mask, or remove this file." in message
+
+    def test_missing_image(self, root: Path) -> None:
+        (root / "dermoscopy/clinic_a/images/case_2.png").unlink()
+        message = error_of(root)
+        if (root / "manifest.csv").exists():
+            assert "dermoscopy/clinic_a/images/case_2.png: expected the file of dermoscopy/clinic_a/case_2" in message
+        else:
+            assert (
+                "masks/case_2.png: expected its image dermoscopy/clinic_a/images/case_2.<ext>, found none." in message
+            )
+
+    def test_all_faults_are_told_at_once(self, root: Path) -> None:
+        for name in ("case_0", "case_1"):
+            replace(root / f"dermoscopy/clinic_a/masks/{name}.png", np.full((9, 9), 7, np.uint8))
+        (root / "ultrasound/scanner_a/images/case_3.png").write_bytes(b"")
+        self.faithful_manifest(root)
+        message = error_of(root)
+        assert "has 3 problems" in message
+        assert all(name in message for name in ("masks/case_0.png", "masks/case_1.png", "images/case_3.png"))
+
+
+class TestScan:
+    @pytest.fixture
+    def root(self, small_dataset: Path) -> Path:
+        (small_dataset / "manifest.csv").unlink()
+        return small_dataset
+
+    def test_masks_named_otherwise(self, root: Path) -> None:
+        folder = root / "dermoscopy/clinic_a/masks"
+        (folder / "case_0.png").rename(folder / "case_0_mask.png")
+        message = error_of(root)
+        assert "images/case_0.png: expected its mask" in message
+        assert "masks/case_0_mask.png: expected its image" in message
+
+    def test_a_partner_of_an_unread_format(self, root: Path) -> None:
+        folder = root / "dermoscopy/clinic_a/images"
+        (folder / "case_0.png").rename(folder / "case_0.dcm")
+        assert "found only case_0.dcm, which is none of .bmp," in error_of(root)
+
+    def test_two_images_of_one_name(self, root: Path) -> None:
+        folder = root / "dermoscopy/clinic_a/images"
+        Image.open(folder / "case_0.png").save(folder / "case_0.jpg")
+        assert "images/case_0.jpg: expected one file a name, found case_0.jpg and case_0.png." in error_of(root)
+
+    def test_many_problems_are_cut_but_counted(self, root: Path) -> None:
+        for number in range(60):
+            shutil.copy(
+                root / "dermoscopy/clinic_a/images/case_0.png", root / f"dermoscopy/clinic_a/images/x{number}.png"
+            )
+        (root / "ultrasound/scanner_a/images/case_3.png").unlink()
+        message = error_of(root)
+        assert "has 61 problems" in message
+        assert len(message.splitlines()) <= 22
+        assert "60 x image without mask, 1 x mask without image" in message
+        assert "ultrasound/scanner_a/masks/case_3.png" in message  # the one of another kind is not hidden by the many
+
+    def test_no_manifest_of_a_faulty_folder(self, root: Path) -> None:
+        (root / "dermoscopy/clinic_a/images/case_0.png").write_bytes(b"")
+        error_of(root)
+        assert not (root / "manifest.csv").exists()
+
+    def test_read_only_folder(
+        self, root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        root.chmod(0o555)
+        with caplog.at_level(logging.WARNING):
+            scanned = Dataset.open(root)
+        assert "is read-only: its manifest is kept outside" in caplog.text
+        assert sorted(path.name for path in root.iterdir()) == ["dermoscopy", "ultrasound"]
+        assert len(scanned.samples) == 24
+        monkeypatch.setattr(integrity, "_measure", lambda *_: pytest.fail("decoded a second time"))
+        again = Dataset.open(root)
+        assert again.fingerprint() == scanned.fingerprint()
+        for one, other in zip(again.samples, scanned.samples, strict=True):
+            assert one.foreground_fraction == pytest.approx(other.foreground_fraction, abs=1e-6)
+            assert (one.width, one.height) == (other.width, other.height)
+
+
+class TestManifest:
+    def test_missing_columns(self, small_dataset: Path) -> None:
+        edit_manifest(
+            small_dataset, lambda rows: [{k: v for k, v in r.items() if k not in ("mask", "width")} for r in rows]
+        )
+        message = error_of(small_dataset)
+        assert f"{small_dataset / 'manifest.csv'}: expected the columns modality, domain" in message
+        assert "mask, width missing" in message
+
+    @pytest.mark.parametrize(
+        ("column", "value", "told"),
+        [
+            ("width", "wide", "expected a whole number of at least 1 as width, found 'wide'"),
+            ("height", "0", "expected a whole number of at least 1 as height, found '0'"),
+            ("width", "50.5", "as width, found '50.5'"),
+            ("foreground_fraction", "1.2", "expected a number from 0 to 1 as foreground_fraction, found '1.2'"),
+            ("foreground_fraction", "nan", "as foreground_fraction, found 'nan'"),
+            ("sha256_mask", "abc", "expected 64 hexadecimal digits as sha256_mask, found 'abc'"),
+            ("id", "a/b", "expected a name without slashes as id, found 'a/b'"),
+            ("domain", "..", "expected a name without slashes as domain, found '..'"),
+            ("modality", "", "expected a name without slashes as modality, found ''"),
+            ("image", "../outside.png", "expected a path inside the dataset's folder as image, found '../outside.png'"),
+            ("mask", "dermoscopy/../../outside.png", "expected a path inside the dataset's folder as mask"),
+            ("image", "/etc/passwd", "expected a path inside the dataset's folder as image, found '/etc/passwd'"),
+            ("mask", "C:\\data\\mask.png", "expected a path inside the dataset's folder as mask"),
+            ("mask", "", "expected a path inside the dataset's folder as mask, found ''"),
+        ],
+    )
+    def test_bad_values(self, small_dataset: Path, column: str, value: str, told: str) -> None:
+        edit_manifest(small_dataset, lambda rows: rows[4].update({column: value}))
+        message = error_of(small_dataset)
+        assert "manifest.csv line 6: " in message
+        assert told in message
+
+    @pytest.mark.parametrize("value", ["-1", "0", "thick"])
+    def test_bad_spacing(self, small_dataset: Path, value: str) -> None:
+        edit_manifest(small_dataset, lambda rows: [{**row, "spacing_mm": value} for row in rows])
+        assert f"as spacing_mm, found '{value}'" in error_of(small_dataset)
+
+    def test_duplicate_keys(self, small_dataset: Path) -> None:
+        edit_manifest(small_dataset, lambda rows: [*rows, rows[2]])
+        message = error_of(small_dataset)
+        assert (
+            "manifest.csv line 26: expected every pair once, found dermoscopy/clinic_a/case_2 here and in line 4"
+            in message
+        )
+
+    def test_a_short_row(self, small_dataset: Path) -> None:
+        path = small_dataset / "manifest.csv"
+        path.write_text(path.read_text() + "dermoscopy,clinic_a,case_9\n")
+        assert "manifest.csv line 26: expected as many values as there are columns" in error_of(small_dataset)
+
+    def test_no_rows(self, small_dataset: Path) -> None:
+        path = small_dataset / "manifest.csv"
+        path.write_text(path.read_text().splitlines()[0] + "\n")
+        assert "manifest.csv: expected one row a pair, found none." in error_of(small_dataset)
+
+    @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00m\x00o", b"PK\x03\x04"])
+    def test_no_csv(self, small_dataset: Path, content: bytes) -> None:
+        (small_dataset / "manifest.csv").write_bytes(content)
+        assert f"{small_dataset / 'manifest.csv'}: expected" in error_of(small_dataset)
+
+    def test_a_changed_file(self, small_dataset: Path) -> None:
+        image = small_dataset / "dermoscopy/clinic_a/images/case_0.png"
+        pixels = np.array(Image.open(image))
+        pixels[0, 0] ^= 1
+        replace(image, pixels)
+        message = error_of(small_dataset)
+        assert "dermoscopy/clinic_a/images/case_0.png: expected SHA-256 " in message
+        assert f"found {sha256_file(image)[:12]}..." in message
+        assert "move manifest.csv away" in message
+
+    @pytest.mark.parametrize(("column", "value"), [("width", "500"), ("foreground_fraction", "0.9")])
+    def test_the_manifest_says_otherwise(self, small_dataset: Path, column: str, value: str) -> None:
+        edit_manifest(small_dataset, lambda rows: rows[0].update({column: value}))
+        message = error_of(small_dataset)
+        assert "dermoscopy/clinic_a/" in message and "as in manifest.csv, found" in message
+
+    def test_pictures_without_a_row_are_told(self, small_dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+        edit_manifest(small_dataset, lambda rows: rows[1:])
+        assert len(Dataset.open(small_dataset).samples) == 23
+        assert (
+            "2 picture(s) without a row in manifest.csv are not used (dermoscopy/clinic_a/images/case_0.png"
+            in caplog.text
+        )
+
+
+class TestVerdict:
+    @pytest.fixture
+    def checks(self, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+        """Grows with every check of all files."""
+        done: list[int] = []
+        original = integrity.check_samples
+        monkeypatch.setattr(integrity, "check_samples", lambda *args: done.append(1) or original(*args))
+        return done
+
+    def test_checked_once(self, small_dataset: Path, checks: list[int]) -> None:
+        for _ in range(3):
+            Dataset.open(small_dataset)
+        assert len(checks) == 1
+        assert (small_dataset / ".verified.json").is_file()
+
+    def test_not_checked_when_not_asked(self, small_dataset: Path, checks: list[int]) -> None:
+        Dataset.open(small_dataset, verify=False)
+        assert not checks and not (small_dataset / ".verified.json").exists()
+
+    @pytest.mark.parametrize("change", ["time", "manifest", "new file", "version", "damage"])
+    def test_checked_again_after_a_change(
+        self, small_dataset: Path, checks: list[int], change: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        Dataset.open(small_dataset)
+        image = small_dataset / "dermoscopy/clinic_a/images/case_0.png"
+        if change == "time":
+            os.utime(image, ns=(1, 1))
+        elif change == "manifest":
+            edit_manifest(small_dataset, lambda rows: [{**row, "subject": "p"} for row in rows])
+        elif change == "new file":
+            shutil.copy(image, image.with_name("extra.png"))
+        elif change == "version":
+            monkeypatch.setattr(verdict, "VERSION", verdict.VERSION + 1)
+        else:
+            (small_dataset / ".verified.json").write_text('{"state": ')
+        Dataset.open(small_dataset)
+        assert len(checks) == 2
+
+    def test_a_bad_verdict_is_not_kept(self, small_dataset: Path, checks: list[int]) -> None:
+        (small_dataset / "dermoscopy/clinic_a/images/case_0.png").write_bytes(b"")
+        for _ in range(2):
+            assert "images/case_0.png" in error_of(small_dataset)
+        assert len(checks) == 2
+
+    def test_read_only_dataset(self, small_dataset: Path, checks: list[int], tmp_path: Path) -> None:
+        """Kept in the user's cache folder; nothing is written to the dataset, not even by root."""
+        small_dataset.chmod(0o555)
+        Dataset.open(small_dataset)
+        Dataset.open(small_dataset)
+        assert len(checks) == 1
+        assert not (small_dataset / ".verified.json").exists()
+        assert verdict.user_cache_path(small_dataset).is_relative_to(tmp_path / "xdg_cache" / "delightsam-bench")
+
+    def test_no_place_for_the_verdict(
+        self, small_dataset: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        small_dataset.chmod(0o555)
+        (small_dataset.parent / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(small_dataset.parent / "file"))
+        assert len(Dataset.open(small_dataset).samples) == 24
+        assert "can't be kept, so it is checked again next time" in caplog.text
+
+
+@pytest.mark.real
+def test_real_images(real_data: Path) -> None:
+    dataset = Dataset.open(real_data)
+    assert len(dataset.samples) == 1352
+    assert dataset.modalities() == list(MODALITIES)
+    assert all(len(dataset.domains(modality)) == 3 for modality in MODALITIES)
+    assert len(dataset.select(max_per_domain=40).samples) == 18 * 40 - (40 - 36) * 2 - (40 - 28) - (40 - 20)

@@ -1,0 +1,214 @@
+"""The configuration tree composes; every mistake in it names the key and what was meant."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pytest
+
+from harness.config import (
+    PROTOCOLS,
+    SELECTION_RULES,
+    RunConfig,
+    TrainingConfig,
+    check_config,
+    config_folder,
+    load_config,
+    option_names,
+    training_for_method,
+)
+from harness.errors import UserError
+from harness.methods import check_method_config
+from harness.selection import RULES
+
+GROUPS = ("suite", "method", "data", "protocol", "training", "executor")
+MINE = """\
+# @package methods.mine
+card: {title: Mine, paper: none, licence: MIT, prompt: none, uses_modality: false, pretrained: none, pretrained_on: []}
+version: 3
+model: {_target_: toy_methods.TinyConv, width: 2}
+training: {learning_rate: 0.01}
+"""
+
+
+@pytest.fixture
+def user_folder(tmp_path: Path) -> Path:
+    """A `--config-dir` with a method, a training preset and a suite of the user's own."""
+    for name, text in {
+        "method/mine.yaml": MINE,
+        "training/tiny.yaml": "# Seconds.\nimage_size: 32\nepochs: 1\n",
+        "suite/ours.yaml": "# @package _global_\ndefaults:\n  - override /method: [mine, otsu]\nname: ours\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("word", [f"{group}={name}" for group in GROUPS for name in option_names(group)])
+def test_every_shipped_yaml_composes(word: str) -> None:
+    group, name = word.split("=")
+    config = load_config([word])
+    if group == "method":
+        assert list(config.methods) == [name]
+        check_method_config(name, config.methods[name])
+        training_for_method(config.training, name, config.methods[name]["training"])
+    if group in ("protocol", "executor"):
+        assert getattr(config, group).name == name
+    if group == "suite":
+        assert config.name == name
+        assert config.description
+
+
+def test_no_word_at_all_composes_the_default_suite() -> None:
+    config = load_config([])
+    assert config.name == "domain_generalization"
+    assert {"delightsam", "unet", "otsu"} <= set(config.methods)
+    assert (config.data.root, config.seeds, config.reuse) == (None, [0], "missing")
+
+
+def test_the_paper_preset_is_the_published_setting() -> None:
+    training = load_config(["training=paper"]).training
+    assert (training.image_size, training.epochs, training.batch_size) == (1024, 200, 4)
+    assert (training.optimizer, training.learning_rate, training.weight_decay) == ("adam", 5e-4, 0.0)
+    assert (training.schedule, training.decay) == ("exponential", 0.98)
+
+
+def test_a_list_of_methods_replaces_the_suites_and_keeps_its_order() -> None:
+    assert list(load_config(["method=[otsu,unet]"]).methods) == ["otsu", "unet"]
+    assert list(load_config(["suite=domain_generalization", "method=unet"]).methods) == ["unet"]
+
+
+def test_the_command_line_is_above_the_suite_and_the_preset() -> None:
+    config = load_config(["suite=domain_generalization", "training=quick", "training.epochs=3", "protocol.max_folds=1"])
+    assert (config.training.epochs, config.training.batch_size) == (3, 8)
+    assert config.protocol.max_folds == 1
+    assert load_config(["training.patience=5", "training.clip_norm=null"]).training.clip_norm is None
+    assert load_config(["seeds=[0,1,2]", "data.modalities=[xray,fundus]"]).data.modalities == ["xray", "fundus"]
+
+
+def test_composing_leaves_nothing_behind() -> None:
+    assert load_config(["training.epochs=3", "method=otsu"]) != load_config([]) == load_config([])
+
+
+def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Path) -> None:
+    assert list(load_config(["method=[mine,unet]"], user_folder).methods) == ["mine", "unet"]
+    assert load_config(["training=tiny"], user_folder).training.epochs == 1
+    config = load_config(["suite=ours"], user_folder)
+    assert (config.name, list(config.methods)) == ("ours", ["mine", "otsu"])
+    assert config.methods["mine"]["model"] == {"_target_": "toy_methods.TinyConv", "width": 2}
+    assert option_names("method", user_folder) == sorted([*option_names("method"), "mine"])
+    with pytest.raises(UserError, match="Unknown method 'mime'. Did you mean 'mine'"):
+        load_config(["method=mime"], user_folder)
+    with pytest.raises(UserError, match="Unknown method 'mine'"):
+        load_config(["method=mine"])
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        # names
+        ("method=unett", "Unknown method 'unett'. Did you mean 'unet'?"),
+        ("method=[unet,otsuu]", "Unknown method 'otsuu'. Did you mean 'otsu'?"),
+        ("suite=domain_generalisation", "Did you mean 'domain_generalization'?"),
+        ("training=quik", "Did you mean 'quick'?"),
+        ("protocol=leave_one_out", "Did you mean 'leave_one_domain_out'?"),
+        ("executor=rai", "Did you mean 'ray'?"),
+        ("data=x", "Unknown data 'x'. Available: default."),
+        ("training=", "Available: paper, quick, smoke, standard."),
+        # keys
+        ("trainning.epochs=3", "Unknown key 'trainning.epochs'. Did you mean 'training.epochs'?"),
+        ("training.epoch=3", "Did you mean 'training.epochs'?"),
+        ("data.rot=x", "Did you mean 'data.root'?"),
+        ("+store.rooot=x", "Did you mean 'store.root'?"),
+        # types
+        ("training.epochs=three", "training.epochs=three: Value 'three' of type 'str' could not be converted to Integer"),
+        ("training.epochs=1.5", "training.epochs=1.5"),
+        ("training.learning_rate=fast", "training.learning_rate=fast"),
+        ("seeds=3", "seeds=3"),
+        ("seeds=[a]", "seeds=[a]"),
+        ("store.predictions=perhaps", "store.predictions=perhaps"),
+        ("data.modalities=dermoscopy", "data.modalities=dermoscopy"),
+        # choices
+        ("training.optimizer=adamx", "expected one of adamw, adam, sgd. Did you mean 'adam'?"),
+        ("training.schedule=onecycle", "Did you mean 'one_cycle'?"),
+        ("training.amp=fp16", "expected one of off, bfloat16, float16"),
+        ("training.selection=orakel", "Did you mean 'oracle'?"),
+        ("training.augmentation=strong", "expected one of none, flips, standard"),
+        ("training.sampling=random", "expected one of proportional, equal"),
+        ("training.batching=single", "expected one of mixed, single_modality"),
+        ("protocol.name=in_domian", "Did you mean 'in_domain'?"),
+        ("protocol.scope=global", "expected one of universal, per_modality"),
+        ("metrics.empty=one", "expected one of diagonal, nan"),
+        ("executor.device=gpu", "expected one of auto, cpu, cuda"),
+        ("reuse=sometimes", "expected one of missing, never, only"),
+        # ranges
+        ("training.epochs=0", "training.epochs=0 is out of range: expected 1 to"),
+        ("training.batch_size=0", "training.batch_size=0 is out of range"),
+        ("training.accumulation=0", "training.accumulation=0 is out of range"),
+        ("training.learning_rate=0", "training.learning_rate=0.0 is out of range"),
+        ("training.learning_rate=nan", "training.learning_rate=nan is out of range"),
+        ("training.decay=1.5", "training.decay=1.5 is out of range"),
+        ("training.clip_norm=-1", "training.clip_norm=-1.0 is out of range"),
+        ("training.patience=0", "training.patience=0 is out of range"),
+        ("protocol.validation_fraction=1", "protocol.validation_fraction=1.0 is out of range"),
+        ("protocol.max_folds=0", "protocol.max_folds=0 is out of range"),
+        ("data.max_per_domain=0", "data.max_per_domain=0 is out of range"),
+        ("data.phantoms.image_size=8", "data.phantoms.image_size=8 is out of range"),
+        ("executor.gpus_per_trial=-1", "executor.gpus_per_trial=-1.0 is out of range"),
+        ("metrics.nsd_tolerance=-1", "metrics.nsd_tolerance=-1.0 is out of range"),
+        # what does not fit together
+        ("training.image_size=100", "no multiple of 32, which every network here needs. Use 96 or 128."),
+        ("seeds=[]", "expected at least one seed"),
+        ("seeds=[1,1]", "none twice"),
+        ("seeds=[-1]", "whole numbers from 0 up"),
+        ("method=[]", "No method was chosen"),
+        # no override at all
+        ("suit", "Expected key=value, for example suite=domain_generalization; found 'suit'. Did you mean 'suite='?"),
+        ("data.root=[x", "Could not read the command line"),
+    ],
+)
+def test_a_mistake_is_told_by_its_key(word: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config([word])
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_the_least_and_the_largest_value_are_allowed() -> None:
+    check_config(load_config(["training.epochs=1", "training.image_size=32", "training.decay=1.0", "metrics.nsd_tolerance=0"]))
+
+
+def test_a_method_changes_its_own_training_only() -> None:
+    preset = TrainingConfig(epochs=7)
+    changed = training_for_method(preset, "mine", {"learning_rate": 0.01, "optimizer": "sgd"})
+    assert changed == replace(preset, learning_rate=0.01, optimizer="sgd")
+    assert preset == TrainingConfig(epochs=7)
+    assert training_for_method(preset, "mine", {}) == preset
+
+
+def test_a_mistake_in_a_methods_training_is_told() -> None:
+    with pytest.raises(UserError, match=r"methods\.mine\.training\.learning_rat is no training.*'learning_rate'"):
+        training_for_method(TrainingConfig(), "mine", {"learning_rat": 1})
+    with pytest.raises(UserError, match=r"methods\.mine\.training: .*(epochs|three)"):
+        training_for_method(TrainingConfig(), "mine", {"epochs": "three"})
+
+
+def test_names_in_the_schema_are_those_that_exist() -> None:
+    from harness import protocols
+
+    assert set(RULES) == set(SELECTION_RULES)
+    assert set(protocols.PROTOCOLS) == set(PROTOCOLS)
+    assert set(PROTOCOLS) == set(option_names("protocol"))
+
+
+def test_the_schema_alone_is_a_sound_configuration() -> None:
+    check_config(replace(RunConfig(), methods={"x": {}}))
+    assert asdict(load_config(["training.epochs=10"]).metrics) == asdict(RunConfig().metrics)
+
+
+def test_every_shipped_yaml_says_in_its_first_words_what_it_is() -> None:
+    for group in ("suite", "protocol", "training", "executor"):
+        for path in (config_folder() / group).glob("*.yaml"):
+            comments = [line for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line]
+            assert comments, f"`list` has nothing to say about {path}"

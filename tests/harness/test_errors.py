@@ -1,0 +1,21 @@
+"""The hints at the end of error messages."""
+
+from __future__ import annotations
+
+from harness.errors import did_you_mean
+
+
+def test_the_nearest_name_is_offered() -> None:
+    assert did_you_mean("unett", ["unet", "segformer", "otsu"]) == " Did you mean 'unet'?"
+
+
+def test_all_names_are_listed_in_order_when_none_is_near() -> None:
+    assert did_you_mean("xyz", ["unet", "otsu", "unet"]) == " Available: otsu, unet."
+
+
+def test_nothing_is_said_when_there_is_nothing_to_offer() -> None:
+    assert did_you_mean("xyz", []) == ""
+
+
+def test_options_need_not_be_words() -> None:
+    assert did_you_mean("1", [2, 12]) in (" Did you mean '12'?", " Available: 12, 2.")

@@ -1,0 +1,141 @@
+"""The tables: means against pandas, and no mean, rank or interval where something is missing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harness.store import Store
+from reports.leaderboard import Leaderboard, build_leaderboard
+from reports.records import find_suite, read_records
+
+
+def board_of(simulated: Any) -> Leaderboard:
+    store = Store(simulated.root)
+    return build_leaderboard(read_records(store, find_suite(store)))
+
+
+def row(board: Leaderboard, method: str) -> pd.Series:
+    return board.table.set_index("method").loc[method]
+
+
+def test_means_equal_those_worked_out_from_the_parquet_files(complete: Any) -> None:
+    board = board_of(complete)
+    store = Store(complete.root)
+    frames = [store.load(trial).samples for (method, _, _), trial in complete.ids.items() if method == "unet"]
+    tests = pd.concat([frame[frame["role"] == "test"] for frame in frames if frame is not None])
+    images = tests.groupby(["modality", "domain", "key"])[["dice", "hd95"]].mean()
+    domains = images.groupby(["modality", "domain"]).mean()
+    unet = row(board, "unet")
+    assert unet["dice"] == pytest.approx(domains["dice"].mean())
+    assert unet["hd95"] == pytest.approx(domains["hd95"].mean())
+    assert unet["worst_dice"] == pytest.approx(domains["dice"].min())
+    assert unet["worst_domain"] == "/".join(domains["dice"].idxmin())
+    assert unet["dice_low"] < unet["dice"] < unet["dice_high"]
+    seen = pd.concat([frame[frame["role"] == "validation"] for frame in frames if frame is not None])
+    seen_dice = seen.groupby(["modality", "domain", "key"])["dice"].mean().groupby(["modality", "domain"]).mean().mean()
+    assert unet["seen"] == pytest.approx(seen_dice)
+    assert unet["gap"] == pytest.approx(seen_dice - unet["dice"])
+    assert unet["gap_low"] < unet["gap"] < unet["gap_high"]
+    per_seed = []
+    for seed in (0, 1):
+        trials = {trial for (method, _, s), trial in complete.ids.items() if method == "unet" and s == seed}
+        per_seed.append(tests[tests["trial"].isin(trials)].groupby(["modality", "domain"])["dice"].mean().mean())
+    assert unet["dice_seed_sd"] == pytest.approx(np.std(per_seed, ddof=1))
+    fundus = board.modalities.set_index(["method", "modality"]).loc[("unet", "fundus")]
+    assert fundus["dice"] == pytest.approx(domains["dice"]["fundus"].mean())
+
+
+def test_better_methods_stand_higher_and_oracles_apart(complete: Any) -> None:
+    table = board_of(complete).table
+    assert table["method"].tolist() == ["delightsam", "unet", "otsu", "boxed"]
+    assert table["track"].tolist() == ["automatic"] * 3 + ["oracle"]
+    assert table["rank"].tolist() == ["1", "2", "3", "1"]
+
+
+def test_incomplete_methods_get_no_mean_and_no_rank(holed: Any) -> None:
+    board = board_of(holed)
+    for method, missing in (("unet", "fold2, seed 0: failed"), ("otsu", "fold1, seed 0: missing")):
+        found = row(board, method)
+        assert found["track"] == "incomplete" and found["missing"] == [missing]
+        for name in ("rank", "dice", "dice_low", "hd95", "worst_dice", "seen", "gap", "missed"):
+            assert pd.isna(found[name]), name
+    domains = board.domains.set_index(["method", "domain"])
+    # What is whole is shown: a domain whose trials are all there.
+    assert not math.isnan(domains.loc[("unet", "fundus/atlas"), "dice"])
+    assert domains.loc[("unet", "fundus/screening"), "state"] == "failed"
+    assert math.isnan(domains.loc[("unet", "fundus/screening"), "dice"])
+    modality = board.modalities.set_index(["method", "modality"]).loc[("unet", "fundus")]
+    assert math.isnan(modality["dice"]) and modality["state"] == "failed"
+
+
+def test_one_missing_seed_is_a_hole_in_every_domain_it_would_have_tested(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={}, seeds=(0, 1), predictions=False)
+    trial = simulated.root / "trials" / simulated.ids["unet", "fold0", 1]
+    (trial / "result.json").unlink()
+    board = board_of(simulated)
+    assert row(board, "unet")["track"] == "incomplete"
+    cell = board.domains.set_index(["method", "domain"]).loc[("unet", "fundus/atlas")]
+    assert math.isnan(cell["dice"]) and cell["why"] == "fold0, seed 1"
+
+
+def test_undefined_values_are_not_averaged_away(make_store: Callable[..., Any]) -> None:
+    def undefine(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+        hit = (frame["key"] == "fundus/atlas/004") & (frame["role"] == "test")
+        if method == "unet":
+            frame.loc[hit, "dice"] = np.nan
+        if method == "delightsam":
+            frame.loc[hit, "hd95"] = np.nan
+        return frame
+
+    board = board_of(make_store(faults={}, change=undefine, predictions=False))
+    unet, delightsam = row(board, "unet"), row(board, "delightsam")
+    assert pd.isna(unet["dice"]) and pd.isna(unet["rank"]) and unet["missing"] == ["Dice is undefined in 1 rows"]
+    assert board.domains.set_index(["method", "domain"]).loc[("unet", "fundus/atlas"), "state"] == "undefined"
+    # One undefined distance takes the mean distance, not the Dice.
+    assert pd.isna(delightsam["hd95"]) and delightsam["dice"] > 0.5 and delightsam["rank"] == "1"
+
+
+def test_weights_chosen_on_test_images_are_ranked_apart(make_store: Callable[..., Any]) -> None:
+    from reports.records import MethodFacts
+
+    assert MethodFacts("m", "M", {"prompt": "none"}, "oracle", 64).oracle
+    assert not MethodFacts("m", "M", {"prompt": "none"}, "last", 64).oracle
+    assert MethodFacts("m", "M", {"prompt": "oracle point"}, "last", 64).oracle
+
+
+def test_speeds_of_two_machines_have_columns_of_their_own(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    cost = {"method": "unet", "image_size": 64, "parameters_total": 5, "parameters_active": 5, "parameters_trainable": 5}
+    speed = {"throughput_images_per_second": 900.0, "device": "Big GPU", "threads": 1, "dtype": "float16"}
+    Store(simulated.root).write_efficiency("unet-gpu", {**cost, **speed, "gmacs": 3.4})
+    Store(simulated.root).write_efficiency("unet-512", {**cost, **speed, "image_size": 512, "gmacs": 99.0})
+    board = board_of(simulated)
+    assert board.hardware == ["Big GPU, 1 thread, float16", "Test CPU, 2 threads, float32"]
+    unet = row(board, "unet")
+    assert (unet["throughput_0"], unet["throughput_1"]) == (900.0, 20.0)
+    assert unet["gmacs"] == 3.4  # at its own input size, not at 512
+    assert pd.isna(row(board, "otsu")["throughput_0"])
+
+
+def test_a_floor_that_is_not_beaten_is_news(make_store: Callable[..., Any]) -> None:
+    def sink(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+        if method == "unet":
+            frame.loc[frame["modality"] == "fundus", "dice"] = 0.05
+        return frame
+
+    notes = board_of(make_store(faults={}, change=sink, predictions=False)).notes
+    assert any("On fundus, Otsu threshold" in note and "U-Net (ResNet-18) (0.050)" in note for note in notes)
+    assert not any("On dermoscopy" in note for note in notes)
+
+
+def test_a_store_without_any_result_gives_a_board_of_holes(make_store: Callable[..., Any]) -> None:
+    every = {(method, fold): "failed" for method in ("delightsam", "unet", "boxed", "otsu") for fold in range(3)}
+    board = board_of(make_store(faults=every, predictions=False))
+    assert set(board.table["track"]) == {"incomplete"} and board.table["dice"].isna().all()
+    assert set(board.domains["state"]) == {"failed"}

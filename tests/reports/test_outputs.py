@@ -1,0 +1,231 @@
+"""Page, CSV, Markdown and terminal: complete, escaped, small, and made without torch."""
+
+from __future__ import annotations
+
+import csv
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.errors import UserError
+from reports.build import ReportPaths, build_report
+
+EVIL = '<script>window.hacked=1</script>"\'&{{7*7}}$x$|`_*'
+VOID = {"meta", "img", "br", "link", "input", "hr", "use", "path"}
+
+
+class Checker(HTMLParser):
+    """Balanced tags, unique ids, links that lead somewhere, and everything fetched from outside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.references: list[str] = []
+        self.scripts = 0
+        self.external: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = dict(attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+        self.scripts += tag == "script"
+        if values.get("id"):
+            self.ids.append(str(values["id"]))
+        self.links += [value[1:] for name, value in attrs if name in ("href", "xlink:href") and value and value[0] == "#"]
+        self.references += [str(values[name]) for name in ("aria-labelledby",) if name in values]
+        for name in ("src", "href", "xlink:href", "action"):
+            value = values.get(name) or ""
+            if value and not value.startswith(("#", "data:")):
+                self.external.append(value)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_starttag(tag, attrs)
+        if tag not in VOID:
+            self.open.pop()
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open and self.open[-1] == tag, f"</{tag}> closes {self.open[-3:]}"
+            self.open.pop()
+
+
+def check(page: str) -> Checker:
+    checker = Checker()
+    checker.feed(page)
+    return checker
+
+
+def test_the_page_is_whole_and_needs_nothing_from_outside(report: ReportPaths) -> None:
+    page = report.html.read_text("utf-8")
+    checker = check(page)
+    assert checker.open == []
+    assert len(checker.ids) == len(set(checker.ids))
+    assert set(checker.links) <= set(checker.ids) and set(checker.references) <= set(checker.ids)
+    assert checker.external == [] and checker.scripts == 1
+    assert not re.findall(r"url\((?!#)", page) and "@import" not in page
+
+
+def test_the_page_says_what_is_missing_and_why(report: ReportPaths) -> None:
+    page = report.html.read_text("utf-8")
+    for text in ("2 of 12 trials have no result", "The loss became NaN in epoch 2 of 2.", "never begun", "no mean",
+                 "possibly seen", "Ranked apart", "python -m harness run suite=simulated", "0" * 63 + "1", "Test CPU",
+                 "What the columns mean", "Dice against cost", "Learning curves", "Unseen Dice by domain"):  # fmt: skip
+        assert text in page, text
+    assert page.count('<figure><img src="data:image/webp;base64,') == (3 * 6 + 3 * 6 + 3 * 4 + 3 * 4)
+    assert report.html.stat().st_size < 8_000_000
+
+
+def test_every_figure_has_words_and_the_colours_of_the_page(report: ReportPaths) -> None:
+    page = report.html.read_text("utf-8")
+    figures = re.findall(r'<svg role="img" aria-label="([^"]+)"', page)
+    assert len(figures) == 4 and all(len(text) > 60 for text in figures)
+    assert "var(--ink)" in page and "#010203" not in page
+
+
+def test_names_are_text_wherever_they_go(make_store: Callable[..., Any], tmp_path: Path) -> None:
+    cards = {
+        "evil<b>": {"title": EVIL, "prompt": "none", "pretrained_on": []},
+        "long": {"title": "x" * 300, "prompt": "none", "pretrained_on": []},
+        "rtl": {"title": "שלום \u202eabc", "prompt": '"><script>alert(1)</script>', "pretrained_on": []},
+    }
+    simulated = make_store(cards=cards, domains=("<script>hacked=2<script>", "b&amp;'\"", "c|d"), faults={("long", 1): "failed"})
+    paths = build_report(simulated.root, simulated.suite, tmp_path / "out")
+    page = paths.html.read_text("utf-8")
+    checker = check(page)
+    assert checker.scripts == 1 and checker.open == []
+    assert "<script>window.hacked" not in page and "<script>alert" not in page and "<script>hacked" not in page
+    assert "&lt;script&gt;window.hacked=1&lt;/script&gt;" in page
+    assert "{{7*7}}" in page and "49" not in re.findall(r"hacked=1&lt;/script&gt;[^<]{0,20}", page)[0]
+    # A pipe in a name must not make a column, a tag must not become one.
+    markdown = paths.markdown.read_text("utf-8")
+    assert "<script>" not in markdown
+    header = next(line for line in markdown.splitlines() if line.startswith("| Method | dermoscopy"))
+    for line in markdown.splitlines()[markdown.splitlines().index(header) :]:
+        assert len(re.findall(r"(?<!\\)\|", line)) == 2 + 6
+    with paths.csv.open(encoding="utf-8", newline="") as file:
+        assert {row["title"] for row in csv.DictReader(file)} == {card["title"] for card in cards.values()}
+
+
+def test_csv_has_full_precision_and_empty_cells_for_what_is_missing(report: ReportPaths) -> None:
+    with report.csv.open(encoding="utf-8", newline="") as file:
+        rows = {row["method"]: row for row in csv.DictReader(file)}
+    assert float(rows["delightsam"]["dice"]) == report.board.table.set_index("method").loc["delightsam", "dice"]
+    assert rows["unet"]["dice"] == "" and rows["unet"]["rank"] == ""
+    assert rows["unet"]["missing"] == "fold2, seed 0: failed"
+    assert "throughput_images_per_second [Test CPU, 2 threads, float32]" in rows["unet"]
+    with report.domains_csv.open(encoding="utf-8", newline="") as file:
+        cells = list(csv.DictReader(file))
+    assert len(cells) == 4 * 6
+    assert [cell["state"] for cell in cells if cell["dice"] == ""] == ["failed", "missing"] * 2 or len(
+        [cell for cell in cells if cell["dice"] == ""]
+    ) == 4
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_the_terminal_never_cuts_a_number(report: ReportPaths, width: int) -> None:
+    from rich.console import Console
+
+    text = StringIO()
+    report.print_table(Console(file=text, width=width, legacy_windows=False))
+    output = text.getvalue()
+    dice = report.board.table.set_index("method").loc["delightsam"]
+    assert f"{dice['dice']:.3f}" in output and f"[{dice['dice_low']:.3f}, {dice['dice_high']:.3f}]" in output
+    assert "U-Net (ResNet-18): no mean and no rank" in output and "fold2, seed 0: failed" in " ".join(output.split())
+    assert ("Parameters" in output) == (width == 140)
+    assert max(map(len, output.splitlines())) <= width
+
+
+def test_pictures_that_are_gone_are_said_to_be_gone(make_store: Callable[..., Any], tmp_path: Path) -> None:
+    import shutil
+
+    simulated = make_store(faults={})
+    shutil.rmtree(simulated.root.parent / "data")
+    page = build_report(simulated.root, simulated.suite, tmp_path / "out").html.read_text("utf-8")
+    assert "The images can&#39;t be shown" in page and "<img" not in page
+
+
+def test_the_gallery_stays_within_its_room(holed: Any) -> None:
+    from harness.store import Store
+    from reports.gallery import build_gallery
+    from reports.leaderboard import build_leaderboard
+    from reports.records import find_suite, read_records
+
+    store = Store(holed.root)
+    records = read_records(store, find_suite(store))
+    board = build_leaderboard(records)
+    whole = build_gallery(records, board)
+    sizes = {name: sum(len(tile.uri) for tiles in domains.values() for tile in tiles) for name, domains in whole.methods.items()}
+    room = sizes["delightsam"] + sizes["boxed"] + 1
+    small = build_gallery(records, board, max_bytes=room)
+    assert list(small.methods) == ["delightsam", "boxed"]
+    assert small.notes == ["To keep this file small the pictures of otsu, unet are left out."]
+    for tiles in whole.methods["delightsam"].values():
+        worst, median, best = tiles
+        assert (worst.rank, median.rank, best.rank) == ("worst", "median", "best")
+        assert worst.dice <= median.dice <= best.dice
+
+
+def test_outlines_are_where_the_masks_end() -> None:
+    import numpy as np
+
+    from reports.gallery import PREDICTION, TILE, TRUTH, draw_outlines
+
+    truth, predicted = np.zeros((TILE, TILE), bool), np.zeros((TILE, TILE), bool)
+    truth[50:100, 50:100] = True
+    predicted[150:, 150:200] = True
+    picture = np.asarray(draw_outlines(np.full((TILE, TILE, 3), 128, np.uint8), truth, predicted)).astype(int)
+    near = lambda color: np.abs(picture - np.array(color)).sum(-1) < 60  # noqa: E731
+    rows, columns = np.nonzero(near(TRUTH))
+    assert 48 <= rows.min() <= 51 and 98 <= rows.max() <= 102 and 48 <= columns.min() <= 51
+    rows, columns = np.nonzero(near(PREDICTION))
+    assert rows.min() >= 148 and columns.max() <= 202
+    # No line along the frame where the object leaves the picture.
+    assert not near(PREDICTION)[-1, 160:190].any()
+    assert (picture[20, 20] == 128).all() and (picture[75, 75] == 128).all()
+    with pytest.raises(UserError, match="of one size"):
+        draw_outlines(np.zeros((5, 5, 3), np.uint8), truth, predicted)
+
+
+def test_reports_never_import_torch(holed: Any, tmp_path: Path) -> None:
+    code = (
+        "import sys; from reports.build import build_report; "
+        f"build_report({str(holed.root)!r}, {str(holed.suite)!r}, {str(tmp_path / 'out')!r}); "
+        "found = {'torch', 'ray'} & set(sys.modules); assert not found, found"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], timeout=120)
+
+
+def test_the_command_makes_the_report_of_the_latest_run(holed: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import argparse
+
+    from harness.cli.report import add_parser
+
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    args = parser.parse_args(["report", f"store.root={holed.root}", "--out", str(tmp_path)])
+    assert args.run(args) == 0
+    output = capsys.readouterr().out
+    assert "De-LightSAM" in output and str(tmp_path / "leaderboard.html") in output.replace("\n", "")
+    assert {path.name for path in tmp_path.iterdir()} == {"leaderboard.html", "leaderboard.csv", "leaderboard.md", "domains.csv"}
+    for words, message in (
+        (["report", "stor.root=x"], "Did you mean 'store.root'"),
+        (["report", "store.root=x", "--store", "y"], "given twice"),
+        (["report", "--store", str(tmp_path)], "found none"),
+    ):
+        args = parser.parse_args(words)
+        with pytest.raises(UserError, match=message):
+            args.run(args)
+
+
+def test_a_folder_that_is_no_run_is_refused(holed: Any, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="config.yaml and trials.json"):
+        build_report(holed.root, tmp_path, tmp_path / "out")
