@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-
-from torch import nn
+from collections.abc import Iterable
 
 from delightsam.tiny_vit import DEPTHS
 
@@ -78,14 +77,16 @@ _CONTROLLER_TENSORS = {
 }
 
 
-def authors_key_map(model: nn.Module, modality: int) -> dict[str, str]:
+def authors_key_map(own_names: Iterable[str], modality: int) -> dict[str, str]:
     """The authors' name -> our name, of every tensor that the authors' checkpoint of one modality holds and uses.
 
     Args:
-        model: a DeLightSAM with `stem="standard"`, full controllers with tied tokens and one shared hypernetwork.
+        own_names: the keys of the state dict of a DeLightSAM with `stem="standard"`, full controllers with tied tokens
+            and one shared hypernetwork.
+        modality: number of the controller that is meant.
     """
     names: dict[str, str] = {}
-    for own in model.state_dict():
+    for own in own_names:
         if own.startswith("controllers."):
             if own.startswith(f"controllers.{modality}."):
                 names[_controller_name(own)] = own

@@ -127,13 +127,14 @@ def from_authors(state_dicts: Mapping[int, Mapping[str, Tensor]], **fields: Any)
             f"Published weights have {AUTHORS_QUERIES} queries: numbers 0 to 6; found {numbers[-1]}."
         )
     model = DeLightSAM(DeLightSAMConfig(**values))
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     ours: dict[str, Tensor] = {}
     owner: dict[str, int] = {}
     for number in numbers:
         source = f"the state dict of modality {number}"
         theirs = _plain(state_dicts[number], source)
-        names = authors_key_map(model, number)
-        expected = {name: tuple(model.state_dict()[own].shape) for name, own in names.items()} | UNUSED_KEYS
+        names = authors_key_map(shapes, number)
+        expected = {name: shapes[own] for name, own in names.items()} | UNUSED_KEYS
         _compare(expected, {name: tuple(t.shape) for name, t in theirs.items()}, source)
         for name, own in names.items():
             if own in ours and not torch.equal(ours[own], theirs[name]):
@@ -174,7 +175,7 @@ def to_authors(model: DeLightSAM, modality: int) -> dict[str, Tensor]:
     if modality not in config.modalities:
         raise WeightsError(f"The model knows the modalities {config.modalities}; found {modality}.")
     state = model.state_dict()
-    used = {name: state[own].detach().clone() for name, own in authors_key_map(model, modality).items()}
+    used = {name: state[own].detach().clone() for name, own in authors_key_map(state, modality).items()}
     return used | {name: torch.zeros(shape) for name, shape in UNUSED_KEYS.items()}
 
 

@@ -67,7 +67,6 @@ class DeLightSAM(nn.Module):
         self.decoder = Decoder(c.modalities, c.queries, c.hypernetworks)
         self.fused = False
         self._initialise()
-        self.to(memory_format=torch.channels_last)
 
     def _initialise(self) -> None:
         for module in self.modules():
@@ -97,7 +96,6 @@ class DeLightSAM(nn.Module):
         self._check(images)
         order, groups = self._groups(modality, len(images))
         moved = order != list(range(len(order)))
-        images = images.contiguous(memory_format=torch.channels_last)
         index = torch.tensor(order, device=images.device) if moved else None
         embedding = self._embed(images if index is None else images[index], groups)
         patch_logits, prompt = self.prompts(embedding)
@@ -111,9 +109,8 @@ class DeLightSAM(nn.Module):
     def encode(self, images: Tensor, modality: Tensor | int | None) -> Tensor:
         """Embeddings (B, 256, S/16, S/16); with `modality=None` of the shared encoder alone, without controllers."""
         self._check(images)
-        images = images.contiguous(memory_format=torch.channels_last)
         if modality is None:
-            return self.encoder(images)
+            return self._embed(images, ())
         order, groups = self._groups(modality, len(images))
         index = torch.tensor(order, device=images.device)
         return self._embed(images[index], groups)[torch.argsort(index)]
@@ -187,9 +184,10 @@ class DeLightSAM(nn.Module):
 
     def _embed(self, images: Tensor, groups: Sequence[Group]) -> Tensor:
         controllers: list[tuple[Controller, Group]] = []
-        if self.controllers:
+        if self.controllers and groups:
             controllers = [(self.controllers[str(g.modality)], g) for g in groups]  # type: ignore[misc]
-        return self.encoder(images, controllers)
+        # Channels last: the tokens of the attention stages are then a view of the convolutions' maps.
+        return self.encoder(images.contiguous(memory_format=torch.channels_last), controllers)
 
     def _groups(self, modality: Tensor | int, batch: int) -> tuple[list[int], list[Group]]:
         numbers = (

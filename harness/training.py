@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,8 @@ from harness.data.augmentation import Augmentation
 from harness.data.cache import ArrayCache
 from harness.data.dataset import Sample
 from harness.data.loading import Batch, EpochLoader, evaluation_batches
-from harness.errors import TrialFailed
-from harness.files import atomic_path
+from harness.errors import TrialFailed, UserError
+from harness.files import atomic_write_bytes
 from harness.methods import Stage, Step, stages_of
 from harness.optimization import make_optimizer, make_schedule
 from harness.selection import RULES
@@ -108,6 +109,7 @@ def fit(
 
     Raises:
         TrialFailed: the loss is NaN or infinite, or not even one image fits in memory.
+        UserError: the selection rule or `patience` needs images to look at, and there are none.
     """
     return _Fit(method, data, config, seed, device, folder, on_epoch, checkpoint_seconds).run()
 
@@ -130,6 +132,11 @@ class _Fit:
         self.stages = stages_of(method)
         self.epochs = epochs_per_stage(self.stages, config.epochs)
         self.rule = RULES[config.selection]
+        if any(self.epochs) and not data.score and (self.rule.name != "last" or config.patience is not None):
+            raise UserError(
+                f"training.selection={config.selection} with training.patience={config.patience} looks at {self.rule.scored_on}"
+                " images, and the split has none. Add images, or use training.selection=last training.patience=null."
+            )
         self.augmentation = Augmentation(config.augmentation)
         self.loader = EpochLoader(
             data.cache,
@@ -337,9 +344,10 @@ class _Fit:
             "schedule": schedule.state_dict(),
             "scaler": self.scaler.state_dict(),
         }
-        # Through a file of Python's: given a path, torch reports a full disk as a RuntimeError without its cause.
-        with atomic_path(self.path) as temporary, temporary.open("wb") as file:
-            torch.save(content, file)
+        # Through memory: torch reports a full disk as a RuntimeError that does not say so.
+        buffer = BytesIO()
+        torch.save(content, buffer)
+        atomic_write_bytes(self.path, buffer.getvalue())
         self.last_checkpoint = time.monotonic()
 
     def _load_checkpoint(self) -> dict[str, Any] | None:

@@ -129,6 +129,7 @@ def _run(
             device=device, amp=training.amp, metrics=metrics,
             predictions=folder / "predictions" if context.predictions and role == "test" else None,
         )  # fmt: skip
+    (folder / "error.txt").unlink(missing_ok=True)  # of an earlier try
     _keep_weights(method, folder, context.keep_weights)
     frame = pd.DataFrame(rows)
     frame.insert(0, "trial", trial_id)
@@ -187,13 +188,14 @@ def _or_none(value: float) -> float | None:
 
 
 def _keep_weights(method: Any, folder: Path, keep: bool) -> None:
-    from safetensors.torch import save_model
+    """Writes the tested weights; tensors that share memory are written each for itself."""
+    from safetensors.torch import save
 
-    from harness.files import atomic_path
+    from harness.files import atomic_write_bytes
 
     if keep:
-        with atomic_path(folder / "checkpoint" / "model.safetensors") as temporary:
-            save_model(method, str(temporary))
+        weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in method.state_dict().items()}
+        atomic_write_bytes(folder / "checkpoint" / "model.safetensors", save(weights))
 
 
 def _keep_traceback(store: Store, trial_id: str) -> None:

@@ -66,9 +66,17 @@ def columns(hardware: list[str], *, unseen: bool, distance_unit: str = "px") -> 
             "Place by macro Dice within the group. “1–3” means that the images can't settle it: a method is placed behind another"
             " only where the 95 % interval of their difference (paired by image, not corrected for the number of comparisons)"
             " excludes 0. Incomplete methods have no rank.",
-            lambda row: Cell(_text(row["rank"]), sort=None if pd.isna(row["rank"]) else float(str(row["rank"]).split("–")[0])),
+            lambda row: Cell(
+                _text(row["rank"]), sort=None if pd.isna(row["rank"]) else float(str(row["rank"]).split("–")[0])
+            ),
         ),
-        Column("title", "Method", "Name on the method's card; under it the name in the configuration.", _method, numeric=False),
+        Column(
+            "title",
+            "Method",
+            "Name on the method's card; under it the name in the configuration.",
+            _method,
+            numeric=False,
+        ),
         Column(
             "dice",
             kind,
@@ -128,7 +136,9 @@ def columns(hardware: list[str], *, unseen: bool, distance_unit: str = "px") -> 
             "GMACs",
             "Billions of multiply-accumulate operations for one image at the stated input size (FLOPs are twice that), attention"
             " included.",
-            lambda row: Cell(_call(row["gmacs"], _significant), _size(row) if pd.notna(row["gmacs"]) else "", _sort(row["gmacs"])),
+            lambda row: Cell(
+                _call(row["gmacs"], _significant), _size(row) if pd.notna(row["gmacs"]) else "", _sort(row["gmacs"])
+            ),
             better="lower",
         ),
         *throughput,
@@ -164,7 +174,7 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def interval(low: Any, high: Any, digits: int = 3) -> str:
-    """"[0.684, 0.741]", or nothing."""
+    """ "[0.684, 0.741]", or nothing."""
     return "" if pd.isna(low) or pd.isna(high) else f"[{_minus(low, digits)}, {_minus(high, digits)}]"
 
 
@@ -194,7 +204,7 @@ def _significant(value: float) -> str:
 
 
 def _count(value: float) -> str:
-    """"12.3 M", "830 k", "0"."""
+    """ "12.3 M", "830 k", "0"."""
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= unit:
             return f"{value / unit:.3g} {name}"
@@ -209,7 +219,9 @@ def _with_interval(key: str, digits: int, sign: bool = False) -> Callable[[pd.Se
     def cell(row: pd.Series) -> Cell:
         if pd.isna(row[key]):
             return Cell(MISSING)
-        return Cell(_minus(row[key], digits, sign), interval(row[f"{key}_low"], row[f"{key}_high"], digits), _sort(row[key]))
+        return Cell(
+            _minus(row[key], digits, sign), interval(row[f"{key}_low"], row[f"{key}_high"], digits), _sort(row[key])
+        )
 
     return cell
 
@@ -231,7 +243,11 @@ def _empties(row: pd.Series) -> Cell:
     if pd.isna(row["missed"]):
         return Cell(MISSING)
     counts = {"false alarm": row["false_alarms"], "both empty": row["both_empty"]}
-    return Cell(f"{row['missed']:.0f} missed", ", ".join(f"{n:.0f} {name}" for name, n in counts.items() if n), _sort(row["missed"]))
+    return Cell(
+        f"{row['missed']:.0f} missed",
+        ", ".join(f"{n:.0f} {name}" for name, n in counts.items() if n),
+        _sort(row["missed"]),
+    )
 
 
 def _parameters(row: pd.Series) -> Cell:

@@ -8,6 +8,7 @@ from io import StringIO
 import pandas as pd
 
 from reports.columns import MISSING, Column, interval, number
+from reports.frames import rows
 from reports.leaderboard import TRACKS, Leaderboard
 
 
@@ -35,15 +36,15 @@ def markdown(board: Leaderboard, columns: list[Column], title: str) -> str:
     for note in board.notes:
         text.write(f"\n{_escape(note)}\n")
     for track, heading in TRACKS.items():
-        rows = board.table[board.table["track"] == track]
-        if rows.empty:
+        members = board.table[board.table["track"] == track]
+        if members.empty:
             continue
         text.write(f"\n## {heading}\n\n")
-        cells = [[column.cell(row).text() for column in columns] for _, row in rows.iterrows()]
+        cells = [[column.cell(row).text() for column in columns] for _, row in members.iterrows()]
         _table(text, [column.title for column in columns], cells, [column.numeric for column in columns])
     text.write("\n## Dice by domain\n\n")
     domains = list(dict.fromkeys(board.domains["domain"]))
-    places = {(row.method, row.domain): row for row in board.domains.itertuples()}
+    places = {(row.method, row.domain): row for row in rows(board.domains)}
     body = []
     for _, row in board.table.iterrows():
         cells_of_row = [str(row["title"])]
@@ -56,10 +57,10 @@ def markdown(board: Leaderboard, columns: list[Column], title: str) -> str:
     return text.getvalue()
 
 
-def _table(text: StringIO, header: list[str], rows: list[list[str]], numeric: list[bool]) -> None:
+def _table(text: StringIO, header: list[str], body: list[list[str]], numeric: list[bool]) -> None:
     text.write("| " + " | ".join(map(_escape, header)) + " |\n")
     text.write("|" + "|".join("---:" if right else "---" for right in numeric) + "|\n")
-    for row in rows:
+    for row in body:
         text.write("| " + " | ".join(_escape(cell or MISSING) for cell in row) + " |\n")
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from reports.columns import interval, number
+from reports.columns import number
+from reports.frames import rows
 from reports.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def draw_figures(board: Leaderboard, curves: pd.DataFrame, *, unseen: bool) -> l
     import seaborn as sns
     from matplotlib import pyplot as plt
 
-    style: dict[str, Any] = {
+    style: Any = {
         "svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 10, "axes.edgecolor": _LINE, "axes.labelcolor": _INK,
         "text.color": _INK, "xtick.color": _MUTED, "ytick.color": _MUTED, "grid.color": _LINE, "axes.facecolor": "none",
         "figure.facecolor": "none", "savefig.facecolor": "none", "axes.spines.top": False, "axes.spines.right": False,
@@ -67,35 +67,40 @@ def _dice_against_cost(board: Leaderboard, palette: dict[str, Any], unseen: bool
     from matplotlib import pyplot as plt
 
     whole = board.table[board.table["dice"].notna()]
-    key, label = ("gmacs", "GMACs for one image") if whole["gmacs"].notna().any() else ("parameters_total", "Parameters")
+    key, label = (
+        ("gmacs", "GMACs for one image") if whole["gmacs"].notna().any() else ("parameters_total", "Parameters")
+    )
     costs = pd.to_numeric(whole[key])
-    rows = whole[costs > 0]
-    free = whole[~(costs > 0)]
-    if rows.empty:
+    priced = rows(whole[costs > 0])
+    free = rows(whole[~(costs > 0)])
+    if not priced:
         return None
-    figure, axes = plt.subplots(figsize=(7.2, 4.2))
+    figure, axes = plt.subplots(figsize=(5.0, 3.9))
     markers = _markers(board)
-    for _, row in rows.iterrows():
-        name = row["method"]
-        bars = None if pd.isna(row["dice_low"]) else [[row["dice"] - row["dice_low"]], [row["dice_high"] - row["dice"]]]
-        axes.errorbar(
-            row[key], row["dice"], yerr=bars, fmt=markers[name], color=palette[name], markersize=8, capsize=3, elinewidth=1.2,
-            markerfacecolor=palette[name] if row["track"] == "automatic" else "none",
+    handles: list[Any] = []
+    for row in priced:
+        bars = None if pd.isna(row.dice_low) else [[row.dice - row.dice_low], [row.dice_high - row.dice]]
+        color = palette[row.method]
+        handles.append(
+            axes.errorbar(
+                getattr(row, key), row.dice, yerr=bars, fmt=markers[row.method], color=color, markersize=8, capsize=3,
+                elinewidth=1.2, markerfacecolor=color if row.track == "automatic" else "none", label=_short(row.title),
+            )
         )  # fmt: skip
-    for _, row in free.iterrows():
-        axes.axhline(row["dice"], color=palette[row["method"]], linestyle=(0, (4, 3)), linewidth=1.2)
+    for row in free:
+        name = f"{_short(row.title)}, no {label.split()[0]}"
+        handles.append(
+            axes.axhline(row.dice, color=palette[row.method], linestyle=(0, (4, 3)), linewidth=1.2, label=name)
+        )
+    spent = [getattr(row, key) for row in priced]
     axes.set_xscale("log")
-    costs = pd.to_numeric(rows[key])
-    axes.set_xlim(costs.min() / 2.2, costs.max() * 5)
-    for row, height in zip(rows.itertuples(), _spread(axes, rows["dice"].tolist()), strict=True):
-        axes.annotate(_short(row.title), (getattr(row, key), row.dice), xytext=(getattr(row, key) * 1.13, height), va="center")
-    for row in free.itertuples():
-        label_place = (axes.get_xlim()[0] * 1.04, row.dice)
-        axes.annotate(f"{_short(row.title)} (no {label.split()[0]})", label_place, xytext=(0, 3), textcoords="offset points", color=_MUTED)
+    axes.set_xlim(min(spent) / 2, max(spent) * 2)
+    # Beside the plot, not beside the marks: methods of like cost and like Dice would write over each other.
+    axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), borderaxespad=0)
     axes.set_xlabel(f"{label} (log scale)")
     axes.set_ylabel("Macro unseen-domain Dice" if unseen else "Macro test Dice")
     _plain_log_ticks(axes)
-    listed = "; ".join(f"{row.title}: Dice {number(row.dice)} at {getattr(row, key):.3g}" for row in rows.itertuples())
+    listed = "; ".join(f"{row.title}: Dice {number(row.dice)} at {getattr(row, key):.3g}" for row in priced)
     alt = f"Macro Dice against {label}. {listed}."
     return _finish(figure, "cost", "Dice against cost", alt)
 
@@ -103,20 +108,22 @@ def _dice_against_cost(board: Leaderboard, palette: dict[str, Any], unseen: bool
 def _seen_and_unseen(board: Leaderboard, palette: dict[str, Any]) -> Figure | None:
     from matplotlib import pyplot as plt
 
-    rows = board.table[board.table["gap"].notna()].iloc[::-1]
-    if rows.empty:
+    shown = rows(board.table[board.table["gap"].notna()])
+    if not shown:
         return None
-    figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.42 * len(rows)))
-    for place, (_, row) in enumerate(rows.iterrows()):
-        color = palette[row["method"]]
-        axes.plot([row["dice"], row["seen"]], [place, place], color=color, linewidth=2.5, alpha=0.55, zorder=2)
-        axes.plot(row["seen"], place, "o", color=color, markerfacecolor=_PAPER, markersize=8, markeredgewidth=1.8, zorder=3)
-        axes.plot(row["dice"], place, "o", color=color, markersize=8, zorder=3)
-    axes.set_yticks(range(len(rows)), [_short(title) for title in rows["title"]], color=_INK)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
+    figure, axes = plt.subplots(figsize=(7.2, 0.9 + 0.42 * len(shown)))
+    for place, row in enumerate(reversed(shown)):
+        color = palette[row.method]
+        axes.plot([row.dice, row.seen], [place, place], color=color, linewidth=2.5, alpha=0.55, zorder=2)
+        axes.plot(
+            row.seen, place, "o", color=color, markerfacecolor=_PAPER, markersize=8, markeredgewidth=1.8, zorder=3
+        )
+        axes.plot(row.dice, place, "o", color=color, markersize=8, zorder=3)
+    axes.set_yticks(range(len(shown)), [_short(row.title) for row in reversed(shown)], color=_INK)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("Macro Dice: open mark = domains seen in training, filled mark = unseen domains")
-    listed = "; ".join(f"{row.title}: seen {number(row.seen)}, unseen {number(row.dice)}" for row in rows[::-1].itertuples())
+    listed = "; ".join(f"{row.title}: seen {number(row.seen)}, unseen {number(row.dice)}" for row in shown)
     return _finish(figure, "gap", "What is lost on unseen domains", f"Macro Dice on seen and unseen domains. {listed}.")
 
 
@@ -124,9 +131,10 @@ def _heat_map(board: Leaderboard, unseen: bool) -> Figure | None:
     import seaborn as sns
     from matplotlib import pyplot as plt
 
-    wide = board.domains.pivot(index="method", columns="domain", values="dice")
-    wide = wide.loc[board.table["method"], list(dict.fromkeys(board.domains["domain"]))].astype(float)
-    if wide.isna().all(axis=None):
+    values = board.domains.set_index(["domain", "method"])["dice"].astype(float)
+    wide = pd.DataFrame({domain: values[domain] for domain in dict.fromkeys(board.domains["domain"])})
+    wide = wide.loc[board.table["method"]]
+    if wide.isna().to_numpy().all():
         return None
     titles = [_short(title) for title in board.table["title"]]
     # Domains go down: their names are long, and a phone has more height than width.
@@ -141,7 +149,7 @@ def _heat_map(board: Leaderboard, unseen: bool) -> Figure | None:
     axes.set_xlabel("")
     axes.set_ylabel("")
     axes.grid(visible=False)
-    missing = int(wide.isna().sum(axis=None))
+    missing = int(wide.isna().to_numpy().sum())
     alt = f"Dice of {len(titles)} methods on {wide.shape[1]} domains; the table “By domain” has the same values."
     alt += f" {missing} cells are blank: missing or failed." if missing else ""
     return _finish(figure, "heat", f"{'Unseen' if unseen else 'Test'} Dice by domain", alt)
@@ -150,24 +158,28 @@ def _heat_map(board: Leaderboard, unseen: bool) -> Figure | None:
 def _learning_curves(board: Leaderboard, curves: pd.DataFrame, palette: dict[str, Any]) -> Figure | None:
     import seaborn as sns
     from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
 
     if "validation_dice" not in curves or curves["validation_dice"].notna().sum() < 2:
         return None
     data = curves.dropna(subset=["validation_dice"])
     # "seen" in training, whatever was chosen later: the mean over folds and seeds, with the range between them.
     order = [name for name in board.table["method"] if name in set(data["method"])]
-    figure, axes = plt.subplots(figsize=(7.2, 3.6))
+    figure, axes = plt.subplots(figsize=(5.2, 3.6))
     sns.lineplot(
         data, x="epoch", y="validation_dice", hue="method", hue_order=order, palette=palette, ax=axes, errorbar=("pi", 100),
         marker="o" if data["epoch"].nunique() < 30 else None, markersize=4, legend=False,
     )  # fmt: skip
     titles = dict(zip(board.table["method"], board.table["title"], strict=True))
-    handles = [plt.Line2D([], [], color=palette[name], label=_short(titles[name])) for name in order]
+    handles = [Line2D([], [], color=palette[name], label=_short(titles[name])) for name in order]
     axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.01, 1), borderaxespad=0)
     axes.set_xlabel("Epoch")
     axes.set_ylabel("Dice on validation images")
-    axes.xaxis.get_major_locator().set_params(integer=True)
-    final = data.sort_values("epoch").groupby(["method", "fold", "seed"])["validation_dice"].last().groupby("method").mean()
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    final = (
+        data.sort_values("epoch").groupby(["method", "fold", "seed"])["validation_dice"].last().groupby("method").mean()
+    )
     listed = "; ".join(f"{titles[name]} ends at {final[name]:.3f}" for name in order)
     alt = f"Validation Dice by epoch: mean over folds and seeds, band from lowest to highest. {listed}."
     return _finish(figure, "curves", "Learning curves (domains seen in training)", alt)
@@ -179,18 +191,6 @@ def _markers(board: Leaderboard) -> dict[str, str]:
 
 def _short(title: str, length: int = 28) -> str:
     return title if len(title) <= length else title[: length - 1] + "…"
-
-
-def _spread(axes: Axes, values: Sequence[float]) -> list[float]:
-    """Heights for labels beside `values`, moved apart until they no longer overlap."""
-    low, high = axes.get_ylim()
-    step = (high - low) * 0.06
-    places: dict[int, float] = {}
-    floor = -float("inf")
-    for index in sorted(range(len(values)), key=values.__getitem__):
-        floor = max(values[index], floor + step)
-        places[index] = floor
-    return [places[index] for index in range(len(values))]
 
 
 def _plain_log_ticks(axes: Axes) -> None:
@@ -209,7 +209,9 @@ def _finish(figure: MatplotlibFigure, name: str, title: str, alt: str) -> Figure
     from matplotlib import pyplot as plt
 
     text = StringIO()
-    figure.savefig(text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        text, format="svg", bbox_inches="tight", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     plt.close(figure)
     svg = text.getvalue()
     svg = svg[svg.index("<svg") :]
@@ -227,6 +229,8 @@ def _finish(figure: MatplotlibFigure, name: str, title: str, alt: str) -> Figure
     if box is None or width is None:
         raise RuntimeError(f"matplotlib's SVG starts in an unknown way: {opening}")
     # At most its natural size (4/3 CSS pixels a point), so that text is as large as the page's.
-    attributes = f'role="img" aria-label="{escape(alt)}" {box.group()} style="max-width: {float(width.group(1)) * 4 / 3:.0f}px"'
+    attributes = (
+        f'role="img" aria-label="{escape(alt)}" {box.group()} style="max-width: {float(width.group(1)) * 4 / 3:.0f}px"'
+    )
     namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     return Figure(name, title, alt, f"<svg {attributes} {namespaces}>{body}")

@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from reports.columns import Column, interval, number
 from reports.figures import Figure
+from reports.frames import rows
 from reports.gallery import Gallery
 from reports.leaderboard import TRACKS, Leaderboard
 from reports.provenance import provenance_sections
@@ -32,7 +33,11 @@ def render(
 ) -> str:
     """The page. `made` is the time that stands on it."""
     environment = Environment(
-        loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     script = _resource(environment, "leaderboard.js")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
@@ -41,8 +46,9 @@ def render(
         made=made,
         run_time=readable_time(records.suite.time),
         facts=_facts(records, board),
-        style=Markup(_resource(environment, "leaderboard.css")),  # noqa: S704 - our own file
-        script=Markup(script),  # noqa: S704 - our own file
+        # Marked as safe: our own files, and what matplotlib drew, which escapes texts.
+        style=Markup(_resource(environment, "leaderboard.css")),
+        script=Markup(script),
         script_hash=digest,
         unseen=records.unseen,
         notes=board.notes,
@@ -50,7 +56,7 @@ def render(
         hardware=board.hardware,
         groups=list(_groups(board, columns)),
         modalities=list(_modalities(board)),
-        figures=[(figure, Markup(figure.svg)) for figure in figures],  # noqa: S704 - drawn by matplotlib, which escapes
+        figures=[(figure, Markup(figure.svg)) for figure in figures],
         gallery=gallery,
         titles=dict(zip(board.table["method"], board.table["title"], strict=True)),
         unfinished=[trial for trial in records.trials if trial.state != "done"],
@@ -60,7 +66,7 @@ def render(
 
 
 def readable_time(stamp: str) -> str:
-    """"2025-11-23T03-04-05Z" (a folder's name) -> "2025-11-23 03:04 UTC"; anything else as it is."""
+    """ "2025-11-23T03-04-05Z" (a folder's name) -> "2025-11-23 03:04 UTC"; anything else as it is."""
     date, _, clock = stamp.partition("T")
     parts = clock.rstrip("xZ").split("-")
     return f"{date} {parts[0]}:{parts[1]} UTC" if len(parts) == 3 else stamp
@@ -83,7 +89,10 @@ def _facts(records: Records, board: Leaderboard) -> list[tuple[str, str]]:
     kind = "unseen domains" if records.unseen else "test domains"
     return [
         (str(len(records.methods)), "methods"),
-        (str(len(records.domains)), f"{kind} in {len(modalities)} {_plural(len(modalities), 'modality', 'modalities')}"),
+        (
+            str(len(records.domains)),
+            f"{kind} in {len(modalities)} {_plural(len(modalities), 'modality', 'modalities')}",
+        ),
         (f"{tests['key'].nunique():,}", "test images"),
         (str(len(seeds)), _plural(len(seeds), "seed")),
         (f"{done} of {len(records.trials)}", "trials finished"),
@@ -98,38 +107,47 @@ def _groups(board: Leaderboard, columns: list[Column]) -> Iterable[dict[str, Any
     """Tracks with their rows; a row is a list of (column, cell)."""
     present = [track for track in TRACKS if (board.table["track"] == track).any()]
     for track in present:
-        rows = board.table[board.table["track"] == track]
+        members = board.table[board.table["track"] == track]
         yield {
             "track": track,
             # One track alone needs no heading, unless it says that nothing could be ranked.
             "heading": TRACKS[track] if len(present) > 1 or track != "automatic" else "",
             "rows": [
-                {"cells": [(column, column.cell(row)) for column in columns], "possibly_seen": bool(row["possibly_seen"])}
-                for _, row in rows.iterrows()
+                {
+                    "cells": [(column, column.cell(row)) for column in columns],
+                    "possibly_seen": bool(row["possibly_seen"]),
+                }
+                for _, row in members.iterrows()
             ],
         }
 
 
 def _modalities(board: Leaderboard) -> Iterable[dict[str, Any]]:
     """For every modality a table: a row per method, a column for the mean and one for each domain."""
-    means = {(row.method, row.modality): row for row in board.modalities.itertuples()}
-    cells = {(row.method, row.domain): row for row in board.domains.itertuples()}
+    means = {(row.method, row.modality): row for row in rows(board.modalities)}
+    cells = {(row.method, row.domain): row for row in rows(board.domains)}
     for modality in dict.fromkeys(board.modalities["modality"]):
         domains = [name for name in dict.fromkeys(board.domains["domain"]) if name.split("/")[0] == modality]
-        rows = []
-        for _, row in board.table.iterrows():
-            method = row["method"]
-            shown = [_dice_cell(means[method, modality]), *(_dice_cell(cells[method, domain]) for domain in domains)]
-            rows.append({"title": row["title"], "track": row["track"], "cells": shown})
+        body = []
+        for row in rows(board.table[["method", "title", "track"]]):
+            own = [cells[row.method, domain] for domain in domains]
+            shown = [_dice_cell(cell) for cell in (means[row.method, modality], *own)]
+            body.append({"title": row.title, "track": row.track, "cells": shown})
         for place in range(1 + len(domains)):
-            _mark_best(rows, place)
-        names = [(name.partition("/")[2], max((cells[m, name].images for m in board.table["method"]), default=0)) for name in domains]
-        yield {"name": modality, "domains": names, "rows": rows}
+            _mark_best(body, place)
+        images = board.domains.groupby("domain")["images"].max()
+        names = [(name.partition("/")[2], int(images[name])) for name in domains]
+        yield {"name": modality, "domains": names, "rows": body}
 
 
 def _dice_cell(row: Any) -> dict[str, Any]:
     if pd.isna(row.dice):
-        return {"dice": None, "state": STATE_WORDS.get(row.state, "missing"), "why": getattr(row, "why", ""), "best": False}
+        return {
+            "dice": None,
+            "state": STATE_WORDS.get(row.state, "missing"),
+            "why": getattr(row, "why", ""),
+            "best": False,
+        }
     return {
         "dice": number(row.dice),
         "value": float(row.dice),

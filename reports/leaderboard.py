@@ -11,6 +11,8 @@ import numpy as np
 import pandas as pd
 
 from harness.statistics import DomainBootstrap, Estimate, mean_per_image, rank_ranges, seed_spread
+from reports.columns import interval, number
+from reports.frames import rows as table_rows
 from reports.records import METRICS, MethodFacts, Records
 
 TRACKS = {
@@ -47,11 +49,13 @@ class _Means:
         images = mean_per_image(records.samples, METRICS, by=("method", "role"))
         images["place"] = images["modality"].astype(str) + "/" + images["domain"].astype(str)
         cells = records.cells
-        self.whole = {(row.method, row.role, row.domain) for row in cells[cells["state"] == "done"].itertuples()}
+        self.whole = {(row.method, row.role, row.domain) for row in table_rows(cells[cells["state"] == "done"])}
         keep = [cell in self.whole for cell in zip(images["method"], images["role"], images["place"], strict=True)]
-        self.images = images[keep]
+        self.images = images[np.array(keep, bool)]
         tests = self.images[self.images["role"] == "test"]
-        self.test = self._bootstrap(tests, [(method, metric) for method in self.methods for metric in METRICS], "method")
+        self.test = self._bootstrap(
+            tests, [(method, metric) for method in self.methods for metric in METRICS], "method"
+        )
         pairs = [(method, role) for method in self.methods for role in ("test", "validation")]
         self.roles = self._bootstrap(self.images, pairs, "role")
 
@@ -69,7 +73,7 @@ class _Means:
             rows = images[images["method"] == method]
             if kind == "role":
                 rows = rows[rows["role"] == other]
-            places = facts.index.get_indexer(rows["key"])
+            places = facts.index.get_indexer(pd.Index(rows["key"]))
             values[places, index] = rows["dice" if kind == "role" else other].to_numpy(float)
             present[places, index] = True
         return DomainBootstrap(
@@ -85,12 +89,20 @@ class _Means:
         return self.test.contrast(self.test.weights(self.column(method, metric), domains))
 
     def seen(self, method: str, domains: Sequence[str]) -> Estimate:
-        if self.roles is None or not domains or any((method, "validation", domain) not in self.whole for domain in domains):
+        if (
+            self.roles is None
+            or not domains
+            or any((method, "validation", domain) not in self.whole for domain in domains)
+        ):
             return Estimate(math.nan)
         return self.roles.contrast(self.roles.weights(2 * self.methods.index(method) + 1, domains))
 
     def gap(self, method: str, seen: Sequence[str], unseen: Sequence[str]) -> Estimate:
-        if math.isnan(self.seen(method, seen).value) or math.isnan(self.unseen(method, unseen).value) or self.roles is None:
+        if (
+            math.isnan(self.seen(method, seen).value)
+            or math.isnan(self.unseen(method, unseen).value)
+            or self.roles is None
+        ):
             return Estimate(math.nan)
         column = 2 * self.methods.index(method)
         return self.roles.contrast(self.roles.weights(column + 1, seen) - self.roles.weights(column, unseen))
@@ -126,7 +138,11 @@ def _row(
     undefined = int(tests["dice"].isna().sum())
     if complete and undefined:
         missing.append(f"Dice is undefined in {undefined} rows")
-    worst = own.loc[own["dice"].idxmin()] if complete and own["dice"].notna().all() and len(own) else None
+    worst = (
+        own.iloc[int(np.argmin(own["dice"].to_numpy()))]
+        if complete and own["dice"].notna().all() and len(own)
+        else None
+    )
     return {
         "method": facts.name,
         "title": facts.title,
@@ -175,14 +191,14 @@ def _ranked(table: pd.DataFrame, means: _Means) -> pd.DataFrame:
 
 def _domain_table(records: Records, means: _Means) -> pd.DataFrame:
     rows = []
-    cells = {(row.method, row.role, row.domain): row for row in records.cells.itertuples()}
+    cells = {(row.method, row.role, row.domain): row for row in table_rows(records.cells)}
     tests = means.images[means.images["role"] == "test"]
-    counts = tests.groupby(["method", "place"])["dice"].agg(["size", lambda values: int(values.isna().sum())])
+    sizes = tests.groupby(["method", "place"]).size().to_dict()
+    undefined = tests[tests["dice"].isna()].groupby(["method", "place"]).size().to_dict()
     for name, facts in records.methods.items():
         seen_before = set(facts.possibly_seen(records.domains))
         for domain in records.domains:
             cell = cells.get((name, "test", domain))
-            size, undefined = counts.loc[(name, domain)] if (name, domain) in counts.index else (0, 0)
             rows.append(
                 {
                     "method": name,
@@ -190,8 +206,8 @@ def _domain_table(records: Records, means: _Means) -> pd.DataFrame:
                     **_columns("dice", means.unseen(name, [domain])),
                     "hd95": _columns("hd95", means.unseen(name, [domain], "hd95"))["hd95"],
                     "seen": _columns("seen", means.seen(name, [domain]))["seen"],
-                    "images": int(size),
-                    "state": "missing" if cell is None else "undefined" if undefined else cell.state,
+                    "images": int(sizes.get((name, domain), 0)),
+                    "state": "missing" if cell is None else "undefined" if (name, domain) in undefined else cell.state,
                     "why": "" if cell is None else "; ".join(cell.why),
                     "possibly_seen": domain in seen_before,
                 }
@@ -222,10 +238,19 @@ def _modality_table(records: Records, means: _Means, domains: pd.DataFrame) -> p
 def _costs(records: Records) -> tuple[list[str], dict[str, dict[str, Any]]]:
     """Each method's costs at its own input size. Throughput gets one column for each machine: never compared across."""
     entries: dict[str, list[dict[str, Any]]] = {}
+    modalities = {domain.split("/")[0] for domain in records.domains}
     for name, facts in records.methods.items():
-        wanted = records.suite.config.get("efficiency_image_size") or facts.image_size
+        wanted = {
+            "method": name,
+            "image_size": records.suite.config.get("efficiency_image_size") or facts.image_size,
+            "model": facts.model,
+        }
+        # Costs of another size, of an older model or of another number of modalities are not this row's costs.
         entries[name] = [
-            row for row in records.efficiency if row.get("method") == name and wanted in (None, row.get("image_size"))
+            row
+            for row in records.efficiency
+            if all(value is None or row.get(key, value) == value for key, value in wanted.items())
+            and set(row.get("modalities", modalities)) == modalities
         ]
     hardware = sorted({_machine(row) for rows in entries.values() for row in rows})
     costs = {}
@@ -245,7 +270,11 @@ def _costs(records: Records) -> tuple[list[str], dict[str, dict[str, Any]]]:
 
 def _machine(row: dict[str, Any]) -> str:
     threads = row.get("threads")
-    parts = [str(row.get("device", "unknown device")), f"{threads} thread{'s' * (threads != 1)}" if threads else "", row.get("dtype")]
+    parts = [
+        str(row.get("device", "unknown device")),
+        f"{threads} thread{'s' * (threads != 1)}" if threads else "",
+        row.get("dtype"),
+    ]
     return ", ".join(str(part) for part in parts if part)
 
 
@@ -256,7 +285,7 @@ def _notes(records: Records, table: pd.DataFrame, modalities: pd.DataFrame) -> l
     kind = "unseen-domain" if records.unseen else "test"
     if len(ranked):
         best = ranked.iloc[0]
-        tied = [row.title for row in ranked.iloc[1:].itertuples() if str(row.rank).split("–")[0] == "1"]
+        tied = [row.title for row in table_rows(ranked.iloc[1:]) if str(row.rank).split("–")[0] == "1"]
         rest = f" Not told apart from it by these images: {', '.join(tied)}." if tied else ""
         alone = "" if tied or len(ranked) < 2 else " The interval of its lead over each other ranked method excludes 0."
         notes.append(f"{best['title']} has the highest macro {kind} Dice, {_with_interval(best, 'dice')}.{rest}{alone}")
@@ -279,18 +308,18 @@ def _beaten_by_floors(table: pd.DataFrame, modalities: pd.DataFrame) -> list[str
         floors = rows[[trainable[name] == 0 for name in rows["method"]]]
         if floors.empty:
             continue
-        floor = floors.loc[pd.to_numeric(floors["dice"]).idxmax()]
+        floor = floors.iloc[int(np.argmax(floors["dice"].to_numpy(float)))]
         below = [
             f"{titles[row.method]} ({row.dice:.3f})"
-            for row in rows.itertuples()
+            for row in table_rows(rows)
             if (trainable[row.method] or 0) > 0 and row.dice <= floor["dice"]
         ]
         if below:
-            notes.append(f"On {modality}, {titles[floor['method']]} ({floor['dice']:.3f}), which trains nothing, is not beaten by {', '.join(below)}.")
+            notes.append(
+                f"On {modality}, {titles[floor['method']]} ({floor['dice']:.3f}), which trains nothing, is not beaten by {', '.join(below)}."
+            )
     return notes
 
 
 def _with_interval(row: Any, name: str) -> str:
-    if pd.isna(row[f"{name}_low"]):
-        return f"{row[name]:.3f}"
-    return f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+    return f"{number(row[name])} {interval(row[f'{name}_low'], row[f'{name}_high'])}".strip()

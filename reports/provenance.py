@@ -44,7 +44,9 @@ def _settings(records: Records, trials: list[Trial]) -> list[Entry]:
     seeds = ", ".join(map(str, sorted({trial.seed for trial in records.trials})))
     entries: list[Entry] = [("seeds", [seeds])]
     for part in ("protocol", "training", "metrics"):
-        entries += [(f"{part}.{name}", values) for name, values in _flat([trial.spec.get(part) or {} for trial in trials])]
+        entries += [
+            (f"{part}.{name}", values) for name, values in _flat([trial.spec.get(part) or {} for trial in trials])
+        ]
     entries.append(("training_version", _values(str(trial.spec.get("training_version", "")) for trial in trials)))
     versions = {trial.method: str(trial.spec["method"].get("version")) for trial in trials}
     entries.append(("method versions", [", ".join(f"{name} {version}" for name, version in versions.items())]))
@@ -55,11 +57,17 @@ def _code(trials: list[Trial]) -> list[Entry]:
     entries = [("delightsam-bench", _values(str(trial.provenance.get("bench", "")) for trial in trials))]
     entries.append(("commit", _values(_revision(trial.provenance.get("code") or {}) for trial in trials)))
     entries.append(("python", _values(str(trial.provenance.get("python", "")) for trial in trials)))
-    return [entry for entry in entries if entry[1]] + _flat([trial.provenance.get("libraries") or {} for trial in trials])
+    return [entry for entry in entries if entry[1]] + _flat(
+        [trial.provenance.get("libraries") or {} for trial in trials]
+    )
 
 
 def _revision(code: dict[str, Any]) -> str:
-    return f"{code['commit']}{' with uncommitted changes' if code.get('uncommitted_changes') else ''}" if code.get("commit") else ""
+    return (
+        f"{code['commit']}{' with uncommitted changes' if code.get('uncommitted_changes') else ''}"
+        if code.get("commit")
+        else ""
+    )
 
 
 def _flat(dicts: list[dict[str, Any]]) -> list[Entry]:

@@ -50,6 +50,7 @@ class MethodFacts:
     card: dict[str, Any]
     selection: str
     image_size: int | None
+    model: dict[str, Any] | None = None
 
     @property
     def prompt(self) -> str:
@@ -87,7 +88,7 @@ class Records:
 
     @property
     def domains(self) -> list[str]:
-        """"modality/domain" of all expected test domains, in the order of modalities in the data."""
+        """ "modality/domain" of all expected test domains, in the order of modalities in the data."""
         return list(dict.fromkeys(self.cells.loc[self.cells["role"] == "test", "domain"]))
 
     @property
@@ -129,7 +130,7 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
     trials, frames, curves = [], [], []
     for entry in suite.trials:
         trial, record = _read_trial(store, entry)
-        labels = {"method": trial.method, "fold": trial.fold, "seed": trial.seed}
+        labels: dict[str, Any] = {"method": trial.method, "fold": trial.fold, "seed": trial.seed}
         if trial.state == "done" and record is not None and record.samples is not None:
             frames.append(record.samples[_SAMPLE_COLUMNS].assign(**labels, trial=trial.id))
             if record.curves is not None and len(record.curves):
@@ -150,32 +151,44 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
 
 def _read_trial(store: Store, entry: dict[str, Any]) -> tuple[Trial, TrialRecord | None]:
     """`entry` is {id, method, fold, seed}, as in trials.json."""
-    base: dict[str, Any] = {"id": entry["id"], "method": str(entry["method"]), "fold": str(entry["fold"]), "seed": entry["seed"]}
+    base: dict[str, Any] = {
+        "id": entry["id"],
+        "method": str(entry["method"]),
+        "fold": str(entry["fold"]),
+        "seed": entry["seed"],
+    }
     try:
         record = store.load(entry["id"])
     except UserError as error:
         begun = (store.trial_folder(entry["id"]) / "spec.json").exists()
-        return Trial(**base, state="damaged" if begun else "missing", reason=str(error) if begun else "never begun"), None
+        return Trial(
+            **base, state="damaged" if begun else "missing", reason=str(error) if begun else "never begun"
+        ), None
     details: dict[str, Any] = {"spec": record.spec, "provenance": record.provenance, "folder": record.folder}
     state = str(record.status.get("state", "pending"))
     if record.result is None:
         if state == "done" or (record.folder / "result.json").exists():
             return Trial(**base, **details, state="damaged", reason="its files don't match their checksums"), None
         if state == "failed":
-            return Trial(**base, **details, state="failed", reason=str(record.status.get("reason") or "no cause given")), None
+            return Trial(
+                **base, **details, state="failed", reason=str(record.status.get("reason") or "no cause given")
+            ), None
         epochs = record.status.get("epochs")
         reason = f"stopped in epoch {record.status.get('epoch')} of {epochs}" if epochs else "begun, no result yet"
         return Trial(**base, **details, state="unfinished", reason=reason), None
-    hole = _missing_images(record)
+    hole = _what_is_missing(record)
     if hole:
         return Trial(**base, **details, state="damaged", reason=hole), None
     seconds = record.result.get("seconds")
     return Trial(**base, **details, state="done", seconds=seconds, summary=record.result), record
 
 
-def _missing_images(record: TrialRecord) -> str:
-    """What of its split a finished trial has no row for; "" when whole."""
+def _what_is_missing(record: TrialRecord) -> str:
+    """What a finished trial's table lacks: columns, or images of its split; "" when whole."""
     assert record.samples is not None
+    lacking = [name for name in _SAMPLE_COLUMNS if name not in record.samples]
+    if lacking:
+        return f"samples.parquet has no column {', '.join(lacking)}: written by another version of the bench"
     for role in ROLES:
         expected = set(record.spec["split"][role])
         found = record.samples.loc[record.samples["role"] == role, "key"]
@@ -190,12 +203,14 @@ def _method_facts(suite: SuiteRecord, trials: Sequence[Trial]) -> dict[str, Meth
     for name in dict.fromkeys(trial.method for trial in trials):
         spec = next((trial.spec for trial in trials if trial.method == name and trial.spec), None)
         if spec:
-            card, training = spec["method"].get("card") or {}, spec.get("training") or {}
+            method, training = spec["method"], spec.get("training") or {}
         else:
             method = configured.get(name) or {}
-            card, training = method.get("card") or {}, {**(suite.config.get("training") or {}), **(method.get("training") or {})}
+            training = {**(suite.config.get("training") or {}), **(method.get("training") or {})}
+        card = method.get("card") or {}
         selection = str(training.get("selection", "unknown"))
-        facts[name] = MethodFacts(name, str(card.get("title") or name), card, selection, training.get("image_size"))
+        title = str(card.get("title") or name)
+        facts[name] = MethodFacts(name, title, card, selection, training.get("image_size"), method.get("model"))
     return facts
 
 
@@ -209,7 +224,9 @@ def _cells(trials: Sequence[Trial]) -> pd.DataFrame:
             continue
         for role in ROLES:
             for domain in dict.fromkeys("/".join(key.split("/", 2)[:2]) for key in split[role]):
-                cell = counts.setdefault((trial.method, role, domain), {"expected": 0, "found": 0, "state": "done", "why": []})
+                cell = counts.setdefault(
+                    (trial.method, role, domain), {"expected": 0, "found": 0, "state": "done", "why": []}
+                )
                 cell["expected"] += 1
                 cell["found"] += trial.state == "done"
                 if trial.state != "done":

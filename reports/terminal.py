@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from reports.columns import Column
+from reports.frames import rows as table_rows
 from reports.leaderboard import TRACKS, Leaderboard
 
 if TYPE_CHECKING:
@@ -41,11 +42,11 @@ def print_leaderboard(board: Leaderboard, columns: list[Column], title: str, con
             # Only names may be cut when the terminal is narrow, never numbers.
             width = max(map(len, [column.title, *lines])) if column.numeric else None
             justify: Literal["right", "left"] = "right" if column.numeric else "left"
-            table.add_column(Text(column.title), justify=justify, no_wrap=True, overflow="ellipsis", min_width=width)
+            table.add_column(Text(column.title), justify=justify, no_wrap=column.numeric, min_width=width)
         for line in cells:
             table.add_row(*line)
         console.print(table)
-    for row in board.table[board.table["track"] == "incomplete"].itertuples():
+    for row in table_rows(board.table[board.table["track"] == "incomplete"]):
         counts = f"{row.trials_done} of {row.trials_expected} trials done"
         text = f"{row.title}: no mean and no rank, {counts} ({'; '.join(row.missing)})."
         console.print(Text(text, style="yellow"))

@@ -150,7 +150,7 @@ def _print_fingerprint(domains: list[DomainFingerprint]) -> None:
     from rich.table import Table
 
     with_subjects = any(domain.subjects is not None for domain in domains)
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), caption=_LEGEND, caption_justify="left")
+    table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False, caption=_LEGEND, caption_justify="left")
     table.add_column("domain", no_wrap=True)
     columns = ("images", *(["subjects"] if with_subjects else []), "width", "height", "area %", "mean %", "std %")
     for column in columns:
@@ -163,7 +163,7 @@ def _print_fingerprint(domains: list[DomainFingerprint]) -> None:
             previous = domain.modality
         subjects = [] if not with_subjects else ["-" if domain.subjects is None else str(domain.subjects)]
         table.add_row(
-            f"  {domain.domain}",
+            f" {domain.domain}",
             str(domain.images),
             *subjects,
             _spread(domain.width),

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.cli.common import config_folder_argument
 from harness.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.metrics import Metric
 
 KINDS = ("suites", "methods", "protocols", "trainings", "executors", "metrics")
 
@@ -13,14 +18,8 @@ KINDS = ("suites", "methods", "protocols", "trainings", "executors", "metrics")
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("list", help="suites, methods, protocols, training presets, metrics")
     parser.add_argument("kind", nargs="?", help=f"one of: {', '.join(KINDS)}; all when left out")
-    parser.add_argument("--config-dir", type=_path, metavar="DIR", help="a folder of your own YAML files")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of your own YAML files")
     parser.set_defaults(run=run)
-
-
-def _path(text: str) -> object:
-    from pathlib import Path
-
-    return Path(text)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -37,8 +36,7 @@ def run(args: argparse.Namespace) -> int:
         elif kind == "metrics":
             from harness.metrics import REGISTRY
 
-            metrics = REGISTRY.values() if isinstance(REGISTRY, dict) else REGISTRY
-            rows = [(metric.name, metric.definition) for metric in metrics]
+            rows = [(metric.name, _metric_line(metric)) for metric in REGISTRY.values()]
         else:
             group = kind.removesuffix("s")
             rows = []
@@ -59,6 +57,11 @@ def _describe(card: dict[str, object]) -> str:
     if card.get("pretrained", "none") != "none":
         parts.append(f"pretrained: {card['pretrained']}")
     return "; ".join(parts)
+
+
+def _metric_line(metric: Metric) -> str:
+    unit = f" [{metric.unit}]" if metric.unit else ""
+    return f"{metric.title}{unit}, {'higher' if metric.higher_is_better else 'lower'} is better. {metric.reference}"
 
 
 def _first_comment(text: str) -> str:

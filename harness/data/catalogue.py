@@ -37,7 +37,7 @@ CATALOGUE: tuple[PublicDataset, ...] = (
         "dermoscopy",
         "isic2018",
         "Codella et al., Skin lesion analysis toward melanoma detection 2018, arXiv:1902.03368",
-        "CC0 and CC BY-NC, by image",
+        "as on the challenge site",
         "https://challenge.isic-archive.com/data/#2018",
         "task 1-2 images with the task 1 ground truth; overlaps with ISIC 2017: do not use both as domains",
     ),
@@ -102,7 +102,7 @@ CATALOGUE: tuple[PublicDataset, ...] = (
         "Bernal et al., WM-DOVA maps for accurate polyp highlighting in colonoscopy, CMIG 43, 2015",
         "research and education with citation",
         "https://polyp.grand-challenge.org/CVCClinicDB/",
-        "612 frames of 29 sequences with masks; use the sequence as subject",
+        "612 frames of about 30 sequences with masks; use the sequence as subject",
     ),
     PublicDataset(
         "CVC-ColonDB",

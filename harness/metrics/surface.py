@@ -18,8 +18,6 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.ndimage import distance_transform_edt
-from scipy.spatial import KDTree
 
 from harness.metrics.masks import InvalidMasks, Mask, Spacing, check_masks, check_spacing
 
@@ -197,6 +195,10 @@ def _rings(spacing: tuple[float, float]) -> tuple[tuple[float, tuple[tuple[int, 
 
 
 def _far_distances(source: _Border, target: _Border, positions: Positions, spacing: tuple[float, float]) -> Distances:
+    # SciPy's spatial parts take a third of a second to import: `list` shows the registry without them.
+    from scipy.ndimage import distance_transform_edt
+    from scipy.spatial import KDTree
+
     rows, columns = source.coordinates(positions)
     tree_cost = target.positions.size * POINT_COST + positions.size * QUERY_COST
     if tree_cost > target.image.size * TRANSFORM_COST:

@@ -40,5 +40,5 @@ def test_none_is_pretrained_and_none_is_prompted(name: str) -> None:
 
 
 def test_a_wrong_name_in_a_method_file_is_the_user_s_error() -> None:
-    with pytest.raises(UserError, match="Method 'unet' could not be built.*Did you mean 'unet'"):
+    with pytest.raises(UserError, match=r"Method 'unet' could not be built.*Did you mean 'unet'"):
         build_method("unet", {**read("unet")["model"], "architecture": "unett"}, ["xray"])

@@ -21,13 +21,14 @@ from delightsam import DeLightSAM, from_authors
 HERE = Path(__file__).parent
 
 
-def filled_tensor(name: str, shape: tuple[int, ...]) -> Tensor:
+def filled_tensor(name: str, shape: tuple[int, ...], wide: tuple[str, ...] = ("gaussian", "query")) -> Tensor:
+    """Normal values seeded by the name, scaled by the fan-in except where the name holds a word of `wide`."""
     if not shape:
         return torch.zeros((), dtype=torch.int64)
     random = np.random.default_rng(zlib.crc32(name.encode()))
     values = random.standard_normal(shape).astype(np.float32)
     if len(shape) >= 2:
-        if "gaussian" not in name and "query" not in name:
+        if not any(word in name for word in wide):
             values = values / np.float32(np.sqrt(np.prod(shape[1:])))
     elif name.endswith(("weight", "running_var")):
         values = 1 + np.float32(0.1) * np.abs(values)
@@ -64,14 +65,16 @@ def authors_model(authors_state: dict[str, Tensor]) -> DeLightSAM:
 
 @pytest.fixture
 def build() -> Callable[..., DeLightSAM]:
-    """Builds a model in eval mode whose every tensor is filled from its name, so that each controller differs."""
+    """Builds a model in eval mode whose every tensor is filled from its name, so that each controller differs.
+
+    It knows the modalities 0, 2 and 5 unless told otherwise.
+    """
 
     def make(**fields: object) -> DeLightSAM:
-        model = DeLightSAM(**fields)
-        state = {name: filled_tensor(name, tuple(t.shape)) for name, t in model.state_dict().items()}
-        # Wide queries, like the published ones: the modalities' masks then differ clearly.
-        state["decoder.queries"] = torch.randn(state["decoder.queries"].shape, generator=torch.manual_seed(1))
-        model.load_state_dict(state)
+        model = DeLightSAM(**{"modalities": (0, 2, 5), **fields})
+        wide = ("decoder.queries", "decoder.frequencies")
+        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+        model.load_state_dict({name: filled_tensor(name, shape, wide) for name, shape in shapes.items()})
         return model.eval()
 
     return make

@@ -35,7 +35,7 @@ def test_own_format_round_trip_is_bit_identical(build: Build, tmp_path: Path) ->
 
 
 def test_authors_round_trip(authors_state: State) -> None:
-    model = from_authors({k: authors_state for k in (0, 2)})
+    model = from_authors(dict.fromkeys((0, 2), authors_state))
     for k in (0, 2):
         exported = to_authors(model, k)
         assert exported.keys() == authors_state.keys()
@@ -82,7 +82,9 @@ def test_long_lists_of_errors_are_cut(authors_state: State) -> None:
 def test_shared_parts_must_agree(authors_state: State) -> None:
     name = "mask_decoder.transformer.layers.1.mlp.lin1.bias"
     other = authors_state | {name: authors_state[name] + 0.25}
-    with pytest.raises(WeightsError, match=rf"'{name}' between modality 1 and modality 3 \(largest difference 0\.25\)"):
+    with pytest.raises(
+        WeightsError, match=rf"'{name}' between modality 1 and modality 3 \(largest difference 0\.25\)"
+    ):
         from_authors({1: authors_state, 3: other})
 
 
@@ -108,7 +110,12 @@ def test_pth_files(authors_state: State, tmp_path: Path) -> None:
     (tmp_path / "lfs.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
     (tmp_path / "page.pth").write_text("<!doctype html><html></html>")
     torch.save({"weight": torch.zeros(1), "hook": Danger()}, tmp_path / "code.pth")
-    for name, word in [("cut", "truncated"), ("lfs", "git lfs pull"), ("page", "web page"), ("code", "pickled code")]:
+    for name, word in [
+        ("cut", "truncated"),
+        ("lfs", "git lfs pull"),
+        ("page", "web page"),
+        ("code", "pickled code"),
+    ]:
         with pytest.raises(WeightsError, match=word):
             read_state_dict(tmp_path / f"{name}.pth")
     assert "DANGER_WAS_RUN" not in os.environ
@@ -132,7 +139,9 @@ def test_own_format_errors(build: Build, tmp_path: Path) -> None:
     save_file(model.state_dict(), tmp_path / "newer.safetensors", metadata=header)
     lesser = {k: v for k, v in model.state_dict().items() if k != "decoder.queries"}
     save_file(lesser, tmp_path / "lesser.safetensors", metadata=header | {"version": "1"})
-    save_file(lesser, tmp_path / "odd.safetensors", metadata=header | {"version": "1", "config": '{"colour": 1}'})
+    save_file(
+        lesser, tmp_path / "odd.safetensors", metadata=header | {"version": "1", "config": '{"colour": 1}'}
+    )
     for name, word in [
         ("cut", "no whole safetensors file"),
         ("foreign", "not one of delightsam.save"),

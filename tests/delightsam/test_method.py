@@ -25,7 +25,9 @@ def disc_batch() -> Any:
     centre = torch.rand((6, 2), generator=random) * 24 + 20
     masks = ((y - centre[:, :1, None]) ** 2 + (x - centre[:, 1:, None]) ** 2 < 14**2).float()[:, None]
     bright = torch.where((modality == 1)[:, None, None, None], masks, 1 - masks)
-    images = (bright * 0.5 + 0.25).expand(-1, 3, -1, -1) + 0.02 * torch.randn((6, 3, 64, 64), generator=random)
+    images = (bright * 0.5 + 0.25).expand(-1, 3, -1, -1) + 0.02 * torch.randn(
+        (6, 3, 64, 64), generator=random
+    )
     return SimpleNamespace(images=images.clamp(0, 1), masks=masks, modality=modality)
 
 
@@ -46,13 +48,12 @@ def test_index_of_the_batch_chooses_the_modality() -> None:
     assert torch.equal(ours, expected) and ours.shape == (6, 1, 64, 64)
 
 
-@pytest.mark.parametrize("loss", ["dice_bce", "paper"])
-def test_training_learns(loss: str) -> None:
+def test_training_learns() -> None:
     torch.manual_seed(0)
-    method, batch = DeLightSAMMethod(NAMES, loss=loss).train(), disc_batch()
+    method, batch = DeLightSAMMethod(NAMES).train(), disc_batch()
     optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3)
     history = []
-    for _ in range(12):
+    for _ in range(10):
         value, terms = method.training_loss(batch, None)
         optimizer.zero_grad()
         value.backward()
@@ -97,7 +98,7 @@ def test_weights_from_a_file(tmp_path: Path) -> None:
 
 
 def test_unknown_loss_is_named() -> None:
-    with pytest.raises(ValueError, match="Unknown loss 'dice'. Available: dice_bce, paper"):
+    with pytest.raises(ValueError, match=r"Unknown loss 'dice'\. Available: dice_bce, paper"):
         DeLightSAMMethod(["xray"], loss="dice")
 
 

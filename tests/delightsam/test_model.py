@@ -14,35 +14,37 @@ from delightsam.controllers import group_by_modality
 
 Build = Callable[..., DeLightSAM]
 Images = Callable[[int, int], Tensor]
-MIXED = torch.tensor([4, 0, 2, 0, 5, 1, 3])
+MIXED = torch.tensor([5, 0, 2, 0, 2])
 
 
 @pytest.mark.parametrize("hypernetworks", ["per_modality", "shared"])
 def test_mixed_batch_equals_one_image_at_a_time(build: Build, images: Images, hypernetworks: str) -> None:
-    model, x = build(hypernetworks=hypernetworks), images(7, 96)
+    model, x = build(hypernetworks=hypernetworks), images(5, 96)
     with torch.no_grad():
         together = model.outputs(x, MIXED)
-        for i in range(7):
+        for i in range(5):
             alone = model.outputs(x[i : i + 1], MIXED[i : i + 1])
             for name in ("logits", "patch_logits", "embedding"):
-                torch.testing.assert_close(getattr(together, name)[i], getattr(alone, name)[0], atol=1e-4, rtol=1e-4)
+                torch.testing.assert_close(
+                    getattr(together, name)[i], getattr(alone, name)[0], atol=1e-4, rtol=1e-4
+                )
 
 
 def test_modality_changes_the_result(build: Build, images: Images) -> None:
     model, x = build(), images(1, 64)
     with torch.no_grad():
-        masks = [model(x, k) for k in range(6)]
-    for k in range(1, 6):
-        assert (masks[k] - masks[0]).abs().max() > 0.05
+        masks = [model(x, k) for k in (0, 2, 5)]
+    for other in masks[1:]:
+        assert (other - masks[0]).abs().max() > 0.05
 
 
 def test_training_path_equals_inference_path(build: Build, images: Images) -> None:
     """With gradients the attention is spelled out, and batches of several modalities go through it at once."""
-    model, x = build(), images(7, 96)
+    model, x = build(), images(5, 96)
     with torch.no_grad():
         expected = model(x, MIXED)
     torch.testing.assert_close(model(x, MIXED), expected, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(model(x, 2), model.eval()(x, torch.full((7,), 2)), atol=0, rtol=0)
+    torch.testing.assert_close(model(x, 2), model.eval()(x, torch.full((5,), 2)), atol=0, rtol=0)
 
 
 @pytest.mark.parametrize("size", [64, 96, 160])
@@ -64,7 +66,9 @@ def test_rectangles_are_allowed(build: Build, images: Images) -> None:
         assert model(images(1, 128)[:, :, :64], 0).shape == (1, 1, 64, 128)
 
 
-@pytest.mark.parametrize("shape", [(1, 3, 72, 64), (1, 3, 64, 100), (3, 64, 64), (1, 1, 64, 64), (1, 3, 0, 64)])
+@pytest.mark.parametrize(
+    "shape", [(1, 3, 72, 64), (1, 3, 64, 100), (3, 64, 64), (1, 1, 64, 64), (1, 3, 0, 64)]
+)
 def test_bad_shapes_are_named(build: Build, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"multiples of 32|\(B, 3, H, W\)"):
         build(modalities=(0,))(torch.zeros(shape), 0)
@@ -79,7 +83,7 @@ def test_bad_modalities_are_named(build: Build, images: Images) -> None:
 
 
 def test_fuse_gives_the_same_result(build: Build, images: Images) -> None:
-    model, x = build(), images(7, 160)
+    model, x = build(), images(5, 160)
     with torch.no_grad():
         expected = model.outputs(x, MIXED)
         assert model.fuse() is model.fuse()
@@ -120,7 +124,7 @@ def test_fresh_controllers_have_almost_no_effect(images: Images) -> None:
 def test_kinds_of_controllers(build: Build, images: Images, kind: str) -> None:
     model, x = build(controllers=kind), images(2, 64)
     with torch.no_grad():
-        a, b = (model.encode(x, k) for k in (0, 1))
+        a, b = (model.encode(x, k) for k in (0, 5))
     assert torch.equal(a, b) == (kind == "none")
     names = [name for name, _ in model.named_parameters()]
     assert any("expert" in n for n in names) == (kind == "expert")
@@ -129,7 +133,7 @@ def test_kinds_of_controllers(build: Build, images: Images, kind: str) -> None:
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_gradient_reaches_every_parameter(build: Build, images: Images, tied: bool) -> None:
-    model, x = build(tied_tokens=tied).train(), images(7, 64)
+    model, x = build(tied_tokens=tied).train(), images(5, 64)
     outputs = model.outputs(x, MIXED)
     (outputs.logits.square().mean() + outputs.patch_logits.square().mean()).backward()
     for name, parameter in model.named_parameters():
@@ -141,27 +145,26 @@ def test_gradient_reaches_every_parameter(build: Build, images: Images, tied: bo
 
 def test_absent_modalities_get_no_gradient(build: Build, images: Images) -> None:
     model = build().train()
-    model(images(2, 64), torch.tensor([0, 3])).sum().backward()
-    for k in range(6):
+    model(images(2, 64), torch.tensor([0, 5])).sum().backward()
+    for k in (0, 2, 5):
         grads = [p.grad for p in model.controllers[str(k)].parameters()]
-        assert all((g is not None) == (k in (0, 3)) for g in grads)
+        assert all((g is not None) == (k != 2) for g in grads)
 
 
 def test_bfloat16_autocast(build: Build, images: Images) -> None:
-    model, x = build(), images(7, 64)
+    model, x = build(), images(5, 64)
     with torch.no_grad():
         exact = model(x, MIXED)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = model(x, MIXED)
+    correlation = torch.corrcoef(torch.stack((exact.flatten(), rough.float().flatten())))[0, 1]
+    assert correlation > 0.95
     model.train()
     with torch.autocast("cpu", torch.bfloat16):
         outputs = model.outputs(x, MIXED)
         loss = outputs.logits.float().square().mean() + outputs.patch_logits.float().square().mean()
     loss.backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in model.parameters())
-    model.eval()
-    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        rough = model(x, MIXED)
-    correlation = torch.corrcoef(torch.stack((exact.flatten(), rough.float().flatten())))[0, 1]
-    assert correlation > 0.95
 
 
 def test_training_on_one_image_of_the_smallest_size(images: Images) -> None:

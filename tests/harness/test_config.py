@@ -120,7 +120,6 @@ def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Pat
         ("trainning.epochs=3", "Unknown key 'trainning.epochs'. Did you mean 'training.epochs'?"),
         ("training.epoch=3", "Did you mean 'training.epochs'?"),
         ("data.rot=x", "Did you mean 'data.root'?"),
-        ("+store.rooot=x", "Did you mean 'store.root'?"),
         # types
         ("training.epochs=three", "training.epochs=three: Value 'three' of type 'str' could not be converted to Integer"),
         ("training.epochs=1.5", "training.epochs=1.5"),

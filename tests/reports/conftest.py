@@ -77,7 +77,11 @@ def rows(trial: str, method: str, part: dict[str, Any], seed: int, fold: int) ->
     for role in ("test", "validation"):
         for key in part[role]:
             modality, domain, name = key.split("/")
-            level = SKILL[method] + (0.1 if role == "validation" and method != "otsu" else 0) - 0.12 * (modality == "fundus")
+            level = (
+                SKILL[method]
+                + (0.1 if role == "validation" and method != "otsu" else 0)
+                - 0.12 * (modality == "fundus")
+            )
             dice = float(np.clip(level + generator.normal(0, 0.07), 0, 1))
             empty = "prediction" if method == "otsu" and role == "test" and name == "000" else "none"
             if empty != "none":
@@ -169,7 +173,9 @@ def write_store(
                 "dtype": "float32", "latency_ms_p50": 25.0, "latency_ms_p95": 31.0, "peak_memory_mib": 300, "torch": "2.14",
             },
         )  # fmt: skip
-    config = "name: simulated\nseeds: [0]\nmethods: {}\ntraining: {image_size: 64, selection: training_domain_validation}\n"
+    config = (
+        "name: simulated\nseeds: [0]\nmethods: {}\ntraining: {image_size: 64, selection: training_domain_validation}\n"
+    )
     return Simulated(store.root, store.start_suite("simulated", config, entries), ids)
 
 

@@ -38,7 +38,9 @@ def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
 
     def open_file(path: Path, width: int = 1440, **options: Any) -> Any:
         page = browser.new_page(viewport={"width": width, "height": 900}, **options)
-        page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
+        page.on(
+            "console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None
+        )
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url))
         page.goto(path.as_uri())
@@ -121,9 +123,14 @@ CONTRASTS = """() => {
 }"""
 
 
-def test_a_script_in_a_name_is_text(make_store: Callable[..., Any], open_page: Callable[..., Any], tmp_path: Path) -> None:
+def test_a_script_in_a_name_is_text(
+    make_store: Callable[..., Any], open_page: Callable[..., Any], tmp_path: Path
+) -> None:
     title = '<script>window.hacked=1</script><img src=x onerror="window.hacked=2">'
-    cards = {"evil": {"title": title, "prompt": "none", "pretrained_on": []}, "long": {"title": "y" * 300, "prompt": "none"}}
+    cards = {
+        "evil": {"title": title, "prompt": "none", "pretrained_on": []},
+        "long": {"title": "y" * 300, "prompt": "none"},
+    }
     simulated = make_store(cards=cards, faults={}, domains=("a", "<img src=x onerror=hacked=3>", "\u202eright to left"))
     page = open_page(build_report(simulated.root, simulated.suite, tmp_path / "out").html, 390)
     assert page.evaluate("window.hacked") is None
@@ -133,7 +140,9 @@ def test_a_script_in_a_name_is_text(make_store: Callable[..., Any], open_page: C
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
-def test_pictures_load_and_links_open_what_is_closed(complete_report: ReportPaths, open_page: Callable[..., Any]) -> None:
+def test_pictures_load_and_links_open_what_is_closed(
+    complete_report: ReportPaths, open_page: Callable[..., Any]
+) -> None:
     page = open_page(complete_report.html)
     page.wait_for_function("[...document.images].every((image) => image.complete)")
     assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")

@@ -111,15 +111,23 @@ def test_weights_chosen_on_test_images_are_ranked_apart(make_store: Callable[...
 
 def test_speeds_of_two_machines_have_columns_of_their_own(make_store: Callable[..., Any]) -> None:
     simulated = make_store(faults={}, predictions=False)
-    cost = {"method": "unet", "image_size": 64, "parameters_total": 5, "parameters_active": 5, "parameters_trainable": 5}
+    cost = {
+        "method": "unet",
+        "image_size": 64,
+        "parameters_total": 5,
+        "parameters_active": 5,
+        "parameters_trainable": 5,
+    }
     speed = {"throughput_images_per_second": 900.0, "device": "Big GPU", "threads": 1, "dtype": "float16"}
     Store(simulated.root).write_efficiency("unet-gpu", {**cost, **speed, "gmacs": 3.4})
     Store(simulated.root).write_efficiency("unet-512", {**cost, **speed, "image_size": 512, "gmacs": 99.0})
+    Store(simulated.root).write_efficiency("unet-old", {**cost, **speed, "model": {"_target_": "old"}, "gmacs": 77.0})
+    Store(simulated.root).write_efficiency("unet-one", {**cost, **speed, "modalities": ["xray"], "gmacs": 55.0})
     board = board_of(simulated)
     assert board.hardware == ["Big GPU, 1 thread, float16", "Test CPU, 2 threads, float32"]
     unet = row(board, "unet")
     assert (unet["throughput_0"], unet["throughput_1"]) == (900.0, 20.0)
-    assert unet["gmacs"] == 3.4  # at its own input size, not at 512
+    assert unet["gmacs"] == 3.4  # not those at 512 pixels, of an older model or of other modalities
     assert pd.isna(row(board, "otsu")["throughput_0"])
 
 

@@ -17,7 +17,7 @@ import pytest
 from harness.errors import UserError
 from reports.build import ReportPaths, build_report
 
-EVIL = '<script>window.hacked=1</script>"\'&{{7*7}}$x$|`_*'
+EVIL = "<script>window.hacked=1</script>\"'&{{7*7}}$x$|`_*"
 VOID = {"meta", "img", "br", "link", "input", "hr", "use", "path"}
 
 
@@ -40,7 +40,9 @@ class Checker(HTMLParser):
         self.scripts += tag == "script"
         if values.get("id"):
             self.ids.append(str(values["id"]))
-        self.links += [value[1:] for name, value in attrs if name in ("href", "xlink:href") and value and value[0] == "#"]
+        self.links += [
+            value[1:] for name, value in attrs if name in ("href", "xlink:href") and value and value[0] == "#"
+        ]
         self.references += [str(values[name]) for name in ("aria-labelledby",) if name in values]
         for name in ("src", "href", "xlink:href", "action"):
             value = values.get(name) or ""
@@ -97,7 +99,9 @@ def test_names_are_text_wherever_they_go(make_store: Callable[..., Any], tmp_pat
         "long": {"title": "x" * 300, "prompt": "none", "pretrained_on": []},
         "rtl": {"title": "שלום \u202eabc", "prompt": '"><script>alert(1)</script>', "pretrained_on": []},
     }
-    simulated = make_store(cards=cards, domains=("<script>hacked=2<script>", "b&amp;'\"", "c|d"), faults={("long", 1): "failed"})
+    simulated = make_store(
+        cards=cards, domains=("<script>hacked=2<script>", "b&amp;'\"", "c|d"), faults={("long", 1): "failed"}
+    )
     paths = build_report(simulated.root, simulated.suite, tmp_path / "out")
     page = paths.html.read_text("utf-8")
     checker = check(page)
@@ -125,9 +129,11 @@ def test_csv_has_full_precision_and_empty_cells_for_what_is_missing(report: Repo
     with report.domains_csv.open(encoding="utf-8", newline="") as file:
         cells = list(csv.DictReader(file))
     assert len(cells) == 4 * 6
-    assert [cell["state"] for cell in cells if cell["dice"] == ""] == ["failed", "missing"] * 2 or len(
-        [cell for cell in cells if cell["dice"] == ""]
-    ) == 4
+    holes = {(cell["method"], cell["domain"]): cell["state"] for cell in cells if cell["dice"] == ""}
+    assert holes == {
+        ("unet", "dermoscopy/screening"): "failed", ("unet", "fundus/screening"): "failed",
+        ("otsu", "dermoscopy/clinic"): "missing", ("otsu", "fundus/clinic"): "missing",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -163,7 +169,10 @@ def test_the_gallery_stays_within_its_room(holed: Any) -> None:
     records = read_records(store, find_suite(store))
     board = build_leaderboard(records)
     whole = build_gallery(records, board)
-    sizes = {name: sum(len(tile.uri) for tiles in domains.values() for tile in tiles) for name, domains in whole.methods.items()}
+    sizes = {
+        name: sum(len(tile.uri) for tiles in domains.values() for tile in tiles)
+        for name, domains in whole.methods.items()
+    }
     room = sizes["delightsam"] + sizes["boxed"] + 1
     small = build_gallery(records, board, max_bytes=room)
     assert list(small.methods) == ["delightsam", "boxed"]
@@ -204,7 +213,9 @@ def test_reports_never_import_torch(holed: Any, tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2], timeout=120)
 
 
-def test_the_command_makes_the_report_of_the_latest_run(holed: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_the_command_makes_the_report_of_the_latest_run(
+    holed: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     import argparse
 
     from harness.cli.report import add_parser
@@ -215,7 +226,12 @@ def test_the_command_makes_the_report_of_the_latest_run(holed: Any, capsys: pyte
     assert args.run(args) == 0
     output = capsys.readouterr().out
     assert "De-LightSAM" in output and str(tmp_path / "leaderboard.html") in output.replace("\n", "")
-    assert {path.name for path in tmp_path.iterdir()} == {"leaderboard.html", "leaderboard.csv", "leaderboard.md", "domains.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "leaderboard.html",
+        "leaderboard.csv",
+        "leaderboard.md",
+        "domains.csv",
+    }
     for words, message in (
         (["report", "stor.root=x"], "Did you mean 'store.root'"),
         (["report", "store.root=x", "--store", "y"], "given twice"),
@@ -227,5 +243,5 @@ def test_the_command_makes_the_report_of_the_latest_run(holed: Any, capsys: pyte
 
 
 def test_a_folder_that_is_no_run_is_refused(holed: Any, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="config.yaml and trials.json"):
+    with pytest.raises(UserError, match=r"config\.yaml and trials\.json"):
         build_report(holed.root, tmp_path, tmp_path / "out")

@@ -58,6 +58,11 @@ def test_a_finished_trial_without_all_images_is_damaged(make_store: Callable[...
     assert broken[0].reason == "16 test images expected, rows found for 15 of them"
 
 
+def test_a_table_without_a_column_is_damaged(make_store: Callable[..., Any]) -> None:
+    records = read(make_store(faults={}, change=lambda method, frame: frame.drop(columns="empty"), predictions=False))
+    assert {trial.state for trial in records.trials} == {"damaged"} and "no column empty" in records.trials[0].reason
+
+
 @pytest.mark.parametrize(
     ("known", "expected"),
     [

@@ -100,9 +100,9 @@ def write_phantoms(
     Raises:
         UserError: bad arguments, `root` holds something else than phantoms, or the disk can't be written to.
     """
-    chosen = list(_PAINTERS) if modalities is None else sorted(set(modalities))
-    for modality in chosen:
+    for modality in modalities or ():
         domains(modality)
+    chosen = [modality for modality in _PAINTERS if modalities is None or modality in modalities]
     if not chosen:
         raise UserError(f"Expected at least one modality of phantoms; found none. Choose from {', '.join(_PAINTERS)}.")
     if images_per_domain < 1:
@@ -182,15 +182,18 @@ def _refuse_foreign(root: Path) -> None:
 
 
 def _put_in_place(temporary: Path, root: Path, wanted: dict[str, Any]) -> None:
-    if root.exists():
-        old = temporary.with_suffix(".old")
-        root.replace(old)
-        temporary.replace(root)
-        shutil.rmtree(old, ignore_errors=True)
+    # Another process may have written the same phantoms meanwhile, and may be reading them: then they stay.
+    if _is_complete(root, wanted):
         return
+    old = temporary.with_suffix(".old")
+    if root.exists():
+        root.replace(old)
     try:
         temporary.replace(root)
     except OSError:
-        # Another process may have written the same phantoms meanwhile; then there is nothing left to do.
         if not _is_complete(root, wanted):
+            if old.exists():
+                old.replace(root)
             raise
+    finally:
+        shutil.rmtree(old, ignore_errors=True)

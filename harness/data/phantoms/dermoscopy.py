@@ -132,7 +132,8 @@ def _pigment(
     dots = np.clip(band_noise(rng, canvas, 9.0, 0.5) - 1.6, 0.0, 1.0)
     density = density + domain.network * (0.5 * net + 1.2 * dots)
     edge = sigmoid((1.0 - rho) * np.float32(radius / domain.softness))
-    return np.clip(density, 0.25, 2.2) * edge * np.float32(rng.uniform(*domain.pigment))
+    pigment: FloatArray = np.clip(density, 0.25, 2.2) * edge * np.float32(rng.uniform(*domain.pigment))
+    return pigment
 
 
 def _hairs(rng: np.random.Generator, canvas: Canvas, count: int) -> FloatArray:

@@ -58,7 +58,6 @@ DOMAINS: dict[str, XrayDomain] = {
     ),
     "hospital_b": XrayDomain(
         description="scanned film: pale, saturated mediastinum and belly, soft ribs; broad lungs close to the border",
-        size=(1.0, 1.0),
         zoom=1.06,
         blur=1.3,
         noise=0.02,
@@ -164,14 +163,13 @@ def _lung_depth(
     height: float,
     floor: float,
     drop: float,
-    heart_rho: FloatArray,
-    aorta_rho: FloatArray,
-    heart: float,
+    organs: tuple[FloatArray, FloatArray],
 ) -> FloatArray:
     """Depth inside the lungs, (H, W) reference pixels: to the nearest of chest wall, mediastinum, heart and diaphragm.
 
     Args:
         floor: level of the diaphragm; the right one is `drop` higher.
+        organs: distances from heart and aorta.
     """
     middle = floor - 32
     centre = width * 1.12
@@ -185,11 +183,10 @@ def _lung_depth(
         medial = u - (11.0 + 6.0 * sigmoid((y - middle + 0.7 * height) / 10.0))
         arch = np.exp(-(((u - centre * 0.92) / (width * 0.85)) ** 2))
         lower = (floor + 14.0 - (drop if side < 0 else -drop * 0.3)) - 22.0 * arch - y
-        organs = (heart_rho - 1.0) * heart
-        if side > 0:
-            organs = np.minimum(organs, (aorta_rho - 1.0) * 14.0)
-        lungs.append(np.minimum(np.minimum(wall, medial), np.minimum(lower, organs)))
-    return np.maximum(*lungs)
+        beside_organs = np.minimum(*organs) if side > 0 else organs[0]
+        lungs.append(np.minimum(np.minimum(wall, medial), np.minimum(lower, beside_organs)))
+    depth: FloatArray = np.maximum(*lungs)
+    return depth
 
 
 def draw(
@@ -209,7 +206,8 @@ def draw(
     x = x + 1.2 * fractal_noise(rng, canvas, 45.0, 2.5)
 
     heart_rho, aorta_rho = _heart(y, x, heart, floor, top + height * 0.42)
-    depth = _lung_depth(y, x, width, height, floor, rng.normal(5, 4), heart_rho, aorta_rho, heart)
+    organs = ((heart_rho - 1.0) * heart, (aorta_rho - 1.0) * 14.0)
+    depth = _lung_depth(y, x, width, height, floor, rng.normal(5, 4), organs)
     mask = depth > 0
 
     # The trunk is an ellipse in cross section; shoulders and neck change its width from top to bottom.
@@ -234,8 +232,8 @@ def draw(
     density += 0.035 * band_noise(rng, canvas, 5.0, 0.8) * mask
     if rng.random() < domain.opacity:
         side = 1.0 if rng.random() < 0.5 else -1.0
-        centre, radii = (rng.uniform(top + 30, floor), side * width * 1.1), (rng.uniform(18, 45), rng.uniform(18, 45))
-        where = radial(canvas, centre, radii)
+        centre = (rng.uniform(top + 30, floor), side * width * 1.1)
+        where = radial(canvas, centre, (rng.uniform(18, 45), rng.uniform(18, 45)))
         cloud = np.clip(1.15 - where, 0.0, 1.0) * np.clip(0.8 + 0.4 * fractal_noise(rng, canvas, 26.0, 2.6), 0.0, 2.0)
         density += rng.uniform(0.45, 0.9) * cloud * sigmoid(depth / 1.5)
 

@@ -1,0 +1,291 @@
+"""One trial from spec to stored result; what goes wrong is told, kept, and harms no other trial."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import toy_methods
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from harness.data.images import read_mask
+from harness.errors import UserError
+from harness.metrics import dice
+from harness.store import Store
+from harness.suite import Suite, Trial, split_fingerprint, trial_id
+from harness.trial import TrialContext, run_trial
+
+ToySuite = Callable[..., Suite]
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> TrialContext:
+    return TrialContext(store_root=str(tmp_path / "runs"), cache_folder=str(tmp_path / "cache"), command=("a", "b"))
+
+
+def run(trial: Trial, context: TrialContext, **options: Any) -> dict[str, Any]:
+    return run_trial(trial.id, trial.spec, context, **options)
+
+
+def test_a_trial_is_written_whole(toy_suite: ToySuite, context: TrialContext) -> None:
+    (trial,) = toy_suite().trials
+    events: list[dict[str, Any]] = []
+    status = run(trial, context, report=events.append)
+    assert (status["state"], status["reason"]) == ("done", None)
+    store = Store(context.store_root)
+    record = store.load(trial.id)
+    split = trial.spec["split"]
+
+    assert store.spec(trial.id) == trial.spec
+    assert record.status["state"] == "done"
+    assert record.samples is not None
+    assert record.curves is not None
+    assert record.result is not None
+    assert list(record.samples.key) == split["test"] + split["validation"]
+    assert list(record.samples.role) == ["test"] * len(split["test"]) + ["validation"] * len(split["validation"])
+    assert set(record.samples.trial) == {trial.id}
+    assert {
+        "trial", "key", "modality", "domain", "id", "subject", "role", "width", "height", "dice", "iou", "precision",
+        "recall", "hd95", "hd95_max", "hd", "assd", "nsd", "reference_pixels", "predicted_pixels", "empty",
+    } == set(record.samples.columns)  # fmt: skip
+    test = record.samples[record.samples.role == "test"]
+    assert record.result["test_dice"] == pytest.approx(test.groupby(["modality", "domain"]).dice.mean().mean())
+    assert (record.result["epochs"], record.result["images_seen"]) == (2, 2 * len(split["train"]))
+    assert list(record.curves.columns) == ["epoch", "stage", "train_loss", "validation_dice", "learning_rate", "seconds"]
+    assert record.provenance["command"] == ["a", "b"]
+    assert record.provenance["libraries"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert record.provenance["machine"]["device"] == "cpu"
+    assert [event["phase"] for event in events] == ["training", "training", "testing"]
+    weights = load_file(record.folder / "checkpoint" / "model.safetensors")
+    assert weights.keys() == toy_methods.TinyConv(["x"]).state_dict().keys()
+    assert not (record.folder / "checkpoint" / "training.pt").exists()
+    assert not list(store.root.rglob("*.tmp"))
+
+
+def test_kept_predictions_reproduce_the_dice(toy_suite: ToySuite, context: TrialContext) -> None:
+    suite = toy_suite(epochs=4)
+    (trial,) = suite.trials
+    run(trial, context)
+    record = Store(context.store_root).load(trial.id)
+    assert record.samples is not None
+    test = record.samples[record.samples.role == "test"]
+    pictures = sorted((record.folder / "predictions").rglob("*.png"))
+    assert len(pictures) == len(test) == 8
+    for row in test.itertuples():
+        with Image.open(record.folder / "predictions" / f"{row.key}.png") as picture:
+            assert (picture.mode, picture.size) == ("1", (row.width, row.height))
+            predicted = np.asarray(picture)
+        assert dice(predicted, read_mask(suite.dataset.by_key()[row.key].mask)) == row.dice
+    assert test.dice.max() > 0
+
+
+def test_what_need_not_be_kept_is_not(toy_suite: ToySuite, context: TrialContext) -> None:
+    (trial,) = toy_suite().trials
+    run(trial, replace(context, predictions=False, keep_weights=False))
+    folder = Store(context.store_root).trial_folder(trial.id)
+    assert not (folder / "predictions").exists()
+    assert not list(folder.rglob("*.safetensors"))
+
+
+def test_the_same_spec_gives_the_same_bytes_whatever_ran_before(toy_suite: ToySuite, context: TrialContext) -> None:
+    trials = toy_suite("TinyConv", "TwoStages", augmentation="standard").trials
+    other = replace(context, store_root=context.store_root + "2")
+    for order, where in ((trials, context), (trials[::-1], other)):
+        for trial in order:
+            run(trial, where)
+    for trial in trials:
+        one, two = (Store(where.store_root).trial_folder(trial.id) for where in (context, other))
+        for name in ("samples.parquet", "checkpoint/model.safetensors"):
+            assert (one / name).read_bytes() == (two / name).read_bytes()
+
+
+def test_a_spec_that_travelled_as_json_is_the_same_trial(toy_suite: ToySuite, context: TrialContext) -> None:
+    (trial,) = toy_suite().trials
+    spec = json.loads(json.dumps(trial.spec))
+    assert trial_id(spec) == trial.id
+    assert run_trial(trial.id, spec, context)["state"] == "done"
+    stored = Store(context.store_root).spec(trial.id)
+    assert trial_id(stored) == trial.id
+
+
+def test_a_killed_trial_goes_on_and_ends_with_the_same_bytes(toy_suite: ToySuite, context: TrialContext) -> None:
+    context = replace(context, checkpoint_seconds=0)
+    (trial,) = toy_suite("TwoStages", epochs=4).trials
+    run(trial, replace(context, store_root=context.store_root + "-whole"))
+    epochs: list[int] = []
+
+    def kill(event: dict[str, Any]) -> None:
+        epochs.append(event.get("epoch", 0))
+        if event.get("epoch") == 3 and len(epochs) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(trial, context, report=kill)
+    store = Store(context.store_root)
+    assert store.status(trial.id)["reason"] == "interrupted"
+    assert store.result(trial.id) is None
+    assert run(trial, context, report=kill)["state"] == "done"
+    assert epochs == [1, 2, 3, 3, 4, 0]
+    whole = Store(context.store_root + "-whole").trial_folder(trial.id)
+    assert (store.trial_folder(trial.id) / "samples.parquet").read_bytes() == (whole / "samples.parquet").read_bytes()
+
+
+def test_floors_train_nothing_and_are_tested_all_the_same(toy_suite: ToySuite, context: TrialContext) -> None:
+    (trial,) = toy_suite("Floor").trials
+    run(trial, context)
+    record = Store(context.store_root).load(trial.id)
+    assert record.result is not None
+    assert record.samples is not None
+    assert record.curves is not None
+    assert (record.result["epochs"], len(record.curves)) == (0, 0)
+    assert (record.samples.predicted_pixels == record.samples.width * record.samples.height).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("Broken", "ZeroDivisionError: a mistake in the method's code"),
+        ("LossBecomesNan", "The training loss became nan in epoch 1"),
+        ("WrongShape", "WrongShape.predict gave logits of shape"),
+    ],
+)
+def test_a_method_that_fails_is_recorded_with_its_cause(
+    toy_suite: ToySuite, context: TrialContext, name: str, reason: str
+) -> None:
+    (trial,) = toy_suite(name).trials
+    status = run(trial, context)
+    assert status["state"] == "failed"
+    store = Store(context.store_root)
+    assert reason in status["reason"]
+    assert reason in store.status(trial.id)["reason"]
+    assert store.status(trial.id)["state"] == "failed"
+    assert store.result(trial.id) is None
+    text = (store.trial_folder(trial.id) / "error.txt").read_text()
+    assert "Traceback" in text
+
+
+def test_a_trial_that_failed_once_can_succeed_later(
+    toy_suite: ToySuite, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trial,) = toy_suite("Broken").trials
+    assert run(trial, context)["state"] == "failed"
+    monkeypatch.setattr(toy_methods.Broken, "training_loss", toy_methods.TinyConv.training_loss)
+    assert run(trial, context)["state"] == "done"
+    record = Store(context.store_root).load(trial.id)
+    assert record.status["state"] == "done"
+    assert "reason" not in record.status
+    assert not (record.folder / "error.txt").exists()
+
+
+def test_a_leak_in_the_spec_is_refused(toy_suite: ToySuite, context: TrialContext) -> None:
+    suite = toy_suite()
+    (trial,) = suite.trials
+    (split,) = suite.splits
+    stolen = replace(split, train=(*split.train, split.test[0]))
+    spec = json.loads(json.dumps(trial.spec))
+    spec["split"]["train"] = list(stolen.train)
+    spec["split"]["fingerprint"] = split_fingerprint(stolen, suite.dataset)
+    with pytest.raises(UserError, match="Leak in split"):
+        run_trial(trial_id(spec), spec, context)
+    store = Store(context.store_root)
+    assert store.status(trial_id(spec))["state"] == "failed"
+    assert "Leak" in store.status(trial_id(spec))["reason"]
+
+
+def test_a_split_that_is_not_what_its_fingerprint_says_is_refused(toy_suite: ToySuite, context: TrialContext) -> None:
+    (trial,) = toy_suite().trials
+    spec = json.loads(json.dumps(trial.spec))
+    spec["split"]["train"].pop()
+    with pytest.raises(UserError, match="changed since the trial was planned"):
+        run_trial(trial.id, spec, context)
+
+
+def test_images_that_changed_since_the_plan_are_refused(toy_suite: ToySuite, context: TrialContext) -> None:
+    suite = toy_suite()
+    (trial,) = suite.trials
+    path = suite.dataset.by_key()[trial.spec["split"]["train"][0]].image
+    with Image.open(path) as picture:
+        darker = np.asarray(picture) // 2
+    Image.fromarray(darker).save(path)
+    with pytest.raises(UserError, match=path.name):  # not what the manifest says
+        run(trial, context)
+    (suite.dataset.root / "manifest.csv").unlink()
+    with pytest.raises(UserError, match="changed since the trial was planned"):
+        run(trial, context)
+
+
+def test_an_image_that_is_gone_is_named(toy_suite: ToySuite, context: TrialContext) -> None:
+    suite = toy_suite()
+    (trial,) = suite.trials
+    sample = suite.dataset.by_key()[trial.spec["split"]["test"][0]]
+    sample.image.unlink()
+    sample.mask.unlink()
+    (suite.dataset.root / "manifest.csv").unlink()
+    with pytest.raises(UserError, match=f"lacks 1 images of split fold0, the first is {sample.key}"):
+        run(trial, context)
+
+
+def test_a_full_disk_is_the_users_to_mend_and_stops_the_run(
+    toy_suite: ToySuite, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trial,) = toy_suite().trials
+    make_temporary = tempfile.mkstemp
+
+    def full(*args: Any, **options: Any) -> Any:
+        if "samples.parquet" in options.get("prefix", ""):
+            raise OSError(28, "No space left on device")
+        return make_temporary(*args, **options)
+
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    with pytest.raises(UserError, match=r"samples\.parquet: the disk is full"):
+        run(trial, context)
+    store = Store(context.store_root)
+    assert store.result(trial.id) is None
+    monkeypatch.undo()
+    assert run(trial, context)["state"] == "done"
+
+
+def test_the_oracle_is_scored_on_the_test_domain_and_says_so(toy_suite: ToySuite, context: TrialContext) -> None:
+    (trial,) = toy_suite(selection="oracle").trials
+    run(trial, context)
+    record = Store(context.store_root).load(trial.id)
+    assert record.curves is not None
+    assert "test_dice" in record.curves
+    assert "validation_dice" not in record.curves
+
+
+def test_test_images_reach_nothing_but_the_test_rows(toy_suite: ToySuite, context: TrialContext) -> None:
+    """The whole trial again on data whose test images (and only they) are noise."""
+    suite = toy_suite(augmentation="standard")
+    (trial,) = suite.trials
+    run(trial, context)
+    random = np.random.default_rng(0)
+    for key in trial.spec["split"]["test"]:
+        sample = suite.dataset.by_key()[key]
+        noise = random.integers(0, 256, (sample.height, sample.width, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(sample.image)
+    (suite.dataset.root / "manifest.csv").unlink()
+    from harness.suite import build_suite
+
+    (poisoned,) = build_suite(suite.config).trials
+    assert poisoned.id != trial.id
+    run(poisoned, context)
+    store = Store(context.store_root)
+    one, two = (store.trial_folder(t.id) for t in (trial, poisoned))
+    assert (one / "checkpoint" / "model.safetensors").read_bytes() == (two / "checkpoint" / "model.safetensors").read_bytes()
+    first, second = (store.load(t.id).samples for t in (trial, poisoned))
+    assert first is not None
+    assert second is not None
+    pd.testing.assert_frame_equal(
+        first[first.role == "validation"].drop(columns="trial"), second[second.role == "validation"].drop(columns="trial")
+    )
+    assert not first.dice.equals(second.dice)
