@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format performance setup clean
+.PHONY: demo test lint format performance setup picture clean
 
 setup: $(READY)
 
@@ -34,6 +34,10 @@ performance: $(READY)
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The picture in the README, from the newest demo.
+picture: $(READY)
+	$(BIN)/python docs/take_picture.py
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -65,11 +65,7 @@ class WindowAttention(nn.Module):
         padded = None
         if height % self.window or width % self.window:
             # LayerNorm turns a token of zeros into its bias.
-            padded = (
-                F.linear(self.norm.bias, self.qkv.weight, self.qkv.bias)
-                .to(qkv.dtype)
-                .view(self.heads, 3, 1, -1)
-            )
+            padded = F.linear(self.norm.bias, self.qkv.weight, self.qkv.bias).to(qkv.dtype).view(self.heads, 3, 1, -1)
         rows = []
         for top, count_y, side_y in self._spans(height):
             parts = []
@@ -97,9 +93,7 @@ class WindowAttention(nn.Module):
             (B, rows * h, columns * w, heads * d).
         """
         batch, rows, h, columns, w = windows.shape[:5]
-        q, k, v = windows.permute(6, 0, 1, 3, 5, 2, 4, 7).reshape(
-            3, batch, rows * columns, self.heads, h * w, -1
-        )
+        q, k, v = windows.permute(6, 0, 1, 3, 5, 2, 4, 7).reshape(3, batch, rows * columns, self.heads, h * w, -1)
         bias = self._bias(h, w).to(q.dtype)
         if padded is not None and (h < self.window or w < self.window):
             k, v = _append(k, padded[:, 1]), _append(v, padded[:, 2])
@@ -115,9 +109,7 @@ class WindowAttention(nn.Module):
                 out = _attention(q, k, v, biases[0][:1] if len(spans) == 1 else torch.cat(biases))
             else:
                 parts = [
-                    _attention(
-                        q[a:b], _append(k[a:b], key), _append(v[a:b], value), _append_bias(bias, token)
-                    )
+                    _attention(q[a:b], _append(k[a:b], key), _append(v[a:b], value), _append_bias(bias, token))
                     for a, b, key, value, token in spans
                 ]
                 out = parts[0] if len(parts) == 1 else torch.cat(parts)
@@ -152,9 +144,7 @@ def _append_bias(bias: Tensor, token_bias: Tensor) -> Tensor:
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """Attention of q (B, windows, heads, N, d) to k and v (..., M, d) with bias (1 or B, heads, N, M)."""
     if not torch.is_grad_enabled() and (q.dtype == torch.float32 or q.is_cuda):
-        out = F.scaled_dot_product_attention(
-            q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), attn_mask=bias
-        )
+        out = F.scaled_dot_product_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), attn_mask=bias)
         return out.view_as(q)
     # With a bias that learns, PyTorch's own function falls back to a slower form of these same steps; in bfloat16 on a
     # CPU its fused kernel is slower than they are, too.

@@ -103,9 +103,7 @@ def _shared_name(own: str) -> str:
             if own.startswith("decoder."):
                 rest = re.sub(r"^(query|key|value|project)\.", lambda m: _PROJECTIONS[m[1]] + ".", rest)
             else:
-                rest = (
-                    re.sub(r"^conv\.", "c.", re.sub(r"^norm\.", "bn.", rest)) if _is_conv_norm(own) else rest
-                )
+                rest = re.sub(r"^conv\.", "c.", re.sub(r"^norm\.", "bn.", rest)) if _is_conv_norm(own) else rest
             return match.expand(replacement) + rest
     raise AssertionError(f"No rule for {own}: the model does not have the published architecture.")
 

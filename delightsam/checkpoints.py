@@ -94,9 +94,7 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(
-            f"{path} can't be read as plain weights ({reason}). {_looks_like(path)}"
-        ) from error
+        raise WeightsError(f"{path} can't be read as plain weights ({reason}). {_looks_like(path)}") from error
     return _plain(content, str(path))
 
 
@@ -123,9 +121,7 @@ def from_authors(state_dicts: Mapping[int, Mapping[str, Tensor]], **fields: Any)
         "hypernetworks": "shared",
     }
     if values["queries"] != AUTHORS_QUERIES:
-        raise WeightsError(
-            f"Published weights have {AUTHORS_QUERIES} queries: numbers 0 to 6; found {numbers[-1]}."
-        )
+        raise WeightsError(f"Published weights have {AUTHORS_QUERIES} queries: numbers 0 to 6; found {numbers[-1]}.")
     model = DeLightSAM(DeLightSAMConfig(**values))
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     ours: dict[str, Tensor] = {}
@@ -165,9 +161,7 @@ def to_authors(model: DeLightSAM, modality: int) -> dict[str, Tensor]:
         "hypernetworks": "shared",
         "queries": 7,
     }
-    different = [
-        f"{k} = {getattr(config, k)!r} (needs {v!r})" for k, v in needed.items() if getattr(config, k) != v
-    ]
+    different = [f"{k} = {getattr(config, k)!r} (needs {v!r})" for k, v in needed.items() if getattr(config, k) != v]
     if model.fused:
         different.append("the model is fused")
     if different:
@@ -189,9 +183,7 @@ def _plain(content: Any, source: str) -> dict[str, Tensor]:
     return {str(name): tensor for name, tensor in content.items()}
 
 
-def _compare(
-    expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], source: str
-) -> None:
+def _compare(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], source: str) -> None:
     lines = [f"missing '{k}', expected shape {expected[k]}" for k in expected if k not in found]
     lines += [f"unexpected '{k}' of shape {found[k]}" for k in found if k not in expected]
     lines += [
@@ -208,18 +200,14 @@ def _compare(
 
 def _load_strictly(model: DeLightSAM, tensors: Mapping[str, Tensor], source: str) -> None:
     own = model.state_dict()
-    _compare(
-        {k: tuple(v.shape) for k, v in own.items()}, {k: tuple(v.shape) for k, v in tensors.items()}, source
-    )
+    _compare({k: tuple(v.shape) for k, v in own.items()}, {k: tuple(v.shape) for k, v in tensors.items()}, source)
     model.load_state_dict(dict(tensors))
 
 
 def _existing(path: str | Path) -> Path:
     path = Path(path)
     if not path.is_file():
-        raise WeightsError(
-            f"Expected a weights file at {path}; there is none. Give the path of a local file."
-        )
+        raise WeightsError(f"Expected a weights file at {path}; there is none. Give the path of a local file.")
     return path
 
 

@@ -46,16 +46,12 @@ class DeLightSAMConfig:
     def __post_init__(self) -> None:
         modalities = tuple(sorted(int(k) for k in self.modalities))
         if not modalities or modalities[0] < 0 or len(set(modalities)) != len(modalities):
-            raise ValueError(
-                f"`modalities` needs one or more different numbers from 0 on; found {self.modalities}."
-            )
+            raise ValueError(f"`modalities` needs one or more different numbers from 0 on; found {self.modalities}.")
         object.__setattr__(self, "modalities", modalities)
         if self.queries == 0:
             object.__setattr__(self, "queries", modalities[-1] + 1)
         if self.queries <= modalities[-1]:
-            raise ValueError(
-                f"Modality {modalities[-1]} needs {modalities[-1] + 1} query rows; found {self.queries}."
-            )
+            raise ValueError(f"Modality {modalities[-1]} needs {modalities[-1] + 1} query rows; found {self.queries}.")
         for name, options in (
             ("stem", STEMS),
             ("controllers", CONTROLLER_KINDS),
@@ -84,7 +80,5 @@ class DeLightSAMConfig:
         """
         unknown = sorted(set(values) - {field.name for field in fields(cls)})
         if unknown:
-            raise ValueError(
-                f"Unknown configuration key(s) {', '.join(unknown)}; was this written by a newer version?"
-            )
+            raise ValueError(f"Unknown configuration key(s) {', '.join(unknown)}; was this written by a newer version?")
         return cls(**{**values, "modalities": tuple(values["modalities"])})

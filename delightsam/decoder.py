@@ -69,9 +69,7 @@ class TwoWayBlock(nn.Module):
         self.image_to_queries = Attention(inner)
         self.norm4 = nn.LayerNorm(EMBEDDING_CHANNELS)
 
-    def forward(
-        self, queries: Tensor, image: Tensor, code: Tensor, position: Tensor
-    ) -> tuple[Tensor, Tensor]:
+    def forward(self, queries: Tensor, image: Tensor, code: Tensor, position: Tensor) -> tuple[Tensor, Tensor]:
         """queries and their code (B, Q, 256), image (B, N, 256), position (1, N, 256) -> new queries and image."""
         if self.first:
             queries = self.self_attention(queries, queries, queries)

@@ -45,9 +45,7 @@ def patch_target(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     """1 for every patch that holds any foreground: (B, 1, H, W) -> (B, 1, *grid), where `grid` divides (H, W)."""
     height, width = masks.shape[-2:]
     if height % grid[0] or width % grid[1]:
-        raise ValueError(
-            f"A mask of {height} x {width} pixels does not divide into {grid[0]} x {grid[1]} patches."
-        )
+        raise ValueError(f"A mask of {height} x {width} pixels does not divide into {grid[0]} x {grid[1]} patches.")
     return F.max_pool2d(masks, (height // grid[0], width // grid[1]))
 
 

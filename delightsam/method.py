@@ -66,9 +66,7 @@ class DeLightSAMMethod(nn.Module):
         self.modalities = list(modalities)
         self.loss = loss
         numbers = modality_numbers(self.modalities)
-        self.register_buffer(
-            "numbers", torch.tensor([numbers[name] for name in self.modalities]), persistent=False
-        )
+        self.register_buffer("numbers", torch.tensor([numbers[name] for name in self.modalities]), persistent=False)
         if weights is None:
             self.network = DeLightSAM(DeLightSAMConfig(modalities=tuple(numbers.values()), **config))
         else:
@@ -99,9 +97,7 @@ def modality_numbers(names: Sequence[str]) -> dict[str, int]:
         raise ValueError(f"`modalities` needs one or more different names; found {list(names)}.")
     others = [name for name in names if name not in MODALITY_NUMBERS]
     return {
-        name: MODALITY_NUMBERS.get(
-            name, len(MODALITY_NUMBERS) + (others.index(name) if name in others else 0)
-        )
+        name: MODALITY_NUMBERS.get(name, len(MODALITY_NUMBERS) + (others.index(name) if name in others else 0))
         for name in names
     }
 
@@ -116,7 +112,5 @@ def _network_of_file(path: str, numbers: Mapping[str, int], config: Mapping[str,
             )
     missing = [name for name, number in numbers.items() if number not in network.config.modalities]
     if missing:
-        raise WeightsError(
-            f"{path} has no controller for {', '.join(missing)} (numbers {network.config.modalities})."
-        )
+        raise WeightsError(f"{path} has no controller for {', '.join(missing)} (numbers {network.config.modalities}).")
     return network.train()

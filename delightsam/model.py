@@ -131,20 +131,14 @@ class DeLightSAM(nn.Module):
             (H, W) bool.
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(
-                f"An image is an (H, W, 3) uint8 array; found shape {image.shape} of {image.dtype}."
-            )
+            raise ValueError(f"An image is an (H, W, 3) uint8 array; found shape {image.shape} of {image.dtype}.")
         was_training = self.training
         self.eval()
         try:
             device = self.decoder.queries.device
-            pixels = (
-                torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255
-            )
+            pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255
             side = self.config.image_size
-            resized = F.interpolate(
-                pixels, (side, side), mode="bilinear", antialias=True, align_corners=False
-            )
+            resized = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
             logits = self.predict(resized.clamp(0, 1), int(modality)).float()
             native = F.interpolate(logits, image.shape[:2], mode="bilinear", align_corners=False)
         finally:
@@ -190,30 +184,19 @@ class DeLightSAM(nn.Module):
         return self.encoder(images.contiguous(memory_format=torch.channels_last), controllers)
 
     def _groups(self, modality: Tensor | int, batch: int) -> tuple[list[int], list[Group]]:
-        numbers = (
-            [int(modality)] * batch if isinstance(modality, int) else [int(k) for k in modality.tolist()]
-        )
+        numbers = [int(modality)] * batch if isinstance(modality, int) else [int(k) for k in modality.tolist()]
         if len(numbers) != batch:
             raise ValueError(f"{batch} images need {batch} modality numbers; found {len(numbers)}.")
         unknown = sorted(set(numbers) - set(self.config.modalities))
         if unknown:
             known = ", ".join(map(str, self.config.modalities))
-            raise ValueError(
-                f"This model knows the modality numbers {known}; found {', '.join(map(str, unknown))}."
-            )
+            raise ValueError(f"This model knows the modality numbers {known}; found {', '.join(map(str, unknown))}.")
         return group_by_modality(numbers)
 
     def _check(self, images: Tensor) -> None:
         multiple = self.config.size_multiple
         if images.ndim != 4 or images.shape[1] != 3:
             raise ValueError(f"Images are (B, 3, H, W); found shape {tuple(images.shape)}.")
-        if (
-            images.shape[2] % multiple
-            or images.shape[3] % multiple
-            or not images.shape[2]
-            or not images.shape[3]
-        ):
+        if images.shape[2] % multiple or images.shape[3] % multiple or not images.shape[2] or not images.shape[3]:
             size = f"{images.shape[2]} x {images.shape[3]}"
-            raise ValueError(
-                f"Image sides must be multiples of {multiple} pixels; found {size}. Resize or pad first."
-            )
+            raise ValueError(f"Image sides must be multiples of {multiple} pixels; found {size}. Resize or pad first.")

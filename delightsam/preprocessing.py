@@ -40,7 +40,5 @@ def normalise(images: Tensor, preset: str) -> Tensor:
         low = images.amin(dim=(1, 2, 3), keepdim=True)
         high = images.amax(dim=(1, 2, 3), keepdim=True)
         return (images - low) / (high - low).clamp(min=1e-8)
-    mean, std = (
-        torch.tensor(v, dtype=images.dtype, device=images.device).view(1, 3, 1, 1) / 255 for v in values
-    )
+    mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device).view(1, 3, 1, 1) / 255 for v in values)
     return (images - mean) / std

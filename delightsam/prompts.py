@@ -31,9 +31,7 @@ class SelfPatchPrompts(nn.Module):
             nn.GELU(),
             nn.Conv2d(HIDDEN_CHANNELS, 1, 1),
         )
-        self.encoder = nn.Sequential(
-            nn.Conv2d(1, EMBEDDING_CHANNELS, 1), LayerNorm2d(EMBEDDING_CHANNELS), nn.GELU()
-        )
+        self.encoder = nn.Sequential(nn.Conv2d(1, EMBEDDING_CHANNELS, 1), LayerNorm2d(EMBEDDING_CHANNELS), nn.GELU())
 
     def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
         """Patch logits and the prompt made of them.

@@ -104,14 +104,10 @@ class AttentionStage(nn.Module):
     def __init__(self, index: int) -> None:
         super().__init__()
         blocks = range(DEPTHS[index])
-        self.blocks = nn.ModuleList(
-            AttentionBlock(WIDTHS[index], HEADS[index], WINDOWS[index]) for _ in blocks
-        )
+        self.blocks = nn.ModuleList(AttentionBlock(WIDTHS[index], HEADS[index], WINDOWS[index]) for _ in blocks)
         last = index == len(WIDTHS) - 1
         self.downsample = (
-            None
-            if last
-            else Downsample(WIDTHS[index], WIDTHS[index + 1], stride=1 if index == len(WIDTHS) - 2 else 2)
+            None if last else Downsample(WIDTHS[index], WIDTHS[index + 1], stride=1 if index == len(WIDTHS) - 2 else 2)
         )
 
     def forward(self, x: Tensor, routes: Sequence[Sequence[Route]]) -> Tensor:

@@ -4,56 +4,66 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
-from harness.errors import TrialFailed
 from harness.files import sha256_json
 from harness.store import Store
-from harness.suite import Suite
+from harness.suite import Suite, Trial
 
 
 def measure_missing_costs(suite: Suite, store: Store) -> Iterator[str]:
-    """Measures what the store lacks of the suite's methods, one at a time; yields each name before it is measured.
+    """Measures what the store lacks of the suite's methods, one at a time, and yields a line for people before each.
 
-    Costs belong to a method's model, image size, number of modalities and the machine: these make the key.
+    Costs belong to a method's model, image size, modalities and the machine: these make the key. A method that can't be
+    measured gets a line that says so; its results stay.
     """
     import torch
 
-    from harness import efficiency
     from harness.execution.serial import local_device
-    from harness.methods import build_method
-    from harness.provenance import describe_machine
 
-    config = suite.config
-    device = local_device(config.executor.device)
-    threads = os.cpu_count() or 1
+    device = torch.device(local_device(suite.config.executor.device))
+    modalities = suite.dataset.modalities()
     known = {row["key"] for row in store.efficiency()}
-    done: set[str] = set()
-    for trial in suite.trials:
-        if trial.method in done:
-            continue
-        done.add(trial.method)
-        method_spec, size = (
-            trial.spec["method"],
-            config.efficiency_image_size or trial.spec["training"]["image_size"],
-        )
-        modalities = suite.dataset.modalities()
-        machine = describe_machine(device)
-        identity = {
-            "method": {key: method_spec[key] for key in ("name", "version", "model")},
-            "image_size": size,
-            "modalities": modalities,
-            "device_name": machine["device_name"],
-            "threads": threads,
-            "torch": torch.__version__,
-        }
-        key = sha256_json(identity)[:32]
+    first_trials = {trial.method: trial for trial in reversed(suite.trials)}
+    for name in suite.config.methods:
+        trial = first_trials[name]
+        size = suite.config.efficiency_image_size or trial.spec["training"]["image_size"]
+        key = _key(trial, size, modalities, device)
         if key in known:
             continue
-        yield trial.method
-        torch.set_num_threads(threads)
-        method = build_method(trial.method, method_spec["model"], modalities).to(device)
+        yield f"costs  {name}"
         try:
-            measured = efficiency.measure(method, size, torch.device(device))
-        except RuntimeError as error:
-            raise TrialFailed(f"The costs of {trial.method} could not be measured: {error}") from error
-        store.write_efficiency(key, {**measured, "method": trial.method, "model": method_spec["model"]})
+            row = _measure(trial, size, modalities, device)
+        except Exception as error:  # the method's own code may raise anything
+            yield f"costs  {name} could not be measured: {type(error).__name__}: {error}"
+            continue
+        store.write_efficiency(key, row)
+
+
+def _key(trial: Trial, size: int, modalities: list[str], device: Any) -> str:
+    import torch
+
+    from harness.provenance import describe_machine
+
+    identity = {
+        "method": {key: trial.spec["method"][key] for key in ("name", "version", "model")},
+        "image_size": size,
+        "modalities": modalities,
+        "device_name": describe_machine(device.type)["device_name"],
+        "threads": os.cpu_count(),
+        "torch": torch.__version__,
+    }
+    return sha256_json(identity)[:32]
+
+
+def _measure(trial: Trial, size: int, modalities: list[str], device: Any) -> dict[str, Any]:
+    import torch
+
+    from harness import efficiency
+    from harness.methods import build_method
+
+    torch.set_num_threads(os.cpu_count() or 1)
+    model = trial.spec["method"]["model"]
+    method = build_method(trial.method, model, modalities).to(device)
+    measured = efficiency.measure(method, size, device)
+    return {**measured, "method": trial.method, "model": model, "modalities": modalities}

@@ -85,15 +85,18 @@ def _measure_costs(suite: Suite, store: Store, console: Any) -> None:
     """Parameters, MACs and speed of each method once, after the trials, when the machine is idle."""
     from harness.costs import measure_missing_costs
 
-    for name in measure_missing_costs(suite, store):
-        if not console.is_terminal:
-            console.print(f"costs  {name}", highlight=False)
+    for line in measure_missing_costs(suite, store):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def _write_report(store: Store, folder: Any, console: Any) -> None:
+    from rich.console import Console
+
     from reports.build import build_report
 
     paths = build_report(store.root, folder, folder / "report")
+    # The table is the command's result, so it goes to standard output; everything else is on standard error.
+    paths.print_table(Console())
     console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
 
 

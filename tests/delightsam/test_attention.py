@@ -20,10 +20,7 @@ def plain_attention(layer: WindowAttention, x: Tensor, controller: BlockControll
     out = torch.zeros_like(padded)
     cells = [(i, j) for i in range(w) for j in range(w)]
     bias = torch.stack(
-        [
-            torch.stack([layer.offset_bias[:, abs(a - c) * w + abs(b - d)] for c, d in cells], -1)
-            for a, b in cells
-        ],
+        [torch.stack([layer.offset_bias[:, abs(a - c) * w + abs(b - d)] for c, d in cells], -1) for a, b in cells],
         1,
     )
     for top in range(0, padded.shape[0], w):

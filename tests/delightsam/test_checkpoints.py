@@ -82,9 +82,7 @@ def test_long_lists_of_errors_are_cut(authors_state: State) -> None:
 def test_shared_parts_must_agree(authors_state: State) -> None:
     name = "mask_decoder.transformer.layers.1.mlp.lin1.bias"
     other = authors_state | {name: authors_state[name] + 0.25}
-    with pytest.raises(
-        WeightsError, match=rf"'{name}' between modality 1 and modality 3 \(largest difference 0\.25\)"
-    ):
+    with pytest.raises(WeightsError, match=rf"'{name}' between modality 1 and modality 3 \(largest difference 0\.25\)"):
         from_authors({1: authors_state, 3: other})
 
 
@@ -139,9 +137,7 @@ def test_own_format_errors(build: Build, tmp_path: Path) -> None:
     save_file(model.state_dict(), tmp_path / "newer.safetensors", metadata=header)
     lesser = {k: v for k, v in model.state_dict().items() if k != "decoder.queries"}
     save_file(lesser, tmp_path / "lesser.safetensors", metadata=header | {"version": "1"})
-    save_file(
-        lesser, tmp_path / "odd.safetensors", metadata=header | {"version": "1", "config": '{"colour": 1}'}
-    )
+    save_file(lesser, tmp_path / "odd.safetensors", metadata=header | {"version": "1", "config": '{"colour": 1}'})
     for name, word in [
         ("cut", "no whole safetensors file"),
         ("foreign", "not one of delightsam.save"),

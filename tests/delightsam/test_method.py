@@ -25,9 +25,7 @@ def disc_batch() -> Any:
     centre = torch.rand((6, 2), generator=random) * 24 + 20
     masks = ((y - centre[:, :1, None]) ** 2 + (x - centre[:, 1:, None]) ** 2 < 14**2).float()[:, None]
     bright = torch.where((modality == 1)[:, None, None, None], masks, 1 - masks)
-    images = (bright * 0.5 + 0.25).expand(-1, 3, -1, -1) + 0.02 * torch.randn(
-        (6, 3, 64, 64), generator=random
-    )
+    images = (bright * 0.5 + 0.25).expand(-1, 3, -1, -1) + 0.02 * torch.randn((6, 3, 64, 64), generator=random)
     return SimpleNamespace(images=images.clamp(0, 1), masks=masks, modality=modality)
 
 
@@ -51,7 +49,7 @@ def test_index_of_the_batch_chooses_the_modality() -> None:
 def test_training_learns() -> None:
     torch.manual_seed(0)
     method, batch = DeLightSAMMethod(NAMES).train(), disc_batch()
-    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3)
+    optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3, fused=True)
     history = []
     for _ in range(10):
         value, terms = method.training_loss(batch, None)

@@ -25,9 +25,7 @@ def test_mixed_batch_equals_one_image_at_a_time(build: Build, images: Images, hy
         for i in range(5):
             alone = model.outputs(x[i : i + 1], MIXED[i : i + 1])
             for name in ("logits", "patch_logits", "embedding"):
-                torch.testing.assert_close(
-                    getattr(together, name)[i], getattr(alone, name)[0], atol=1e-4, rtol=1e-4
-                )
+                torch.testing.assert_close(getattr(together, name)[i], getattr(alone, name)[0], atol=1e-4, rtol=1e-4)
 
 
 def test_modality_changes_the_result(build: Build, images: Images) -> None:
@@ -66,9 +64,7 @@ def test_rectangles_are_allowed(build: Build, images: Images) -> None:
         assert model(images(1, 128)[:, :, :64], 0).shape == (1, 1, 64, 128)
 
 
-@pytest.mark.parametrize(
-    "shape", [(1, 3, 72, 64), (1, 3, 64, 100), (3, 64, 64), (1, 1, 64, 64), (1, 3, 0, 64)]
-)
+@pytest.mark.parametrize("shape", [(1, 3, 72, 64), (1, 3, 64, 100), (3, 64, 64), (1, 1, 64, 64), (1, 3, 0, 64)])
 def test_bad_shapes_are_named(build: Build, shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"multiples of 32|\(B, 3, H, W\)"):
         build(modalities=(0,))(torch.zeros(shape), 0)

@@ -23,9 +23,7 @@ class Forward(NamedTuple):
 
 @pytest.fixture(scope="session")
 def authors_input() -> Tensor:
-    return torch.from_numpy(
-        np.random.default_rng(0).standard_normal((2, 3, 1024, 1024), dtype=np.float32)[:1]
-    )
+    return torch.from_numpy(np.random.default_rng(0).standard_normal((2, 3, 1024, 1024), dtype=np.float32)[:1])
 
 
 @pytest.fixture(scope="session")
