@@ -3,8 +3,16 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from harness.cli.common import add_config_arguments, config_folder_argument
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from harness.estimate import Estimator
+    from harness.store import Store
+    from harness.suite import Suite
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -15,7 +23,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
-    from rich.table import Table
 
     from harness.config import load_config
     from harness.estimate import Estimator
@@ -25,29 +32,55 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.overrides, config_folder_argument(args))
     suite = build_suite(config)
     store = Store(config.store.root)
-    console = Console()
-    table = Table(title=f"{config.name}: {len(suite.trials)} trials on {suite.dataset.root}")
-    for column in ("method", "split", "seed", "train", "validation", "test", "held out", "state", "id"):
-        table.add_column(column, justify="right" if column in ("seed", "train", "validation", "test") else "left")
-    missing = []
-    for trial in suite.trials:
-        done = store.result(trial.id) is not None
-        if not done:
-            missing.append(trial)
-        split = trial.spec["split"]
-        counts = [str(len(split[role])) for role in ("train", "validation", "test")]
-        held_out = ", ".join(name.split("/", 1)[1] for name in split["held_out"])
-        state = "done" if done else store.status(trial.id)["state"]
-        table.add_row(trial.method, split["name"], str(trial.spec["seed"]), *counts, held_out, state, trial.id[:12])
-    console.print(table)
     estimator = Estimator(store)
-    estimates = [estimator.seconds(trial) for trial in missing]
-    known = [seconds for seconds in estimates if seconds is not None]
-    console.print(f"{len(missing)} of {len(suite.trials)} trials are still to run.")
-    if missing and len(known) == len(missing):
-        console.print(f"Estimate from finished trials in this store: {sum(known) / 60:.0f} minutes, one at a time.")
-    elif missing:
+    console = Console()
+    console.print(f"{config.name}: {len(suite.trials)} trials on {suite.dataset.root}", soft_wrap=True, highlight=False)
+    console.print(_splits_table(suite))
+    console.print(_trials_table(suite, store, estimator))
+    missing = [trial for trial in suite.trials if store.result(trial.id) is None]
+    console.print(f"{len(missing)} of {len(suite.trials)} trials are still to run.", highlight=False)
+    known = [seconds for trial in missing if (seconds := estimator.seconds(trial)) is not None]
+    if known:
         console.print(
-            f"No estimate for {len(missing) - len(known)} of them: no trial of their method has finished in {store.root} yet."
+            f"Estimate for {len(known)} of them, one at a time: {sum(known) / 60:.0f} minutes.", highlight=False
+        )
+    if len(known) < len(missing):
+        unknown = sorted({trial.method for trial in missing if estimator.seconds(trial) is None})
+        console.print(
+            f"No estimate for {', '.join(unknown)}: no such trial has finished in {store.root} yet.",
+            soft_wrap=True,
+            highlight=False,
         )
     return 0
+
+
+def _splits_table(suite: Suite) -> Table:
+    from rich.table import Table
+
+    table = Table("split", title="Splits (images)", title_justify="left")
+    for column in ("train", "validation", "test"):
+        table.add_column(column, justify="right")
+    table.add_column("held out")
+    for split in suite.splits:
+        counts = (str(len(keys)) for keys in (split.train, split.validation, split.test))
+        table.add_row(split.name, *counts, ", ".join(split.held_out) or "no domain: tested in training domains")
+    return table
+
+
+def _trials_table(suite: Suite, store: Store, estimator: Estimator) -> Table:
+    from rich.table import Table
+
+    table = Table("method", "split", title="Trials", title_justify="left")
+    table.add_column("seed", justify="right")
+    table.add_column("state")
+    table.add_column("estimate", justify="right")
+    table.add_column("id")
+    for trial in suite.trials:
+        done = store.result(trial.id) is not None
+        state = "done" if done else store.status(trial.id)["state"]
+        seconds = None if done else estimator.seconds(trial)
+        estimate = "" if seconds is None else f"{seconds:.0f} s"
+        table.add_row(
+            trial.method, trial.spec["split"]["name"], str(trial.spec["seed"]), state, estimate, trial.id[:12]
+        )
+    return table

@@ -72,7 +72,7 @@ def test_plan_runs_nothing_and_knows_what_is_done(undisturbed: Path, bench: Benc
     assert not (tmp_path / "runs" / "trials").exists()
     again = bench("plan", *SMALL, f"store.root={undisturbed}", "seeds=[0,1]")
     assert "6 of 12 trials are still to run" in again.stdout
-    assert "Estimate" in again.stdout
+    assert "Estimate for 6 of them" in again.stdout
 
 
 @pytest.mark.parametrize("executor", ["serial", "ray"])

@@ -159,15 +159,15 @@ GOLDEN: dict[tuple[str, str], tuple[float, float]] = {
     ("ultrasound", "probe_a"): (131.8, 0.052),
     ("ultrasound", "probe_b"): (83.2, 0.034),
     ("ultrasound", "probe_c"): (134.3, 0.040),
-    ("fundus", "camera_a"): (78.5, 0.118),
-    ("fundus", "camera_b"): (51.2, 0.120),
-    ("fundus", "camera_c"): (91.8, 0.116),
+    ("fundus", "camera_a"): (77.9, 0.118),
+    ("fundus", "camera_b"): (50.9, 0.120),
+    ("fundus", "camera_c"): (90.6, 0.132),
     ("microscopy", "stain_lab_a"): (174.5, 0.160),
     ("microscopy", "stain_lab_b"): (138.6, 0.133),
     ("microscopy", "fluorescence_c"): (28.8, 0.079),
     ("colonoscopy", "scope_a"): (124.8, 0.060),
-    ("colonoscopy", "scope_b"): (91.9, 0.039),
-    ("colonoscopy", "scope_c"): (104.2, 0.080),
+    ("colonoscopy", "scope_b"): (87.9, 0.053),
+    ("colonoscopy", "scope_c"): (103.2, 0.090),
 }
 
 
