@@ -5,8 +5,6 @@ also attends to, and an expert MLP that runs beside the block's own. An image me
 """
 
 # torch types the call of a module as Any.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 from collections.abc import Sequence

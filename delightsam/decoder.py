@@ -4,8 +4,6 @@ The two-way transformer and the upscaling are those of SAM's mask decoder (Kiril
 """
 
 # torch types the call of a module as Any.
-# mypy: disable-error-code="no-any-return, no-untyped-call"
-
 from __future__ import annotations
 
 import math
@@ -131,7 +129,7 @@ class Decoder(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
         self._cached.clear()  # a move to another device or type must not leave the old code behind
-        return super()._apply(fn, recurse)
+        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def forward(self, embedding: Tensor, groups: Sequence[Group]) -> Tensor:
         """Mask logits (B, 1, 4h, 4w) of the prompted embedding (B, 256, h, w), sorted by modality as `groups` say."""

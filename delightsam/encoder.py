@@ -1,8 +1,6 @@
 """DC-Encoder: TinyViT with modality controllers, and the neck that SAM puts after its image encoder."""
 
 # torch types the call of a module as Any.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 from collections.abc import Sequence

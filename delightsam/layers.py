@@ -1,8 +1,6 @@
 """Small parts that several rooms of the network share."""
 
 # torch types the call of a module as Any.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 import torch

@@ -5,8 +5,6 @@ arXiv 2407.14153v5.
 """
 
 # torch types the call of a module as Any.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -5,8 +5,6 @@ Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers
 """
 
 # torch types the call of a module as Any.
-# mypy: disable-error-code="no-any-return"
-
 from __future__ import annotations
 
 from collections.abc import Sequence

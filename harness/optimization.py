@@ -35,9 +35,7 @@ def make_schedule(
     if config.schedule == "one_cycle":
         # One step more than is taken: the last call of step() must stay inside. At least one step of warming up: with
         # none torch divides by zero.
-        return OneCycleLR(
-            optimizer, config.learning_rate, total_steps=total + 1, pct_start=max(0.1, 2 / (total + 1))
-        )
+        return OneCycleLR(optimizer, config.learning_rate, total_steps=total + 1, pct_start=max(0.1, 2 / (total + 1)))
     if config.schedule == "cosine":
         return CosineAnnealingLR(optimizer, total)
     if config.schedule == "exponential":

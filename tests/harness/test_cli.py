@@ -118,7 +118,10 @@ def test_argparses_own_errors_are_code_2(arguments: list[str], capsys: pytest.Ca
 
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
-    [(UserError("the key x is wrong"), 2, "Error: the key x is wrong"), (KeyboardInterrupt(), 130, "the same command goes on")],
+    [
+        (UserError("the key x is wrong"), 2, "Error: the key x is wrong"),
+        (KeyboardInterrupt(), 130, "the same command goes on"),
+    ],
 )
 def test_how_a_command_ends_decides_the_code(
     raised: BaseException, code: int, said: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -134,7 +137,16 @@ def test_how_a_command_ends_decides_the_code(
 def test_list_names_everything_and_a_users_own(toys: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "--config-dir", str(toys)]) == 0
     shown = capsys.readouterr().out
-    for name in ("domain_generalization", "unet", "otsu", "tinyconv", "leave_one_domain_out", "smoke", "serial", "hd95_max"):
+    for name in (
+        "domain_generalization",
+        "unet",
+        "otsu",
+        "tinyconv",
+        "leave_one_domain_out",
+        "smoke",
+        "serial",
+        "hd95_max",
+    ):
         assert f"\n  {name} " in shown
     assert main(["list", "trainings"]) == 0
     shown = capsys.readouterr().out
@@ -170,7 +182,10 @@ def test_a_run_with_a_failure_is_reported_and_the_same_command_does_only_what_is
     assert "ZeroDivisionError: a mistake in the method's code" in error
     assert "The others are kept." in error
     (first,) = store.suites()
-    assert (first.name, [trial["method"] for trial in first.trials]) == ("domain_generalization", ["tinyconv", "broken"])
+    assert (first.name, [trial["method"] for trial in first.trials]) == (
+        "domain_generalization",
+        ["tinyconv", "broken"],
+    )
     assert (first.folder / "report" / "leaderboard.html").stat().st_size > 1000
     assert "tinyconv" in (first.folder / "report" / "leaderboard.csv").read_text()
     assert first.config["training"]["epochs"] == 1

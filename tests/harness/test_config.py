@@ -121,7 +121,10 @@ def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Pat
         ("training.epoch=3", "Did you mean 'training.epochs'?"),
         ("data.rot=x", "Did you mean 'data.root'?"),
         # types
-        ("training.epochs=three", "training.epochs=three: Value 'three' of type 'str' could not be converted to Integer"),
+        (
+            "training.epochs=three",
+            "training.epochs=three: Value 'three' of type 'str' could not be converted to Integer",
+        ),
         ("training.epochs=1.5", "training.epochs=1.5"),
         ("training.learning_rate=fast", "training.learning_rate=fast"),
         ("seeds=3", "seeds=3"),
@@ -175,7 +178,9 @@ def test_a_mistake_is_told_by_its_key(word: str, said: str) -> None:
 
 
 def test_the_least_and_the_largest_value_are_allowed() -> None:
-    check_config(load_config(["training.epochs=1", "training.image_size=32", "training.decay=1.0", "metrics.nsd_tolerance=0"]))
+    check_config(
+        load_config(["training.epochs=1", "training.image_size=32", "training.decay=1.0", "metrics.nsd_tolerance=0"])
+    )
 
 
 def test_a_method_changes_its_own_training_only() -> None:
@@ -209,5 +214,7 @@ def test_the_schema_alone_is_a_sound_configuration() -> None:
 def test_every_shipped_yaml_says_in_its_first_words_what_it_is() -> None:
     for group in ("suite", "protocol", "training", "executor"):
         for path in (config_folder() / group).glob("*.yaml"):
-            comments = [line for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line]
+            comments = [
+                line for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line
+            ]
             assert comments, f"`list` has nothing to say about {path}"

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_methods
 import torch
+import toy_methods
 from PIL import Image
 from torch import Tensor, nn
 
@@ -34,7 +34,9 @@ def cache(dataset: Dataset, tmp_path: Path) -> ArrayCache:
     return ArrayCache.open(dataset.samples, SIZE, tmp_path / "cache")
 
 
-def measure(method: nn.Module, dataset: Dataset, cache: ArrayCache, keys: Sequence[str] | None = None, **options: Any) -> Any:
+def measure(
+    method: nn.Module, dataset: Dataset, cache: ArrayCache, keys: Sequence[str] | None = None, **options: Any
+) -> Any:
     settings: dict[str, Any] = {"batch_size": 5, "amp": "off", "metrics": MetricsConfig()} | options
     return evaluate(
         method, keys or [sample.key for sample in dataset.samples], "test", cache=cache, samples=dataset.by_key(),
@@ -79,7 +81,9 @@ def test_rows_are_the_metrics_of_the_predicted_mask(dataset: Dataset, cache: Arr
     torch.manual_seed(0)
     method = toy_methods.TinyConv(dataset.modalities())
     nn.init.normal_(method.decoder.weight)
-    rows = measure(method, dataset, cache, predictions=tmp_path / "predictions", metrics=MetricsConfig(nsd_tolerance=3.0))
+    rows = measure(
+        method, dataset, cache, predictions=tmp_path / "predictions", metrics=MetricsConfig(nsd_tolerance=3.0)
+    )
     assert 0 < np.mean([row["dice"] for row in rows]) < 1
     for row in rows:
         path = tmp_path / "predictions" / f"{row['key']}.png"
@@ -157,7 +161,10 @@ def test_a_written_mask_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("answer", "said"),
     [
-        (lambda images: torch.zeros(len(images), 2, SIZE, SIZE), r"logits of shape \(5, 2, 64, 64\), expected \(5, 1, S, S\)"),
+        (
+            lambda images: torch.zeros(len(images), 2, SIZE, SIZE),
+            r"logits of shape \(5, 2, 64, 64\), expected \(5, 1, S, S\)",
+        ),
         (lambda images: torch.zeros(len(images), SIZE, SIZE), "logits of shape"),
         (lambda images: torch.zeros(1, 1, SIZE, SIZE), "logits of shape"),
         (lambda images: torch.full((len(images), 1, SIZE, SIZE), float("nan")), "gave NaN logits"),

@@ -94,7 +94,9 @@ def test_ray_gives_the_same_bytes_and_survives_a_worker_that_dies(
     monkeypatch.setenv("PYTHONPATH", f"{tests.parent}:{tests}")  # where workers find the toy methods
     trials = toy_suite("DiesHard", "Broken", "TwoStages", augmentation="standard").trials
     serial = replace(context, store_root=context.store_root + "-serial")
-    make_executor(ExecutorConfig(name="serial", device="cpu")).run(trials[2:], serial, ProgressDisplay(1, Console(file=io.StringIO())))
+    make_executor(ExecutorConfig(name="serial", device="cpu")).run(
+        trials[2:], serial, ProgressDisplay(1, Console(file=io.StringIO()))
+    )
 
     with progress:
         outcomes = make_executor(ExecutorConfig(name="ray", device="cpu")).run(trials, context, progress)

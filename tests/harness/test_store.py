@@ -26,7 +26,9 @@ SPEC = {"method": {"name": "toy"}, "training": {"epochs": 1}, "seed": 0}
 
 
 def samples(dice: float = 0.5) -> pd.DataFrame:
-    return pd.DataFrame({"trial": [TRIAL, TRIAL], "key": ["a/b/c", "a/b/d"], "dice": [dice, 1.0], "subject": [None, None]})
+    return pd.DataFrame(
+        {"trial": [TRIAL, TRIAL], "key": ["a/b/c", "a/b/d"], "dice": [dice, 1.0], "subject": [None, None]}
+    )
 
 
 def finish(store: Store, frame: pd.DataFrame | None = None) -> Path:
@@ -79,7 +81,9 @@ text_column = st.text(st.characters(blacklist_categories=["Cs"]), max_size=8)
 @settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
-        st.tuples(text_column, st.floats(width=64), st.integers(0, 2**40), st.none() | text_column), min_size=1, max_size=5
+        st.tuples(text_column, st.floats(width=64), st.integers(0, 2**40), st.none() | text_column),
+        min_size=1,
+        max_size=5,
     )
 )
 def test_samples_come_back_bit_for_bit(tmp_path: Path, rows: list[tuple[Any, ...]]) -> None:

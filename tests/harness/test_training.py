@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import toy_methods
 import torch
+import toy_methods
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -145,7 +145,9 @@ def test_a_network_learns_and_says_how() -> None:
     assert state.curves[-1]["train_loss"] < 0.7 * state.curves[0]["train_loss"]
     assert state.curves[-1]["validation_dice"] > 0.8
     assert [row["epoch"] for row in state.curves] == list(range(1, 13))
-    assert [(event["epoch"], event["epochs"], event["stage"]) for event in events] == [(i, 12, "train") for i in range(1, 13)]
+    assert [(event["epoch"], event["epochs"], event["stage"]) for event in events] == [
+        (i, 12, "train") for i in range(1, 13)
+    ]
     assert events[-1]["dice"] == state.curves[-1]["validation_dice"]
     assert (state.epoch, state.images_seen, state.micro_batch) == (12, 12 * 8, 4)
     assert not method.training
@@ -534,7 +536,9 @@ def stop_at(epoch: int) -> Callable[[dict[str, Any]], None]:
     ],
 )
 @pytest.mark.parametrize("kind", [toy_methods.TwoStages, toy_methods.MeanColour])
-def test_an_interrupted_fit_ends_with_the_same_bits(kind: type[nn.Module], changes: dict[str, Any], tmp_path: Path) -> None:
+def test_an_interrupted_fit_ends_with_the_same_bits(
+    kind: type[nn.Module], changes: dict[str, Any], tmp_path: Path
+) -> None:
     config = replace(CONFIG, **{"epochs": 5, "batch_size": 3, "accumulation": 2, **changes})
     whole = make(kind)
     expected = run(whole, config)
@@ -618,4 +622,3 @@ def test_a_full_disk_is_told_when_a_checkpoint_is_written(tmp_path: Path, monkey
     with pytest.raises(UserError, match=r"training\.pt: the disk is full"):
         run(make(toy_methods.TinyConv), folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
-

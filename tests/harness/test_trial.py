@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-import toy_methods
 import torch
+import toy_methods
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -60,7 +60,14 @@ def test_a_trial_is_written_whole(toy_suite: ToySuite, context: TrialContext) ->
     test = record.samples[record.samples.role == "test"]
     assert record.result["test_dice"] == pytest.approx(test.groupby(["modality", "domain"]).dice.mean().mean())
     assert (record.result["epochs"], record.result["images_seen"]) == (2, 2 * len(split["train"]))
-    assert list(record.curves.columns) == ["epoch", "stage", "train_loss", "validation_dice", "learning_rate", "seconds"]
+    assert list(record.curves.columns) == [
+        "epoch",
+        "stage",
+        "train_loss",
+        "validation_dice",
+        "learning_rate",
+        "seconds",
+    ]
     assert record.provenance["command"] == ["a", "b"]
     assert record.provenance["libraries"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert record.provenance["machine"]["device"] == "cpu"
@@ -281,11 +288,14 @@ def test_test_images_reach_nothing_but_the_test_rows(toy_suite: ToySuite, contex
     run(poisoned, context)
     store = Store(context.store_root)
     one, two = (store.trial_folder(t.id) for t in (trial, poisoned))
-    assert (one / "checkpoint" / "model.safetensors").read_bytes() == (two / "checkpoint" / "model.safetensors").read_bytes()
+    assert (one / "checkpoint" / "model.safetensors").read_bytes() == (
+        two / "checkpoint" / "model.safetensors"
+    ).read_bytes()
     first, second = (store.load(t.id).samples for t in (trial, poisoned))
     assert first is not None
     assert second is not None
     pd.testing.assert_frame_equal(
-        first[first.role == "validation"].drop(columns="trial"), second[second.role == "validation"].drop(columns="trial")
+        first[first.role == "validation"].drop(columns="trial"),
+        second[second.role == "validation"].drop(columns="trial"),
     )
     assert not first.dice.equals(second.dice)

@@ -2,7 +2,8 @@
 
 Both do the same work on the same cached arrays: the same network, augmentation, mixed precision, clipping, schedule, a
 validation Dice after each epoch with a copy of the best weights, and all metrics at native resolution in the end. They
-run by turns in one process, so whatever else the machine does meets both alike; the medians are compared.
+run by turns in one process with one thread. The medians of the processor's time are compared, which other programs on
+the machine disturb less than the clock's; neither way waits for anything.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from harness.training import TrainingData, fit
 from harness.trial import TrialContext
 
 BOUND = 1.10
-ROUNDS = 5
+ROUNDS = 3
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(image_size=128, epochs=2, batch_size=8, amp="bfloat16", augmentation="standard")
 
@@ -73,7 +74,9 @@ def by_hand(data: TrainingData, test: list[str], folder: Path) -> list[dict[str,
 
     def predict(keys: list[str]) -> torch.Tensor:
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            return model.predict(images_of([cache.index[key] for key in keys]), torch.zeros(len(keys), dtype=torch.int64))
+            return model.predict(
+                images_of([cache.index[key] for key in keys]), torch.zeros(len(keys), dtype=torch.int64)
+            )
 
     def parts(keys: list[str]) -> list[list[str]]:
         return [keys[start : start + CONFIG.batch_size] for start in range(0, len(keys), CONFIG.batch_size)]
@@ -130,14 +133,16 @@ def test_the_harness_costs_at_most_a_tenth(
     torch.set_num_threads(1)
     ways: dict[str, Callable[..., list[dict[str, Any]]]] = {"harness": through_the_harness, "by hand": by_hand}
     seconds: dict[str, list[float]] = {name: [] for name in ways}
+    clock: dict[str, list[float]] = {name: [] for name in ways}
     try:
         for turn in range(ROUNDS + 1):
             # The first turn warms up; then each begins as often as the other.
             for name, way in list(ways.items())[:: 1 if turn % 2 else -1]:
-                started = time.perf_counter()
+                started, began = time.process_time(), time.perf_counter()
                 rows = way(data, test, tmp_path / f"checkpoint{turn}")
                 if turn:
-                    seconds[name].append(time.perf_counter() - started)
+                    seconds[name].append(time.process_time() - started)
+                    clock[name].append(time.perf_counter() - began)
                 assert len(rows) == len(test)
     finally:
         torch.set_num_threads(threads)
@@ -145,6 +150,6 @@ def test_the_harness_costs_at_most_a_tenth(
     with capsys.disabled():
         print(
             f"\nharness {median(seconds['harness']):.2f} s, by hand {median(seconds['by hand']):.2f} s,"
-            f" ratio {ratio:.3f} (bound {BOUND})"
+            f" ratio {ratio:.3f} (bound {BOUND}); by the clock {median(clock['harness']) / median(clock['by hand']):.3f}"
         )
     assert ratio <= BOUND, seconds

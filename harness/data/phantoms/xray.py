@@ -198,8 +198,7 @@ def draw(
     heart, tissue = domain.heart * (1 + build[2]), domain.tissue * (1 + person.normal(0.0, 0.06))
     # Breath and position differ between two images of a person.
     floor = rng.normal(72, 7)
-    top = floor - 32 - height
-    tilt = rng.normal(0, 0.02)
+    top, tilt = floor - 32 - height, rng.normal(0, 0.02)
     y = canvas.y + tilt * canvas.x + np.float32(rng.normal(0, 4))
     x = canvas.x - tilt * canvas.y + np.float32(rng.normal(0, 4))
     y = y + 1.2 * fractal_noise(rng, canvas, 45.0, 2.5)
