@@ -50,7 +50,8 @@ class ProtocolConfig:
     validation_fraction: float = 0.15
     test_fraction: float = 0.2
     split_seed: int = 0
-    pairs: dict[str, Any] | None = None
+    # None, or a dictionary; Hydra can't put one in the place of None when the type says `dict | None`.
+    pairs: Any = None
 
 
 @dataclass
@@ -150,6 +151,7 @@ _RANGES: dict[str, tuple[float, float]] = {
     "data.max_per_domain": (1, 10**9),
     "data.phantoms.images_per_domain": (2, 100_000),
     "data.phantoms.image_size": (64, 4096),
+    "data.phantoms.seed": (0, 2**63),
     "protocol.max_folds": (1, 10**6),
     "protocol.validation_fraction": (0.01, 0.9),
     "protocol.test_fraction": (0.01, 0.9),
@@ -189,8 +191,9 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
         extra_folder: a user's own tree of the same shape (`method/mine.yaml`), searched as well.
 
     Raises:
-        UserError: unknown name, key or value; a value of the wrong type; a word that is no override.
+        UserError: unknown name, key or value; a value of the wrong type; a word that is no override; a damaged file.
     """
+    import yaml
     from hydra import compose, initialize_config_dir
     from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
@@ -212,6 +215,9 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
         config = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(_explain_hydra(error)) from error
+    except yaml.YAMLError as error:
+        raise UserError(f"A configuration file is no valid YAML: {error}") from error
+    _refuse_added_keys(composed, RunConfig())
     if not isinstance(config, RunConfig):
         raise UserError(
             "The configuration tree is damaged: suites/config.yaml no longer starts from the schema run_config."
@@ -226,19 +232,12 @@ def check_config(config: RunConfig) -> None:
     Raises:
         UserError: names the key, what is allowed and what was found.
     """
-    for key, choices in _CHOICES.items():
-        value = _lookup(config, key)
-        if value not in choices:
-            raise UserError(f"{key}={value} is unknown: expected one of {', '.join(choices)}.{_near(value, choices)}")
-    for key, (low, high) in _RANGES.items():
-        value = _lookup(config, key)
-        if value is not None and not low <= value <= high:
-            raise UserError(f"{key}={value} is out of range: expected {low:g} to {high:g}.")
-    if config.training.image_size % 32:
-        below = max(32, config.training.image_size // 32 * 32)
+    _check_values(config)
+    if not re.fullmatch(r"\w[\w.-]*", config.name):
+        raise UserError(f"name={config.name!r} names a folder: expected letters, digits, '_', '-' and '.' only.")
+    if config.protocol.pairs is not None and not isinstance(config.protocol.pairs, dict):
         raise UserError(
-            f"training.image_size={config.training.image_size} is no multiple of 32, which every network here needs."
-            f" Use {below} or {below + 32}."
+            f"protocol.pairs={config.protocol.pairs}: expected {{modality: {{seen: [domain, ...], unseen: [domain, ...]}}}}."
         )
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise UserError(f"seeds={config.seeds}: expected at least one seed and none twice, for example seeds=[0,1,2].")
@@ -268,7 +267,39 @@ def training_for_method(training: TrainingConfig, method_name: str, changes: dic
     except OmegaConfBaseException as error:
         raise UserError(f"methods.{method_name}.training: {_explain_hydra(error)}") from error
     assert isinstance(merged, TrainingConfig)
+    try:
+        _check_values(RunConfig(training=merged))
+    except UserError as error:
+        raise UserError(f"methods.{method_name}.{error}") from error
     return merged
+
+
+def _check_values(config: RunConfig) -> None:
+    for key, choices in _CHOICES.items():
+        value = _lookup(config, key)
+        if value not in choices:
+            raise UserError(f"{key}={value} is unknown: expected one of {', '.join(choices)}.{_near(value, choices)}")
+    for key, (low, high) in _RANGES.items():
+        value = _lookup(config, key)
+        if value is not None and not low <= value <= high:
+            raise UserError(f"{key}={value} is out of range: expected {low:g} to {high:g}.")
+    if config.training.image_size % 32:
+        below = max(32, config.training.image_size // 32 * 32)
+        raise UserError(
+            f"training.image_size={config.training.image_size} is no multiple of 32, which every network here needs."
+            f" Use {below} or {below + 32}."
+        )
+
+
+def _refuse_added_keys(composed: Any, schema: Any, prefix: str = "") -> None:
+    """`+key=value` adds a key even where the schema has none; nobody would read it."""
+    names = [item.name for item in fields(schema)]
+    for key in composed:
+        if key not in names:
+            hint = did_you_mean(f"{prefix}{key}", _all_keys(RunConfig()))
+            raise UserError(f"Unknown key '{prefix}{key}'.{hint}")
+        if is_dataclass(getattr(schema, key)):
+            _refuse_added_keys(composed[key], getattr(schema, key), f"{prefix}{key}.")
 
 
 def _lookup(config: Any, key: str) -> Any:
@@ -287,6 +318,12 @@ _GROUPS = ("suite", "method", "data", "protocol", "training", "executor")
 
 def _check_group_names(overrides: Sequence[str], extra_folder: Path | None) -> None:
     """Names in `suite=` and `method=` are looked up before Hydra does, for an answer a newcomer can use."""
+    for group in _GROUPS if extra_folder else ():
+        both = sorted(set(option_names(group)) & {path.stem for path in (Path(extra_folder) / group).glob("*.yaml")})
+        if both:
+            raise UserError(
+                f"{extra_folder}/{group}/{both[0]}.yaml has the name of a shipped {group}, which would win. Give yours another."
+            )
     for word in overrides:
         key, _, value = word.partition("=")
         group = key.lstrip("+")
@@ -316,6 +353,8 @@ def _explain_hydra(error: Exception) -> str:
     missing = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' not in", text)
     if missing:
         key = missing.group(1).lstrip("+")
+        if key.startswith("methods."):
+            return f"'{key}' is not in that method's YAML. To add it, write +{key}=..."
         return f"Unknown key '{key}'.{did_you_mean(key, _all_keys(RunConfig()))}"
     if "mismatched input" in text or "no viable alternative" in text or "token recognition error" in text:
         return f"Could not read the command line: {text.splitlines()[0]}. Quote values with special characters."

@@ -24,6 +24,7 @@ _DISK_TROUBLE = {
     errno.EDQUOT: "the disk quota is used up. Free some space and run the same command again: finished trials are kept",
     errno.EROFS: "the file system is read-only. Choose a writable folder, for example store.root=/path/to/runs",
     errno.EACCES: "permission denied. Choose a writable folder, for example store.root=/path/to/runs",
+    errno.ENAMETOOLONG: "the name is too long for this file system. Shorten the image's id, or the path of store.root",
     errno.EPERM: "operation not permitted. Choose a writable folder, for example store.root=/path/to/runs",
 }
 

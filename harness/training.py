@@ -297,6 +297,11 @@ class _Fit:
             batch = batch.to(self.device)
             with torch.inference_mode(), autocast(self.device, self.config.amp):
                 logits = self.method.predict(batch.images, batch.modality)  # type: ignore[operator]
+            if logits.shape != batch.masks.shape:
+                raise TrialFailed(
+                    f"{type(self.method).__name__}.predict gave logits of shape {tuple(logits.shape)}, expected"
+                    f" {tuple(batch.masks.shape)}."
+                )
             predicted, reference = logits.float() > 0, batch.masks > 0.5
             common = (predicted & reference).sum((1, 2, 3))
             both = predicted.sum((1, 2, 3)) + reference.sum((1, 2, 3))

@@ -45,11 +45,33 @@ def run(args: argparse.Namespace) -> int:
             soft_wrap=True,
             highlight=False,
         )
-        outcomes = _execute(missing, config, store, args.overrides, console) if missing else []
+        command = _command(args)
+        outcomes = []
+        if missing:
+            _build_methods(missing, suite)
+            outcomes = _execute(missing, config, store, command, console)
         _measure_costs(suite, store, console)
         failed = [outcome for outcome in outcomes if outcome.state != "done"]
         _write_report(store, folder, console)
-        return _conclude(failed, args.overrides)
+        return _conclude(failed, command)
+
+
+def _command(args: argparse.Namespace) -> list[str]:
+    """The words that run this again."""
+    folder = ["--config-dir", str(args.config_dir)] if args.config_dir else []
+    return ["python", "-m", "harness", "run", *folder, *args.overrides]
+
+
+def _build_methods(trials: list[Trial], suite: Suite) -> None:
+    """Builds each method once, so that a mistake in one is told now and not when its first trial's turn comes.
+
+    Raises:
+        UserError: a method can't be built.
+    """
+    from harness.methods import build_method
+
+    for name, model in {trial.method: trial.spec["method"]["model"] for trial in trials}.items():
+        build_method(name, model, suite.dataset.modalities())
 
 
 def _trials_to_run(suite: Suite, store: Store, reuse: str) -> list[Trial]:
@@ -62,7 +84,7 @@ def _trials_to_run(suite: Suite, store: Store, reuse: str) -> list[Trial]:
     return [trial for trial in suite.trials if store.result(trial.id) is None]
 
 
-def _execute(trials: list[Trial], config: RunConfig, store: Store, overrides: list[str], console: Any) -> list[Outcome]:
+def _execute(trials: list[Trial], config: RunConfig, store: Store, command: list[str], console: Any) -> list[Outcome]:
     from harness.execution import make_executor
     from harness.execution.progress import ProgressDisplay
     from harness.suite import cache_folder
@@ -74,7 +96,7 @@ def _execute(trials: list[Trial], config: RunConfig, store: Store, overrides: li
         predictions=config.store.predictions,
         keep_weights=config.store.keep_weights,
         checkpoint_seconds=config.store.checkpoint_seconds,
-        command=("python", "-m", "harness", "run", *overrides),
+        command=tuple(command),
     )
     executor = make_executor(config.executor)
     with ProgressDisplay(len(trials), console) as progress:
@@ -100,14 +122,13 @@ def _write_report(store: Store, folder: Any, console: Any) -> None:
     console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
 
 
-def _conclude(failed: list[Outcome], overrides: list[str]) -> int:
+def _conclude(failed: list[Outcome], command: list[str]) -> int:
     if not failed:
         return 0
-    print(f"{len(failed)} trials failed:", file=sys.stderr)
+    print(f"{len(failed)} {'trial' if len(failed) == 1 else 'trials'} failed:", file=sys.stderr)
     for outcome in failed:
         print(f"  {outcome.trial.label} ({outcome.trial.id[:12]}): {outcome.reason}", file=sys.stderr)
-    command = shlex.join(["python", "-m", "harness", "run", *overrides])
-    print(f"The others are kept. To try these again: {command}", file=sys.stderr)
+    print(f"The others are kept. To try again: {shlex.join(command)}", file=sys.stderr)
     return 1
 
 

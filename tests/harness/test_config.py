@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -98,7 +99,7 @@ def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Pat
     assert (config.name, list(config.methods)) == ("ours", ["mine", "otsu"])
     assert config.methods["mine"]["model"] == {"_target_": "toy_methods.TinyConv", "width": 2}
     assert option_names("method", user_folder) == sorted([*option_names("method"), "mine"])
-    with pytest.raises(UserError, match="Unknown method 'mime'. Did you mean 'mine'"):
+    with pytest.raises(UserError, match=r"Unknown method 'mime'\. Did you mean 'mine'"):
         load_config(["method=mime"], user_folder)
     with pytest.raises(UserError, match="Unknown method 'mine'"):
         load_config(["method=mine"])
@@ -120,6 +121,9 @@ def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Pat
         ("trainning.epochs=3", "Unknown key 'trainning.epochs'. Did you mean 'training.epochs'?"),
         ("training.epoch=3", "Did you mean 'training.epochs'?"),
         ("data.rot=x", "Did you mean 'data.root'?"),
+        ("+store.rooot=x", "Unknown key 'store.rooot'. Did you mean 'store.root'?"),
+        ("+sed=1", "Unknown key 'sed'. Did you mean 'seeds'?"),
+        ("methods.unet.training.optimizer=sgd", "To add it, write +methods.unet.training.optimizer=..."),
         # types
         (
             "training.epochs=three",
@@ -154,6 +158,10 @@ def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Pat
         ("training.clip_norm=-1", "training.clip_norm=-1.0 is out of range"),
         ("training.patience=0", "training.patience=0 is out of range"),
         ("protocol.validation_fraction=1", "protocol.validation_fraction=1.0 is out of range"),
+        ("data.phantoms.seed=-1", "data.phantoms.seed=-1 is out of range"),
+        ("name=../x", "name='../x' names a folder"),
+        ("name=", "name='' names a folder"),
+        ("protocol.pairs=3", "protocol.pairs=3: expected {modality:"),
         ("protocol.max_folds=0", "protocol.max_folds=0 is out of range"),
         ("data.max_per_domain=0", "data.max_per_domain=0 is out of range"),
         ("data.phantoms.image_size=8", "data.phantoms.image_size=8 is out of range"),
@@ -196,6 +204,54 @@ def test_a_mistake_in_a_methods_training_is_told() -> None:
         training_for_method(TrainingConfig(), "mine", {"learning_rat": 1})
     with pytest.raises(UserError, match=r"methods\.mine\.training: .*(epochs|three)"):
         training_for_method(TrainingConfig(), "mine", {"epochs": "three"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"optimizer": "sgdd"}, "methods.mine.training.optimizer=sgdd is unknown: expected one of adamw, adam, sgd"),
+        ({"epochs": 0}, "methods.mine.training.epochs=0 is out of range"),
+        ({"image_size": 100}, "methods.mine.training.image_size=100 is no multiple of 32"),
+    ],
+)
+def test_a_methods_training_is_checked_as_the_presets_are(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        training_for_method(TrainingConfig(), "mine", changes)
+    assert said in str(caught.value)
+
+
+def test_pairs_are_given_on_the_command_line_or_in_a_file(user_folder: Path) -> None:
+    pairs = {"xray": {"seen": ["a"], "unseen": ["b", "c"]}}
+    word = "protocol.pairs={xray:{seen:[a],unseen:[b,c]}}"
+    assert load_config(["protocol=seen_to_unseen", word]).protocol.pairs == pairs
+    (user_folder / "protocol").mkdir()
+    (user_folder / "protocol" / "ours.yaml").write_text(
+        "name: seen_to_unseen\npairs: {xray: {seen: [a], unseen: [b, c]}}\n"
+    )
+    assert load_config(["protocol=ours"], user_folder).protocol.pairs == pairs
+
+
+def test_a_damaged_file_of_the_users_is_told(user_folder: Path) -> None:
+    (user_folder / "method" / "mine.yaml").write_text("card: {title: [")
+    with pytest.raises(UserError, match=r"(?s)no valid YAML.*mine\.yaml"):
+        load_config(["method=mine"], user_folder)
+
+
+def test_a_name_that_is_taken_is_refused(user_folder: Path) -> None:
+    (user_folder / "method" / "unet.yaml").write_text(MINE)
+    with pytest.raises(UserError, match=r"unet\.yaml has the name of a shipped method"):
+        load_config(["method=unet"], user_folder)
+
+
+def test_what_a_method_gets_can_be_changed_and_added_to() -> None:
+    config = load_config(["method=unet", "+methods.unet.training.optimizer=sgd"])
+    assert config.methods["unet"]["training"] == {"optimizer": "sgd"}
+    assert (
+        load_config(["method=unet", "methods.unet.model.encoder_name=resnet34"]).methods["unet"]["model"][
+            "encoder_name"
+        ]
+        == "resnet34"
+    )
 
 
 def test_names_in_the_schema_are_those_that_exist() -> None:
