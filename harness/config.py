@@ -318,8 +318,10 @@ _GROUPS = ("suite", "method", "data", "protocol", "training", "executor")
 
 def _check_group_names(overrides: Sequence[str], extra_folder: Path | None) -> None:
     """Names in `suite=` and `method=` are looked up before Hydra does, for an answer a newcomer can use."""
-    for group in _GROUPS if extra_folder else ():
-        both = sorted(set(option_names(group)) & {path.stem for path in (Path(extra_folder) / group).glob("*.yaml")})
+    for group in _GROUPS:
+        if extra_folder is None:
+            break
+        both = sorted(set(option_names(group)) & {path.stem for path in (extra_folder / group).glob("*.yaml")})
         if both:
             raise UserError(
                 f"{extra_folder}/{group}/{both[0]}.yaml has the name of a shipped {group}, which would win. Give yours another."

@@ -22,6 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import did_you_mean
+from harness.memory import is_out_of_memory
 from harness.provenance import describe_machine
 
 WARM_UPS = 10
@@ -190,7 +191,7 @@ def _throughput(
             warm = _seconds(forward, device)
             seconds = min(_seconds(forward, device) for _ in range(3 if warm < budget_seconds / 10 else 1))
         except (torch.OutOfMemoryError, RuntimeError) as error:
-            if batch == 1 or not _is_out_of_memory(error):
+            if batch == 1 or not is_out_of_memory(error):
                 raise
             break
         rate = batch / seconds
@@ -250,8 +251,3 @@ def _free_memory() -> Iterator[int]:
             yield int(limit) - int(used)
     except (OSError, ValueError):
         return
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text

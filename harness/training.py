@@ -7,7 +7,6 @@ that is killed goes on from its last checkpoint and ends with the same bits as o
 from __future__ import annotations
 
 import copy
-import fnmatch
 import gc
 import math
 import random
@@ -28,6 +27,8 @@ from harness.data.dataset import Sample
 from harness.data.loading import Batch, EpochLoader, evaluation_batches
 from harness.errors import TrialFailed, UserError
 from harness.files import atomic_write_bytes
+from harness.freezing import freeze_all_but, train_mode
+from harness.memory import is_out_of_memory
 from harness.methods import Stage, Step, stages_of
 from harness.optimization import make_optimizer, make_schedule
 from harness.selection import RULES
@@ -190,7 +191,7 @@ class _Fit:
                 self.state.images_seen += len(batch)
 
     def _run_stage(self, stage: Stage, epochs: int, saved: dict[str, Any] | None) -> None:
-        parameters = _freeze_all_but(self.method, stage.trainable)
+        parameters = freeze_all_but(self.method, stage.trainable)
         steps_per_epoch = math.ceil(len(self.loader) / self.config.accumulation)
         optimizer = make_optimizer(parameters, self.config)
         schedule = make_schedule(optimizer, self.config, epochs, steps_per_epoch)
@@ -222,7 +223,7 @@ class _Fit:
         total_steps: int,
         parameters: list[torch.nn.Parameter],
     ) -> float:
-        _train_mode(self.method)
+        train_mode(self.method)
         losses, accumulation, batches = [], self.config.accumulation, len(self.loader)
         step_index = self.state.epoch_in_stage * math.ceil(batches / accumulation)
         optimizer.zero_grad(set_to_none=True)
@@ -253,7 +254,7 @@ class _Fit:
             try:
                 return self._backward(batch, step, weight)
             except (torch.OutOfMemoryError, RuntimeError) as error:
-                if not _is_out_of_memory(error):
+                if not is_out_of_memory(error):
                     raise
                 if self.state.micro_batch == 1:
                     raise TrialFailed(
@@ -377,33 +378,6 @@ def autocast(device: torch.device, amp: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=amp != "off")
 
 
-def _freeze_all_but(method: torch.nn.Module, patterns: Sequence[str]) -> list[torch.nn.Parameter]:
-    """Sets `requires_grad` by the stage's patterns and returns what trains.
-
-    Raises:
-        TrialFailed: a pattern matches nothing, so nothing would train.
-    """
-    chosen = []
-    for name, parameter in method.named_parameters():
-        parameter.requires_grad_(any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
-        if parameter.requires_grad:
-            chosen.append(parameter)
-    if not chosen:
-        raise TrialFailed(
-            f"A stage trains {list(patterns)}, and no parameter of {type(method).__name__} has such a name."
-        )
-    return chosen
-
-
-def _train_mode(method: torch.nn.Module) -> None:
-    """Train mode, except for parts whose parameters are all frozen: their running statistics must not move."""
-    method.train()
-    for module in method.modules():
-        parameters = list(module.parameters())
-        if parameters and not any(parameter.requires_grad for parameter in parameters):
-            module.eval()
-
-
 def _gradients(method: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}
 
@@ -411,8 +385,3 @@ def _gradients(method: torch.nn.Module) -> dict[str, torch.Tensor]:
 def _restore_gradients(method: torch.nn.Module, kept: dict[str, torch.Tensor] | None) -> None:
     for name, parameter in method.named_parameters():
         parameter.grad = kept[name].clone() if kept and name in kept else None
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text
