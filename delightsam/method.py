@@ -82,6 +82,10 @@ class DeLightSAMMethod(nn.Module):
         outputs = self.network.outputs(images, self.numbers[batch.modality])
         return JOINT_LOSSES[self.loss](outputs.logits, outputs.patch_logits, batch.masks)
 
+    def active_parameters(self) -> int:
+        """Parameters that take part for an image of one modality."""
+        return self.network.parameter_counts()["active"]
+
     def stages(self) -> list[Stage]:
         """One stage: from scratch everything learns together."""
         return [Stage("joint")]

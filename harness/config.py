@@ -116,7 +116,6 @@ class RunConfig:
     """Everything a run is told."""
 
     name: str = "custom"
-    description: str = ""
     data: DataConfig = field(default_factory=DataConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)

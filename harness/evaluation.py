@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,6 @@ def evaluate(
     amp: str,
     metrics: MetricsConfig,
     predictions: Path | None = None,
-    on_image: Callable[[], None] = lambda: None,
 ) -> list[dict[str, Any]]:
     """Predicts the images `keys` and measures each mask.
 
@@ -61,7 +60,7 @@ def evaluate(
         with torch.inference_mode(), autocast(device, amp):
             logits = method.predict(batch.images, batch.modality)  # type: ignore[operator]
         logits = logits.float()
-        _check_logits(method, logits, len(batch))
+        _check_logits(method, logits, batch.masks.shape)
         for key, image_logits in zip(batch.keys, logits, strict=True):
             sample = samples[key]
             predicted = native_mask(image_logits, sample.height, sample.width)
@@ -86,7 +85,6 @@ def evaluate(
                     "empty": counts.empty,
                 }
             )
-            on_image()
     return rows
 
 
@@ -104,9 +102,10 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
         Image.fromarray(mask).save(temporary, format="PNG")
 
 
-def _check_logits(method: torch.nn.Module, logits: torch.Tensor, count: int) -> None:
+def _check_logits(method: torch.nn.Module, logits: torch.Tensor, expected: torch.Size) -> None:
     name = type(method).__name__
-    if logits.ndim != 4 or logits.shape[:2] != (count, 1):
-        raise TrialFailed(f"{name}.predict gave logits of shape {tuple(logits.shape)}, expected ({count}, 1, S, S).")
-    if torch.isnan(logits).any():
-        raise TrialFailed(f"{name}.predict gave NaN logits.")
+    if logits.shape != expected:
+        raise TrialFailed(f"{name}.predict gave logits of shape {tuple(logits.shape)}, expected {tuple(expected)}.")
+    if not torch.isfinite(logits).all():
+        # Infinite ones too: resizing them gives NaN, and NaN would count as background.
+        raise TrialFailed(f"{name}.predict gave NaN or infinite logits.")

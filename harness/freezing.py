@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
 from harness.errors import TrialFailed
 
 
-def freeze_all_but(method: torch.nn.Module, patterns: Sequence[str]) -> list[torch.nn.Parameter]:
+def freeze_all_but(
+    method: torch.nn.Module, patterns: Sequence[str], learnable: Collection[str]
+) -> list[torch.nn.Parameter]:
     """Sets `requires_grad` by the stage's patterns and returns what trains.
+
+    Args:
+        patterns: shell patterns (fnmatch) on parameter names.
+        learnable: names of the parameters that may train at all.
 
     Raises:
         TrialFailed: a pattern matches nothing, so nothing would train.
     """
     chosen = []
     for name, parameter in method.named_parameters():
-        parameter.requires_grad_(any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns))
+        chosen_by_name = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
+        parameter.requires_grad_(chosen_by_name and name in learnable)
         if parameter.requires_grad:
             chosen.append(parameter)
     if not chosen:
         raise TrialFailed(
-            f"A stage trains {list(patterns)}, and no parameter of {type(method).__name__} has such a name."
+            f"A stage trains {list(patterns)}, and {type(method).__name__} has no parameter of such a name that it leaves free."
         )
     return chosen
 

@@ -31,6 +31,11 @@ def processor_name() -> str:
     return platform.processor() or platform.machine()
 
 
+def usable_cores() -> int:
+    """Cores this process may use: an allocation on a shared node has fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 @lru_cache
 def code_revision() -> dict[str, Any]:
     """The commit of the checkout this package runs from; {} for an installed wheel."""

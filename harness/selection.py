@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -12,22 +11,20 @@ class SelectionRule:
 
     Attributes:
         scored_on: the role whose images give the score: `validation` (training domains) or `test` (the unseen one).
-        takes: whether an epoch with `score` replaces the one kept with `best` (None: nothing kept yet). A tie keeps the
-            earlier epoch.
+        keeps_best: the epoch with the highest score is tested, the earliest of equals; else the last one is.
     """
 
     name: str
     scored_on: str
-    takes: Callable[[float, float | None], bool]
-
-
-def _better(score: float, best: float | None) -> bool:
-    return best is None or score > best
+    keeps_best: bool
 
 
 RULES = {
-    "training_domain_validation": SelectionRule("training_domain_validation", "validation", _better),
-    "last": SelectionRule("last", "validation", lambda score, best: True),
-    # Looks at the test domain: an upper bound, never a result.
-    "oracle": SelectionRule("oracle", "test", _better),
+    rule.name: rule
+    for rule in (
+        SelectionRule("training_domain_validation", "validation", keeps_best=True),
+        SelectionRule("last", "validation", keeps_best=False),
+        # Looks at the test domain: an upper bound, never a result.
+        SelectionRule("oracle", "test", keeps_best=True),
+    )
 }

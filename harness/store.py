@@ -137,7 +137,8 @@ class Store:
         """
         from filelock import FileLock, Timeout
 
-        path = self.trial_folder(trial_id) / "lock"
+        # Not in the trial's folder, which may be moved or removed while the lock is held.
+        path = self.root / "locks" / trial_id
         try:
             with explain_disk_errors(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
@@ -180,6 +181,16 @@ class Store:
         atomic_write_json(folder / "result.json", {**result, "checksum": sha256_json(result)})
         self.write_status(trial_id, "done", seconds=summary.get("seconds"))
 
+    def set_damaged_aside(self, trial_id: str) -> None:
+        """Moves a trial whose files don't match its `result.json` to `damaged/`, so that it can run again."""
+        folder = self.trial_folder(trial_id)
+        if (folder / "result.json").exists() and _fault(folder) is not None:
+            target = self.root / "damaged" / f"{trial_id}-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}"
+            with explain_disk_errors(target):
+                target.parent.mkdir(parents=True, exist_ok=True)
+                folder.replace(target)
+            log.warning("Trial %s was damaged: moved to %s, and run again.", trial_id[:12], target)
+
     def discard_trial(self, trial_id: str) -> None:
         """Forgets a trial, for `reuse=never`."""
         shutil.rmtree(self.trial_folder(trial_id), ignore_errors=True)
@@ -208,30 +219,15 @@ class Store:
         return sorted(path.name for path in (self.root / "trials").glob("*") if (path / "spec.json").exists())
 
     def result(self, trial_id: str) -> dict[str, Any] | None:
-        """The result of a whole trial, checked against its checksums; None when it has none.
-
-        A damaged trial is moved to `damaged/` with a warning, so that it runs again; in a store that can't be
-        written it only counts as absent.
-        """
+        """The result of a whole trial, checked against its checksums; None when it has none, or is damaged."""
         folder = self.trial_folder(trial_id)
-        path = folder / "result.json"
-        if not path.exists():
+        if not (folder / "result.json").exists():
             return None
         fault = _fault(folder)
-        if fault is None:
-            return dict(read_json(path))
-        target = self.root / "damaged" / f"{trial_id}-{datetime.now(UTC).strftime('%Y%m%dT%H%M%S%f')}"
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            folder.replace(target)
-            log.warning("Trial %s is damaged (%s): moved to %s; it counts as not run.", trial_id[:12], fault, target)
-        except OSError:
-            log.warning(
-                "Trial %s is damaged (%s) and can't be moved aside; it counts as not run.",
-                trial_id[:12],
-                fault,
-            )
-        return None
+        if fault is not None:
+            log.warning("Trial %s is damaged (%s): it counts as not run.", trial_id[:12], fault)
+            return None
+        return dict(read_json(folder / "result.json"))
 
     def status(self, trial_id: str) -> dict[str, Any]:
         """The trial's last status; `{"state": "pending"}` where there is none yet."""

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from harness.config import RunConfig, training_for_method
-from harness.data.dataset import Dataset
+from harness.data.cache import VERSION as ARRAYS_VERSION
+from harness.data.dataset import MODALITIES, Dataset
 from harness.errors import UserError
-from harness.files import sha256_json
+from harness.files import sha256_file, sha256_json
 from harness.leaks import check_split
 from harness.methods import check_method_config
 from harness.metrics import METRIC_VERSION
@@ -119,14 +120,59 @@ def trial_id(spec: dict[str, Any]) -> str:
     method = spec["method"]
     return sha256_json(
         {
-            "method": {key: method[key] for key in ("name", "version", "model")},
+            "method": {**{key: method[key] for key in ("name", "version", "files")}, "model": _by_content(method)},
             "training": spec["training"],
-            "training_version": spec["training_version"],
+            "versions": spec["versions"],
             "split": spec["split"]["fingerprint"],
             "seed": spec["seed"],
             "metrics": spec["metrics"],
         }
     )
+
+
+def files_in(model: dict[str, Any]) -> dict[str, str]:
+    """Key -> SHA-256 of every file that a method's `model:` names (weights): content counts, not where it lies."""
+    return {
+        key: sha256_file(Path(value))
+        for key, value in sorted(model.items())
+        if isinstance(value, str) and key != "_target_" and Path(value).is_file()
+    }
+
+
+def _by_content(method: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in method["model"].items() if key not in method["files"]}
+
+
+def modalities_of(spec: dict[str, Any]) -> list[str]:
+    """The modalities a trial's method is built for, in canonical order, others after them by name."""
+    split = spec["split"]
+    found = {key.split("/", 1)[0] for role in ("train", "validation", "test") for key in split[role]}
+    return [name for name in MODALITIES if name in found] + sorted(found.difference(MODALITIES))
+
+
+def check_methods(trials: list[Trial]) -> None:
+    """Builds each method once and throws it away.
+
+    Raises:
+        UserError: methods that can't be built, or a rule that needs validation images where a split has none.
+    """
+    from harness.methods import build_method
+
+    faults = []
+    for trial in {trial.method: trial for trial in reversed(trials)}.values():
+        try:
+            build_method(trial.method, trial.spec["method"]["model"], modalities_of(trial.spec))
+        except UserError as error:
+            faults.append(str(error))
+    for trial in trials:
+        if not trial.spec["split"]["validation"] and trial.spec["training"]["selection"] != "last":
+            faults.append(
+                f"Split {trial.spec['split']['name']} has no validation images: its training domains hold too few images"
+                " or subjects. Give more (data.max_per_domain), or use training.selection=last."
+            )
+            break
+    if faults:
+        raise UserError("\n".join(faults))
 
 
 def _make_trial(
@@ -144,10 +190,11 @@ def _make_trial(
             "name": name,
             "version": method.get("version", 1),
             "model": method["model"],
+            "files": files_in(method["model"]),
             "card": method["card"],
         },
         "training": asdict(training),
-        "training_version": TRAINING_VERSION,
+        "versions": {"training": TRAINING_VERSION, "arrays": ARRAYS_VERSION},
         "protocol": asdict(config.protocol),
         "split": {
             "name": split.name,
@@ -159,7 +206,7 @@ def _make_trial(
         },
         "data": {
             "root": str(dataset.root),
-            "name": (config.data.root and Path(config.data.root).name) or "phantoms",
+            "name": "phantoms" if config.data.root is None else dataset.root.name,
         },
         "seed": seed,
         "metrics": {"version": METRIC_VERSION, **asdict(config.metrics)},

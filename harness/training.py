@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import logging
 import math
 import random
 import time
@@ -32,18 +33,18 @@ from harness.memory import is_out_of_memory
 from harness.methods import Stage, Step, stages_of
 from harness.optimization import make_optimizer, make_schedule
 from harness.selection import RULES
-from harness.versions import TRAINING_VERSION
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What the loop may touch. `score` are the keys the selection rule looks at: validation, but for `oracle`."""
+    """What the loop may touch. `score` are the keys the selection rule looks at: validation's, but for `oracle`."""
 
     cache: ArrayCache
     samples: dict[str, Sample]
     modalities: list[str]
     train: Sequence[str]
-    validation: Sequence[str]
     score: Sequence[str]
 
 
@@ -131,6 +132,8 @@ class _Fit:
         self.on_epoch, self.checkpoint_seconds = on_epoch, checkpoint_seconds
         self.path = folder / "training.pt"
         self.stages = stages_of(method)
+        # What the method froze when it was built stays frozen in every stage.
+        self.learnable = frozenset(name for name, value in method.named_parameters() if value.requires_grad)
         self.epochs = epochs_per_stage(self.stages, config.epochs)
         self.rule = RULES[config.selection]
         if any(self.epochs) and not data.score and (self.rule.name != "last" or config.patience is not None):
@@ -159,19 +162,18 @@ class _Fit:
             stage = self.stages[self.state.stage]
             if stage.gradient:
                 self._run_stage(stage, self.epochs[self.state.stage], saved)
+                self._choose()
             else:
                 self._observe(stage)
             saved = None
             self.state.stage, self.state.epoch_in_stage = self.state.stage + 1, 0
-            if not any(self.epochs[self.state.stage :]):
-                self._choose()
         self.method.requires_grad_(False)
         self.method.eval()
         self.state.seconds += time.monotonic() - self.started
         return self.state
 
     def _choose(self) -> None:
-        """Loads the chosen weights once the last epoch is over, so that a later pass of `observe` works with them."""
+        """Ends a stage with its chosen weights: the next stage starts from them."""
         if self.state.best_weights is not None:
             self.method.load_state_dict(self.state.best_weights)
             self.state.best_weights = None
@@ -191,7 +193,7 @@ class _Fit:
                 self.state.images_seen += len(batch)
 
     def _run_stage(self, stage: Stage, epochs: int, saved: dict[str, Any] | None) -> None:
-        parameters = freeze_all_but(self.method, stage.trainable)
+        parameters = freeze_all_but(self.method, stage.trainable, self.learnable)
         steps_per_epoch = math.ceil(len(self.loader) / self.config.accumulation)
         optimizer = make_optimizer(parameters, self.config)
         schedule = make_schedule(optimizer, self.config, epochs, steps_per_epoch)
@@ -316,11 +318,13 @@ class _Fit:
     def _select(self, score: float) -> None:
         gained = self.state.best_score is None or score > self.state.best_score
         self.state.epochs_without_gain = 0 if gained else self.state.epochs_without_gain + 1
-        if self.rule.takes(score, self.state.best_score):
-            self.state.best_weights = copy.deepcopy(self.method.state_dict())
-            self.state.best_epoch = self.state.epoch
         if gained:
             self.state.best_score = score
+        if not self.rule.keeps_best:
+            self.state.best_epoch = self.state.epoch
+        elif gained:
+            self.state.best_weights = copy.deepcopy(self.method.state_dict())
+            self.state.best_epoch = self.state.epoch
 
     def _out_of_patience(self) -> bool:
         return self.config.patience is not None and self.state.epochs_without_gain >= self.config.patience
@@ -343,7 +347,6 @@ class _Fit:
         state = copy.copy(self.state)
         state.seconds += time.monotonic() - self.started
         content = {
-            "training_version": TRAINING_VERSION,
             "state": vars(state),
             "method": self.method.state_dict(),
             "optimizer": optimizer.state_dict(),
@@ -359,13 +362,14 @@ class _Fit:
     def _load_checkpoint(self) -> dict[str, Any] | None:
         if not self.path.exists():
             return None
-        # Our own file, written atomically: a fault in it is a fault of the disk, and training anew is the remedy.
+        # Our own file, written atomically: a fault in what it holds is a fault of the disk, and training anew the remedy.
         try:
-            saved = torch.load(self.path, map_location=self.device, weights_only=True)
-        except Exception:
+            saved = torch.load(self.path, map_location="cpu", weights_only=True)
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            log.warning("The checkpoint %s can't be read (%s): training starts anew.", self.path, error)
             self.path.unlink()
-            return None
-        if saved["training_version"] != TRAINING_VERSION:
             return None
         self.method.load_state_dict(saved["method"])
         self.state = FitState(**saved["state"])

@@ -44,13 +44,16 @@ def run_trial(
         UserError: the data or the store is at fault; other trials would meet the same.
     """
     store = Store(context.store_root)
-    started, began = time.monotonic(), now()
+    began = now()
     try:
         with store.trial_lock(trial_id):
+            if store.result(trial_id) is not None:  # by another process, while this one waited for the lock
+                return {"state": "done", "reason": None}
+            store.set_damaged_aside(trial_id)
             store.start_trial(trial_id, spec)
             store.write_status(trial_id, "running", started=began, epoch=0)
             _run(store, trial_id, spec, context, report, began)
-        return {"state": "done", "reason": None, "seconds": time.monotonic() - started}
+        return {"state": "done", "reason": None}
     except (UserError, KeyboardInterrupt) as error:
         with contextlib.suppress(UserError, OSError):  # for example the very disk that is full
             store.write_status(trial_id, "failed", started=began, reason=str(error) or "interrupted")
@@ -59,7 +62,7 @@ def run_trial(
         reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
         _keep_traceback(store, trial_id)
         store.write_status(trial_id, "failed", started=began, reason=reason)
-        return {"state": "failed", "reason": reason, "seconds": time.monotonic() - started}
+        return {"state": "failed", "reason": reason}
 
 
 def _run(
@@ -78,6 +81,7 @@ def _run(
     from harness.data.dataset import Dataset
     from harness.evaluation import evaluate
     from harness.methods import build_method
+    from harness.suite import modalities_of
     from harness.training import TrainingData, fit, seed_everything
 
     training, metrics = TrainingConfig(**spec["training"]), _metrics_config(spec)
@@ -91,13 +95,13 @@ def _run(
     split = _checked_split(spec, dataset)
     used = [samples[key] for key in sorted({*split.train, *split.validation, *split.test})]
     cache = ArrayCache.open(used, training.image_size, Path(context.cache_folder))
-    modalities = dataset.select(sorted({sample.modality for sample in used})).modalities()
+    modalities = modalities_of(spec)
 
     seed_everything(spec["seed"], 0)
     method = build_method(spec["method"]["name"], spec["method"]["model"], modalities).to(device)
     folder = store.trial_folder(trial_id)
     scored = split.test if training.selection == "oracle" else split.validation
-    data = TrainingData(cache, samples, modalities, split.train, split.validation, scored)
+    data = TrainingData(cache, samples, modalities, split.train, scored)
 
     def on_epoch(event: dict[str, Any]) -> None:
         store.write_status(

@@ -27,10 +27,11 @@ def run(args: argparse.Namespace) -> int:
     from harness.config import load_config
     from harness.estimate import Estimator
     from harness.store import Store
-    from harness.suite import build_suite
+    from harness.suite import build_suite, check_methods
 
     config = load_config(args.overrides, config_folder_argument(args))
     suite = build_suite(config)
+    check_methods(suite.trials)
     store = Store(config.store.root)
     estimator = Estimator(store)
     console = Console()

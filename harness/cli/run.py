@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import shlex
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.common import add_config_arguments, config_folder_argument
+from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
@@ -33,27 +36,39 @@ def run(args: argparse.Namespace) -> int:
     store = Store(config.store.root)
     store.prepare()
     with store.exclusive():
-        from harness.suite import build_suite
+        return _run_in_store(config, store, _command(args), console)
 
-        if config.data.root is None:
-            console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
-        suite = build_suite(config)
-        folder = store.start_suite(config.name, _as_yaml(config), [_entry(trial) for trial in suite.trials])
-        missing = _trials_to_run(suite, store, config.reuse)
-        console.print(
-            f"{config.name}: {len(suite.trials)} trials, {len(suite.trials) - len(missing)} of them already in {store.root}",
-            soft_wrap=True,
-            highlight=False,
-        )
-        command = _command(args)
-        outcomes = []
-        if missing:
-            _build_methods(missing, suite)
-            outcomes = _execute(missing, config, store, command, console)
+
+def _run_in_store(config: RunConfig, store: Store, command: list[str], console: Any) -> int:
+    from harness.suite import build_suite, check_methods
+
+    if config.data.root is None:
+        console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
+    suite = build_suite(config)
+    trials = _trials_to_run(suite, store, config.reuse)
+    # Before anything is kept or discarded: a mistake in a method is told now, not when its first trial's turn comes.
+    check_methods(trials)
+    folder = store.start_suite(config.name, _as_yaml(config), [_entry(trial) for trial in suite.trials])
+    done = len(suite.trials) - len(trials)
+    console.print(
+        f"{config.name}: {len(suite.trials)} trials, {done} of them already in {store.root}",
+        soft_wrap=True,
+        highlight=False,
+    )
+    if config.reuse == "never":
+        _discard(trials, store)
+    outcomes = []
+    try:
+        outcomes = _execute(trials, config, store, command, console) if trials else []
+    except UserError:
+        # Data or store stop the run: what is finished still gets its report, where it can be written.
+        with contextlib.suppress(UserError, OSError):
+            _write_report(store, folder, console)
+        raise
+    if config.reuse != "only":
         _measure_costs(suite, store, console)
-        failed = [outcome for outcome in outcomes if outcome.state != "done"]
-        _write_report(store, folder, console)
-        return _conclude(failed, command)
+    _write_report(store, folder, console)
+    return _conclude([outcome for outcome in outcomes if outcome.state != "done"], store, command)
 
 
 def _command(args: argparse.Namespace) -> list[str]:
@@ -62,26 +77,17 @@ def _command(args: argparse.Namespace) -> list[str]:
     return ["python", "-m", "harness", "run", *folder, *args.overrides]
 
 
-def _build_methods(trials: list[Trial], suite: Suite) -> None:
-    """Builds each method once, so that a mistake in one is told now and not when its first trial's turn comes.
-
-    Raises:
-        UserError: a method can't be built.
-    """
-    from harness.methods import build_method
-
-    for name, model in {trial.method: trial.spec["method"]["model"] for trial in trials}.items():
-        build_method(name, model, suite.dataset.modalities())
-
-
 def _trials_to_run(suite: Suite, store: Store, reuse: str) -> list[Trial]:
     if reuse == "only":
         return []
-    if reuse == "never":
-        for trial in suite.trials:
+    return [trial for trial in suite.trials if reuse == "never" or store.result(trial.id) is None]
+
+
+def _discard(trials: list[Trial], store: Store) -> None:
+    """`reuse=never`: forgets what the store has of these trials."""
+    for trial in trials:
+        with store.trial_lock(trial.id):
             store.discard_trial(trial.id)
-        return list(suite.trials)
-    return [trial for trial in suite.trials if store.result(trial.id) is None]
 
 
 def _execute(trials: list[Trial], config: RunConfig, store: Store, command: list[str], console: Any) -> list[Outcome]:
@@ -111,7 +117,7 @@ def _measure_costs(suite: Suite, store: Store, console: Any) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _write_report(store: Store, folder: Any, console: Any) -> None:
+def _write_report(store: Store, folder: Path, console: Any) -> None:
     from rich.console import Console
 
     from reports.build import build_report
@@ -122,23 +128,21 @@ def _write_report(store: Store, folder: Any, console: Any) -> None:
     console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
 
 
-def _conclude(failed: list[Outcome], command: list[str]) -> int:
+def _conclude(failed: list[Outcome], store: Store, command: list[str]) -> int:
     if not failed:
         return 0
     print(f"{len(failed)} {'trial' if len(failed) == 1 else 'trials'} failed:", file=sys.stderr)
     for outcome in failed:
-        print(f"  {outcome.trial.label} ({outcome.trial.id[:12]}): {outcome.reason}", file=sys.stderr)
+        print(f"  {outcome.trial.label}: {outcome.reason}", file=sys.stderr)
+        details = store.trial_folder(outcome.trial.id) / "error.txt"
+        if details.exists():
+            print(f"    traceback: {details}", file=sys.stderr)
     print(f"The others are kept. To try again: {shlex.join(command)}", file=sys.stderr)
     return 1
 
 
 def _entry(trial: Trial) -> dict[str, Any]:
-    return {
-        "id": trial.id,
-        "method": trial.method,
-        "fold": trial.spec["split"]["name"],
-        "seed": trial.spec["seed"],
-    }
+    return {"id": trial.id, "method": trial.method, "fold": trial.spec["split"]["name"], "seed": trial.spec["seed"]}
 
 
 def _as_yaml(config: RunConfig) -> str:

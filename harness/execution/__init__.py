@@ -23,6 +23,8 @@ RAY_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
     "RAY_METRICS_EXPORT_INTERVAL_MS": "0",
+    # Ctrl-C reaches us, who promise what it does.
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # A relative path means the same in a trial as in the driver.
     "RAY_CHDIR_TO_TRIAL_DIR": "0",
 }

@@ -6,8 +6,8 @@ there. After a crash the same command makes a new experiment of what the store l
 
 from __future__ import annotations
 
+import contextlib
 import logging
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -37,7 +37,7 @@ class RayTuneExecutor:
         try:
             store = Store(context.store_root)
             for trial in trials:
-                store.start_trial(trial.id, trial.spec)
+                _hand_over(store, trial)
             gpus = self._gpus_per_trial()
             cpus = self._cpus_per_trial(trials)
             callback = _ProgressCallback(progress, store, {trial.id: trial.label for trial in trials})
@@ -67,7 +67,7 @@ class RayTuneExecutor:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
         if self.config.address is None:
-            options |= {"num_cpus": os.cpu_count(), "include_dashboard": False}
+            options["include_dashboard"] = False
         else:
             options["address"] = self.config.address
         try:
@@ -82,6 +82,8 @@ class RayTuneExecutor:
         available = ray.cluster_resources().get("GPU", 0)
         if self.config.device == "cuda" and not available:
             raise UserError("executor.device=cuda, but Ray finds no GPU. Use executor.device=auto or cpu.")
+        if self.config.device == "cuda" and self.config.gpus_per_trial == 0:
+            raise UserError("executor.device=cuda needs executor.gpus_per_trial above 0, for example 0.5.")
         return self.config.gpus_per_trial if available and self.config.device != "cpu" else 0.0
 
     def _cpus_per_trial(self, trials: Sequence[Trial]) -> int:
@@ -89,6 +91,14 @@ class RayTuneExecutor:
         wanted = max(int(trial.spec["training"]["cpu_threads"]) for trial in trials)
         largest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
         return max(1, min(wanted, largest))
+
+
+def _hand_over(store: Store, trial: Trial) -> None:
+    """Leaves the spec where the worker reads it; not while a worker of a killed driver still holds the trial."""
+    with store.trial_lock(trial.id):
+        if store.result(trial.id) is None:
+            store.set_damaged_aside(trial.id)
+            store.start_trial(trial.id, trial.spec)
 
 
 def _run_in_worker(config: dict[str, Any], context: dict[str, Any]) -> None:
@@ -140,7 +150,8 @@ class _ProgressCallback(Callback):
         trial_id = trial.config["trial_id"]
         reason = f"{_cause(trial)}; the same command goes on from its last checkpoint"
         self.failures[trial_id] = reason
-        self.store.write_status(trial_id, "failed", reason=reason)
+        with contextlib.suppress(UserError, OSError):  # for example a full disk
+            self.store.write_status(trial_id, "failed", reason=reason)
         self.progress.end(trial_id, "failed", reason)
 
 
