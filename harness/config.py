@@ -1,17 +1,15 @@
-"""Typed configuration: what a user may set, of which type, and the one place that checks it.
+"""Typed configuration: what a user may set, of which type and in which range, and the one place that checks it.
 
-The dataclasses below are the schema of the Hydra tree in the package `suites`. `load_config` composes that tree with the
-words of the command line and returns a checked `RunConfig`; every mistake becomes a UserError that names the key.
+The dataclasses below are the schema of the YAML tree (harness/tree.py), which `harness.compose.load_config` reads.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
-from importlib import resources
-from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
 
 from harness.errors import UserError, did_you_mean
 
@@ -147,82 +145,66 @@ _CHOICES: dict[str, tuple[str, ...]] = {
 }
 # Inclusive lower and upper ends.
 _RANGES: dict[str, tuple[float, float]] = {
-    "data.max_per_domain": (1, 10**9),
+    "data.max_per_domain": (1, math.inf),
     "data.phantoms.images_per_domain": (2, 100_000),
     "data.phantoms.image_size": (64, 4096),
-    "data.phantoms.seed": (0, 2**63),
-    "protocol.max_folds": (1, 10**6),
+    "data.phantoms.seed": (0, math.inf),
+    "protocol.max_folds": (1, math.inf),
     "protocol.validation_fraction": (0.01, 0.9),
     "protocol.test_fraction": (0.01, 0.9),
     "training.image_size": (32, 8192),
-    "training.epochs": (1, 10**6),
-    "training.batch_size": (1, 10**5),
-    "training.accumulation": (1, 10**4),
+    "training.epochs": (1, math.inf),
+    "training.batch_size": (1, math.inf),
+    "training.accumulation": (1, math.inf),
     "training.learning_rate": (1e-12, 100.0),
     "training.weight_decay": (0.0, 10.0),
     "training.decay": (0.01, 1.0),
-    "training.clip_norm": (1e-6, 1e9),
-    "training.patience": (1, 10**6),
+    "training.clip_norm": (1e-6, math.inf),
+    "training.patience": (1, math.inf),
     "training.cpu_threads": (1, 1024),
-    "metrics.nsd_tolerance": (0.0, 1e6),
-    "store.checkpoint_seconds": (0.0, 1e9),
+    "metrics.nsd_tolerance": (0.0, math.inf),
+    "store.checkpoint_seconds": (0.0, math.inf),
     "executor.gpus_per_trial": (0.0, 1024.0),
     "efficiency_image_size": (32, 8192),
 }
+_TYPES = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "a text",
+    list[int]: "a list of whole numbers",
+    list[str]: "a list of names",
+}
+_EXAMPLES = {"seeds": "seeds=[0,1,2]", "data.modalities": "data.modalities=[dermoscopy,xray]"}
 
 
-def config_folder() -> Path:
-    """The folder of the shipped YAML tree."""
-    return Path(str(resources.files("suites")))
+def all_keys(schema: Any = None, prefix: str = "") -> list[str]:
+    """Every key of the schema: `["name", "data", "data.root", ...]`."""
+    schema = RunConfig() if schema is None else schema
+    keys: list[str] = []
+    for item in fields(schema):
+        value = getattr(schema, item.name)
+        keys.append(prefix + item.name)
+        if is_dataclass(value):
+            keys += all_keys(value, f"{prefix}{item.name}.")
+    return keys
 
 
-def option_names(group: str, extra_folder: Path | None = None) -> list[str]:
-    """Names in a group of the tree, for example `option_names("method") -> ["delightsam", "unet", ...]`."""
-    folders = [config_folder()] + ([extra_folder] if extra_folder else [])
-    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
-
-
-def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> RunConfig:
-    """Composes the YAML tree with command-line words such as `suite=domain_generalization training.epochs=3`.
-
-    Args:
-        overrides: Hydra overrides; `suite=...` picks the base, others change it.
-        extra_folder: a user's own tree of the same shape (`method/mine.yaml`), searched as well.
-
-    Raises:
-        UserError: unknown name, key or value; a value of the wrong type; a word that is no override; a damaged file.
-    """
-    import yaml
-    from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
-    from hydra.core.global_hydra import GlobalHydra
-    from hydra.errors import HydraException
-    from omegaconf import OmegaConf
-    from omegaconf.errors import OmegaConfBaseException
-
-    for word in overrides:
-        if "=" not in word and not word.startswith("~"):
-            hint = did_you_mean(word, ["suite=", "method=", "training=", "data.root="]) if word.isidentifier() else ""
-            raise UserError(f"Expected key=value, for example suite=domain_generalization; found '{word}'.{hint}")
-    _check_group_names(overrides, extra_folder)
-    ConfigStore.instance().store(name="run_config", node=RunConfig)
-    search = [f"hydra.searchpath=[file://{extra_folder.resolve()}]"] if extra_folder else []
-    GlobalHydra.instance().clear()
-    try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            composed = compose("config", overrides=[*overrides, *search])
-        config = OmegaConf.to_object(composed)
-    except (HydraException, OmegaConfBaseException) as error:
-        raise UserError(_explain_hydra(error)) from error
-    except yaml.YAMLError as error:
-        raise UserError(f"A configuration file is no valid YAML: {error}") from error
-    _refuse_added_keys(composed, RunConfig())
-    if not isinstance(config, RunConfig):
-        raise UserError(
-            "The configuration tree is damaged: suites/config.yaml no longer starts from the schema run_config."
-        )
-    check_config(config)
-    return config
+def wrong_type(key: str, value: object) -> str:
+    """A message about a value of the wrong type: `training.epochs=ten: expected a whole number, found 'ten'.`"""
+    *groups, last = key.split(".")
+    schema = _lookup(RunConfig(), ".".join(groups)) if groups else RunConfig()
+    hint = get_type_hints(type(schema))[last]
+    options = [option for option in get_args(hint) if option is not type(None)] if type(None) in get_args(hint) else [hint]
+    if is_dataclass(options[0]):
+        first = fields(options[0])[0].name
+        return f"{key}={value}: expected one of its keys, for example {key}.{first}=..., found '{value}'."
+    if key == "methods":
+        return f"methods={value}: expected one of its keys, found '{value}'. To choose a method: method={value}."
+    expected = _TYPES.get(options[0], "another type")
+    example = f", for example {_EXAMPLES[key]}" if key in _EXAMPLES else ""
+    null = " or null" if options[0] is not hint else ""
+    return f"{key}={value}: expected {expected}{null}{example}, found '{value}'."
 
 
 def check_config(config: RunConfig) -> None:
@@ -244,7 +226,7 @@ def check_config(config: RunConfig) -> None:
         raise UserError(f"seeds={config.seeds}: expected whole numbers from 0 up.")
     if not config.methods:
         raise UserError(
-            "No method was chosen: add for example method=[unet,otsu]; `python -m harness list methods` shows all."
+            "No method was chosen: add for example 'method=[unet,otsu]'; `python -m harness list methods` shows all."
         )
 
 
@@ -257,14 +239,15 @@ def training_for_method(training: TrainingConfig, method_name: str, changes: dic
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    names = [item.name for item in fields(TrainingConfig)]
-    for key in changes:
+    schema, names = OmegaConf.structured(training), [item.name for item in fields(TrainingConfig)]
+    for key, value in changes.items():
         if key not in names:
             raise UserError(f"methods.{method_name}.training.{key} is no training setting.{did_you_mean(key, names)}")
-    try:
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(training), changes))
-    except OmegaConfBaseException as error:
-        raise UserError(f"methods.{method_name}.training: {_explain_hydra(error)}") from error
+        try:
+            OmegaConf.update(schema, key, value)
+        except OmegaConfBaseException as error:
+            raise UserError(f"methods.{method_name}.{wrong_type(f'training.{key}', value)}") from error
+    merged = OmegaConf.to_object(schema)
     assert isinstance(merged, TrainingConfig)
     try:
         _check_values(RunConfig(training=merged))
@@ -280,25 +263,16 @@ def _check_values(config: RunConfig) -> None:
             raise UserError(f"{key}={value} is unknown: expected one of {', '.join(choices)}.{_near(value, choices)}")
     for key, (low, high) in _RANGES.items():
         value = _lookup(config, key)
-        if value is not None and not low <= value <= high:
-            raise UserError(f"{key}={value} is out of range: expected {low:g} to {high:g}.")
+        # Infinity is in no range, and NaN compares with nothing.
+        if value is not None and not (low <= value <= high and value < math.inf):
+            expected = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
+            raise UserError(f"{key}={value} is out of range: expected {expected}.")
     if config.training.image_size % 32:
         below = max(32, config.training.image_size // 32 * 32)
         raise UserError(
             f"training.image_size={config.training.image_size} is no multiple of 32, which every network here needs."
             f" Use {below} or {below + 32}."
         )
-
-
-def _refuse_added_keys(composed: Any, schema: Any, prefix: str = "") -> None:
-    """`+key=value` adds a key even where the schema has none; nobody would read it."""
-    names = [item.name for item in fields(schema)]
-    for key in composed:
-        if key not in names:
-            hint = did_you_mean(f"{prefix}{key}", _all_keys(RunConfig()))
-            raise UserError(f"Unknown key '{prefix}{key}'.{hint}")
-        if is_dataclass(getattr(schema, key)):
-            _refuse_added_keys(composed[key], getattr(schema, key), f"{prefix}{key}.")
 
 
 def _lookup(config: Any, key: str) -> Any:
@@ -310,59 +284,3 @@ def _lookup(config: Any, key: str) -> Any:
 def _near(value: Any, choices: Sequence[str]) -> str:
     hint = did_you_mean(str(value), choices)
     return hint if "mean" in hint else ""
-
-
-_GROUPS = ("suite", "method", "data", "protocol", "training", "executor")
-
-
-def _check_group_names(overrides: Sequence[str], extra_folder: Path | None) -> None:
-    """Names in `suite=` and `method=` are looked up before Hydra does, for an answer a newcomer can use."""
-    for group in _GROUPS:
-        if extra_folder is None:
-            break
-        both = sorted(set(option_names(group)) & {path.stem for path in (extra_folder / group).glob("*.yaml")})
-        if both:
-            raise UserError(
-                f"{extra_folder}/{group}/{both[0]}.yaml has the name of a shipped {group}, which would win. Give yours another."
-            )
-    for word in overrides:
-        key, _, value = word.partition("=")
-        group = key.lstrip("+")
-        if group not in _GROUPS:
-            continue
-        if not value:
-            raise UserError(f"{group}= has no name.{did_you_mean('', option_names(group, extra_folder))}")
-        names = option_names(group, extra_folder)
-        for name in (part.strip() for part in value.strip("[]").split(",")):
-            if name and name not in names:
-                raise UserError(f"Unknown {group} '{name}'.{did_you_mean(name, names)}")
-
-
-def _all_keys(schema: Any, prefix: str = "") -> list[str]:
-    keys: list[str] = []
-    for item in fields(schema):
-        value = getattr(schema, item.name)
-        keys.append(prefix + item.name)
-        if is_dataclass(value):
-            keys += _all_keys(value, f"{prefix}{item.name}.")
-    return keys
-
-
-def _explain_hydra(error: Exception) -> str:
-    """One or two lines for a user from a Hydra or OmegaConf error, with a guess at the key that was meant."""
-    text = str(error)
-    missing = re.search(r"Could not override '([^']+)'", text) or re.search(r"Key '([^']+)' not in", text)
-    if missing:
-        key = missing.group(1).lstrip("+")
-        if key.startswith("methods."):
-            return f"'{key}' is not in that method's YAML. To add it, write +{key}=..."
-        return f"Unknown key '{key}'.{did_you_mean(key, _all_keys(RunConfig()))}"
-    if "mismatched input" in text or "no viable alternative" in text or "token recognition error" in text:
-        return f"Could not read the command line: {text.splitlines()[0]}. Quote values with special characters."
-    key_line = next((line for line in text.splitlines() if "full_key" in line), "")
-    where = key_line.split(":", 1)[1].strip() if key_line else ""
-    first = text.splitlines()[0] if text else type(error).__name__
-    cause = error.__cause__
-    if first.startswith("Error merging override") and cause is not None:
-        return f"{first.removeprefix('Error merging override ')}: {str(cause).splitlines()[0]}"
-    return f"{where}: {first}" if where else first

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.errors import UserError
 from harness.files import atomic_write_text
 from harness.store import Store, SuiteRecord, now
-from reports.columns import Column, columns
+from reports.columns import Column, columns, cost_columns, metric_columns
 from reports.leaderboard import Leaderboard, build_leaderboard
 from reports.records import read_records
 
@@ -24,6 +24,7 @@ class ReportPaths:
     html: Path
     csv: Path
     domains_csv: Path
+    costs_csv: Path
     markdown: Path
     title: str
     board: Leaderboard = field(repr=False)
@@ -57,7 +58,8 @@ def build_report(store_root: Path | str, suite_folder: Path | str, out: Path | s
         raise UserError(f"The run {suite.folder} asked for no trials: there is nothing to report.")
     records = read_records(store, suite)
     board = build_leaderboard(records)
-    shown = columns(board.hardware, unseen=records.unseen)
+    shown = columns(board.hardware, unseen=records.unseen, seen_where_tested=records.seen_where_tested)
+    further, costs = metric_columns(records.nsd_tolerance), cost_columns()
     figures = draw_figures(board, records.curves, unseen=records.unseen)
     gallery = build_gallery(records, board)
     title = f"{suite.name}, run of {readable_time(suite.time)}"
@@ -66,16 +68,19 @@ def build_report(store_root: Path | str, suite_folder: Path | str, out: Path | s
         html=folder / "leaderboard.html",
         csv=folder / "leaderboard.csv",
         domains_csv=folder / "domains.csv",
+        costs_csv=folder / "costs.csv",
         markdown=folder / "leaderboard.md",
         title=title,
         board=board,
         columns=shown,
     )
-    page = render(records, board, shown, figures, gallery, made=now().replace("T", " ").replace("+00:00", " UTC"))
+    made = now().replace("T", " ").replace("+00:00", " UTC")
+    page = render(records, board, shown, further, costs, figures, gallery, made=made)
     atomic_write_text(paths.html, page)
     atomic_write_text(paths.csv, export.ranking_csv(board))
     atomic_write_text(paths.domains_csv, export.domains_csv(board))
-    atomic_write_text(paths.markdown, export.markdown(board, shown, title))
+    atomic_write_text(paths.costs_csv, export.costs_csv(board))
+    atomic_write_text(paths.markdown, export.markdown(board, shown, further, costs, title))
     return paths
 
 

@@ -40,13 +40,24 @@ class Column:
         return "descending" if self.better == "higher" else "ascending"
 
 
-def columns(hardware: list[str], *, unseen: bool, distance_unit: str = "px") -> list[Column]:
-    """The columns of a run's ranking; one for throughput for each machine in `hardware`."""
+def columns(
+    hardware: list[str], *, unseen: bool, seen_where_tested: bool = True, distance_unit: str = "px"
+) -> list[Column]:
+    """The columns of a run's ranking; one for throughput for each machine in `hardware`.
+
+    `seen_where_tested`: seen Dice is of the same domains as unseen Dice, see `Records.seen_domains`.
+    """
     kind = "Unseen Dice" if unseen else "Test Dice"
     where = (
         "of domains that the model never saw in training, selection or normalisation"
         if unseen
         else "kept for testing; their domains were seen in training (protocol in_domain)"
+    )
+    seen_where = (
+        "of the tested domains, from folds that trained on them"
+        if seen_where_tested
+        else "of all domains that were seen in training: not every tested domain was seen in another fold, so seen and unseen"
+        " Dice are of different domains here"
     )
     throughput = [
         Column(
@@ -73,7 +84,8 @@ def columns(hardware: list[str], *, unseen: bool, distance_unit: str = "px") -> 
         Column(
             "title",
             "Method",
-            "Name on the method's card; under it the name in the configuration.",
+            "Name on the method's card; under it the name in the configuration. A floor is a trivial method that every"
+            " network should beat.",
             _method,
             numeric=False,
         ),
@@ -104,15 +116,17 @@ def columns(hardware: list[str], *, unseen: bool, distance_unit: str = "px") -> 
         Column(
             "seen",
             "Seen Dice",
-            "Macro Dice over the validation images of the domains that were seen in training. The chosen epoch was picked on these"
-            " images under the rule training_domain_validation, so it flatters a little.",
+            f"Macro Dice over the validation images {seen_where}. The chosen epoch was picked on these images under the rule"
+            " training_domain_validation, so it flatters a little.",
             _with_interval("seen", 3),
             better="higher",
         ),
         Column(
             "gap",
             "Gap",
-            "Seen minus unseen Dice: what is lost on the way to a new domain. Its interval draws images that play both roles jointly.",
+            "Seen minus unseen Dice: what is lost on the way to a new domain."
+            + ("" if seen_where_tested else " The two are of different domains here, see Seen Dice.")
+            + " Its interval draws images that play both roles jointly.",
             _with_interval("gap", 3, sign=True),
             better="lower",
         ),
@@ -165,6 +179,73 @@ def columns(hardware: list[str], *, unseen: bool, distance_unit: str = "px") -> 
             _status,
             numeric=False,
         ),
+    ]
+
+
+def metric_columns(nsd_tolerance: float | None) -> list[Column]:
+    """Further metrics of the ranked methods, in pixels of the native masks; `nsd_tolerance` is None where trials differ."""
+    from harness.metrics import REGISTRY
+
+    shown = []
+    for name, digits in (("nsd", 3), ("hd95_max", 1), ("precision", 3), ("recall", 3)):
+        metric = REGISTRY[name]
+        tolerance = f" ({nsd_tolerance:g} px)" if name == "nsd" and nsd_tolerance is not None else ""
+        definition = f"{metric.definition} P is the prediction, G the truth. Averaged as the Dice is."
+        better = "higher" if metric.higher_is_better else "lower"
+        shown.append(Column(name, f"{metric.title}{tolerance}", definition, _with_interval(name, digits), better))
+    return [Column("title", "Method", "", _method_and_track, numeric=False), *shown]
+
+
+def cost_columns() -> list[Column]:
+    """Columns of the costs: for rows of `Leaderboard.costs`, one for each method and machine."""
+    return [
+        Column("title", "Method", "", _method, numeric=False),
+        Column(
+            "parameters_total", "Parameters", "All parameters.", _number("parameters_total", _count), better="lower"
+        ),
+        Column(
+            "parameters_active",
+            "Active",
+            "Parameters that an image of one modality passes through.",
+            _number("parameters_active", _count),
+            better="lower",
+        ),
+        Column(
+            "parameters_trainable",
+            "Trainable",
+            "Parameters that gradients may change. A method may freeze some of them in some of its stages.",
+            _number("parameters_trainable", _count),
+            better="lower",
+        ),
+        Column(
+            "gmacs",
+            "GMACs",
+            "Billions of multiply-accumulate operations for one image of the stated size, attention included.",
+            lambda row: Cell(_call(row["gmacs"], _significant), _size(row, "image_size")),
+            better="lower",
+        ),
+        Column(
+            "latency",
+            "Latency",
+            "Milliseconds for one image alone: the median, and the time that 95 % of the runs stay within (p95).",
+            lambda row: _measured(row, "latency_ms_p50", "{} ms", "latency_ms_p95", "p95 {} ms"),
+            better="lower",
+        ),
+        Column(
+            "throughput",
+            "Images/s",
+            "Throughput at the best of the batch sizes tried, and which one.",
+            lambda row: _measured(row, "throughput_images_per_second", "{}", "throughput_batch", "batch {}"),
+            better="higher",
+        ),
+        Column(
+            "peak_memory_mib",
+            "Peak memory",
+            "Weights, one image, and the largest sum of tensors alive while it is predicted (float32).",
+            lambda row: _measured(row, "peak_memory_mib", "{} MiB"),
+            better="lower",
+        ),
+        Column("machine", "Measured on", "Processor or GPU, threads, number format.", _machine, numeric=False),
     ]
 
 
@@ -227,7 +308,16 @@ def _with_interval(key: str, digits: int, sign: bool = False) -> Callable[[pd.Se
 
 
 def _method(row: pd.Series) -> Cell:
-    return Cell(row["title"], row["method"] if row["method"] != row["title"] else "", str(row["title"]).casefold())
+    words = [row["method"]] if row["method"] != row["title"] else []
+    if row.get("floor", False):
+        words.append("floor")
+    return Cell(row["title"], ", ".join(words), str(row["title"]).casefold())
+
+
+def _method_and_track(row: pd.Series) -> Cell:
+    cell = _method(row)
+    apart = {"oracle": "ranked apart", "incomplete": "incomplete"}.get(row["track"])
+    return Cell(cell.main, ", ".join(word for word in (cell.detail, apart) if word), cell.sort)
 
 
 def _dice(row: pd.Series) -> Cell:
@@ -256,8 +346,21 @@ def _parameters(row: pd.Series) -> Cell:
     return Cell(_call(total, _count), f"{_count(float(active))} active" if fewer else "", _sort(total))
 
 
-def _size(row: pd.Series) -> str:
-    return f"at {row['cost_image_size']:.0f} px" if pd.notna(row["cost_image_size"]) else ""
+def _size(row: pd.Series, key: str = "cost_image_size") -> str:
+    return f"at {row[key]:.0f} px" if pd.notna(row[key]) else ""
+
+
+def _measured(row: pd.Series, key: str, words: str, second: str = "", second_words: str = "") -> Cell:
+    """A value in words and, below it, a second one; a dash where it was not measured."""
+    if pd.isna(row[key]):
+        return Cell(MISSING)
+    below = second_words.format(_significant(row[second])) if second and pd.notna(row[second]) else ""
+    return Cell(words.format(_significant(row[key])), below, _sort(row[key]))
+
+
+def _machine(row: pd.Series) -> Cell:
+    device, _, rest = _text(row["machine"], "not measured").partition(", ")
+    return Cell(device, rest, device)
 
 
 def _status(row: pd.Series) -> Cell:

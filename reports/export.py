@@ -1,4 +1,4 @@
-"""The ranking and the per-domain table as CSV (all columns, full precision) and Markdown (as shown)."""
+"""Ranking, per-domain table and costs as CSV (all columns, full precision) and Markdown (as shown)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,17 @@ def domains_csv(board: Leaderboard) -> str:
     return _csv(board.domains)
 
 
+def costs_csv(board: Leaderboard) -> str:
+    """One row per method and machine; nothing but the method's name where nothing was measured."""
+    return _csv(board.costs)
+
+
 def _csv(table: pd.DataFrame) -> str:
     return str(table.to_csv(index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n"))
 
 
-def markdown(board: Leaderboard, columns: list[Column], title: str) -> str:
-    """The ranking, one table for each track, then the Dice of every domain."""
+def markdown(board: Leaderboard, columns: list[Column], further: list[Column], costs: list[Column], title: str) -> str:
+    """The ranking, one table for each track, then further metrics, the Dice of every domain, and costs."""
     text = StringIO()
     text.write(f"# {_escape(title)}\n")
     for note in board.notes:
@@ -40,8 +45,9 @@ def markdown(board: Leaderboard, columns: list[Column], title: str) -> str:
         if members.empty:
             continue
         text.write(f"\n## {heading}\n\n")
-        cells = [[column.cell(row).text() for column in columns] for _, row in members.iterrows()]
-        _table(text, [column.title for column in columns], cells, [column.numeric for column in columns])
+        _columns(text, columns, members)
+    text.write("\n## More metrics\n\n")
+    _columns(text, further, board.table)
     text.write("\n## Dice by domain\n\n")
     domains = list(dict.fromkeys(board.domains["domain"]))
     places = {(row.method, row.domain): row for row in rows(board.domains)}
@@ -54,7 +60,14 @@ def markdown(board: Leaderboard, columns: list[Column], title: str) -> str:
             cells_of_row.append(f"{dice} {interval(cell.dice_low, cell.dice_high)}".strip())
         body.append(cells_of_row)
     _table(text, ["Method", *domains], body, [False] + [True] * len(domains))
+    text.write("\n## Costs\n\n")
+    _columns(text, costs, board.costs)
     return text.getvalue()
+
+
+def _columns(text: StringIO, columns: list[Column], table: pd.DataFrame) -> None:
+    cells = [[column.cell(row).text() for column in columns] for _, row in table.iterrows()]
+    _table(text, [column.title for column in columns], cells, [column.numeric for column in columns])
 
 
 def _table(text: StringIO, header: list[str], body: list[list[str]], numeric: list[bool]) -> None:

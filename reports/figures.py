@@ -65,6 +65,7 @@ def draw_figures(board: Leaderboard, curves: pd.DataFrame, *, unseen: bool) -> l
 
 def _dice_against_cost(board: Leaderboard, palette: dict[str, Any], unseen: bool) -> Figure | None:
     from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
 
     whole = board.table[board.table["dice"].notna()]
     key, label = (
@@ -72,7 +73,8 @@ def _dice_against_cost(board: Leaderboard, palette: dict[str, Any], unseen: bool
     )
     costs = pd.to_numeric(whole[key])
     priced = rows(whole[costs > 0])
-    free = rows(whole[~(costs > 0)])
+    free = rows(whole[costs == 0])
+    unmeasured = rows(whole[costs.isna()])
     if not priced:
         return None
     figure, axes = plt.subplots(figsize=(5.0, 3.9))
@@ -92,6 +94,8 @@ def _dice_against_cost(board: Leaderboard, palette: dict[str, Any], unseen: bool
         handles.append(
             axes.axhline(row.dice, color=palette[row.method], linestyle=(0, (4, 3)), linewidth=1.2, label=name)
         )
+    # Not measured is not free: named, but not drawn.
+    handles += [Line2D([], [], linestyle="none", label=f"{_short(row.title)}: cost not measured") for row in unmeasured]
     spent = [getattr(row, key) for row in priced]
     axes.set_xscale("log")
     axes.set_xlim(min(spent) / 2, max(spent) * 2)
@@ -102,6 +106,8 @@ def _dice_against_cost(board: Leaderboard, palette: dict[str, Any], unseen: bool
     _plain_log_ticks(axes)
     listed = "; ".join(f"{row.title}: Dice {number(row.dice)} at {getattr(row, key):.3g}" for row in priced)
     alt = f"Macro Dice against {label}. {listed}."
+    alt += "".join(f" {row.title}, no {label.split()[0]}: Dice {number(row.dice)}." for row in free)
+    alt += f" Cost not measured: {', '.join(row.title for row in unmeasured)}." if unmeasured else ""
     return _finish(figure, "cost", "Dice against cost", alt)
 
 

@@ -30,7 +30,7 @@ DENSE = 0.12
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture. `rank` is "worst", "median" or "best"."""
+    """One picture. `rank` is "worst", "median", "best" or "only image"."""
 
     rank: str
     id: str
@@ -87,9 +87,16 @@ def _chosen(records: Records, method: str) -> Iterator[tuple[str, str, pd.Series
         order = rows.groupby("key")["dice"].mean().dropna().sort_values(kind="stable")
         if order.empty:
             continue
-        positions = dict.fromkeys([0, (len(order) - 1) // 2, len(order) - 1])
-        for rank, position in zip(("worst", "median", "best"), positions, strict=False):
+        for position, rank in _ranks(len(order)).items():
             yield domain, rank, rows[rows["key"] == order.index[position]].iloc[0]
+
+
+def _ranks(count: int) -> dict[int, str]:
+    """Position in rising order of Dice -> what stands below the picture, of `count` images."""
+    if count == 1:
+        return {0: "only image"}
+    # With two images the worst is the lower median too: its own name is the one that says more.
+    return dict(sorted({(count - 1) // 2: "median", 0: "worst", count - 1: "best"}.items()))
 
 
 class _Pictures:

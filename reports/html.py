@@ -29,9 +29,17 @@ STATE_WORDS = {
 
 
 def render(
-    records: Records, board: Leaderboard, columns: list[Column], figures: list[Figure], gallery: Gallery, *, made: str
+    records: Records,
+    board: Leaderboard,
+    columns: list[Column],
+    further: list[Column],
+    costs: list[Column],
+    figures: list[Figure],
+    gallery: Gallery,
+    *,
+    made: str,
 ) -> str:
-    """The page. `made` is the time that stands on it."""
+    """The page. Columns are those of the ranking, of more metrics and of costs; `made` is the time that stands on it."""
     environment = Environment(
         loader=PackageLoader("reports"),
         autoescape=True,
@@ -54,6 +62,8 @@ def render(
         notes=board.notes,
         columns=columns,
         hardware=board.hardware,
+        further=_plain_table(further, board.table),
+        costs=_plain_table(costs, board.costs),
         groups=list(_groups(board, columns)),
         modalities=list(_modalities(board)),
         figures=[(figure, Markup(figure.svg)) for figure in figures],
@@ -120,6 +130,11 @@ def _groups(board: Leaderboard, columns: list[Column]) -> Iterable[dict[str, Any
                 for _, row in members.iterrows()
             ],
         }
+
+
+def _plain_table(columns: list[Column], table: pd.DataFrame) -> dict[str, Any]:
+    body = [[(column, column.cell(row)) for column in columns] for _, row in table.iterrows()]
+    return {"columns": columns, "rows": body}
 
 
 def _modalities(board: Leaderboard) -> Iterable[dict[str, Any]]:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 
 from harness.statistics import DomainBootstrap, Estimate, mean_per_image, rank_ranges, seed_spread
-from reports.columns import interval, number
+from reports.costs import COUNTS, cost_table, machines
+from reports.findings import findings
 from reports.frames import rows as table_rows
 from reports.records import METRICS, MethodFacts, Records
 
@@ -30,6 +31,7 @@ class Leaderboard:
         table: one row per method, best first within its track. Incomplete methods have no mean and no rank.
         domains: one row per method and test domain: dice, dice_low, dice_high, hd95, seen, images, state, why, possibly_seen.
         modalities: one row per method and modality: dice with interval, over that modality's domains; state as above.
+        costs: one row per method and machine, newest measurement; a single row without numbers where there is none.
         hardware: machines on which throughput was measured; column `throughput_<n>` of `table` belongs to entry n.
         notes: findings in sentences.
     """
@@ -37,6 +39,7 @@ class Leaderboard:
     table: pd.DataFrame
     domains: pd.DataFrame
     modalities: pd.DataFrame
+    costs: pd.DataFrame
     hardware: list[str]
     notes: list[str]
 
@@ -88,6 +91,12 @@ class _Means:
             return Estimate(math.nan)
         return self.test.contrast(self.test.weights(self.column(method, metric), domains))
 
+    def lead(self, method: str, other: str) -> Estimate:
+        """How much higher the macro Dice of one complete method is, paired by image."""
+        assert self.test is not None
+        weights = self.test.weights(self.column(method)) - self.test.weights(self.column(other))
+        return self.test.contrast(weights)
+
     def seen(self, method: str, domains: Sequence[str]) -> Estimate:
         if (
             self.roles is None
@@ -111,27 +120,34 @@ class _Means:
 def build_leaderboard(records: Records) -> Leaderboard:
     """Computes all tables. Means and intervals by harness.statistics; nothing incomplete gets a mean."""
     means = _Means(records)
-    hardware, costs = _costs(records)
+    costs = cost_table(records)
+    hardware = machines(costs)
     domains = _domain_table(records, means)
     modalities = _modality_table(records, means, domains)
-    rows = [_row(records, means, domains, facts, costs[name]) for name, facts in records.methods.items()]
+    rows = [_row(records, means, domains, facts, costs, hardware) for facts in records.methods.values()]
     table = _ranked(pd.DataFrame(rows), means)
-    return Leaderboard(table, domains, modalities, hardware, _notes(records, table, modalities))
+    costs = costs.set_index("method").loc[table["method"]].reset_index()
+    return Leaderboard(table, domains, modalities, costs, hardware, findings(records, table, modalities, means.lead))
 
 
 def _row(
-    records: Records, means: _Means, domains: pd.DataFrame, facts: MethodFacts, costs: dict[str, Any]
+    records: Records,
+    means: _Means,
+    domains: pd.DataFrame,
+    facts: MethodFacts,
+    costs: pd.DataFrame,
+    hardware: list[str],
 ) -> dict[str, Any]:
     trials = records.trials_of(facts.name)
     done = sum(trial.state == "done" for trial in trials)
     own = domains[domains["method"] == facts.name]
     cells = records.cells[records.cells["method"] == facts.name]
-    seen_domains = cells.loc[cells["role"] == "validation", "domain"].tolist()
+    seen_domains = records.seen_domains
     missing = [f"{trial.fold}, seed {trial.seed}: {trial.state}" for trial in trials if trial.state != "done"]
     missing += [f"{domain}: not asked for" for domain in records.domains if domain not in set(cells["domain"])]
     complete = not missing and bool(records.domains)
     whole = records.domains if complete else []
-    dice, hd95 = means.unseen(facts.name, whole), means.unseen(facts.name, whole, "hd95")
+    unseen = {metric: means.unseen(facts.name, whole, metric) for metric in METRICS}
     seen = means.seen(facts.name, seen_domains if complete else [])
     gap = means.gap(facts.name, seen_domains, whole) if complete and records.unseen else Estimate(math.nan)
     tests = records.samples[(records.samples["method"] == facts.name) & (records.samples["role"] == "test")]
@@ -147,18 +163,20 @@ def _row(
         "method": facts.name,
         "title": facts.title,
         "track": "incomplete" if missing else "oracle" if facts.oracle else "automatic",
-        **_columns("dice", dice),
+        "floor": facts.floor,
+        **_columns("dice", unseen["dice"]),
         "dice_seed_sd": seed_spread(tests, "dice") if complete and len(tests) else None,
-        **_columns("hd95", hd95),
+        **_columns("hd95", unseen["hd95"]),
         "worst_domain": None if worst is None else worst["domain"],
         "worst_dice": None if worst is None else worst["dice"],
         **_columns("seen", seen),
         **_columns("gap", gap),
+        **{key: value for metric in METRICS[2:] for key, value in _columns(metric, unseen[metric]).items()},
         "missed": int((tests["empty"] == "prediction").sum()) if complete else None,
         "false_alarms": int((tests["empty"] == "reference").sum()) if complete else None,
         "both_empty": int((tests["empty"] == "both").sum()) if complete else None,
         "images": int(tests["key"].nunique()),
-        **costs,
+        **_own_costs(costs[costs["method"] == facts.name], hardware),
         "prompt": facts.prompt,
         "selection": facts.selection,
         "possibly_seen": facts.possibly_seen(records.domains),
@@ -166,6 +184,14 @@ def _row(
         "trials_expected": len(trials),
         "missing": missing,
     }
+
+
+def _own_costs(measured: pd.DataFrame, hardware: list[str]) -> dict[str, Any]:
+    """One method's row of costs. Counts are the same on all machines: the newest count."""
+    newest = measured.iloc[0]
+    speeds = dict(zip(measured["machine"], measured["throughput_images_per_second"], strict=True))
+    throughput = {f"throughput_{index}": speeds.get(machine) for index, machine in enumerate(hardware)}
+    return {**{name: newest[name] for name in COUNTS}, "cost_image_size": newest["image_size"], **throughput}
 
 
 def _columns(name: str, estimate: Estimate) -> dict[str, float | None]:
@@ -205,6 +231,7 @@ def _domain_table(records: Records, means: _Means) -> pd.DataFrame:
                     "domain": domain,
                     **_columns("dice", means.unseen(name, [domain])),
                     "hd95": _columns("hd95", means.unseen(name, [domain], "hd95"))["hd95"],
+                    "nsd": _columns("nsd", means.unseen(name, [domain], "nsd"))["nsd"],
                     "seen": _columns("seen", means.seen(name, [domain]))["seen"],
                     "images": int(sizes.get((name, domain), 0)),
                     "state": "missing" if cell is None else "undefined" if (name, domain) in undefined else cell.state,
@@ -233,93 +260,3 @@ def _modality_table(records: Records, means: _Means, domains: pd.DataFrame) -> p
                 }
             )
     return pd.DataFrame(rows)
-
-
-def _costs(records: Records) -> tuple[list[str], dict[str, dict[str, Any]]]:
-    """Each method's costs at its own input size. Throughput gets one column for each machine: never compared across."""
-    entries: dict[str, list[dict[str, Any]]] = {}
-    modalities = {domain.split("/")[0] for domain in records.domains}
-    for name, facts in records.methods.items():
-        wanted = {
-            "method": name,
-            "image_size": records.suite.config.get("efficiency_image_size") or facts.image_size,
-            "model": facts.model,
-        }
-        # Costs of another size, of an older model or of another number of modalities are not this row's costs.
-        entries[name] = [
-            row
-            for row in records.efficiency
-            if all(value is None or row.get(key, value) == value for key, value in wanted.items())
-            and set(row.get("modalities", modalities)) == modalities
-        ]
-    hardware = sorted({_machine(row) for rows in entries.values() for row in rows})
-    costs = {}
-    for name, rows in entries.items():
-        first = rows[0] if rows else {}
-        costs[name] = {
-            "parameters_total": first.get("parameters_total"),
-            "parameters_active": first.get("parameters_active"),
-            "parameters_trainable": first.get("parameters_trainable"),
-            "gmacs": first.get("gmacs"),
-            "cost_image_size": first.get("image_size"),
-        }
-        speeds = {_machine(row): row.get("throughput_images_per_second") for row in rows}
-        costs[name] |= {f"throughput_{index}": speeds.get(machine) for index, machine in enumerate(hardware)}
-    return hardware, costs
-
-
-def _machine(row: dict[str, Any]) -> str:
-    threads = row.get("threads")
-    parts = [
-        str(row.get("device", "unknown device")),
-        f"{threads} thread{'s' * (threads != 1)}" if threads else "",
-        row.get("dtype"),
-    ]
-    return ", ".join(str(part) for part in parts if part)
-
-
-def _notes(records: Records, table: pd.DataFrame, modalities: pd.DataFrame) -> list[str]:
-    """What a reader should know before the tables."""
-    notes = []
-    ranked = table[table["track"] == "automatic"]
-    kind = "unseen-domain" if records.unseen else "test"
-    if len(ranked):
-        best = ranked.iloc[0]
-        tied = [row.title for row in table_rows(ranked.iloc[1:]) if str(row.rank).split("–")[0] == "1"]
-        rest = f" Not told apart from it by these images: {', '.join(tied)}." if tied else ""
-        alone = "" if tied or len(ranked) < 2 else " The interval of its lead over each other ranked method excludes 0."
-        notes.append(f"{best['title']} has the highest macro {kind} Dice, {_with_interval(best, 'dice')}.{rest}{alone}")
-        if pd.notna(best["gap"]):
-            notes.append(
-                f"From domains seen in training to unseen ones it goes from {best['seen']:.3f} to {best['dice']:.3f}"
-                f" Dice: a gap of {_with_interval(best, 'gap')}."
-            )
-        if pd.notna(best["worst_dice"]):
-            notes.append(f"Its worst domain is {best['worst_domain']} with {best['worst_dice']:.3f}.")
-    return notes + _beaten_by_floors(table, modalities)
-
-
-def _beaten_by_floors(table: pd.DataFrame, modalities: pd.DataFrame) -> list[str]:
-    """A trained method that does not beat one without trainable parameters is news."""
-    trainable = dict(zip(table["method"], table["parameters_trainable"], strict=True))
-    titles = dict(zip(table["method"], table["title"], strict=True))
-    notes = []
-    for modality, rows in modalities.dropna(subset=["dice"]).groupby("modality", sort=False):
-        floors = rows[[trainable[name] == 0 for name in rows["method"]]]
-        if floors.empty:
-            continue
-        floor = floors.iloc[int(np.argmax(floors["dice"].to_numpy(float)))]
-        below = [
-            f"{titles[row.method]} ({row.dice:.3f})"
-            for row in table_rows(rows)
-            if (trainable[row.method] or 0) > 0 and row.dice <= floor["dice"]
-        ]
-        if below:
-            notes.append(
-                f"On {modality}, {titles[floor['method']]} ({floor['dice']:.3f}), which trains nothing, is not beaten by {', '.join(below)}."
-            )
-    return notes
-
-
-def _with_interval(row: Any, name: str) -> str:
-    return f"{number(row[name])} {interval(row[f'{name}_low'], row[f'{name}_high'])}".strip()

@@ -15,7 +15,7 @@ import pandas as pd
 from harness.errors import UserError
 from harness.store import Store, SuiteRecord, TrialRecord
 
-METRICS = ("dice", "hd95", "nsd")
+METRICS = ("dice", "hd95", "nsd", "hd95_max", "precision", "recall")
 ROLES = ("test", "validation")
 STATES = ("done", "failed", "unfinished", "damaged", "missing")
 """Of a trial. `unfinished` was begun and has no result; `damaged` has files that don't match; `missing` was never begun."""
@@ -51,10 +51,16 @@ class MethodFacts:
     selection: str
     image_size: int | None
     model: dict[str, Any] | None = None
+    version: int | None = None
 
     @property
     def prompt(self) -> str:
         return str(self.card.get("prompt", "none"))
+
+    @property
+    def floor(self) -> bool:
+        """A trivial method, by its card: a network that does not beat it has learnt nothing of use."""
+        return self.card.get("floor") is True
 
     @property
     def oracle(self) -> bool:
@@ -96,6 +102,39 @@ class Records:
         """Whether the test domains were kept out of training (all protocols but `in_domain`)."""
         specs = [trial.spec for trial in self.trials if trial.spec]
         return all(spec["split"]["held_out"] for spec in specs) if specs else True
+
+    @property
+    def seen_domains(self) -> list[str]:
+        """Where the seen side of the gap is measured: the tested domains, on images of folds that trained on them.
+
+        Where some tested domain has no such images (few folds, or a protocol that never trains on it): all seen domains.
+        """
+        seen = list(dict.fromkeys(self.cells.loc[self.cells["role"] == "validation", "domain"]))
+        return self.domains if set(self.domains) <= set(seen) else seen
+
+    @property
+    def seen_where_tested(self) -> bool:
+        return set(self.seen_domains) == set(self.domains)
+
+    @property
+    def nsd_tolerance(self) -> float | None:
+        """In pixels; None where no trial says it, or trials differ."""
+        found = {trial.spec["metrics"]["nsd_tolerance"] for trial in self.trials if trial.spec}
+        return float(found.pop()) if len(found) == 1 else None
+
+    def partly_tested(self) -> dict[str, tuple[int, int]]:
+        """Modality -> (tested domains, all domains), of those that the folds don't test as a whole; {} while unknown."""
+        splits = {trial.fold: trial.spec["split"] for trial in self.trials if trial.spec}
+        if set(splits) != {trial.fold for trial in self.trials}:
+            return {}
+        roles = ("train", "validation", "test")
+        known = {_domain(key) for split in splits.values() for role in roles for key in split[role]}
+        tested = set(self.domains)
+        counts: dict[str, tuple[int, int]] = {}
+        for domain in sorted(known, key=_modality_order(known).__getitem__):
+            done, all_ = counts.get(domain.split("/")[0], (0, 0))
+            counts[domain.split("/")[0]] = (done + (domain in tested), all_ + 1)
+        return {modality: (done, all_) for modality, (done, all_) in counts.items() if done < all_}
 
     def trials_of(self, method: str) -> list[Trial]:
         return [trial for trial in self.trials if trial.method == method]
@@ -160,10 +199,8 @@ def _read_trial(store: Store, entry: dict[str, Any]) -> tuple[Trial, TrialRecord
     try:
         record = store.load(entry["id"])
     except UserError as error:
-        begun = (store.trial_folder(entry["id"]) / "spec.json").exists()
-        return Trial(
-            **base, state="damaged" if begun else "missing", reason=str(error) if begun else "never begun"
-        ), None
+        state, reason = _why_not_loaded(store, entry["id"], error)
+        return Trial(**base, state=state, reason=reason), None
     details: dict[str, Any] = {"spec": record.spec, "provenance": record.provenance, "folder": record.folder}
     state = str(record.status.get("state", "pending"))
     if record.result is None:
@@ -181,6 +218,17 @@ def _read_trial(store: Store, entry: dict[str, Any]) -> tuple[Trial, TrialRecord
         return Trial(**base, **details, state="damaged", reason=hole), None
     seconds = record.result.get("seconds")
     return Trial(**base, **details, state="done", seconds=seconds, summary=record.result), record
+
+
+def _why_not_loaded(store: Store, trial_id: str, error: UserError) -> tuple[str, str]:
+    """The state of a trial that the store can't load, and its reason."""
+    folder = store.trial_folder(trial_id)
+    if any((folder / name).exists() for name in ("result.json", "spec.json", "status.json")):
+        return "damaged", str(error)
+    # A run moves a damaged trial aside before it begins anew; it may have been stopped in between.
+    if next((store.root / "damaged").glob(f"{trial_id}-*"), None):
+        return "damaged", "its files didn't match their checksums; moved aside, not run again yet"
+    return "missing", "never begun"
 
 
 def _what_is_missing(record: TrialRecord) -> str:
@@ -207,10 +255,13 @@ def _method_facts(suite: SuiteRecord, trials: Sequence[Trial]) -> dict[str, Meth
         else:
             method = configured.get(name) or {}
             training = {**(suite.config.get("training") or {}), **(method.get("training") or {})}
-        card = method.get("card") or {}
+        # A trial is used again when only the card has changed since: what this run was asked for says it best.
+        card = {**(method.get("card") or {}), **((configured.get(name) or {}).get("card") or {})}
         selection = str(training.get("selection", "unknown"))
         title = str(card.get("title") or name)
-        facts[name] = MethodFacts(name, title, card, selection, training.get("image_size"), method.get("model"))
+        facts[name] = MethodFacts(
+            name, title, card, selection, training.get("image_size"), method.get("model"), method.get("version")
+        )
     return facts
 
 
@@ -223,7 +274,7 @@ def _cells(trials: Sequence[Trial]) -> pd.DataFrame:
         if split is None:
             continue
         for role in ROLES:
-            for domain in dict.fromkeys("/".join(key.split("/", 2)[:2]) for key in split[role]):
+            for domain in dict.fromkeys(map(_domain, split[role])):
                 cell = counts.setdefault(
                     (trial.method, role, domain), {"expected": 0, "found": 0, "state": "done", "why": []}
                 )
@@ -236,6 +287,11 @@ def _cells(trials: Sequence[Trial]) -> pd.DataFrame:
     cells = pd.DataFrame(rows, columns=["method", "role", "domain", "expected", "found", "state", "why"])
     order = _modality_order(cells["domain"])
     return cells.sort_values("domain", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def _domain(key: str) -> str:
+    """ "modality/domain/id" -> "modality/domain"."""
+    return "/".join(key.split("/", 2)[:2])
 
 
 def _severity(state: str) -> int:

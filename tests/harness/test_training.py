@@ -247,7 +247,7 @@ def test_a_stage_that_trains_nothing_is_told() -> None:
         def stages(self) -> list[Stage]:
             return [Stage("train", trainable=("decodr.*",))]
 
-    with pytest.raises(TrialFailed, match=r"decodr.*no parameter of Typo has such a name"):
+    with pytest.raises(TrialFailed, match=r"decodr.*Typo has no parameter of such a name"):
         run(make(Typo))
 
 
@@ -279,3 +279,12 @@ def test_observing_after_training_works_with_the_chosen_weights_and_is_kept() ->
     assert state.best_epoch < 4
     assert int(method.seen) == 8
     assert torch.equal(method.bias_at_observe, method.decoder.bias)
+
+
+def test_what_a_method_froze_when_it_was_built_stays_frozen_in_the_default_stage() -> None:
+    method = make(toy_methods.TinyConv)
+    first = next(iter(method.parameters()))
+    first.requires_grad_(False)
+    before = first.detach().clone()
+    run(method)
+    assert torch.equal(first, before)

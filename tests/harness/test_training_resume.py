@@ -90,22 +90,28 @@ def test_a_micro_batch_that_had_to_shrink_stays_small_after_an_interruption(tmp_
     assert run(make(toy_methods.TinyConv, norm=False), folder=tmp_path).micro_batch == 2
 
 
-@pytest.mark.parametrize("harm", ["damaged", "older version"])
-def test_a_checkpoint_that_cannot_be_used_is_trained_anew(tmp_path: Path, harm: str) -> None:
-    path = tmp_path / "training.pt"
-    if harm == "damaged":
-        path.write_bytes(b"PK\x03\x04 not a checkpoint")
-    else:
-        with pytest.raises(Interrupted):
-            run(make(toy_methods.TinyConv), folder=tmp_path, on_epoch=stop_at(3))
-        saved = torch.load(path, weights_only=True)
-        torch.save(saved | {"training_version": 0}, path)
+def test_a_damaged_checkpoint_is_told_and_trained_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "training.pt").write_bytes(b"PK\x03\x04 not a checkpoint")
     whole, method = make(toy_methods.TinyConv), make(toy_methods.TinyConv)
     run(whole)
     events: list[int] = []
     run(method, folder=tmp_path, on_epoch=lambda event: events.append(event["epoch"]))
     assert events == [1, 2, 3, 4]
     assert same_bits(whole, method)
+    assert "training starts anew" in caplog.text
+
+
+def test_a_checkpoint_that_could_not_be_read_this_time_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(Interrupted):
+        run(make(toy_methods.TinyConv), folder=tmp_path, on_epoch=stop_at(3))
+
+    def fail(*args: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "load", fail)
+    with pytest.raises(MemoryError):
+        run(make(toy_methods.TinyConv), folder=tmp_path)
+    assert (tmp_path / "training.pt").exists()
 
 
 def test_checkpoints_are_rarer_than_short_epochs_and_the_last_epoch_needs_none(tmp_path: Path) -> None:

@@ -120,7 +120,7 @@ def test_scores_are_means_over_domains_of_means_over_images() -> None:
 
 
 def test_without_validation_images_only_the_last_epoch_can_be_chosen() -> None:
-    data = replace(make_data(), validation=[], score=[])
+    data = replace(make_data(), score=[])
     for wrong in ({"selection": "training_domain_validation"}, {"selection": "last", "patience": 2}):
         with pytest.raises(UserError, match=r"the split has none.*training\.selection=last"):
             run(make(toy_methods.TinyConv), replace(CONFIG, **wrong), data)
@@ -164,6 +164,6 @@ def test_the_oracle_does_look() -> None:
 def test_validation_images_are_looked_at_but_never_trained_on() -> None:
     clean, poison = make(toy_methods.MeanColour), make(toy_methods.MeanColour)
     data = make_data()
-    one, other = run(clean, CONFIG, data), run(poison, CONFIG, poisoned(data, data.validation))
+    one, other = run(clean, CONFIG, data), run(poison, CONFIG, poisoned(data, data.score))
     assert same_bits(clean, poison)
     assert [row["validation_dice"] for row in one.curves] != [row["validation_dice"] for row in other.curves]

@@ -25,7 +25,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "delightsam": {"title": "De-LightSAM", "prompt": "none", "pretrained_on": []},
     "unet": {"title": "U-Net (ResNet-18)", "prompt": "none", "pretrained_on": ["Screening"]},
     "boxed": {"title": "Box-prompted SAM", "prompt": "oracle box", "pretrained_on": []},
-    "otsu": {"title": "Otsu threshold", "prompt": "none", "pretrained_on": []},
+    "otsu": {"title": "Otsu threshold", "prompt": "none", "pretrained_on": [], "floor": True},
 }
 
 
@@ -105,10 +105,11 @@ def write_store(
     cards: dict[str, dict[str, Any]] | None = None,
     seeds: tuple[int, ...] = (0,),
     domains: tuple[str, ...] = DOMAINS,
+    folds: int | None = None,
     predictions: bool = True,
     change: Callable[[str, pd.DataFrame], pd.DataFrame] = lambda method, frame: frame,
 ) -> Simulated:
-    """Writes the store by its own writing functions. `faults`: (method, fold) -> "failed", "missing" or "running"."""
+    """Writes the store by its own writing functions. `faults`: (method, fold) -> "failed", "missing" or "running"; `folds`: only the first."""
     faults = {("unet", 2): "failed", ("otsu", 1): "missing"} if faults is None else faults
     cards = CARDS if cards is None else cards
     pictures = root / "data"
@@ -116,7 +117,7 @@ def write_store(
     store = Store(root / "runs")
     store.prepare()
     entries, ids = [], {}
-    for fold in range(len(domains)):
+    for fold in range(folds or len(domains)):
         part = split(fold, domains)
         for method, card in cards.items():
             for seed in seeds:
@@ -176,6 +177,7 @@ def write_store(
     config = (
         "name: simulated\nseeds: [0]\nmethods: {}\ntraining: {image_size: 64, selection: training_domain_validation}\n"
     )
+    config += f"protocol: {{max_folds: {folds or 'null'}}}\n"
     return Simulated(store.root, store.start_suite("simulated", config, entries), ids)
 
 

@@ -131,15 +131,118 @@ def test_speeds_of_two_machines_have_columns_of_their_own(make_store: Callable[.
     assert pd.isna(row(board, "otsu")["throughput_0"])
 
 
-def test_a_floor_that_is_not_beaten_is_news(make_store: Callable[..., Any]) -> None:
-    def sink(method: str, frame: pd.DataFrame) -> pd.DataFrame:
-        if method == "unet":
-            frame.loc[frame["modality"] == "fundus", "dice"] = 0.05
+def test_costs_are_those_of_this_version_and_the_newest_of_each_machine(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    store = Store(simulated.root)
+    row_ = {"method": "unet", "image_size": 64, "parameters_total": 5, "device": "Big GPU", "threads": 1}
+    # Named so that neither the first nor the last file is the newest measurement.
+    for key, version, measured, speed in (
+        ("a", 1, "2026-01-01T00:00:00+00:00", 100.0), ("b", 1, "2026-03-01T00:00:00+00:00", 300.0),
+        ("c", 1, "2026-02-01T00:00:00+00:00", 200.0), ("d", 2, "2026-04-01T00:00:00+00:00", 400.0),
+    ):  # fmt: skip
+        extra = {"measured": measured, "throughput_images_per_second": speed, "gmacs": speed / 100}
+        store.write_efficiency(key, {**row_, **extra, "method_version": version})
+    board = board_of(simulated)
+    assert board.hardware == ["Big GPU, 1 thread", "Test CPU, 2 threads, float32"]
+    unet = row(board, "unet")
+    # The row of the other machine has no time (an older bench wrote it) and counts as older.
+    assert (unet["throughput_0"], unet["throughput_1"], unet["gmacs"]) == (300.0, 20.0, 3.0)
+    costs = board.costs[board.costs["method"] == "unet"]
+    assert costs["throughput_images_per_second"].tolist() == [300.0, 20.0]
+
+
+def test_what_was_not_measured_stays_unknown(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    (simulated.root / "efficiency" / "unet-cpu.json").unlink()
+    board = board_of(simulated)
+    assert pd.isna(row(board, "unet")["gmacs"]) and pd.isna(row(board, "unet")["throughput_0"])
+    (unmeasured,) = board.costs[board.costs["machine"].isna()]["method"]
+    assert unmeasured == "unet" and board.costs["method"].tolist() == board.table["method"].tolist()
+
+
+def sink(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """U-Net below Otsu's threshold on fundus, the prompted one below it everywhere."""
+    if method == "unet":
+        frame.loc[frame["modality"] == "fundus", "dice"] = 0.05
+    if method == "boxed":
+        frame["dice"] = 0.0
+    return frame
+
+
+def test_a_floor_that_is_not_beaten_is_news_whatever_it_costs(make_store: Callable[..., Any]) -> None:
+    import shutil
+
+    simulated = make_store(faults={}, change=sink, predictions=False)
+    shutil.rmtree(simulated.root / "efficiency")
+    notes = [note for note in board_of(simulated).notes if "floor" in note]
+    assert len(notes) == 2
+    assert "U-Net (ResNet-18) does not beat the floor in fundus (0.050; Otsu threshold 0." in notes[0]
+    assert "dermoscopy" not in notes[0]
+    assert "Box-prompted SAM" in notes[1] and "dermoscopy (0.000;" in notes[1] and " and fundus (0.000;" in notes[1]
+
+
+def test_a_floor_is_one_by_its_card(make_store: Callable[..., Any]) -> None:
+    cards = {"unet": {"title": "U-Net", "prompt": "none"}, "otsu": {"title": "Otsu", "prompt": "none"}}
+    board = board_of(make_store(faults={}, cards=cards, change=sink, predictions=False))
+    assert not any("floor" in note for note in board.notes) and not board.table["floor"].any()
+
+
+def test_the_best_is_held_against_each_other_method_itself(make_store: Callable[..., Any]) -> None:
+    """The second surely beats the third, the first does not: the third has rank 2 and yet is not told apart."""
+
+    def set_values(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+        generator = np.random.default_rng(0)
+        base = generator.uniform(0.3, 0.6, len(frame))
+        noise = generator.normal(0, 0.25, len(frame))
+        noise -= noise[(frame["role"] == "test").to_numpy()].mean()
+        frame["dice"] = {"delightsam": base + 0.05 + noise, "unet": base + 0.04, "otsu": base}[method]
         return frame
 
-    notes = board_of(make_store(faults={}, change=sink, predictions=False)).notes
-    assert any("On fundus, Otsu threshold" in note and "U-Net (ResNet-18) (0.050)" in note for note in notes)
-    assert not any("On dermoscopy" in note for note in notes)
+    cards = {name: {"title": name, "prompt": "none"} for name in ("delightsam", "unet", "otsu")}
+    board = board_of(make_store(faults={}, cards=cards, change=set_values, predictions=False))
+    ranks = dict(zip(board.table["method"], board.table["rank"], strict=True))
+    assert board.table["method"].tolist() == ["delightsam", "unet", "otsu"]
+    assert not str(ranks["otsu"]).startswith("1")
+    assert "Not told apart from it by these images: unet, otsu." in board.notes[0]
+    assert not any("lead over each other" in note for note in board.notes)
+
+
+def test_a_clear_lead_is_said(complete: Any) -> None:
+    assert "lead over each other ranked method excludes 0" in board_of(complete).notes[0]
+
+
+def test_what_the_networks_lose_is_said_in_one_line(complete: Any) -> None:
+    board = board_of(complete)
+    first, second = row(board, "delightsam")["gap"], row(board, "unet")["gap"]
+    low, high = sorted((first, second))
+    (note,) = (note for note in board.notes if note.startswith("On unseen domains"))
+    assert note == (
+        f"On unseen domains the networks lose on average {low:.2f} to {high:.2f} Dice:"
+        f" De-LightSAM {first:.2f}, U-Net (ResNet-18) {second:.2f}."
+    )
+
+
+def test_few_folds_are_said_and_compare_the_same_domains(make_store: Callable[..., Any]) -> None:
+    def far(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[frame["domain"] == "screening", "dice"] = 0.0
+        return frame
+
+    simulated = make_store(faults={}, folds=2, change=far, predictions=False)
+    board = board_of(simulated)
+    note = "The folds of this run (protocol.max_folds=2) do not test every domain: 2 of 3 in dermoscopy and fundus."
+    assert note in board.notes
+    # `screening` is seen in both folds and never tested: its zeros must not lower the seen side.
+    assert row(board, "unet")["seen"] > 0.7 and row(board, "unet")["gap"] > 0.05
+    assert row(board, "unet")["gap"] == pytest.approx(row(board, "unet")["seen"] - row(board, "unet")["dice"])
+
+
+def test_the_other_metrics_are_averaged_as_the_dice(complete: Any) -> None:
+    delightsam = row(board_of(complete), "delightsam")
+    # In the simulated tables NSD, precision and recall equal the Dice, and both HD95 are the same.
+    for name in ("nsd", "precision", "recall"):
+        assert delightsam[name] == pytest.approx(delightsam["dice"])
+        assert delightsam[f"{name}_low"] == pytest.approx(delightsam["dice_low"])
+    assert delightsam["hd95_max"] == pytest.approx(delightsam["hd95"])
 
 
 def test_a_store_without_any_result_gives_a_board_of_holes(make_store: Callable[..., Any]) -> None:

@@ -80,7 +80,8 @@ def test_the_page_says_what_is_missing_and_why(report: ReportPaths) -> None:
     page = report.html.read_text("utf-8")
     for text in ("2 of 12 trials have no result", "The loss became NaN in epoch 2 of 2.", "never begun", "no mean",
                  "possibly seen", "Ranked apart", "python -m harness run suite=simulated", "0" * 63 + "1", "Test CPU",
-                 "What the columns mean", "Dice against cost", "Learning curves", "Unseen Dice by domain"):  # fmt: skip
+                 "What the columns mean", "More metrics", "NSD (2 px)", "HD95 (max)", "Peak memory", "300 MiB", "p95 31 ms",
+                 "batch 8", "otsu, floor", "boxed, ranked apart", "Dice against cost", "Learning curves", "Unseen Dice by domain"):  # fmt: skip
         assert text in page, text
     assert page.count('<figure><img src="data:image/webp;base64,') == (3 * 6 + 3 * 6 + 3 * 4 + 3 * 4)
     assert report.html.stat().st_size < 8_000_000
@@ -113,7 +114,9 @@ def test_names_are_text_wherever_they_go(make_store: Callable[..., Any], tmp_pat
     markdown = paths.markdown.read_text("utf-8")
     assert "<script>" not in markdown
     header = next(line for line in markdown.splitlines() if line.startswith("| Method | dermoscopy"))
-    for line in markdown.splitlines()[markdown.splitlines().index(header) :]:
+    by_domain = markdown[markdown.index(header) : markdown.index("## Costs")]
+    assert by_domain.count("\n") >= 2 + len(cards)
+    for line in filter(None, by_domain.splitlines()):
         assert len(re.findall(r"(?<!\\)\|", line)) == 2 + 6
     with paths.csv.open(encoding="utf-8", newline="") as file:
         assert {row["title"] for row in csv.DictReader(file)} == {card["title"] for card in cards.values()}
@@ -134,6 +137,75 @@ def test_csv_has_full_precision_and_empty_cells_for_what_is_missing(report: Repo
         ("unet", "dermoscopy/screening"): "failed", ("unet", "fundus/screening"): "failed",
         ("otsu", "dermoscopy/clinic"): "missing", ("otsu", "fundus/clinic"): "missing",
     }  # fmt: skip
+
+
+def test_costs_and_further_metrics_are_in_csv_and_markdown(report: ReportPaths) -> None:
+    with report.csv.open(encoding="utf-8", newline="") as file:
+        delightsam = next(row for row in csv.DictReader(file) if row["method"] == "delightsam")
+    assert float(delightsam["nsd"]) == pytest.approx(float(delightsam["dice"]))
+    assert all(delightsam[name] for name in ("nsd_low", "hd95_max", "precision", "recall"))
+    with report.costs_csv.open(encoding="utf-8", newline="") as file:
+        costs = {row["method"]: row for row in csv.DictReader(file)}
+    assert (costs["unet"]["latency_ms_p95"], costs["unet"]["peak_memory_mib"]) == ("31.0", "300")
+    markdown = report.markdown.read_text("utf-8")
+    assert "## Costs" in markdown and "| NSD (2 px) |" in markdown and "25 ms p95 31 ms" in markdown
+
+
+def cost_figure(simulated: Any, gmacs: dict[str, float | None]) -> Any:
+    """The figure of Dice against cost when each method has those GMACs (None: never measured)."""
+    import shutil
+
+    from harness.store import Store
+    from reports.figures import draw_figures
+    from reports.leaderboard import build_leaderboard
+    from reports.records import find_suite, read_records
+
+    shutil.rmtree(simulated.root / "efficiency")
+    store = Store(simulated.root)
+    for method, value in gmacs.items():
+        if value is not None:
+            store.write_efficiency(method, {"method": method, "image_size": 64, "gmacs": value, "device": "CPU"})
+    records = read_records(store, find_suite(store))
+    figures = draw_figures(build_leaderboard(records), records.curves, unseen=True)
+    return next((figure for figure in figures if figure.name == "cost"), None)
+
+
+def test_unmeasured_costs_are_not_drawn_as_none(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    figure = cost_figure(simulated, {"delightsam": 4.0, "boxed": 9.0, "otsu": 0.0, "unet": None})
+    texts = re.findall(r"<text[^>]*>([^<]+)</text>", figure.svg)
+    assert "U-Net (ResNet-18): cost not measured" in texts and "Otsu threshold, no GMACs" in texts
+    assert not any("U-Net" in text and "no GMACs" in text for text in texts)
+    assert "Cost not measured: U-Net (ResNet-18)." in figure.alt and "Otsu threshold, no GMACs: Dice" in figure.alt
+
+
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, {0: "only image"}),
+        (2, {0: "worst", 1: "best"}),
+        (3, {0: "worst", 1: "median", 2: "best"}),
+        (8, {0: "worst", 3: "median", 7: "best"}),
+    ],
+)
+def test_pictures_of_few_images_are_named_rightly(count: int, expected: dict[int, str]) -> None:
+    from reports.gallery import _ranks
+
+    assert list(_ranks(count).items()) == list(expected.items())
+
+
+def test_columns_say_when_seen_and_unseen_are_of_different_domains(
+    make_store: Callable[..., Any], tmp_path: Path
+) -> None:
+    def page(**options: Any) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        simulated = make_store(faults={}, predictions=False, **options)
+        return build_report(simulated.root, simulated.suite, folder).html.read_text("utf-8")
+
+    words = "not every tested domain was seen in another fold"
+    one = page(folds=1)
+    assert words in one and "do not test every domain: 1 of 3 in dermoscopy" in one
+    assert words not in page(folds=2)
 
 
 @pytest.mark.parametrize("width", [80, 140])
@@ -231,6 +303,7 @@ def test_the_command_makes_the_report_of_the_latest_run(
         "leaderboard.csv",
         "leaderboard.md",
         "domains.csv",
+        "costs.csv",
     }
     for words, message in (
         (["report", "stor.root=x"], "Did you mean 'store.root'"),

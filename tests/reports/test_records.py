@@ -43,9 +43,62 @@ def test_interrupted_and_damaged_trials_are_holes_not_errors(make_store: Callabl
     (damaged / "samples.parquet").write_bytes(b"half a file")
     states = {(trial.method, trial.fold): trial for trial in read(simulated).trials if trial.state != "done"}
     assert states["unet", "fold0"].state == "unfinished" and states["unet", "fold0"].reason == "stopped in epoch 1 of 2"
-    # The store moved the damaged one aside: for this run it is as if never begun.
-    assert states["otsu", "fold0"].state in ("damaged", "missing")
+    assert states["otsu", "fold0"].state == "damaged" and "checksums" in states["otsu", "fold0"].reason
     assert len(states) == 2
+    # Reading changes nothing: the next report says the same.
+    assert next(trial.state for trial in read(simulated).trials if trial.method == "otsu") == "damaged"
+    assert damaged.exists()
+
+
+def test_a_damaged_trial_that_was_moved_aside_was_begun(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    trial = simulated.ids["otsu", "fold1", 0]
+    (simulated.root / "trials" / trial / "curves.csv").unlink()
+    store = Store(simulated.root)
+    store.set_damaged_aside(trial)
+    (found,) = (trial for trial in read(simulated).trials if trial.state != "done")
+    assert (found.method, found.fold, found.state) == ("otsu", "fold1", "damaged") and "moved aside" in found.reason
+
+
+def test_a_trial_that_lost_its_spec_is_damaged(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    (simulated.root / "trials" / simulated.ids["unet", "fold1", 0] / "spec.json").unlink()
+    states = {(trial.method, trial.fold): trial.state for trial in read(simulated).trials if trial.state != "done"}
+    assert states == {("unet", "fold1"): "damaged"}
+
+
+def test_the_card_of_this_run_counts_not_that_of_a_trial_used_again(make_store: Callable[..., Any]) -> None:
+    """A trial is known by its model, not by its card: a run with a better card takes the older results."""
+    simulated = make_store(faults={}, predictions=False)
+    assert not read(simulated).methods["unet"].floor and read(simulated).methods["otsu"].floor
+    config = simulated.suite / "config.yaml"
+    card = "{unet: {card: {title: U-Net, floor: true}}}"
+    config.write_text(config.read_text("utf-8").replace("methods: {}", f"methods: {card}"), "utf-8")
+    unet = read(simulated).methods["unet"]
+    assert unet.floor and unet.title == "U-Net" and unet.card["prompt"] == "none" and unet.version == 1
+
+
+def test_seen_images_are_those_of_tested_domains_where_folds_allow(make_store: Callable[..., Any]) -> None:
+    records = read(make_store(faults={}, folds=2, predictions=False))
+    tested = [f"{modality}/{domain}" for modality in ("dermoscopy", "fundus") for domain in ("atlas", "clinic")]
+    assert records.seen_domains == tested and records.seen_where_tested
+    assert records.partly_tested() == {"dermoscopy": (2, 3), "fundus": (2, 3)}
+
+
+def test_a_domain_seen_in_no_other_fold_makes_all_seen_ones_count(make_store: Callable[..., Any]) -> None:
+    records = read(make_store(faults={}, folds=1, predictions=False))
+    assert records.domains == ["dermoscopy/atlas", "fundus/atlas"] and not records.seen_where_tested
+    assert "fundus/atlas" not in records.seen_domains and len(records.seen_domains) == 4
+    assert records.partly_tested() == {"dermoscopy": (1, 3), "fundus": (1, 3)}
+
+
+def test_what_unbegun_folds_would_test_is_not_guessed(make_store: Callable[..., Any]) -> None:
+    nobody = {(method, 2): "missing" for method in ("delightsam", "unet", "boxed", "otsu")}
+    assert read(make_store(faults=nobody, predictions=False)).partly_tested() == {}
+
+
+def test_all_domains_tested(holed: Any) -> None:
+    assert read(holed).partly_tested() == {} and read(holed).seen_where_tested
 
 
 def test_a_finished_trial_without_all_images_is_damaged(make_store: Callable[..., Any]) -> None:
