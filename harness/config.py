@@ -195,15 +195,16 @@ def wrong_type(key: str, value: object) -> str:
     *groups, last = key.split(".")
     schema = _lookup(RunConfig(), ".".join(groups)) if groups else RunConfig()
     hint = get_type_hints(type(schema))[last]
-    options = [option for option in get_args(hint) if option is not type(None)] if type(None) in get_args(hint) else [hint]
-    if is_dataclass(options[0]):
-        first = fields(options[0])[0].name
+    optional = type(None) in get_args(hint)
+    kind = next(option for option in get_args(hint) if option is not type(None)) if optional else hint
+    if is_dataclass(kind):
+        first = fields(kind)[0].name
         return f"{key}={value}: expected one of its keys, for example {key}.{first}=..., found '{value}'."
     if key == "methods":
         return f"methods={value}: expected one of its keys, found '{value}'. To choose a method: method={value}."
-    expected = _TYPES.get(options[0], "another type")
+    expected = _TYPES.get(kind, "another type")
     example = f", for example {_EXAMPLES[key]}" if key in _EXAMPLES else ""
-    null = " or null" if options[0] is not hint else ""
+    null = " or null" if optional else ""
     return f"{key}={value}: expected {expected}{null}{example}, found '{value}'."
 
 
@@ -239,6 +240,8 @@ def training_for_method(training: TrainingConfig, method_name: str, changes: dic
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
+    if not isinstance(changes, dict):
+        raise UserError(f"methods.{method_name}.training={changes}: expected lines of key: value.")
     schema, names = OmegaConf.structured(training), [item.name for item in fields(TrainingConfig)]
     for key, value in changes.items():
         if key not in names:
@@ -265,14 +268,17 @@ def _check_values(config: RunConfig) -> None:
         value = _lookup(config, key)
         # Infinity is in no range, and NaN compares with nothing.
         if value is not None and not (low <= value <= high and value < math.inf):
-            expected = f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
-            raise UserError(f"{key}={value} is out of range: expected {expected}.")
+            raise UserError(f"{key}={value} is out of range: expected {_range_text(low, high)}.")
     if config.training.image_size % 32:
         below = max(32, config.training.image_size // 32 * 32)
         raise UserError(
             f"training.image_size={config.training.image_size} is no multiple of 32, which every network here needs."
             f" Use {below} or {below + 32}."
         )
+
+
+def _range_text(low: float, high: float) -> str:
+    return f"{low:g} or more" if high == math.inf else f"{low:g} to {high:g}"
 
 
 def _lookup(config: Any, key: str) -> Any:

@@ -51,7 +51,7 @@ def evaluate(
         `harness.metrics.evaluate_pair` (distances in pixels of the native mask).
 
     Raises:
-        TrialFailed: the method gave logits of a wrong shape or NaN.
+        TrialFailed: the method gave logits of a wrong shape or type, or NaN or infinite ones.
     """
     method.eval()
     rows = []
@@ -59,6 +59,8 @@ def evaluate(
         batch = batch.to(device)
         with torch.inference_mode(), autocast(device, amp):
             logits = method.predict(batch.images, batch.modality)  # type: ignore[operator]
+        if logits.dtype == torch.bool:
+            raise TrialFailed(f"{type(method).__name__}.predict gave a mask of bool, expected logits.")
         logits = logits.float()
         _check_logits(method, logits, batch.masks.shape)
         for key, image_logits in zip(batch.keys, logits, strict=True):

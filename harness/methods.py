@@ -25,8 +25,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from harness.config import config_folder
-from harness.errors import UserError, did_you_mean
+from harness.errors import TrialFailed, UserError, did_you_mean
+from harness.tree import config_folder
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -85,7 +85,9 @@ def build_method(name: str, model_config: dict[str, Any], modalities: list[str])
     try:
         method = instantiate(model_config, modalities=list(modalities), _convert_="all")
     except InstantiationException as error:
-        cause = error.__cause__ if error.__cause__ is not None else error
+        cause: object = error.__cause__ if error.__cause__ is not None else error
+        if "'modalities'" in str(cause):
+            cause = f"{cause}. Expected: def __init__(self, modalities: list[str], ...)"
         raise UserError(f"Method '{name}' could not be built from {model_config.get('_target_')}: {cause}") from error
     except (ValueError, TypeError, FileNotFoundError) as error:
         raise UserError(f"Method '{name}' could not be built: {error}") from error
@@ -120,6 +122,26 @@ def stages_of(method: Any) -> list[Stage]:
     if not stages or len(set(names)) != len(names) or any(stage.share <= 0 for stage in stages):
         raise UserError(f"stages() gave {stages}: expected at least one, each with a name of its own and share > 0.")
     return stages
+
+
+def checked_loss(method: Any, answer: Any) -> Tensor:
+    """The loss in what `training_loss` gave.
+
+    Raises:
+        TrialFailed: it is not (loss, {name: value}) with one number that depends on trainable parameters.
+    """
+    import torch
+
+    expected = f"{type(method).__name__}.training_loss must return (loss, {{name: value}})"
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise TrialFailed(f"{expected}; found {type(answer).__name__}.")
+    loss = answer[0]
+    if not isinstance(loss, torch.Tensor) or loss.numel() != 1:
+        shape = tuple(loss.shape) if isinstance(loss, torch.Tensor) else type(loss).__name__
+        raise TrialFailed(f"{expected} with a loss of one number; found {shape}.")
+    if not loss.requires_grad:
+        raise TrialFailed(f"{expected} with a loss that depends on trainable parameters; this one depends on none.")
+    return loss
 
 
 def _check_signature(name: str, method: Any, function: str, parameters: tuple[str, ...]) -> None:

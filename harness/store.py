@@ -151,7 +151,7 @@ class Store:
             yield
 
     def write_status(self, trial_id: str, state: str, **details: Any) -> None:
-        """`state` is running, done or failed; `details` such as epoch, epochs, reason, started."""
+        """`state` is running, done or failed (pending and interrupted are what is read without one); `details` such as epoch, epochs, reason, started."""
         status = {"schema_version": SCHEMA_VERSION, "state": state, "updated": now(), **details}
         atomic_write_json(self.trial_folder(trial_id) / "status.json", status)
 
@@ -230,9 +230,24 @@ class Store:
         return dict(read_json(folder / "result.json"))
 
     def status(self, trial_id: str) -> dict[str, Any]:
-        """The trial's last status; `{"state": "pending"}` where there is none yet."""
+        """The trial's last status; `pending` where there is none yet, `interrupted` where its process is gone."""
         path = self.trial_folder(trial_id) / "status.json"
-        return dict(_versioned(path)) if path.exists() else {"state": "pending"}
+        if not path.exists():
+            return {"state": "pending"}
+        status = _versioned(path)
+        if status["state"] == "running" and not self._is_held(trial_id):
+            status["state"] = "interrupted"
+        return status
+
+    def _is_held(self, trial_id: str) -> bool:
+        """Whether a process has the trial's lock; in a store that can't be written nobody can tell, so: yes."""
+        from filelock import FileLock, Timeout
+
+        try:
+            with FileLock(self.root / "locks" / trial_id).acquire(timeout=0):
+                return False
+        except (Timeout, OSError):
+            return True
 
     def spec(self, trial_id: str) -> dict[str, Any]:
         """What the trial is, as `run_trial` takes it."""

@@ -30,7 +30,7 @@ from harness.errors import TrialFailed, UserError
 from harness.files import atomic_write_bytes
 from harness.freezing import freeze_all_but, train_mode
 from harness.memory import is_out_of_memory
-from harness.methods import Stage, Step, stages_of
+from harness.methods import Stage, Step, checked_loss, stages_of
 from harness.optimization import make_optimizer, make_schedule
 from harness.selection import RULES
 
@@ -273,7 +273,7 @@ class _Fit:
         total = 0.0
         for part in batch.chunks(self.state.micro_batch):
             with autocast(self.device, self.config.amp):
-                loss, _ = self.method.training_loss(part, step)  # type: ignore[operator]
+                loss = checked_loss(self.method, self.method.training_loss(part, step))  # type: ignore[operator]
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise TrialFailed(

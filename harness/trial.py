@@ -7,13 +7,16 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from harness.config import MetricsConfig, TrainingConfig
 from harness.errors import TrialFailed, UserError
 from harness.leaks import check_split
 from harness.protocols import Split
 from harness.store import Store, now
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @dataclass(frozen=True)
@@ -54,9 +57,9 @@ def run_trial(
             store.write_status(trial_id, "running", started=began, epoch=0)
             _run(store, trial_id, spec, context, report, began)
         return {"state": "done", "reason": None}
-    except (UserError, KeyboardInterrupt) as error:
+    except UserError as error:
         with contextlib.suppress(UserError, OSError):  # for example the very disk that is full
-            store.write_status(trial_id, "failed", started=began, reason=str(error) or "interrupted")
+            store.write_status(trial_id, "failed", started=began, reason=str(error))
         raise
     except Exception as error:  # the method's own code may raise anything; its cause is kept, the others go on
         reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
@@ -153,6 +156,7 @@ def _run(
             "chosen_epoch": state.best_epoch,
             "images_seen": state.images_seen,
             "micro_batch": state.micro_batch,
+            "warnings": _warnings(frame[frame.role == "test"]),
             "test_dice": _or_none(frame[frame.role == "test"].groupby(["modality", "domain"]).dice.mean().mean()),
         },
     )
@@ -185,6 +189,16 @@ def _checked_split(spec: dict[str, Any], dataset: Any) -> Split:
 
 def _metrics_config(spec: dict[str, Any]) -> MetricsConfig:
     return MetricsConfig(empty=spec["metrics"]["empty"], nsd_tolerance=spec["metrics"]["nsd_tolerance"])
+
+
+def _warnings(tested: pd.DataFrame) -> list[str]:
+    """What a person should look at before believing the result."""
+    if len(tested) and (tested.predicted_pixels == tested.width * tested.height).all():
+        return [
+            "every pixel of every test image was called foreground. If predict returns probabilities, leave out the"
+            " sigmoid: it returns logits, which are cut at 0"
+        ]
+    return []
 
 
 def _or_none(value: float) -> float | None:

@@ -80,7 +80,7 @@ def build_report(store_root: Path | str, suite_folder: Path | str, out: Path | s
     atomic_write_text(paths.csv, export.ranking_csv(board))
     atomic_write_text(paths.domains_csv, export.domains_csv(board))
     atomic_write_text(paths.costs_csv, export.costs_csv(board))
-    atomic_write_text(paths.markdown, export.markdown(board, shown, further, costs, title))
+    atomic_write_text(paths.markdown, export.markdown(records, board, shown, further, costs, title))
     return paths
 
 

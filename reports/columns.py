@@ -359,8 +359,10 @@ def _measured(row: pd.Series, key: str, words: str, second: str = "", second_wor
 
 
 def _machine(row: pd.Series) -> Cell:
-    device, _, rest = _text(row["machine"], "not measured").partition(", ")
-    return Cell(device, rest, device)
+    machine = _text(row["machine"], "not measured")
+    # A device's name may have commas of its own.
+    device = _text(row["device"], machine)
+    return Cell(device, machine.removeprefix(device).removeprefix(", "), device)
 
 
 def _status(row: pd.Series) -> Cell:

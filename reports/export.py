@@ -10,6 +10,7 @@ import pandas as pd
 from reports.columns import MISSING, Column, interval, number
 from reports.frames import rows
 from reports.leaderboard import TRACKS, Leaderboard
+from reports.records import Records
 
 
 def ranking_csv(board: Leaderboard) -> str:
@@ -34,10 +35,19 @@ def _csv(table: pd.DataFrame) -> str:
     return str(table.to_csv(index=False, quoting=csv.QUOTE_MINIMAL, lineterminator="\n"))
 
 
-def markdown(board: Leaderboard, columns: list[Column], further: list[Column], costs: list[Column], title: str) -> str:
-    """The ranking, one table for each track, then further metrics, the Dice of every domain, and costs."""
+def markdown(
+    records: Records,
+    board: Leaderboard,
+    columns: list[Column],
+    further: list[Column],
+    costs: list[Column],
+    title: str,
+) -> str:
+    """The ranking, one table for each track, then further metrics, the Dice of every domain, costs and what is missing."""
     text = StringIO()
-    text.write(f"# {_escape(title)}\n")
+    text.write(f"# {_escape(title)}\n\n{_escape(board.headline)}\n")
+    for caution in board.cautions:
+        text.write(f"\n> **{_escape(caution)}**\n")
     for note in board.notes:
         text.write(f"\n{_escape(note)}\n")
     for track, heading in TRACKS.items():
@@ -62,6 +72,14 @@ def markdown(board: Leaderboard, columns: list[Column], further: list[Column], c
     _table(text, ["Method", *domains], body, [False] + [True] * len(domains))
     text.write("\n## Costs\n\n")
     _columns(text, costs, board.costs)
+    holes = [trial for trial in records.trials if trial.state != "done"]
+    if holes:
+        text.write("\n## Failed and missing trials\n\n")
+        body = [
+            [records.methods[t.method].title, t.method, t.fold, str(t.seed), t.state, t.reason, t.error] for t in holes
+        ]
+        header = ["Method", "Name", "Fold", "Seed", "State", "Cause", "Traceback"]
+        _table(text, header, body, [name == "Seed" for name in header])
     return text.getvalue()
 
 

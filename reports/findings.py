@@ -23,9 +23,12 @@ def findings(
         table, modalities: as in `reports.leaderboard.Leaderboard`.
         lead: macro Dice of one ranked method minus that of another, paired by image.
     """
+    if all(trial.state != "done" for trial in records.trials):
+        return ["No trial has finished yet: there is nothing to rank."]
     return [
         *_about_the_best(records, table, lead),
         *_lost_on_unseen_domains(table),
+        *_one_seed(records, table),
         *_floors_not_beaten(table, modalities),
         *_domains_not_tested(records),
     ]
@@ -39,31 +42,52 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
     # Asked of each one directly: places don't tell, because "not told apart" is not transitive.
     tied = [other.title for other in others if not lead(best.method, other.method).excludes_zero()]
     kind = "unseen-domain" if records.unseen else "test"
-    notes = [f"{best.title} has the highest macro {kind} Dice, {_with_interval(best, 'dice')}."]
+    way = "has the highest" if others else "is the only ranked method:"
+    notes = [f"{best.title} {way} macro {kind} Dice{',' if others else ''} {_with_interval(best, 'dice')}."]
     if tied:
         notes[0] += f" Not told apart from it by these images: {', '.join(tied)}."
     elif others:
         notes[0] += " The interval of its lead over each other ranked method excludes 0."
     if pd.notna(best.gap):
-        notes.append(
-            f"From domains seen in training to unseen ones it goes from {best.seen:.3f} to {best.dice:.3f} Dice:"
-            f" a gap of {_with_interval(best, 'gap')}."
-        )
+        if best.gap < 0:
+            way = f"On unseen domains it does better than on seen ones, {best.dice:.3f} against {best.seen:.3f} Dice"
+        else:
+            way = f"From domains seen in training to unseen ones it goes from {best.seen:.3f} to {best.dice:.3f} Dice"
+        notes.append(f"{way}: a gap of {_with_interval(best, 'gap')}.")
     if pd.notna(best.worst_dice):
         notes.append(f"Its worst domain is {best.worst_domain} with {best.worst_dice:.3f}.")
     return notes
 
 
 def _lost_on_unseen_domains(table: pd.DataFrame) -> list[str]:
-    networks = rows(table[(table["track"] == "automatic") & ~table["floor"].astype(bool) & table["gap"].notna()])
-    if not networks:
+    automatic = rows(table[(table["track"] == "automatic") & table["gap"].notna()])
+    networks = [row for row in automatic if not row.floor]
+    losing = [row for row in networks if row.gap >= 0]
+    # The best one's gap is told whatever it is, so a negative one is explained, a floor's too.
+    gaining = [row for row in automatic if row.gap < 0 and (not row.floor or row is automatic[0])]
+    notes = []
+    if len(losing) == 1:
+        notes.append(f"On unseen domains {losing[0].title} loses on average {number(losing[0].gap, 2)} Dice.")
+    elif losing:
+        least, most = (number(choose(network.gap for network in losing), 2) for choose in (min, max))
+        span = least if least == most else f"{least} to {most}"
+        each = ", ".join(f"{network.title} {number(network.gap, 2)}" for network in losing)
+        which = "the networks" if len(losing) == len(networks) else f"{len(losing)} of {len(networks)} networks"
+        notes.append(f"On unseen domains {which} lose on average {span} Dice: {each}.")
+    if gaining:
+        each = ", ".join(f"{row.title} by {number(-row.gap, 2)}" for row in gaining)
+        notes.append(
+            f"Better on unseen domains than on seen ones: {each}. The unseen test domains are easier, or validation images"
+            " are few."
+        )
+    return notes
+
+
+def _one_seed(records: Records, table: pd.DataFrame) -> list[str]:
+    trained = table["dice"].notna() & ~table["floor"].astype(bool)
+    if len({trial.seed for trial in records.trials}) > 1 or not trained.any():
         return []
-    if len(networks) == 1:
-        return [f"On unseen domains {networks[0].title} loses on average {number(networks[0].gap, 2)} Dice."]
-    least, most = (number(choose(network.gap for network in networks), 2) for choose in (min, max))
-    span = least if least == most else f"{least} to {most}"
-    each = ", ".join(f"{network.title} {number(network.gap, 2)}" for network in networks)
-    return [f"On unseen domains the networks lose on average {span} Dice: {each}."]
+    return ["One seed: the chance of training is not in the intervals."]
 
 
 def _floors_not_beaten(table: pd.DataFrame, modalities: pd.DataFrame) -> list[str]:

@@ -12,7 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports.columns import Column, interval, number
-from reports.figures import Figure
+from reports.figures import SHADE, SHADE_OPACITY, Figure
 from reports.frames import rows
 from reports.gallery import Gallery
 from reports.leaderboard import TRACKS, Leaderboard
@@ -48,6 +48,8 @@ def render(
         lstrip_blocks=True,
     )
     script = _resource(environment, "leaderboard.js")
+    red, green, blue = (round(255 * part) for part in SHADE)
+    shade = f":root {{ --shade-color: rgb({red} {green} {blue}); --shade-opacity: {SHADE_OPACITY}; }}"
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     return environment.get_template("leaderboard.html.j2").render(
         title=_title(records),
@@ -55,11 +57,13 @@ def render(
         run_time=readable_time(records.suite.time),
         facts=_facts(records, board),
         # Marked as safe: our own files, and what matplotlib drew, which escapes texts.
-        style=Markup(_resource(environment, "leaderboard.css")),
+        style=Markup(f"{shade}\n{_resource(environment, 'leaderboard.css')}"),
         script=Markup(script),
         script_hash=digest,
         unseen=records.unseen,
         notes=board.notes,
+        headline=board.headline,
+        cautions=board.cautions,
         columns=columns,
         hardware=board.hardware,
         further=_plain_table(further, board.table),

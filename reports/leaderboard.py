@@ -15,12 +15,17 @@ from reports.costs import COUNTS, cost_table, machines
 from reports.findings import findings
 from reports.frames import rows as table_rows
 from reports.records import METRICS, MethodFacts, Records
+from reports.setting import cautions, headline
 
 TRACKS = {
     "automatic": "Automatic methods",
     "oracle": "Ranked apart: helped by the truth (prompted with it, or weights chosen on the test images)",
     "incomplete": "Not ranked: incomplete",
 }
+_DOMAIN_COLUMNS = [
+    "method", "domain", "dice", "dice_low", "dice_high", "hd95", "nsd", "seen", "images", "state", "why", "possibly_seen",
+]  # fmt: skip
+_MODALITY_COLUMNS = ["method", "modality", "dice", "dice_low", "dice_high", "seen", "state"]
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Leaderboard:
         costs: one row per method and machine, newest measurement; a single row without numbers where there is none.
         hardware: machines on which throughput was measured; column `throughput_<n>` of `table` belongs to entry n.
         notes: findings in sentences.
+        headline: what the numbers are, in one line: protocol, size, budget, selection, seeds, data.
+        cautions: why the numbers may say little: phantoms, a tiny budget.
     """
 
     table: pd.DataFrame
@@ -42,6 +49,8 @@ class Leaderboard:
     costs: pd.DataFrame
     hardware: list[str]
     notes: list[str]
+    headline: str
+    cautions: list[str]
 
 
 class _Means:
@@ -127,7 +136,16 @@ def build_leaderboard(records: Records) -> Leaderboard:
     rows = [_row(records, means, domains, facts, costs, hardware) for facts in records.methods.values()]
     table = _ranked(pd.DataFrame(rows), means)
     costs = costs.set_index("method").loc[table["method"]].reset_index()
-    return Leaderboard(table, domains, modalities, costs, hardware, findings(records, table, modalities, means.lead))
+    return Leaderboard(
+        table,
+        domains,
+        modalities,
+        costs,
+        hardware,
+        notes=findings(records, table, modalities, means.lead),
+        headline=headline(records),
+        cautions=cautions(records),
+    )
 
 
 def _row(
@@ -239,7 +257,8 @@ def _domain_table(records: Records, means: _Means) -> pd.DataFrame:
                     "possibly_seen": domain in seen_before,
                 }
             )
-    return pd.DataFrame(rows)
+    # Before the first trial has begun no domain is known: columns, no rows.
+    return pd.DataFrame(rows, columns=_DOMAIN_COLUMNS)
 
 
 def _modality_table(records: Records, means: _Means, domains: pd.DataFrame) -> pd.DataFrame:
@@ -259,4 +278,4 @@ def _modality_table(records: Records, means: _Means, domains: pd.DataFrame) -> p
                     "state": next((state for state in states if state != "done"), "done"),
                 }
             )
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=_MODALITY_COLUMNS)

@@ -43,7 +43,7 @@ def _data(trials: list[Trial]) -> list[Entry]:
 def _settings(records: Records, trials: list[Trial]) -> list[Entry]:
     seeds = ", ".join(map(str, sorted({trial.seed for trial in records.trials})))
     entries: list[Entry] = [("seeds", [seeds])]
-    for part in ("protocol", "training", "metrics"):
+    for part in ("protocol", "training", "metrics", "versions"):
         entries += [
             (f"{part}.{name}", values) for name, values in _flat([trial.spec.get(part) or {} for trial in trials])
         ]

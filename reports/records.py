@@ -5,8 +5,10 @@ What was expected comes from the suite's list of trials, never from what happens
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +25,12 @@ STATES = ("done", "failed", "unfinished", "damaged", "missing")
 _SAMPLE_COLUMNS = ["key", "modality", "domain", "id", "subject", "role", "width", "height", "empty", *METRICS]
 _SAMPLE_COLUMNS += ["reference_pixels", "predicted_pixels"]
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True)
 class Trial:
-    """One expected trial and what became of it."""
+    """One expected trial and what became of it. `error` is the file with a failed one's traceback, relative to the store."""
 
     id: str
     method: str
@@ -39,11 +43,12 @@ class Trial:
     provenance: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
+    error: str = ""
 
 
 @dataclass(frozen=True)
 class MethodFacts:
-    """What a method's card and training settings say."""
+    """What a method's card and training settings say. No two methods of a run share a `title`."""
 
     name: str
     title: str
@@ -141,7 +146,7 @@ class Records:
 
 
 def find_suite(store: Store, name: str | None = None, time: str | None = None) -> SuiteRecord:
-    """The latest run of a suite, or the one with that name and time.
+    """The run of that time, or the latest one (of suite `name`) with a finished trial; a newer one without is skipped aloud.
 
     Raises:
         UserError: the store has no such run; names those it has.
@@ -161,7 +166,18 @@ def find_suite(store: Store, name: str | None = None, time: str | None = None) -
     if not chosen:
         times = ", ".join(record.time for record in records if name in (None, record.name))
         raise UserError(f"There is no run at '{time}'. Runs in {store.root}: {times}.")
-    return chosen[-1]
+    begun = next((record for record in reversed(chosen) if _has_result(store, record)), chosen[-1])
+    skipped = chosen[chosen.index(begun) + 1 :]
+    if skipped:
+        times = ", ".join(f"{record.name}/{record.time}" for record in skipped)
+        log.warning(
+            "Skipped %s: no trial of it has finished yet. To see it all the same: --run %s", times, skipped[-1].time
+        )
+    return begun
+
+
+def _has_result(store: Store, suite: SuiteRecord) -> bool:
+    return any(store.result(entry["id"]) is not None for entry in suite.trials)
 
 
 def read_records(store: Store, suite: SuiteRecord) -> Records:
@@ -207,17 +223,25 @@ def _read_trial(store: Store, entry: dict[str, Any]) -> tuple[Trial, TrialRecord
         if state == "done" or (record.folder / "result.json").exists():
             return Trial(**base, **details, state="damaged", reason="its files don't match their checksums"), None
         if state == "failed":
-            return Trial(
-                **base, **details, state="failed", reason=str(record.status.get("reason") or "no cause given")
-            ), None
-        epochs = record.status.get("epochs")
-        reason = f"stopped in epoch {record.status.get('epoch')} of {epochs}" if epochs else "begun, no result yet"
-        return Trial(**base, **details, state="unfinished", reason=reason), None
+            reason = str(record.status.get("reason") or "no cause given")
+            file = record.folder / "error.txt"
+            error = file.relative_to(store.root).as_posix() if file.exists() else ""
+            return Trial(**base, **details, state="failed", reason=reason, error=error), None
+        return Trial(**base, **details, state="unfinished", reason=_how_far(record.status)), None
     hole = _what_is_missing(record)
     if hole:
         return Trial(**base, **details, state="damaged", reason=hole), None
     seconds = record.result.get("seconds")
     return Trial(**base, **details, state="done", seconds=seconds, summary=record.result), record
+
+
+def _how_far(status: dict[str, Any]) -> str:
+    """ "interrupted in epoch 3 of 8" where its process is gone, "running, in epoch 3 of 8" where it lives."""
+    epochs = status.get("epochs")
+    where = f"in epoch {status.get('epoch')} of {epochs}" if epochs else "before the end of its first epoch"
+    return {"interrupted": f"interrupted {where}", "running": f"running, {where}"}.get(
+        status["state"], "begun, no result yet"
+    )
 
 
 def _why_not_loaded(store: Store, trial_id: str, error: UserError) -> tuple[str, str]:
@@ -262,7 +286,12 @@ def _method_facts(suite: SuiteRecord, trials: Sequence[Trial]) -> dict[str, Meth
         facts[name] = MethodFacts(
             name, title, card, selection, training.get("image_size"), method.get("model"), method.get("version")
         )
-    return facts
+    # Two rows of one name could not be told apart in any table or figure.
+    titles = Counter(each.title.casefold() for each in facts.values())
+    return {
+        name: replace(each, title=f"{each.title} ({name})") if titles[each.title.casefold()] > 1 else each
+        for name, each in facts.items()
+    }
 
 
 def _cells(trials: Sequence[Trial]) -> pd.DataFrame:

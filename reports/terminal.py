@@ -30,6 +30,9 @@ def print_leaderboard(board: Leaderboard, columns: list[Column], title: str, con
     console = console or Console()
     keys = (*_NARROW, *_WIDE) if console.width >= _WIDE_FROM else _NARROW
     shown = [column for column in columns if column.key in keys]
+    console.print(Text(board.headline, style="dim"))
+    for caution in board.cautions:
+        console.print(Text(caution, style="bold yellow"))
     for track, heading in TRACKS.items():
         rows = board.table[board.table["track"] == track]
         if rows.empty or track == "incomplete":

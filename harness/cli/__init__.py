@@ -15,7 +15,21 @@ from harness.errors import UserError, did_you_mean
 
 
 class _Parser(argparse.ArgumentParser):
-    """Says which command was meant, and exits with 2 as argparse does."""
+    """Takes words before, between and after options, and exits with 2 and one message, as all of the bench does."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        # Here and not in `main`: the parser that meets a word it can't place is the command's own, and names its help.
+        found, rest = super().parse_known_args(args, namespace)
+        unknown = [word for word in rest if word.startswith("-") or "overrides" not in found]
+        if unknown:
+            hint = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+            self.error(f"unknown: {' '.join(unknown)}.{hint if unknown[0].startswith('-') else ''}")
+        if rest:
+            # argparse itself takes words at one place only.
+            found.overrides = [*found.overrides, *rest]
+        return found, []
 
     def error(self, message: str) -> None:  # type: ignore[override]
         self.exit(2, f"Error: {message}\nSee `{self.prog} --help`.\n")

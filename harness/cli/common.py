@@ -5,16 +5,26 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harness.errors import UserError
+_WORDS = """\
+Words are key=value, in any order. A group takes the name of a YAML file; a key changes one setting in it:
+  suite=NAME  method=NAME,NAME  protocol=NAME  training=NAME  data=NAME  executor=NAME
+  data.root=DIR  store.root=DIR  seeds=0,1,2  training.epochs=3  methods.unet.model.encoder_name=resnet34
+`python -m harness list` shows the names, with --config-dir yours as well.
+"""
+_EXAMPLE = """\
+example:
+  {prog} suite=domain_generalization training=quick method=unet,otsu data.root=/path/to/data
+
+`run` with the same words goes on where it stopped: what is finished is never run again.
+"""
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "overrides",
-        nargs="*",
-        metavar="key=value",
-        help="for example suite=domain_generalization method=[unet,otsu] training=quick data.root=/data",
-    )
+    """Adds the words, `--config-dir` and, below the command's own description, what both can be."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = f"{parser.description}\n\n{_WORDS}" if parser.description else _WORDS
+    parser.epilog = _EXAMPLE.format(prog=parser.prog)
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="what to change; none: the default suite")
     parser.add_argument(
         "--config-dir",
         type=Path,
@@ -27,9 +37,11 @@ def config_folder_argument(args: argparse.Namespace) -> Path | None:
     """The checked `--config-dir`.
 
     Raises:
-        UserError: it is no folder.
+        UserError: it is no folder, or not laid out as the shipped tree.
     """
+    from harness.tree import check_own_tree
+
     folder: Path | None = args.config_dir
-    if folder is not None and not folder.is_dir():
-        raise UserError(f"--config-dir {folder} is no folder.")
+    if folder is not None:
+        check_own_tree(folder)
     return folder

@@ -81,12 +81,14 @@ def run_fingerprint(args: argparse.Namespace) -> int:
 
 
 def run_phantoms(args: argparse.Namespace) -> int:
+    from harness.config import _RANGES as RANGES  # the limits of data.phantoms.*: what is drawn here can be run as well
     from harness.data.phantoms import write_phantoms
 
-    for name, least in (("images_per_domain", 1), ("image_size", 32), ("seed", 0)):
-        if getattr(args, name) < least:
+    for name in ("images_per_domain", "image_size", "seed"):
+        value, (least, most) = getattr(args, name), RANGES[f"data.phantoms.{name}"]
+        if not least <= value <= most:
             option = name.replace("_", "-")
-            raise UserError(f"Expected --{option} to be at least {least}, found {getattr(args, name)}.")
+            raise UserError(f"Expected --{option} to be at least {least:g} and at most {most:g}, found {value}.")
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise UserError(
             f"{args.out}: expected a new or empty folder for the phantoms, found files. Give another --out."
@@ -108,13 +110,14 @@ def run_list(args: argparse.Namespace) -> int:
     console = Console()
     for modality in MODALITIES:
         table = Table(title=f"{modality} (public datasets)", title_justify="left", expand=False)
-        for column in ("domain", "name", "licence", "what to take, where"):
+        for column in ("domain", "name", "licence", "what to take"):
             table.add_column(column, overflow="fold")
         for entry in datasets_of(modality):
-            table.add_row(
-                entry.domain, f"{entry.name}\n[dim]{entry.paper}[/dim]", entry.licence, f"{entry.download}\n{entry.url}"
-            )
+            table.add_row(entry.domain, f"{entry.name}\n[dim]{entry.paper}[/dim]", entry.licence, entry.download)
         console.print(table)
+        for entry in datasets_of(modality):  # outside the table, and never broken: an address is there to be copied
+            console.print(f"  {entry.domain}: {entry.url}", soft_wrap=True, markup=False, highlight=False)
+        console.print()
     console.print(
         "Put pairs into FOLDER/<modality>/<domain>/images and .../masks (same names), then: "
         "python -m harness data verify FOLDER",

@@ -23,8 +23,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from harness.config import config_folder, option_names
     from harness.methods import method_cards
+    from harness.tree import file_of, option_names
 
     extra = config_folder_argument(args)
     if args.kind is not None and args.kind not in KINDS:
@@ -39,10 +39,8 @@ def run(args: argparse.Namespace) -> int:
             rows = [(metric.name, _metric_line(metric)) for metric in REGISTRY.values()]
         else:
             group = kind.removesuffix("s")
-            rows = []
-            for name in option_names(group, extra):
-                folder = next(f for f in (extra, config_folder()) if f and (f / group / f"{name}.yaml").exists())
-                rows.append((name, _first_comment((folder / group / f"{name}.yaml").read_text("utf-8"))))
+            files = {name: file_of(group, name, extra) for name in option_names(group, extra)}
+            rows = [(name, _first_comment(path.read_text("utf-8"))) for name, path in files.items()]
         print(f"{kind}:")
         width = max((len(name) for name, _ in rows), default=0)
         for name, text in rows:

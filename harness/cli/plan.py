@@ -16,7 +16,11 @@ if TYPE_CHECKING:
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("plan", help="show every trial of a run and an estimate, and run nothing")
+    parser = commands.add_parser(
+        "plan",
+        help="show every trial of a run and an estimate, and run nothing",
+        description="Shows every split and trial that `run` with the same words would run, and how long it will take.",
+    )
     add_config_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -24,7 +28,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from harness.config import load_config
+    from harness.compose import load_config
     from harness.estimate import Estimator
     from harness.store import Store
     from harness.suite import build_suite, check_methods

@@ -20,7 +20,11 @@ if TYPE_CHECKING:
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("run", help="run a suite and write its report; goes on where it stopped")
+    parser = commands.add_parser(
+        "run",
+        help="run a suite and write its report; goes on where it stopped",
+        description="Runs what the store lacks of a suite, measures costs, prints the leaderboard and writes the report.",
+    )
     add_config_arguments(parser)
     parser.set_defaults(run=run)
 
@@ -28,7 +32,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from harness.config import load_config
+    from harness.compose import load_config
     from harness.store import Store
 
     console = Console(stderr=True)
@@ -68,6 +72,9 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     if config.reuse != "only":
         _measure_costs(suite, store, console)
     _write_report(store, folder, console)
+    for trial in suite.trials:
+        for warning in (store.result(trial.id) or {}).get("warnings", []):
+            print(f"Warning: {trial.label}: {warning}.", file=sys.stderr)
     return _conclude([outcome for outcome in outcomes if outcome.state != "done"], store, command)
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from harness.data import integrity, manifest, verdict
-from harness.data.sample import MODALITIES, Pair, Problem, Sample, raise_problems
+from harness.data import integrity, layout, manifest, verdict
+from harness.data.sample import MANIFEST, MODALITIES, Problem, Sample, raise_problems
 from harness.errors import UserError, did_you_mean
 from harness.files import atomic_write_text, sha256_json
 
@@ -34,21 +34,16 @@ class Dataset:
         Args:
             root: the folder that holds `manifest.csv` or `<modality>/<domain>/images`.
             verify: hash and decode every file once and compare with the manifest; the verdict is kept until a file
-                changes. A folder without a manifest is always decoded, for that is how its manifest is made.
+                changes. What no manifest states (sizes, hashes) is always measured, and kept with the verdict; a
+                manifest that is there is never changed.
             progress: called with (done, total) while files are checked.
 
         Raises:
             UserError: nothing there, or files and manifest are not what they should be; lists all that was found.
         """
         root = existing_folder(root)
-        if (root / manifest.MANIFEST).is_file():
-            samples, problems = manifest.read_manifest(root)
-            raise_problems(root, problems)
-            if verify and verdict.recall(root, samples) is None:
-                logger.info("Checking the %d pairs in %s once; the verdict is kept.", len(samples), root)
-                raise_problems(root, integrity.check_samples(root, samples, progress))
-                verdict.keep(root, samples)
-            _warn_of_orphans(root, manifest.orphans(root, samples))
+        if (root / MANIFEST).is_file():
+            samples = _from_manifest(root, verify, progress)
         else:
             samples = _scan(root, progress)
         return cls(root, tuple(samples))
@@ -123,25 +118,46 @@ def existing_folder(root: str | Path) -> Path:
         hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir() if entry.is_dir()])
         near = hint if "Did you mean" in hint else ""
     raise UserError(
-        f"{path}: expected a folder with a dataset, found {found}.{near} Give another data.root, or draw phantoms there: "
+        f"{path}: expected a folder with a dataset, found {found}.{near} Give the folder that holds "
+        f"<modality>/<domain>/images, or draw phantoms there: "
         f"`python -m harness data phantoms --out {path}`."
     )
 
 
+def _from_manifest(root: Path, verify: bool, progress: integrity.Progress | None) -> list[Sample]:
+    rows, problems = manifest.read_manifest(root)
+    raise_problems(root, problems)
+    missing = [name for name in manifest.MEASURED if any(name in row.missing for row in rows)]
+    samples = None if missing else [row.sample() for row in rows]
+    if missing or verify:
+        known = verdict.recall(root, rows)
+        if known is not None and missing:
+            samples = _kept_samples(root, known)
+        if known is None or samples is None:
+            measured = f"; {', '.join(missing)} are not in {MANIFEST} and are measured" if missing else ""
+            logger.info("Checking the %d pairs in %s once%s; the verdict is kept.", len(rows), root, measured)
+            samples, problems = integrity.check_rows(root, rows, progress)
+            raise_problems(root, problems)
+            verdict.keep(root, rows, manifest.manifest_text(root, samples) if missing else None)
+    assert samples is not None
+    _warn_of_orphans(root, manifest.orphans(root, samples))
+    return samples
+
+
 def _scan(root: Path, progress: integrity.Progress | None) -> list[Sample]:
-    pairs, problems = manifest.scan_folder(root)
+    pairs, problems = layout.scan_folder(root)
     raise_problems(root, problems)
     known = verdict.recall(root, pairs)
-    if known is not None and isinstance(known.get("manifest"), str):
-        return _with_manifest(root, pairs, known["manifest"])
-    logger.info("%s has no %s: scanning its %d pairs.", root, manifest.MANIFEST, len(pairs))
+    if known is not None and (kept := _kept_samples(root, known)) is not None:
+        return kept
+    logger.info("%s has no %s: scanning its %d pairs.", root, MANIFEST, len(pairs))
     samples, problems = integrity.measure_pairs(root, pairs, progress)
     raise_problems(root, problems)
     text = manifest.manifest_text(root, samples)
     try:
         written = verdict.is_writable(root)
         if written:
-            atomic_write_text(root / manifest.MANIFEST, text)
+            atomic_write_text(root / MANIFEST, text)
     except UserError:
         written = False
     if not written:
@@ -154,22 +170,16 @@ def _scan(root: Path, progress: integrity.Progress | None) -> list[Sample]:
     return samples
 
 
-def _with_manifest(root: Path, pairs: Sequence[Pair], text: str) -> list[Sample]:
-    """Samples from the text of a manifest that was kept with a verdict on exactly these pairs."""
-    rows = {
-        f"{row['modality']}/{row['domain']}/{row['id']}": row for row in csv.DictReader(io.StringIO(text, newline=""))
-    }
-    return [
-        Sample(
-            **vars(pair),
-            width=int(rows[pair.key]["width"]),
-            height=int(rows[pair.key]["height"]),
-            foreground_fraction=float(rows[pair.key]["foreground_fraction"]),
-            sha256_image=rows[pair.key]["sha256_image"],
-            sha256_mask=rows[pair.key]["sha256_mask"],
-        )
-        for pair in pairs
-    ]
+def _kept_samples(root: Path, known: dict[str, Any]) -> list[Sample] | None:
+    """Samples from the whole manifest that was kept with a verdict, if one was."""
+    text = known.get("manifest")
+    if not isinstance(text, str):
+        return None
+    try:
+        rows, problems = manifest.parse_manifest(root, text)
+    except (UserError, csv.Error):
+        return None
+    return None if problems or any(row.missing for row in rows) else [row.sample() for row in rows]
 
 
 def _warn_of_orphans(root: Path, found: Sequence[Problem]) -> None:
@@ -179,6 +189,6 @@ def _warn_of_orphans(root: Path, found: Sequence[Problem]) -> None:
             "%s: %d picture(s) without a row in %s are not used (%s). `data verify` lists them.",
             root,
             len(found),
-            manifest.MANIFEST,
+            MANIFEST,
             files,
         )

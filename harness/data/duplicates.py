@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.manifest import relative
+from harness.data.layout import relative
 from harness.data.sample import Problem, Sample
 
 HASH_SIDE = 16

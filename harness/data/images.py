@@ -23,9 +23,14 @@ from PIL import Image, ImageOps
 from harness.errors import UserError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+JPEG_SUFFIXES = frozenset({".jpg", ".jpeg"})
 
 _MASK_MAXIMA = (1, 255, 65535)
 _SHOWN_VALUES = 8
+
+
+class NotBinary(UserError):
+    """A mask that can be read, with more values than background and foreground, or with colours."""
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -47,7 +52,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
         (H, W) bool, true in the foreground.
 
     Raises:
-        UserError: as `read_image`; or the mask has other values (they are named), colours, or transparency.
+        NotBinary: the mask has other values (they are named) or colours.
+        UserError: as `read_image`; or the mask has transparency.
     """
     image = _decode(path, "mask")
     if image.mode == "1":
@@ -59,7 +65,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     values = np.asarray(image)
     if values.ndim == 3:
         if not (values == values[..., :1]).all():
-            raise UserError(
+            raise NotBinary(
                 f"{path}: expected a mask with one channel or equal channels, found colours (mode {image.mode}). "
                 "Save it as one channel with 0 for background and 255 for foreground."
             )
@@ -153,7 +159,7 @@ def _binary(values: NDArray[np.generic], path: Path) -> NDArray[np.bool_]:
     if _maximum_of_binary(found) is None:
         shown = ", ".join(f"{value:g}" for value in found[:_SHOWN_VALUES])
         more = f" and {len(found) - _SHOWN_VALUES} more" if len(found) > _SHOWN_VALUES else ""
-        raise UserError(
+        raise NotBinary(
             f"{path}: expected a binary mask (0 and 255, or 0 and 1), found the values {shown}{more}. "
             "Threshold it where its source says, and save it as PNG: JPEG blurs a mask's edge."
         )

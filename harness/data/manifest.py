@@ -1,8 +1,17 @@
-"""The manifest of a dataset: read, written, or made by scanning the canonical folder.
+"""The manifest of a dataset: `<root>/manifest.csv`, one row a pair.
 
-Canonical folder: `<root>/<modality>/<domain>/images/<id>.<ext>` and `<root>/<modality>/<domain>/masks/<id>.png`,
-and `<root>/manifest.csv` with one row a pair. Problems of single rows and files are collected, so that a user sees all
-of them at once; what makes the whole unreadable is raised.
+Needed are the columns `modality`, `domain` and `id`. All others may be absent, or empty in some rows:
+
+- `image`, `mask` (paths within the folder): without them the pair is looked for where the canonical layout has it;
+- `width`, `height`, `foreground_fraction`, `sha256_image`, `sha256_mask`: without them they are measured, once. A file
+  whose hash is stated must have that hash; without one, a changed file is simply measured again;
+- `subject`: the patient, where several images are of one.
+
+Other columns are ignored. A manifest that somebody wrote is never written to: what was measured is kept with the verdict
+(`verdict.py`). Only a folder without a manifest gets one, with all columns.
+
+Problems of single rows and files are collected, so that a user sees all of them at once; what makes the whole unreadable
+is raised.
 """
 
 from __future__ import annotations
@@ -12,28 +21,19 @@ import io
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from harness.data.images import SUFFIXES
-from harness.data.sample import MODALITIES, Pair, Problem, Sample
-from harness.errors import UserError, did_you_mean
+from harness.data.layout import Pictures, ambiguous, canonical_files, pictures, relative
+from harness.data.sample import MANIFEST, Pair, Problem, Sample
+from harness.errors import UserError
 
-MANIFEST = "manifest.csv"
-REQUIRED = (
-    "modality",
-    "domain",
-    "id",
-    "image",
-    "mask",
-    "width",
-    "height",
-    "foreground_fraction",
-    "sha256_image",
-    "sha256_mask",
-)
-OPTIONAL = ("subject", "split", "spacing_mm")
+REQUIRED = ("modality", "domain", "id")
+MEASURED = ("width", "height", "foreground_fraction", "sha256_image", "sha256_mask")
+COLUMNS = (*REQUIRED, "image", "mask", *MEASURED, "subject")
 
 _NAME = re.compile(r"(?!\.{1,2}$)[^\s/\\\x00-\x1f](?:[^/\\\x00-\x1f]*[^\s/\\\x00-\x1f])?$")
 _SHA256 = re.compile(r"[0-9a-f]{64}$")
@@ -41,109 +41,93 @@ _SHA256 = re.compile(r"[0-9a-f]{64}$")
 logger = logging.getLogger(__name__)
 
 
-def read_manifest(root: Path) -> tuple[list[Sample], list[Problem]]:
-    """Reads `<root>/manifest.csv` and sees that the files it names are there; opens none of them.
+@dataclass(frozen=True)
+class Row(Pair):
+    """A pair with what the manifest says of it, as in `Sample`; None where it says nothing."""
+
+    width: int | None
+    height: int | None
+    foreground_fraction: float | None
+    sha256_image: str | None
+    sha256_mask: str | None
+    subject: str | None
+
+    @property
+    def missing(self) -> list[str]:
+        """The columns of `MEASURED` that the row says nothing in."""
+        return [name for name in MEASURED if getattr(self, name) is None]
+
+    def sample(self, found: Sample | None = None) -> Sample:
+        """The row as a sample; what is missing in it is taken from what was `found` in its files."""
+        return Sample(**vars(self) | {name: getattr(found, name) for name in self.missing})
+
+
+def read_manifest(root: Path) -> tuple[list[Row], list[Problem]]:
+    """Reads `<root>/manifest.csv` and sees that its pairs' files are there; opens none of them.
 
     Returns:
         The good rows sorted by key, and the problems of the others.
 
     Raises:
-        UserError: the manifest is no UTF-8 CSV, has no rows, or lacks columns.
+        UserError: the manifest is no UTF-8 CSV, has no rows, or lacks one of the columns modality, domain and id.
     """
     path = root / MANIFEST
     try:
-        reader = csv.DictReader(io.StringIO(path.read_bytes().decode("utf-8-sig"), newline=""), strict=True)
-        rows = [(reader.line_num, row) for row in reader]
+        return parse_manifest(root, path.read_bytes().decode("utf-8-sig"))
     except (UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: expected a CSV file in UTF-8, found something else ({error}). Restore it.") from error
-    columns = list(reader.fieldnames or [])
-    missing = [column for column in REQUIRED if column not in columns]
-    if missing:
+
+
+def parse_manifest(root: Path, text: str) -> tuple[list[Row], list[Problem]]:
+    """As `read_manifest`, of a text. Raises csv.Error where that can't be read."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    reader.fieldnames = [column.strip() for column in reader.fieldnames or []]
+    lines = [(reader.line_num, row) for row in reader]
+    _check_columns(root / MANIFEST, list(reader.fieldnames))
+    if not lines:
         raise UserError(
-            f"{path}: expected the columns {', '.join(REQUIRED)}; {', '.join(missing)} missing, "
-            f"found {', '.join(columns) or 'nothing'}. Add what is missing, or move the manifest away: "
-            "the folder is then scanned and gets a new one."
+            f"{root / MANIFEST}: expected one row a pair, found none. Move it away to have the folder scanned."
         )
-    for column in columns:
-        near = get_close_matches(column or "", OPTIONAL, n=1, cutoff=0.75)
-        if column not in OPTIONAL and column not in REQUIRED and near:
-            logger.warning("%s: the column '%s' is not used. Did you mean '%s'?", path, column, near[0])
-    if not rows:
-        raise UserError(f"{path}: expected one row a pair, found none. Move it away to have the folder scanned.")
-    samples, problems = [], []
+    rows: list[Row] = []
+    problems: list[Problem] = []
     seen: dict[str, int] = {}
-    for line, row in rows:
-        where = f"{MANIFEST} line {line}"
+    listings: dict[Path, Pictures] = {}
+    for line, cells in lines:
         try:
-            sample = _parse(root, row)
+            row = _parse(root, cells, listings)
         except ValueError as error:
-            problems.append(Problem("bad row", where, str(error)))
+            problems.append(Problem("bad row", f"{MANIFEST} line {line}", str(error)))
             continue
-        first = seen.setdefault(sample.key, line)
+        if isinstance(row, Problem):
+            problems.append(row)
+            continue
+        first = seen.setdefault(row.key, line)
         if first != line:
-            message = f"expected every pair once, found {sample.key} here and in line {first}. Remove one of them."
-            problems.append(Problem("duplicate row", where, message))
+            message = f"expected every pair once, found {row.key} here and in line {first}. Remove one of them."
+            problems.append(Problem("duplicate row", f"{MANIFEST} line {line}", message))
             continue
-        samples.append(sample)
-    for sample in samples:
-        for file in (sample.image, sample.mask):
+        rows.append(row)
+    for row in rows:
+        for file in (row.image, row.mask):
             if not file.is_file():
-                message = f"expected the file of {sample.key}, found none. Restore it, or remove its row in {MANIFEST}."
+                message = f"expected the file of {row.key}, found none. Restore it, or remove its row in {MANIFEST}."
                 problems.append(Problem("missing file", relative(file, root), message))
-    return sorted(samples, key=lambda sample: sample.key), problems
+    return sorted(rows, key=lambda row: row.key), problems
 
 
 def manifest_text(root: Path, samples: Iterable[Sample]) -> str:
-    """The manifest of `samples`; optional columns only where some sample has a value."""
+    """The manifest of `samples`, with all columns; `subject` only where some sample has one."""
     ordered = sorted(samples, key=lambda sample: sample.key)
-    optional = [name for name in OPTIONAL if any(getattr(sample, name) is not None for sample in ordered)]
+    columns = [name for name in COLUMNS if name != "subject" or any(sample.subject for sample in ordered)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*REQUIRED, *optional])
+    writer.writerow(columns)
     for sample in ordered:
-        row = {name: getattr(sample, name) for name in (*REQUIRED, *optional)}
+        row = {name: getattr(sample, name) for name in columns}
         row |= {"image": relative(sample.image, root), "mask": relative(sample.mask, root)}
         row["foreground_fraction"] = f"{sample.foreground_fraction:.6f}"
         writer.writerow(["" if value is None else value for value in row.values()])
     return text.getvalue()
-
-
-def scan_folder(root: Path) -> tuple[list[Pair], list[Problem]]:
-    """Pairs the pictures of a canonical folder by name; opens none of them.
-
-    Returns:
-        The pairs sorted by key, and the pictures without a partner.
-
-    Raises:
-        UserError: the folder holds no `<modality>/<domain>/images`.
-    """
-    pairs: list[Pair] = []
-    problems: list[Problem] = []
-    domains = list(_domain_folders(root))
-    if not domains:
-        inside = sorted(entry.name for entry in root.iterdir() if not entry.name.startswith("."))
-        found = ", ".join(inside[:8]) + (" ..." if len(inside) > 8 else "") if inside else "an empty folder"
-        deeper = sorted(root.glob(f"*/{MANIFEST}"))
-        hint = f" Did you mean {deeper[0].parent}?" if deeper else ""
-        raise UserError(
-            f"{root}: expected {MANIFEST}, or folders <modality>/<domain>/images and <modality>/<domain>/masks; "
-            f"found {found}.{hint} Without data of your own, draw some: `python -m harness data phantoms --out FOLDER`."
-        )
-    for folder in domains:
-        modality, domain = folder.parent.name, folder.name
-        images, other_images = _pictures(folder / "images")
-        masks, other_masks = _pictures(folder / "masks")
-        for stem in sorted(images.keys() | masks.keys()):
-            problem = _unpaired(root, folder, stem, images, masks, [*other_images, *other_masks])
-            if problem:
-                problems.append(problem)
-            else:
-                pairs.append(Pair(modality, domain, stem, images[stem][0], masks[stem][0]))
-    for modality in sorted({pair.modality for pair in pairs} - set(MODALITIES)):
-        near = did_you_mean(modality, MODALITIES)
-        if "Did you mean" in near:
-            logger.warning("%s: '%s' is none of the usual modalities.%s", root, modality, near)
-    return sorted(pairs, key=lambda pair: pair.key), problems
 
 
 def orphans(root: Path, samples: Iterable[Pair]) -> list[Problem]:
@@ -156,104 +140,81 @@ def orphans(root: Path, samples: Iterable[Pair]) -> list[Problem]:
     ]
 
 
-def canonical_files(root: Path) -> list[Path]:
-    """All pictures in the folders `<modality>/<domain>/{images,masks}`, sorted."""
-    return [
-        file
-        for folder in _domain_folders(root)
-        for part in ("images", "masks")
-        for files in _pictures(folder / part)[0].values()
-        for file in files
-    ]
+def _check_columns(path: Path, columns: list[str]) -> None:
+    absent = [column for column in COLUMNS if column not in columns]
+    if missing := [column for column in REQUIRED if column in absent]:
+        separator = (
+            " Separate the columns with commas." if len(columns) == 1 and re.search(r"[;\t]", columns[0]) else ""
+        )
+        raise UserError(
+            f"{path}: expected at least the columns {', '.join(REQUIRED)}; {', '.join(missing)} missing, "
+            f"found {', '.join(columns) or 'nothing'}.{separator} Add what is missing, or move the manifest away: "
+            "the folder is then scanned and gets a new one."
+        )
+    for column in columns:
+        near = get_close_matches(column, absent, n=1, cutoff=0.75)
+        if column not in COLUMNS and near:
+            logger.warning("%s: the column '%s' is not used. Did you mean '%s'?", path, column, near[0])
 
 
-def relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
+def _parse(root: Path, row: dict[str, str], listings: dict[Path, Pictures]) -> Row | Problem:
+    """One row; a problem where its files can't be found. Raises ValueError with words for the user.
 
-
-def _domain_folders(root: Path) -> Iterator[Path]:
-    for modality in _subfolders(root):
-        for domain in _subfolders(modality):
-            if (domain / "images").is_dir() or (domain / "masks").is_dir():
-                yield domain
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def _pictures(folder: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """Pictures by stem, and the other files (hidden ones apart)."""
-    pictures: dict[str, list[Path]] = {}
-    others = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.name.startswith(".") or path.name == "Thumbs.db":
-            continue
-        if path.suffix.lower() in SUFFIXES:
-            pictures.setdefault(path.stem, []).append(path)
-        else:
-            others.append(path)
-    return pictures, others
-
-
-def _unpaired(
-    root: Path,
-    folder: Path,
-    stem: str,
-    images: dict[str, list[Path]],
-    masks: dict[str, list[Path]],
-    others: list[Path],
-) -> Problem | None:
-    for files in (images.get(stem, []), masks.get(stem, [])):
-        if len(files) > 1:
-            names = " and ".join(file.name for file in files)
-            return Problem(
-                "ambiguous name", relative(files[0], root), f"expected one file a name, found {names}. Keep one."
-            )
-    if stem in images and stem in masks:
-        return None
-    here, kind, there = (
-        (images, "image without mask", "masks") if stem in images else (masks, "mask without image", "images")
-    )
-    partner = "mask" if there == "masks" else "image"
-    expected = relative(folder / there / (f"{stem}.png" if partner == "mask" else f"{stem}.<ext>"), root)
-    unread = [file.name for file in others if file.stem == stem and file.parent.name == there]
-    near = get_close_matches(stem, (masks if partner == "mask" else images).keys(), n=1, cutoff=0.6)
-    found = f"only {unread[0]}, which is none of {', '.join(sorted(SUFFIXES))}" if unread else "none"
-    hint = f" The nearest name there is '{near[0]}'." if near and not unread else ""
-    message = f"expected its {partner} {expected}, found {found}.{hint} Add the {partner}, or remove this file."
-    return Problem(kind, relative(here[stem][0], root), message)
-
-
-def _parse(root: Path, row: dict[str, str]) -> Sample:
-    """One row as a sample. Raises ValueError with words for the user."""
+    `listings` keeps what was seen of the canonical folders: each is looked through once.
+    """
     if None in row or None in row.values():
         raise ValueError("expected as many values as there are columns, found more or fewer. Mend the row.")
-    cells = {name: value.strip() for name, value in row.items()}
-    for name in ("modality", "domain", "id"):
+    cells = dict.fromkeys(COLUMNS, "") | {name: value.strip() for name, value in row.items()}
+    for name in REQUIRED:
         if not _NAME.match(cells[name]):
             raise ValueError(f"expected a name without slashes as {name}, found '{cells[name]}'. Mend the row.")
     for name in ("sha256_image", "sha256_mask"):
-        if not _SHA256.match(cells[name].lower()):
+        if cells[name] and not _SHA256.match(cells[name].lower()):
             raise ValueError(f"expected 64 hexadecimal digits as {name}, found '{cells[name]}'. Mend the row.")
-    return Sample(
+    width, height = (_number(name, cells[name], minimum=1, whole=True) for name in ("width", "height"))
+    files = []
+    for name in ("image", "mask"):
+        file = _inside(root, name, cells[name]) if cells[name] else _canonical(root, cells, f"{name}s", listings)
+        if isinstance(file, Problem):
+            return file
+        files.append(file)
+    return Row(
         modality=cells["modality"],
         domain=cells["domain"],
         id=cells["id"],
-        image=_inside(root, "image", cells["image"]),
-        mask=_inside(root, "mask", cells["mask"]),
-        width=int(_number("width", cells["width"], minimum=1, whole=True)),
-        height=int(_number("height", cells["height"], minimum=1, whole=True)),
+        image=files[0],
+        mask=files[1],
+        width=None if width is None else int(width),
+        height=None if height is None else int(height),
         foreground_fraction=_number("foreground_fraction", cells["foreground_fraction"], minimum=0, maximum=1),
-        sha256_image=cells["sha256_image"].lower(),
-        sha256_mask=cells["sha256_mask"].lower(),
-        subject=cells.get("subject") or None,
-        spacing_mm=_number("spacing_mm", cells["spacing_mm"], minimum=1e-9) if cells.get("spacing_mm") else None,
-        split=cells.get("split") or None,
+        sha256_image=cells["sha256_image"].lower() or None,
+        sha256_mask=cells["sha256_mask"].lower() or None,
+        subject=cells["subject"] or None,
     )
 
 
-def _number(name: str, text: str, *, minimum: float, maximum: float = 1e9, whole: bool = False) -> float:
+def _canonical(root: Path, cells: dict[str, str], part: str, listings: dict[Path, Pictures]) -> Path | Problem:
+    """The picture of a row that names no file, at its place in the canonical layout."""
+    folder = root / cells["modality"] / cells["domain"] / part
+    if folder not in listings:
+        listings[folder] = pictures(folder)[0]
+    found = listings[folder].get(cells["id"], [])
+    if found:
+        return ambiguous(root, found) or found[0]
+    expected = relative(folder / cells["id"], root)
+    if Path(cells["id"]).suffix.lower() in SUFFIXES:
+        message = f"expected an id without a file's suffix in {MANIFEST}, found '{cells['id']}'. Mend the row."
+        return Problem("id with suffix", expected, message)
+    message = (
+        f"expected this file with one of the suffixes {', '.join(sorted(SUFFIXES))}, as the row of its id in {MANIFEST} "
+        f"names no {part[:-1]}; found none. Add the file, name it in the column '{part[:-1]}', or remove the row."
+    )
+    return Problem(f"{part[:-1]} of a row not found", expected, message)
+
+
+def _number(name: str, text: str, *, minimum: float, maximum: float = 1e9, whole: bool = False) -> float | None:
+    if not text:
+        return None
     kind = "a whole number" if whole else "a number"
     try:
         value = float(int(text)) if whole else float(text)
@@ -272,6 +233,6 @@ def _inside(root: Path, name: str, text: str) -> Path:
     """
     relative_path = Path(os.path.normpath(text))
     absolute = PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
-    if not text or absolute or relative_path.parts[:1] == ("..",):
+    if absolute or relative_path.parts[:1] == ("..",):
         raise ValueError(f"expected a path inside the dataset's folder as {name}, found '{text}'. Mend the row.")
     return root / relative_path

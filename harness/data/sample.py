@@ -11,7 +11,10 @@ from harness.errors import UserError
 MODALITIES = ("dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy")
 """The canonical names; the index is the modality number De-LightSAM was published with."""
 
-SHOWN_PROBLEMS = 20
+MANIFEST = "manifest.csv"
+
+SHOWN_LINES = 12
+SHOWN_OF_A_KIND = 3
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,7 @@ class Sample(Pair):
     """A pair with what the manifest says of it.
 
     `width` and `height` are in pixels of the image as shown (EXIF orientation applied), `foreground_fraction` in
-    [0, 1], hashes are SHA-256 of the files' bytes, `spacing_mm` is the side of a (square) pixel.
+    [0, 1], hashes are SHA-256 of the files' bytes, `subject` is the patient where it is known.
     """
 
     width: int
@@ -49,13 +52,12 @@ class Sample(Pair):
     sha256_image: str
     sha256_mask: str
     subject: str | None = None
-    spacing_mm: float | None = None
-    split: str | None = None
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with one file. `message` says what was expected, what was found and what to do."""
+    """Something wrong with one file or folder. `kind` is the cause; `message` says what was expected, what was found and
+    what to do."""
 
     kind: str
     file: str
@@ -65,21 +67,28 @@ class Problem:
         return f"{self.file}: {self.message}"
 
 
-def list_problems(problems: Sequence[Problem], limit: int = SHOWN_PROBLEMS) -> str:
-    """One line a problem, at most `limit` of them, and how many of each kind there are when that hides some.
+def list_problems(problems: Sequence[Problem], limit: int = SHOWN_LINES) -> str:
+    """Every cause once: a few problems of a kind on a line each, many of them as one line with their count and examples.
 
-    When some are hidden, every kind gets its share of the lines: a hundred orphans must not hide one damaged file.
+    When that gives more than `limit` lines, every kind gets one line: a hundred orphans must not hide one damaged file.
     """
     kinds: dict[str, list[Problem]] = {}
     for problem in problems:
         kinds.setdefault(problem.kind, []).append(problem)
-    share = max(1, limit // max(1, len(kinds)))
-    shown = list(problems) if len(problems) <= limit else [p for group in kinds.values() for p in group[:share]]
-    lines = [f"  {problem}" for problem in shown]
-    if len(shown) < len(problems):
-        counts = ", ".join(f"{len(group)} x {kind}" for kind, group in kinds.items())
-        lines.append(f"  ... and {len(problems) - len(shown)} more. All: {counts}.")
-    return "\n".join(lines)
+    lines = [line for group in kinds.values() for line in _lines(group, SHOWN_OF_A_KIND)]
+    if len(lines) > limit:
+        lines = [line for group in kinds.values() for line in _lines(group, 1)]
+    return "\n".join(f"  {line}" for line in lines)
+
+
+def _lines(group: Sequence[Problem], most: int) -> list[str]:
+    """The lines on problems of one kind."""
+    if len(group) <= most:
+        return [str(problem) for problem in group]
+    others = [problem.file for problem in group[1:SHOWN_OF_A_KIND]]
+    hidden = len(group) - 1 - len(others)
+    also = ", ".join(others) + (f" and {hidden} more" if hidden else "")
+    return [f"{len(group)} x {group[0].kind}: {group[0]} Also: {also}."]
 
 
 def raise_problems(root: Path, problems: Sequence[Problem]) -> None:

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from harness.data.manifest import MANIFEST, canonical_files
-from harness.data.sample import Pair
+from harness.data.layout import canonical_files
+from harness.data.sample import MANIFEST, Pair
 from harness.errors import UserError
 from harness.files import atomic_write_json, sha256_file, sha256_json
 
@@ -54,7 +54,7 @@ def recall(root: Path, pairs: Iterable[Pair]) -> dict[str, Any] | None:
 
 
 def keep(root: Path, pairs: Iterable[Pair], manifest: str | None = None) -> None:
-    """Keeps the verdict "sound". `manifest` is the text of a scanned manifest that could not be written to the folder."""
+    """Keeps the verdict "sound". `manifest` is the text of the whole manifest where the folder holds none, or less of it."""
     value = {"schema_version": VERSION, "state": state(root, pairs), "manifest": manifest}
     try:
         if is_writable(root):

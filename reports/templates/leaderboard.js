@@ -30,6 +30,12 @@ function sortRows(body, column, direction) {
   body.append(...rows);
 }
 
+// Says of what is cut at the window's edge that there is more: phones hide the scroll bar.
+const watch = new ResizeObserver((entries) => {
+  for (const { target } of entries) target.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
+});
+for (const scroll of document.querySelectorAll(".scroll")) watch.observe(scroll);
+
 // On paper nothing can be opened.
 const closed = new Set();
 window.addEventListener("beforeprint", () => {

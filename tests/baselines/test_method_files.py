@@ -8,9 +8,9 @@ import pytest
 import torch
 import yaml
 
-from harness.config import config_folder
 from harness.errors import UserError
 from harness.methods import build_method, check_method_config, stages_of
+from harness.tree import config_folder
 
 NAMES = ("unet", "deeplabv3plus", "segformer", "otsu", "mean_mask")
 

@@ -110,3 +110,24 @@ def _busy(store: Path) -> bool:
         if '"running"' in path.read_text("utf-8") and time.time() - path.stat().st_mtime < 5:
             return True
     return False
+
+
+@pytest.mark.parametrize("executor", ["serial", "ray"])
+def test_ctrl_c_stops_and_the_same_command_goes_on(
+    executor: str, undisturbed: Path, tmp_path: Path, shared_cache: Path
+) -> None:
+    words = command("run", *SMALL, f"executor={executor}", f"data.cache={shared_cache}")
+    process = subprocess.Popen(
+        words, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
+    limit = time.monotonic() + 60
+    while time.monotonic() < limit and not _busy(tmp_path / "runs"):
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "the same command goes on from here" in errors
+    assert "Traceback" not in errors
+    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert samples_of(tmp_path / "runs") == samples_of(undisturbed)

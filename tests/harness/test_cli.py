@@ -93,6 +93,8 @@ def test_without_a_command_help_is_shown_and_the_code_is_2(capsys: pytest.Captur
         (["plan", "training.epochs=many"], "training.epochs=many"),
         (["plan", "data.root=/nonexistent"], "/nonexistent: expected a folder with a dataset, found nothing."),
         (["plan", "--config-dir", "/nonexistent"], "is no folder"),
+        (["list", "--config-dir", "."], "expected at least one of the folders suite, method"),
+        (["plan", "protocol.max_folds=0"], "protocol.max_folds=0 is out of range: expected 1 or more."),
     ],
 )
 def test_a_users_mistake_is_one_clear_message_and_code_2(
@@ -116,6 +118,41 @@ def test_argparses_own_errors_are_code_2(arguments: list[str], capsys: pytest.Ca
     assert "--help" in error
 
 
+def test_words_stand_before_between_and_after_options(toys: Path) -> None:
+    words = ["suite=x", "--config-dir", str(toys), "method=[otsu]", "seeds=3"]
+    for command in ("run", "plan"):
+        args = harness.cli.make_parser().parse_args([command, *words])
+        assert (args.overrides, args.config_dir) == (["suite=x", "method=[otsu]", "seeds=3"], toys)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["plan", "suite=x", "--config-dr", "x"],
+            "--config-dr. Did you mean '--config-dir'?\nSee `python -m harness plan ",
+        ),
+        (["list", "methods", "suites"], "unknown: suites.\nSee `python -m harness list --help`"),
+        (["data", "verify", "x", "--jsn"], "Did you mean '--json'?\nSee `python -m harness data verify --help`"),
+    ],
+)
+def test_a_word_out_of_place_is_told_with_the_commands_own_help(
+    arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["run", "plan"])
+def test_help_of_run_and_plan_teaches_the_words(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="0"):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    for part in ("key=value", "data.root=DIR", "python -m harness list", f"harness {command} suite=", "goes on where"):
+        assert part in shown
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [
@@ -129,7 +166,7 @@ def test_how_a_command_ends_decides_the_code(
     def fail(*_: Any) -> None:
         raise raised
 
-    monkeypatch.setattr("harness.config.load_config", fail)
+    monkeypatch.setattr("harness.compose.load_config", fail)
     assert main(["plan"]) == code
     assert said in capsys.readouterr().err
 

@@ -178,3 +178,12 @@ def test_logits_that_cannot_be_used_fail_the_trial_by_name(
 
     with pytest.raises(TrialFailed, match=f"Wrong.predict gave.*{said.removeprefix('gave ')}"):
         measure(Wrong(), dataset, cache)
+
+
+def test_a_mask_of_bool_is_not_taken_for_logits(dataset: Dataset, cache: ArrayCache) -> None:
+    class Mask(nn.Module):
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            return images.mean(1, keepdim=True) > 0.5
+
+    with pytest.raises(TrialFailed, match="mask of bool"):
+        measure(Mask(), dataset, cache)

@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 import torch
 
-from harness.config import option_names
-from harness.errors import UserError
-from harness.methods import CARD_KEYS, Method, Stage, build_method, check_method_config, method_cards, stages_of
+from harness.errors import TrialFailed, UserError
+from harness.methods import (
+    CARD_KEYS,
+    Method,
+    Stage,
+    build_method,
+    check_method_config,
+    checked_loss,
+    method_cards,
+    stages_of,
+)
+from harness.tree import option_names
 
 CARD = dict.fromkeys(CARD_KEYS, "x") | {"prompt": "none"}
 SOUND: dict[str, Any] = {"card": CARD, "version": 1, "model": {"_target_": "toy_methods.TinyConv"}, "training": {}}
@@ -118,3 +127,17 @@ def test_a_broken_card_names_its_file(tmp_path: Path) -> None:
     (tmp_path / "method" / "mine.yaml").write_text("card: {title: [")
     with pytest.raises(UserError, match=r"mine\.yaml is no valid YAML"):
         method_cards(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        (torch.zeros(1, requires_grad=True), "found Tensor"),
+        ((torch.zeros(2, requires_grad=True), {}), r"one number; found \(2,\)"),
+        ((0.5, {}), "one number; found float"),
+        ((torch.zeros(()), {}), "depends on none"),
+    ],
+)
+def test_a_wrong_loss_is_told_with_the_contract(answer: object, said: str) -> None:
+    with pytest.raises(TrialFailed, match=rf"object.training_loss must return \(loss, \{{name: value\}}\).*{said}"):
+        checked_loss(object(), answer)

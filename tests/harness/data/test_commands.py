@@ -45,8 +45,9 @@ class TestVerify:
         assert not value["ok"] and value["problems"][0]["kind"] == "missing file"
 
     def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="expected a folder with a dataset, found nothing"):
+        with pytest.raises(UserError, match="expected a folder with a dataset, found nothing") as caught:
             run("verify", tmp_path / "absent")
+        assert "Give the folder that holds" in str(caught.value) and "data.root" not in str(caught.value)
 
 
 class TestFingerprint:
@@ -79,7 +80,7 @@ class TestFingerprint:
 class TestPhantoms:
     def test_written_and_sound(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         out = tmp_path / "phantoms"
-        assert run("phantoms", "--out", out, "--images-per-domain", 1, "--image-size", 64, "--seed", 3) == 0
+        assert run("phantoms", "--out", out, "--images-per-domain", 2, "--image-size", 64, "--seed", 3) == 0
         assert str(out) in capsys.readouterr().out
         assert Dataset.open(out).modalities() == list(MODALITIES)
 
@@ -87,10 +88,16 @@ class TestPhantoms:
         with pytest.raises(UserError, match="expected a new or empty folder for the phantoms, found files"):
             run("phantoms", "--out", small_dataset)
 
-    @pytest.mark.parametrize(("option", "value"), [("--images-per-domain", 0), ("--image-size", 8), ("--seed", -1)])
-    def test_bad_numbers(self, tmp_path: Path, option: str, value: int) -> None:
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [("--images-per-domain", 1), ("--image-size", 63), ("--image-size", 5000), ("--seed", -1)],
+    )
+    def test_bad_numbers(self, tmp_path: Path, option: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the configuration refuses as data.phantoms.* is refused here, before anything is drawn."""
+        monkeypatch.setattr("harness.data.phantoms.write_phantoms", lambda *_, **__: pytest.fail("drawn"))
         with pytest.raises(UserError, match=f"Expected {option} to be at least .* found {value}"):
             run("phantoms", "--out", tmp_path / "p", option, value)
+        assert not (tmp_path / "p").exists()
 
 
 class TestList:
@@ -99,6 +106,15 @@ class TestList:
         out = capsys.readouterr().out
         assert all(modality in out for modality in MODALITIES)
         assert all(entry.domain in out for entry in CATALOGUE)
+
+    @pytest.mark.parametrize("columns", ["80", "50"])
+    def test_addresses_can_be_copied(
+        self, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, columns: str
+    ) -> None:
+        monkeypatch.setenv("COLUMNS", columns)
+        assert run("list") == 0
+        lines = capsys.readouterr().out.splitlines()
+        assert all(f"  {entry.domain}: {entry.url}" in lines for entry in CATALOGUE)
 
     def test_folder(self, small_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run("list", small_dataset) == 0

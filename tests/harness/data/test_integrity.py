@@ -56,7 +56,7 @@ class TestVerify:
 
     def test_its_verdict_serves_opening(self, small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         verify(small_dataset)
-        monkeypatch.setattr("harness.data.integrity.check_samples", lambda *_: pytest.fail("checked again"))
+        monkeypatch.setattr("harness.data.integrity.check_rows", lambda *_: pytest.fail("checked again"))
         assert len(Dataset.open(small_dataset).samples) == 24
 
     def test_without_manifest_nothing_is_written(self, root: Path) -> None:
@@ -112,6 +112,17 @@ class TestVerify:
     def test_nothing_there(self, tmp_path: Path) -> None:
         with pytest.raises(UserError, match=r"expected manifest\.csv, or folders"):
             verify(tmp_path)
+
+    def test_half_canonical(self, root: Path) -> None:
+        """What lies beside sound domains and would be passed over in silence."""
+        shutil.copytree(root / "ultrasound/scanner_a", root / "xray")
+        (root / "fundus/drive/images").mkdir(parents=True)
+        (root / "fundus/drive/masks").mkdir()
+        report = verify(root)
+        assert [(p.kind, p.file) for p in report.problems] == [
+            ("no domain", "xray/images"), ("no domain", "xray/masks"), ("empty domain", "fundus/drive"),
+        ]  # fmt: skip
+        assert "Move it to xray/<domain>/images." in report.text()
 
 
 class TestCopies:
@@ -174,6 +185,58 @@ def _recompressed(image: Image.Image, quality: int) -> Image.Image:
     content = io.BytesIO()
     image.save(content, "JPEG", quality=quality)
     return Image.open(content)
+
+
+class TestNotes:
+    def test_one_domain_and_unknown_modality(self, root: Path) -> None:
+        (root / "dermoscopy").rename(root / "mri")
+        for domain in ("scanner_b", "scanner_c"):
+            shutil.rmtree(root / "ultrasound" / domain)
+        report = verify(root)
+        assert report.ok
+        assert report.notes[0] == "ultrasound has one domain: leave_one_domain_out needs two."
+        assert report.notes[1].startswith("mri is none of the six known modalities (dermoscopy, ")
+        assert "methods that use the modality number give it a number of its own" in report.notes[1]
+        assert "Did you mean" not in report.notes[1]
+        assert all(f"Note: {note}" in report.text() for note in report.notes)
+        assert report.as_dict()["notes"] == list(report.notes)
+
+    def test_several(self, root: Path) -> None:
+        for modality, name in (("dermoscopy", "dermscopy"), ("ultrasound", "ct")):
+            (root / modality).rename(root / name)
+            for domain in sorted((root / name).iterdir())[1:]:
+                shutil.rmtree(domain)
+        one, unknown = verify(root).notes
+        assert one == "ct, dermscopy have one domain each: leave_one_domain_out needs two."
+        assert (
+            unknown.startswith("ct, dermscopy are none of the six")
+            and "dermscopy: Did you mean 'dermoscopy'?" in unknown
+        )
+
+    def test_none_without_need(self, root: Path) -> None:
+        assert verify(root).notes == () and "Note" not in verify(root).text()
+
+
+def test_jpeg_masks_are_one_cause(root: Path) -> None:
+    masks = sorted(root.glob("dermoscopy/*/masks/*.png"))
+    for number, mask in enumerate(masks):  # half of them as colour JPEGs
+        Image.open(mask).convert("RGB" if number % 2 else "L").save(mask.with_suffix(".jpg"), quality=60)
+        mask.unlink()
+    Image.fromarray(np.full((5, 5), 9, np.uint8)).save(root / "ultrasound/scanner_a/masks/case_0.png")
+    report = verify(root)
+    assert kinds(report.problems) == ["JPEG mask"] * 12 + ["unusable mask"]
+    text = report.text()
+    assert text.count("12 x JPEG mask: dermoscopy/clinic_a/masks/case_0.jpg: expected a binary mask") == 1
+    also = "Also: dermoscopy/clinic_a/masks/case_1.jpg, dermoscopy/clinic_a/masks/case_2.jpg and 9 more."
+    assert also in text and len(text.splitlines()) == 4
+
+
+def test_all_causes_at_once_stay_readable(tmp_path: Path) -> None:
+    problems = tuple(Problem(f"cause {n % 14}", f"f{n}", "why") for n in range(1000))
+    warnings = tuple(Problem(("copy", "near copy", "empty mask")[n % 3], f"f{n}", "why") for n in range(99))
+    lines = Report(tmp_path, 500, problems, warnings, 1.0, ("one", "two")).text().splitlines()
+    assert len(lines) <= 22
+    assert all(sum(f" cause {n}:" in line for line in lines) == 1 for n in range(14))
 
 
 def test_long_reports_are_cut_for_people_and_whole_for_programs(tmp_path: Path) -> None:
