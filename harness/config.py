@@ -144,7 +144,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "reuse": ("missing", "never", "only"),
 }
 # Inclusive lower and upper ends.
-_RANGES: dict[str, tuple[float, float]] = {
+RANGES: dict[str, tuple[float, float]] = {
     "data.max_per_domain": (1, math.inf),
     "data.phantoms.images_per_domain": (2, 100_000),
     "data.phantoms.image_size": (64, 4096),
@@ -264,7 +264,7 @@ def _check_values(config: RunConfig) -> None:
         value = _lookup(config, key)
         if value not in choices:
             raise UserError(f"{key}={value} is unknown: expected one of {', '.join(choices)}.{_near(value, choices)}")
-    for key, (low, high) in _RANGES.items():
+    for key, (low, high) in RANGES.items():
         value = _lookup(config, key)
         # Infinity is in no range, and NaN compares with nothing.
         if value is not None and not (low <= value <= high and value < math.inf):

@@ -151,7 +151,7 @@ def _heat_map(board: Leaderboard, short: dict[str, str], unseen: bool) -> Figure
     domains = list(dict.fromkeys(board.domains["domain"]))
     if not whole or not domains:
         return None
-    wide = board.domains.set_index(["domain", "method"])["dice"].astype(float).unstack().loc[domains, whole]
+    wide = board.domains.pivot_table("dice", "domain", "method", sort=False).loc[domains, whole].astype(float)
     # The tables' shading: one colour that grows denser from 0 to 1, over the page's paper in either theme.
     scale = LinearSegmentedColormap.from_list("shade", [(*SHADE, 0.0), (*SHADE, SHADE_OPACITY)])
     # Domains go down: their names are long, and a phone has more height than width.

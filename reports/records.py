@@ -225,8 +225,8 @@ def _read_trial(store: Store, entry: dict[str, Any]) -> tuple[Trial, TrialRecord
         if state == "failed":
             reason = str(record.status.get("reason") or "no cause given")
             file = record.folder / "error.txt"
-            error = file.relative_to(store.root).as_posix() if file.exists() else ""
-            return Trial(**base, **details, state="failed", reason=reason, error=error), None
+            traceback = file.relative_to(store.root).as_posix() if file.exists() else ""
+            return Trial(**base, **details, state="failed", reason=reason, error=traceback), None
         return Trial(**base, **details, state="unfinished", reason=_how_far(record.status)), None
     hole = _what_is_missing(record)
     if hole:

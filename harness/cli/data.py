@@ -81,7 +81,7 @@ def run_fingerprint(args: argparse.Namespace) -> int:
 
 
 def run_phantoms(args: argparse.Namespace) -> int:
-    from harness.config import _RANGES as RANGES  # the limits of data.phantoms.*: what is drawn here can be run as well
+    from harness.config import RANGES as RANGES  # the limits of data.phantoms.*: what is drawn here can be run as well
     from harness.data.phantoms import write_phantoms
 
     for name in ("images_per_domain", "image_size", "seed"):

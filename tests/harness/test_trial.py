@@ -138,7 +138,7 @@ def test_a_killed_trial_goes_on_and_ends_with_the_same_bytes(toy_suite: ToySuite
     with pytest.raises(KeyboardInterrupt):
         run(trial, context, report=kill)
     store = Store(context.store_root)
-    assert store.status(trial.id)["reason"] == "interrupted"
+    assert store.status(trial.id)["state"] == "interrupted"
     assert store.result(trial.id) is None
     assert run(trial, context, report=kill)["state"] == "done"
     assert epochs == [1, 2, 3, 3, 4, 0]

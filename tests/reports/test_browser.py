@@ -123,6 +123,64 @@ CONTRASTS = """() => {
 }"""
 
 
+def test_the_head_leaves_room_for_the_ranking(complete_report: ReportPaths, open_page: Callable[..., Any]) -> None:
+    """The README's picture is the first 1280 x 900 pixels."""
+    page = open_page(complete_report.html, 1280)
+    for selector in ("h1", ".headline", ".caution", "#findings"):
+        assert page.locator(selector).bounding_box()["y"] < 450, selector
+    last = page.locator(".ranking tbody.automatic tr").last.bounding_box()
+    assert last["y"] + last["height"] <= 900
+
+
+def test_a_phone_shows_that_there_is_more_and_keeps_the_method(
+    complete_report: ReportPaths, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(complete_report.html, 390)
+    page.wait_for_selector(".scroll.wide")
+    for box in page.locator(".scroll").all():
+        if not box.is_visible():
+            continue
+        width, inner = box.evaluate("e => [e.clientWidth, e.scrollWidth]")
+        hint = box.evaluate("e => getComputedStyle(e, '::before').content")
+        assert ("scroll sideways" in hint) == (inner > width + 1)
+        if inner > width + 1:
+            assert "local" in box.evaluate("e => getComputedStyle(e).backgroundAttachment")
+            box.evaluate("e => { e.scrollLeft = 300; }")
+            name = box.locator("tbody th[scope=row]").first.bounding_box()
+            assert name["x"] >= box.bounding_box()["x"] - 1 and name["x"] + name["width"] < 250
+    wide = open_page(complete_report.html, 1440)
+    assert "sideways" not in wide.evaluate("getComputedStyle(document.querySelector('.scroll'), '::before').content")
+
+
+def test_figures_fit_a_phone(complete_report: ReportPaths, open_page: Callable[..., Any]) -> None:
+    page = open_page(complete_report.html, 390)
+    figures = page.locator(".figures svg")
+    assert figures.count() == 4
+    for figure in figures.all():
+        box = figure.bounding_box()
+        assert box["x"] >= 0 and box["x"] + box["width"] <= 390
+        # Nothing reaches beyond the picture, and its letters can be read.
+        texts = figure.locator("text").all()
+        heights = [text.bounding_box() for text in texts]
+        assert all(t["x"] >= box["x"] - 1 and t["x"] + t["width"] <= box["x"] + box["width"] + 1 for t in heights)
+        scale = figure.evaluate("e => e.getScreenCTM().a")
+        assert scale > 0.7
+
+
+def test_short_names_are_not_broken(
+    make_store: Callable[..., Any], open_page: Callable[..., Any], tmp_path: Path
+) -> None:
+    cards = {"mean_mask": {"title": "Mean mask", "prompt": "none"}}
+    simulated = make_store(cards=cards, faults={}, domains=("cvc_clinicdb", "stu_hospital", "kvasir_seg"))
+    page = open_page(build_report(simulated.root, simulated.suite, tmp_path / "out").html, 390)
+    lines = """e => { const range = document.createRange(); range.selectNodeContents(e);
+      return new Set([...range.getClientRects()].map((r) => Math.round(r.top))).size; }"""
+    names = page.locator("th bdi, th .detail").filter(has_text="_")
+    shown = [name for name in names.all() if name.is_visible()]
+    assert len(shown) >= 8
+    assert all(name.evaluate(lines) == 1 for name in shown)
+
+
 def test_a_script_in_a_name_is_text(
     make_store: Callable[..., Any], open_page: Callable[..., Any], tmp_path: Path
 ) -> None:

@@ -222,6 +222,38 @@ def test_what_the_networks_lose_is_said_in_one_line(complete: Any) -> None:
     )
 
 
+def gain(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """U-Net, the best here, does better on test images than on validation images."""
+    if method == "unet":
+        frame["dice"] = np.where(frame["role"] == "test", 0.95, 0.9) + frame["dice"] / 1000
+    return frame
+
+
+def test_a_negative_gap_is_said_in_other_words(make_store: Callable[..., Any]) -> None:
+    notes = board_of(make_store(faults={}, change=gain, predictions=False)).notes
+    assert notes[1].startswith("On unseen domains it does better than on seen ones, 0.95")
+    assert not any(note.startswith("From domains seen") for note in notes)
+    (lost,) = (note for note in notes if note.startswith("On unseen domains De-LightSAM loses"))
+    assert "U-Net" not in lost and "−" not in lost
+    (better,) = (note for note in notes if note.startswith("Better on unseen domains than on seen ones"))
+    assert "U-Net (ResNet-18) by 0.05." in better and "easier, or validation images are few" in better
+
+
+def test_one_seed_says_what_the_intervals_lack(complete: Any, make_store: Callable[..., Any]) -> None:
+    words = "One seed: the chance of training is not in the intervals."
+    assert words in board_of(make_store(faults={}, predictions=False)).notes
+    assert words not in board_of(complete).notes  # two seeds
+
+
+def test_a_method_ranked_alone_is_not_called_the_highest(make_store: Callable[..., Any]) -> None:
+    cards = {"unet": {"title": "U-Net", "prompt": "none"}}
+    assert (
+        board_of(make_store(cards=cards, faults={}, predictions=False))
+        .notes[0]
+        .startswith("U-Net is the only ranked method: macro unseen-domain Dice 0.")
+    )
+
+
 def test_few_folds_are_said_and_compare_the_same_domains(make_store: Callable[..., Any]) -> None:
     def far(method: str, frame: pd.DataFrame) -> pd.DataFrame:
         frame.loc[frame["domain"] == "screening", "dice"] = 0.0

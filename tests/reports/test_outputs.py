@@ -151,34 +151,6 @@ def test_costs_and_further_metrics_are_in_csv_and_markdown(report: ReportPaths) 
     assert "## Costs" in markdown and "| NSD (2 px) |" in markdown and "25 ms p95 31 ms" in markdown
 
 
-def cost_figure(simulated: Any, gmacs: dict[str, float | None]) -> Any:
-    """The figure of Dice against cost when each method has those GMACs (None: never measured)."""
-    import shutil
-
-    from harness.store import Store
-    from reports.figures import draw_figures
-    from reports.leaderboard import build_leaderboard
-    from reports.records import find_suite, read_records
-
-    shutil.rmtree(simulated.root / "efficiency")
-    store = Store(simulated.root)
-    for method, value in gmacs.items():
-        if value is not None:
-            store.write_efficiency(method, {"method": method, "image_size": 64, "gmacs": value, "device": "CPU"})
-    records = read_records(store, find_suite(store))
-    figures = draw_figures(build_leaderboard(records), records.curves, unseen=True)
-    return next((figure for figure in figures if figure.name == "cost"), None)
-
-
-def test_unmeasured_costs_are_not_drawn_as_none(make_store: Callable[..., Any]) -> None:
-    simulated = make_store(faults={}, predictions=False)
-    figure = cost_figure(simulated, {"delightsam": 4.0, "boxed": 9.0, "otsu": 0.0, "unet": None})
-    texts = re.findall(r"<text[^>]*>([^<]+)</text>", figure.svg)
-    assert "U-Net (ResNet-18): cost not measured" in texts and "Otsu threshold, no GMACs" in texts
-    assert not any("U-Net" in text and "no GMACs" in text for text in texts)
-    assert "Cost not measured: U-Net (ResNet-18)." in figure.alt and "Otsu threshold, no GMACs: Dice" in figure.alt
-
-
 @pytest.mark.parametrize(
     ("count", "expected"),
     [
@@ -313,6 +285,51 @@ def test_the_command_makes_the_report_of_the_latest_run(
         args = parser.parse_args(words)
         with pytest.raises(UserError, match=message):
             args.run(args)
+
+
+@pytest.mark.parametrize("fault", ["missing", "running", "failed"])
+def test_a_run_without_a_finished_trial_says_so(make_store: Callable[..., Any], tmp_path: Path, fault: str) -> None:
+    methods = ("delightsam", "unet", "boxed", "otsu")
+    simulated = make_store(faults={(method, fold): fault for method in methods for fold in range(3)})
+    paths = build_report(simulated.root, simulated.suite, tmp_path / "out")
+    words = "No trial has finished yet"
+    page, markdown = paths.html.read_text("utf-8"), paths.markdown.read_text("utf-8")
+    assert words in page and words in markdown and "12 of 12 trials have no result" in page
+    assert check(page).open == [] and "<svg" not in page
+    with paths.domains_csv.open(encoding="utf-8", newline="") as file:
+        reader = csv.DictReader(file)
+        assert {"method", "domain", "dice", "state"} <= set(reader.fieldnames or [])
+    text = StringIO()
+    from rich.console import Console
+
+    paths.print_table(Console(file=text, width=100))
+    assert words in text.getvalue()
+
+
+def test_what_failed_is_told_in_full_with_name_and_traceback(make_store: Callable[..., Any], tmp_path: Path) -> None:
+    cards = {name: {"title": "U-Net", "prompt": "none"} for name in ("unet", "unet_wide")}
+    simulated = make_store(cards=cards, faults={("unet", 0): "failed", ("unet_wide", 1): "failed"}, folds=2)
+    trial = simulated.ids["unet", "fold0", 0]
+    (simulated.root / "trials" / trial / "error.txt").write_text("Traceback", "utf-8")
+    paths = build_report(simulated.root, simulated.suite, tmp_path / "out")
+    page = paths.html.read_text("utf-8")
+    holes = page[page.index('id="holes"') : page.index('id="provenance"')]
+    assert ">U-Net (unet)<" in holes and ">U-Net (unet_wide)<" in holes and ">unet_wide</bdi>" in holes
+    assert "The loss became NaN in epoch 2 of 2." in holes and f"trials/{trial}/error.txt" in holes
+    assert holes.count("error.txt") == 1
+    markdown = paths.markdown.read_text("utf-8")
+    row = next(line for line in markdown.splitlines() if "error.txt" in line)
+    assert "| U-Net (unet) | unet | fold0 | 0 | failed | The loss became NaN in epoch 2 of 2. |" in row
+    assert "| U-Net (unet\\_wide) |" in markdown
+
+
+def test_a_device_with_a_comma_in_its_name_stays_whole(make_store: Callable[..., Any], tmp_path: Path) -> None:
+    from harness.store import Store
+
+    simulated = make_store(faults={}, predictions=False)
+    Store(simulated.root).write_efficiency("x", {"method": "unet", "device": "CPU (Sky, IBRS)", "threads": 2})
+    page = build_report(simulated.root, simulated.suite, tmp_path / "out").html.read_text("utf-8")
+    assert '<bdi class="main">CPU (Sky, IBRS)</bdi> <bdi class="detail">2 threads</bdi>' in page
 
 
 def test_a_folder_that_is_no_run_is_refused(holed: Any, tmp_path: Path) -> None:

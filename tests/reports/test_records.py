@@ -42,12 +42,64 @@ def test_interrupted_and_damaged_trials_are_holes_not_errors(make_store: Callabl
     damaged = simulated.root / "trials" / simulated.ids["otsu", "fold0", 0]
     (damaged / "samples.parquet").write_bytes(b"half a file")
     states = {(trial.method, trial.fold): trial for trial in read(simulated).trials if trial.state != "done"}
-    assert states["unet", "fold0"].state == "unfinished" and states["unet", "fold0"].reason == "stopped in epoch 1 of 2"
+    assert (
+        states["unet", "fold0"].state == "unfinished"
+        and states["unet", "fold0"].reason == "interrupted in epoch 1 of 2"
+    )
     assert states["otsu", "fold0"].state == "damaged" and "checksums" in states["otsu", "fold0"].reason
     assert len(states) == 2
     # Reading changes nothing: the next report says the same.
     assert next(trial.state for trial in read(simulated).trials if trial.method == "otsu") == "damaged"
     assert damaged.exists()
+
+
+def test_a_trial_that_runs_is_told_from_one_whose_process_is_gone(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={("unet", 0): "running"}, predictions=False)
+    with Store(simulated.root).trial_lock(simulated.ids["unet", "fold0", 0]):
+        (alive,) = (trial for trial in read(simulated).trials if trial.state != "done")
+    assert (alive.state, alive.reason) == ("unfinished", "running, in epoch 1 of 2")
+    Store(simulated.root).write_status(alive.id, "running", epoch=0)
+    (gone,) = (trial for trial in read(simulated).trials if trial.state != "done")
+    assert (gone.state, gone.reason) == ("unfinished", "interrupted before the end of its first epoch")
+
+
+def test_methods_of_one_title_are_told_apart_by_name(make_store: Callable[..., Any]) -> None:
+    cards = {
+        "unet": {"title": "U-Net"},
+        "unet_wide": {"title": "u-net"},
+        "otsu": {"title": "Otsu"},
+    }
+    methods = read(make_store(cards=cards, faults={}, predictions=False)).methods
+    assert [facts.title for facts in methods.values()] == ["U-Net (unet)", "u-net (unet_wide)", "Otsu"]
+
+
+def test_a_traceback_is_named_relative_to_the_store(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(predictions=False)
+    trial = simulated.ids["unet", "fold2", 0]
+    assert next(each.error for each in read(simulated).trials if each.id == trial) == ""
+    (simulated.root / "trials" / trial / "error.txt").write_text("Traceback", "utf-8")
+    # What an earlier try left is no cause of a trial that finished since.
+    done = simulated.ids["unet", "fold0", 0]
+    (simulated.root / "trials" / done / "error.txt").write_text("Traceback", "utf-8")
+    errors = {each.id: each.error for each in read(simulated).trials if each.error}
+    assert errors == {trial: f"trials/{trial}/error.txt"}
+
+
+def test_the_latest_run_with_a_result_is_preferred_to_a_newer_empty_one(
+    make_store: Callable[..., Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    store = Store(simulated.root)
+    entry = {"id": "f" * 64, "method": "unet", "fold": "fold0", "seed": 0}
+    empty = store.start_suite("simulated", "name: simulated\n", [entry])
+    assert find_suite(store).folder == simulated.suite
+    assert f"Skipped simulated/{empty.name}: no trial" in caplog.text and f"--run {empty.name}" in caplog.text
+    # Asked for by its time it is given; and where none has a result, the latest.
+    assert find_suite(store, time=empty.name).folder == empty
+    caplog.clear()
+    for trial in simulated.ids.values():
+        store.discard_trial(trial)
+    assert find_suite(store).folder == empty and caplog.text == ""
 
 
 def test_a_damaged_trial_that_was_moved_aside_was_begun(make_store: Callable[..., Any]) -> None:
