@@ -111,11 +111,17 @@ def count_macs(method: nn.Module, images: Tensor, modality: int = 0) -> int:
     """
     fastpath = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
+    # The counter hooks into modules and trips over expanded views of parameters that want gradients.
+    learning = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
     try:
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
             _forward(method, images, modality, "float32")()
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
+        for parameter in learning:
+            parameter.requires_grad_(True)
     return int(counter.get_total_flops()) // 2
 
 

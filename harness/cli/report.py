@@ -14,7 +14,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--store", type=Path, metavar="DIR", help="the same as store.root=DIR")
     parser.add_argument("--suite", metavar="NAME", help="the suite; default: whichever ran last")
     parser.add_argument(
-        "--run", dest="time", metavar="TIME", help="the run's time, as its folder is named; default: the last"
+        "--run",
+        dest="time",
+        metavar="TIME",
+        help="the run's time, as its folder is named; default: the last with a finished trial",
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write; default: `report` in the run's folder")
     parser.set_defaults(run=run)
