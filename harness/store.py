@@ -243,8 +243,11 @@ class Store:
         """Whether a process has the trial's lock; in a store that can't be written nobody can tell, so: yes."""
         from filelock import FileLock, Timeout
 
+        path = self.root / "locks" / trial_id
+        if not path.exists():
+            return False
         try:
-            with FileLock(self.root / "locks" / trial_id).acquire(timeout=0):
+            with FileLock(path).acquire(timeout=0):
                 return False
         except (Timeout, OSError):
             return True

@@ -49,7 +49,7 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
     elif others:
         notes[0] += " The interval of its lead over each other ranked method excludes 0."
     if pd.notna(best.gap):
-        if best.gap < 0:
+        if _gains(best):
             way = f"On unseen domains it does better than on seen ones, {best.dice:.3f} against {best.seen:.3f} Dice"
         else:
             way = f"From domains seen in training to unseen ones it goes from {best.seen:.3f} to {best.dice:.3f} Dice"
@@ -62,16 +62,16 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
 def _lost_on_unseen_domains(table: pd.DataFrame) -> list[str]:
     automatic = rows(table[(table["track"] == "automatic") & table["gap"].notna()])
     networks = [row for row in automatic if not row.floor]
-    losing = [row for row in networks if row.gap >= 0]
+    losing = [row for row in networks if not _gains(row)]
     # The best one's gap is told whatever it is, so a negative one is explained, a floor's too.
-    gaining = [row for row in automatic if row.gap < 0 and (not row.floor or row is automatic[0])]
+    gaining = [row for row in automatic if _gains(row) and (not row.floor or row is automatic[0])]
     notes = []
     if len(losing) == 1:
-        notes.append(f"On unseen domains {losing[0].title} loses on average {number(losing[0].gap, 2)} Dice.")
+        notes.append(f"On unseen domains {losing[0].title} loses on average {_loss(losing[0].gap)} Dice.")
     elif losing:
-        least, most = (number(choose(network.gap for network in losing), 2) for choose in (min, max))
+        least, most = (_loss(choose(network.gap for network in losing)) for choose in (min, max))
         span = least if least == most else f"{least} to {most}"
-        each = ", ".join(f"{network.title} {number(network.gap, 2)}" for network in losing)
+        each = ", ".join(f"{network.title} {_loss(network.gap)}" for network in losing)
         which = "the networks" if len(losing) == len(networks) else f"{len(losing)} of {len(networks)} networks"
         notes.append(f"On unseen domains {which} lose on average {span} Dice: {each}.")
     if gaining:
@@ -81,6 +81,15 @@ def _lost_on_unseen_domains(table: pd.DataFrame) -> list[str]:
             " are few."
         )
     return notes
+
+
+def _gains(row: Any) -> bool:
+    """Whether the gap is negative by more than rounding."""
+    return bool(row.gap <= -0.005)
+
+
+def _loss(gap: float) -> str:
+    return number(max(gap, 0.0), 2)
 
 
 def _one_seed(records: Records, table: pd.DataFrame) -> list[str]:

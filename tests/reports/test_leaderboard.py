@@ -239,6 +239,16 @@ def test_a_negative_gap_is_said_in_other_words(make_store: Callable[..., Any]) -
     assert "U-Net (ResNet-18) by 0.05." in better and "easier, or validation images are few" in better
 
 
+def test_a_gap_of_nothing_is_no_gain(make_store: Callable[..., Any]) -> None:
+    def level(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+        frame["dice"] = np.where(frame["role"] == "test", 0.801, 0.8) + np.arange(len(frame)) % 2 / 1e6
+        return frame
+
+    notes = board_of(make_store(faults={}, change=level, predictions=False)).notes
+    assert any("lose on average 0.00 Dice" in note for note in notes)
+    assert not any("etter" in note for note in notes)
+
+
 def test_one_seed_says_what_the_intervals_lack(complete: Any, make_store: Callable[..., Any]) -> None:
     words = "One seed: the chance of training is not in the intervals."
     assert words in board_of(make_store(faults={}, predictions=False)).notes
