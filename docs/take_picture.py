@@ -21,7 +21,7 @@ def main() -> int:
         return 2
     with sync_playwright() as play, tempfile.TemporaryDirectory() as profile:
         context = play.chromium.launch_persistent_context(
-            profile, executable_path=browser, headless=True, args=FLAGS, viewport={"width": 1280, "height": 900}
+            profile, executable_path=browser, headless=True, args=FLAGS, viewport={"width": 1440, "height": 1000}
         )
         page = context.new_page()
         page.goto(reports[-1].resolve().as_uri())

@@ -249,12 +249,6 @@ def test_a_large_subject_is_not_chosen_for_a_small_validation_set() -> None:
         assert len(fold.validation) == 3 and all("small" in key for key in fold.validation)
 
 
-def test_the_manifest_s_split_column_is_ignored() -> None:
-    data = grid(TWO_MODALITIES)
-    marked = Dataset(data.root, tuple(replace(one, split="test") for one in data.samples))
-    assert make_splits(marked, ProtocolConfig()) == make_splits(data, ProtocolConfig())
-
-
 @pytest.mark.parametrize("name", HELD_OUT_PROTOCOLS)
 def test_a_modality_with_one_domain_is_refused_by_name(name: str) -> None:
     data = grid({"xray": ["a", "b"], "fundus": ["drive"]})
