@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,23 +33,14 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
     """Turns a full disk, a read-only file system or a missing permission into a UserError that names `path`."""
     try:
         yield
-    except Exception as error:
-        number = _system_error(error)
-        if number in _DISK_TROUBLE:
-            raise UserError(f"Could not write {path}: {_DISK_TROUBLE[number]}.") from error
+    except OSError as error:
+        if error.errno in _DISK_TROUBLE:
+            raise UserError(f"Could not write {path}: {_DISK_TROUBLE[error.errno]}.") from error
         if isinstance(error, FileExistsError | NotADirectoryError):
             raise UserError(
                 f"Could not write {path}: a file stands where a folder is needed ({error.filename})."
             ) from error
         raise
-
-
-def _system_error(error: Exception) -> int | None:
-    """The system's error number; libraries in Rust (safetensors) give it only in their words."""
-    if isinstance(error, OSError):
-        return error.errno
-    found = re.search(r"\(os error (\d+)\)", str(error))
-    return int(found.group(1)) if found else None
 
 
 @contextmanager

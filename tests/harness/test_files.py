@@ -122,13 +122,8 @@ def test_trouble_with_the_disk_names_the_file_and_the_remedy(
     assert isinstance(caught.value.__cause__, OSError)
 
 
-def test_a_full_disk_is_recognised_in_the_words_of_a_rust_library(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="the disk is full"), explain_disk_errors(tmp_path / "model.safetensors"):
-        raise Exception("Error while serializing: I/O error: No space left on device (os error 28)")
-
-
 def test_other_errors_pass_unchanged(tmp_path: Path) -> None:
-    for error in (OSError(errno.EIO, "I/O error"), ValueError("(os error x)"), ZeroDivisionError()):
+    for error in (OSError(errno.EIO, "I/O error"), ValueError("x"), ZeroDivisionError()):
         with pytest.raises(type(error)) as caught, explain_disk_errors(tmp_path):
             raise error
         assert caught.value is error
