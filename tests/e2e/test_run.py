@@ -88,8 +88,8 @@ def test_killed_runs_end_with_the_same_bytes(
             words, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         # Waits until trials are on their way (this start may be slow), then for a random moment of them.
-        limit = time.monotonic() + 60
-        while time.monotonic() < limit and process.poll() is None and not _busy(store):
+        begun, limit = time.time(), time.monotonic() + 60
+        while time.monotonic() < limit and process.poll() is None and not _busy(store, begun):
             time.sleep(0.05)
         time.sleep(moments.uniform(0.0, 6.0))
         process.send_signal(signal.SIGKILL)
@@ -104,10 +104,10 @@ def test_killed_runs_end_with_the_same_bytes(
     assert samples_of(store) == samples_of(undisturbed)
 
 
-def _busy(store: Path) -> bool:
-    """Whether a trial is running at this moment."""
+def _busy(store: Path, since: float) -> bool:
+    """Whether a trial has said, later than `since`, that it runs."""
     for path in store.glob("trials/*/status.json"):
-        if '"running"' in path.read_text("utf-8") and time.time() - path.stat().st_mtime < 5:
+        if '"running"' in path.read_text("utf-8") and path.stat().st_mtime > since:
             return True
     return False
 
@@ -120,8 +120,8 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(
     process = subprocess.Popen(
         words, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
-    limit = time.monotonic() + 60
-    while time.monotonic() < limit and not _busy(tmp_path / "runs"):
+    begun, limit = time.time(), time.monotonic() + 60
+    while time.monotonic() < limit and not _busy(tmp_path / "runs", begun):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
