@@ -25,16 +25,6 @@ _OVERLAP: dict[str, Callable[[PixelCounts], float]] = {
 }
 
 
-def metric_version(*, empty: str = DEFAULT_EMPTY_POLICY, nsd_tolerance: float = DEFAULT_NSD_TOLERANCE) -> str:
-    """Names all that a value depends on besides the masks: two values compare only if this is equal.
-
-    Raises:
-        UserError: unknown policy.
-        InvalidMasks: bad tolerance.
-    """
-    return f"{METRIC_VERSION};empty={empty_policy(empty).name};nsd_tolerance={check_tolerance(nsd_tolerance)!r}"
-
-
 def evaluate_pair(
     prediction: ArrayLike,
     reference: ArrayLike,

@@ -13,7 +13,6 @@ import pytest
 from harness.errors import UserError
 from harness.metrics import (
     EMPTY_POLICIES,
-    METRIC_VERSION,
     REGISTRY,
     InvalidMasks,
     assd,
@@ -25,7 +24,6 @@ from harness.metrics import (
     hd95_max,
     iou,
     metric,
-    metric_version,
     nsd,
     precision,
     recall,
@@ -148,15 +146,6 @@ def test_unknown_names_are_met_with_a_suggestion() -> None:
         for function in (evaluate_pair, dice, hd95):
             with pytest.raises(UserError, match="empty-mask policy"):
                 function(*pair, empty="zero")
-
-
-def test_version_names_policy_and_tolerance() -> None:
-    assert metric_version() == f"{METRIC_VERSION};empty=diagonal;nsd_tolerance=2.0"
-    assert len({metric_version(), metric_version(empty="nan"), metric_version(nsd_tolerance=2.0000001)}) == 3
-    with pytest.raises(UserError):
-        metric_version(empty="none")
-    with pytest.raises(InvalidMasks):
-        metric_version(nsd_tolerance=-1)
 
 
 def test_import_is_light() -> None:
