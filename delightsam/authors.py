@@ -68,6 +68,8 @@ _RULES: list[tuple[str, str]] = [
     (r"decoder\.layers\.(\d)\.fc2\.", r"mask_decoder.transformer.layers.\1.mlp.lin2."),
     (r"decoder\.layers\.", "mask_decoder.transformer.layers."),
 ]
+# What their layout has no place for, and modalities that were there from the beginning do not need.
+_OWN_ONLY = ("decoder.added_queries.", "guess.")
 # The names inside a decoder attention.
 _PROJECTIONS = {"query": "q_proj", "key": "k_proj", "value": "v_proj", "project": "out_proj"}
 _CONTROLLER_TENSORS = {
@@ -90,12 +92,13 @@ def authors_key_map(own_names: Iterable[str], modality: int) -> dict[str, str]:
         if own.startswith("controllers."):
             if own.startswith(f"controllers.{modality}."):
                 names[_controller_name(own)] = own
-        else:
-            names[_shared_name(own)] = own
+        elif not own.startswith(_OWN_ONLY):
+            names[shared_name(own)] = own
     return names
 
 
-def _shared_name(own: str) -> str:
+def shared_name(own: str) -> str:
+    """The authors' name of one of our tensors outside the controllers."""
     for pattern, replacement in _RULES:
         match = re.match(pattern, own)
         if match:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import pickle
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,15 +14,21 @@ from torch import Tensor
 
 from delightsam.authors import UNUSED_KEYS, authors_key_map
 from delightsam.config import DeLightSAMConfig
+from delightsam.file_kinds import DESCRIPTIONS, file_kind
 from delightsam.model import DeLightSAM
+from delightsam.weights_files import (
+    WeightsError,
+    check_shapes,
+    existing_file,
+    looks_like,
+    plain_state_dict,
+    read_state_dict,
+    whole_file,
+)
 
 FORMAT = "delightsam"
 FORMAT_VERSION = 1
 AUTHORS_QUERIES = 7
-
-
-class WeightsError(ValueError):
-    """A weights file or state dict that does not fit: the message says what was expected and what was found."""
 
 
 def save(model: DeLightSAM, path: str | Path) -> None:
@@ -36,21 +39,14 @@ def save(model: DeLightSAM, path: str | Path) -> None:
     """
     if model.fused:
         raise WeightsError("A fused model can't be saved: save it before fuse().")
-    path = Path(path)
     header = {
         "format": FORMAT,
         "version": str(FORMAT_VERSION),
         "config": json.dumps(model.config.to_dict(), sort_keys=True),
     }
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    try:
+    with whole_file(path) as temporary:
         save_file(tensors, temporary, metadata=header)
-        Path(temporary).replace(path)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> DeLightSAM:
@@ -59,43 +55,29 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> DeLightSAM:
     Raises:
         WeightsError: no such file, another format, a newer version, or keys and shapes that do not fit the config.
     """
-    path = _existing(path)
+    path = existing_file(path)
     try:
         with safe_open(path, framework="pt", device=str(device)) as file:
             header = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no dict, has no iterator
     except SafetensorError as error:
-        raise WeightsError(f"{path} is no whole safetensors file ({error}). {_looks_like(path)}") from error
+        raise WeightsError(f"{path} is no whole safetensors file: {looks_like(path, error)}") from error
     if header.get("format") != FORMAT:
         raise WeightsError(
             f"{path} is a safetensors file, but not one of delightsam.save (its header names no format)."
         )
-    if int(header.get("version", "0")) > FORMAT_VERSION:
-        raise WeightsError(
-            f"{path} has version {header['version']}; this code reads up to {FORMAT_VERSION}. Update it."
-        )
     try:
+        version = int(header["version"])
+        if version > FORMAT_VERSION:
+            raise WeightsError(f"{path} has version {version}; this code reads up to {FORMAT_VERSION}. Update it.")
         config = DeLightSAMConfig.from_dict(json.loads(header["config"]))
+    except WeightsError:
+        raise
     except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(f"{path} holds a config that can't be read: {error}") from error
+        raise WeightsError(f"{path} has a header that can't be read: {error}") from error
     model = DeLightSAM(config)
     _load_strictly(model, tensors, str(path))
     return model.to(device).eval()
-
-
-def read_state_dict(path: str | Path) -> dict[str, Tensor]:
-    """The tensors of a `.pth` / `.pt` file, read without running any code of it.
-
-    Raises:
-        WeightsError: no such file, a damaged one, or one that holds more than tensors.
-    """
-    path = _existing(path)
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} can't be read as plain weights ({reason}). {_looks_like(path)}") from error
-    return _plain(content, str(path))
 
 
 def from_authors(state_dicts: Mapping[int, Mapping[str, Tensor]], **fields: Any) -> DeLightSAM:
@@ -111,38 +93,24 @@ def from_authors(state_dicts: Mapping[int, Mapping[str, Tensor]], **fields: Any)
     Raises:
         WeightsError: a key is missing, unknown or of another shape, or the shared parts of two dicts differ.
     """
-    if not state_dicts:
-        raise WeightsError("Expected at least one state dict, as {modality number: state dict}; found none.")
-    numbers = sorted(state_dicts)
-    values: dict[str, Any] = {"preprocessing": "authors", **fields}
-    values |= {
-        "modalities": tuple(numbers),
-        "queries": max(AUTHORS_QUERIES, numbers[-1] + 1),
-        "hypernetworks": "shared",
-    }
-    if values["queries"] != AUTHORS_QUERIES:
-        raise WeightsError(f"Published weights have {AUTHORS_QUERIES} queries: numbers 0 to 6; found {numbers[-1]}.")
-    model = DeLightSAM(DeLightSAMConfig(**values))
-    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    ours: dict[str, Tensor] = {}
-    owner: dict[str, int] = {}
-    for number in numbers:
-        source = f"the state dict of modality {number}"
-        theirs = _plain(state_dicts[number], source)
-        names = authors_key_map(shapes, number)
-        expected = {name: shapes[own] for name, own in names.items()} | UNUSED_KEYS
-        _compare(expected, {name: tuple(t.shape) for name, t in theirs.items()}, source)
-        for name, own in names.items():
-            if own in ours and not torch.equal(ours[own], theirs[name]):
-                difference = (ours[own].double() - theirs[name].double()).abs().max().item()
-                raise WeightsError(
-                    f"The shared part differs at '{name}' between modality {owner[own]} and modality {number} "
-                    f"(largest difference {difference:.3g}): these checkpoints do not belong to one model."
-                )
-            ours.setdefault(own, theirs[name])
-            owner.setdefault(own, number)
-    _load_strictly(model, ours, "the authors' state dicts")
-    return model.eval()
+    return _merge(state_dicts, {k: f"the state dict of modality {k}" for k in state_dicts}, fields)
+
+
+def from_authors_files(paths: Mapping[int, str | Path], **fields: Any) -> DeLightSAM:
+    """As `from_authors`, from files: modality number -> path of a published `ESP_*_best.pth`.
+
+    Raises:
+        WeightsError: as `from_authors`, or a file that is missing, damaged or of another kind.
+    """
+    state_dicts = {number: read_state_dict(path) for number, path in paths.items()}
+    for number, state in state_dicts.items():
+        kind = file_kind(state)
+        if kind != "authors":
+            raise WeightsError(
+                f"Expected {paths[number]} to be {DESCRIPTIONS['authors']}; found {DESCRIPTIONS[kind]}. "
+                f"Its first keys: {', '.join(list(state)[:3]) or 'none'}."
+            )
+    return _merge(state_dicts, {k: f"{path} (modality {k})" for k, path in paths.items()}, fields)
 
 
 def to_authors(model: DeLightSAM, modality: int) -> dict[str, Tensor]:
@@ -158,8 +126,10 @@ def to_authors(model: DeLightSAM, modality: int) -> dict[str, Tensor]:
         "stem": "standard",
         "controllers": "full",
         "tied_tokens": True,
+        "prompts": "self",
+        "decoder": "query",
         "hypernetworks": "shared",
-        "queries": 7,
+        "queries": AUTHORS_QUERIES,
     }
     different = [f"{k} = {getattr(config, k)!r} (needs {v!r})" for k, v in needed.items() if getattr(config, k) != v]
     if model.fused:
@@ -168,55 +138,66 @@ def to_authors(model: DeLightSAM, modality: int) -> dict[str, Tensor]:
         raise WeightsError(f"The authors' layout cannot hold this model: {'; '.join(different)}.")
     if modality not in config.modalities:
         raise WeightsError(f"The model knows the modalities {config.modalities}; found {modality}.")
+    if modality in config.added:
+        raise WeightsError(
+            f"Modality {modality} was added to a trained model: its images see a query more than the authors' layout can "
+            f"hold. Those that can be exported: {[k for k in config.modalities if k not in config.added]}."
+        )
     state = model.state_dict()
-    used = {name: state[own].detach().clone() for name, own in authors_key_map(state, modality).items()}
+    used = {name: state[own].detach().cpu().clone() for name, own in authors_key_map(state, modality).items()}
     return used | {name: torch.zeros(shape) for name, shape in UNUSED_KEYS.items()}
 
 
-def _plain(content: Any, source: str) -> dict[str, Tensor]:
-    """A state dict with any `module.` prefix (DataParallel) taken off."""
-    if not isinstance(content, Mapping) or not all(isinstance(v, Tensor) for v in content.values()):
-        keys = list(content)[:5] if isinstance(content, Mapping) else type(content).__name__
-        raise WeightsError(f"Expected {source} to be a flat mapping of names to tensors; found {keys}.")
-    if content and all(str(name).startswith("module.") for name in content):
-        return {str(name).removeprefix("module."): tensor for name, tensor in content.items()}
-    return {str(name): tensor for name, tensor in content.items()}
+def save_authors(model: DeLightSAM, modality: int, path: str | Path) -> None:
+    """Writes `to_authors` as a `.pth` file, whole or not at all. It holds no preprocessing: their code has its own.
 
-
-def _compare(expected: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]], source: str) -> None:
-    lines = [f"missing '{k}', expected shape {expected[k]}" for k in expected if k not in found]
-    lines += [f"unexpected '{k}' of shape {found[k]}" for k in found if k not in expected]
-    lines += [
-        f"'{k}' has shape {found[k]}, expected {expected[k]}"
-        for k in expected
-        if k in found and found[k] != expected[k]
-    ]
-    if lines:
-        shown = "\n  ".join(lines[:10] + ([f"... and {len(lines) - 10} more"] if len(lines) > 10 else []))
+    Raises:
+        WeightsError: as `to_authors`, or the model's preprocessing is not the one that their code applies.
+    """
+    if model.config.preprocessing != "authors":
         raise WeightsError(
-            f"Nothing was loaded: {source} does not fit ({len(lines)} of {len(expected)} keys):\n  {shown}"
+            f"The authors' code normalises by the preset 'authors'; this model expects '{model.config.preprocessing}', "
+            f"and would see other values there. to_authors() gives the state dict for code that knows."
         )
+    state = to_authors(model, modality)
+    with whole_file(path) as temporary:
+        torch.save(state, temporary)
+
+
+def _merge(
+    state_dicts: Mapping[int, Mapping[str, Tensor]], sources: Mapping[int, str], fields: Mapping[str, Any]
+) -> DeLightSAM:
+    """`sources` say in errors where the state dict of a number came from."""
+    if not state_dicts:
+        raise WeightsError("Expected at least one state dict, as {modality number: state dict}; found none.")
+    numbers = sorted(state_dicts)
+    if numbers[0] < 0 or numbers[-1] >= AUTHORS_QUERIES:
+        raise WeightsError(f"Published weights have {AUTHORS_QUERIES} queries: numbers 0 to 6; found {numbers}.")
+    values = {"preprocessing": "authors", **fields}
+    values |= {"modalities": tuple(numbers), "queries": AUTHORS_QUERIES, "hypernetworks": "shared"}
+    model = DeLightSAM(DeLightSAMConfig(**values))
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    ours: dict[str, Tensor] = {}
+    owner: dict[str, int] = {}
+    for number in numbers:
+        theirs = plain_state_dict(state_dicts[number], sources[number])
+        names = authors_key_map(shapes, number)
+        expected = {name: shapes[own] for name, own in names.items()} | UNUSED_KEYS
+        check_shapes(expected, {name: tuple(t.shape) for name, t in theirs.items()}, sources[number])
+        for name, own in names.items():
+            if own in ours and not torch.equal(ours[own], theirs[name]):
+                difference = (ours[own].double() - theirs[name].double()).abs().max().item()
+                raise WeightsError(
+                    f"The shared part differs at '{name}' between modality {owner[own]} and modality {number} "
+                    f"(largest difference {difference:.3g}): these checkpoints do not belong to one model."
+                )
+            ours.setdefault(own, theirs[name])
+            owner.setdefault(own, number)
+    _load_strictly(model, ours, "the merged state dict")
+    return model.eval()
 
 
 def _load_strictly(model: DeLightSAM, tensors: Mapping[str, Tensor], source: str) -> None:
     own = model.state_dict()
-    _compare({k: tuple(v.shape) for k, v in own.items()}, {k: tuple(v.shape) for k, v in tensors.items()}, source)
+    check_shapes({k: tuple(v.shape) for k, v in own.items()}, {k: tuple(v.shape) for k, v in tensors.items()}, source)
     model.load_state_dict(dict(tensors))
-
-
-def _existing(path: str | Path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise WeightsError(f"Expected a weights file at {path}; there is none. Give the path of a local file.")
-    return path
-
-
-def _looks_like(path: Path) -> str:
-    """A guess at what a file that can't be read is instead."""
-    with path.open("rb") as file:
-        start = file.read(64)
-    if start.startswith(b"version https://git-lfs"):
-        return "It is a Git LFS pointer, not the file itself: fetch it with `git lfs pull`."
-    if start.lstrip()[:1] == b"<":
-        return "It is a web page, not weights: download the file again."
-    return "It may be truncated, of another format, or hold pickled code, which is never run: get it again."

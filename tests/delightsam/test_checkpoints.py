@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,9 +11,19 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from delightsam import DeLightSAM, WeightsError, from_authors, load, save, to_authors
+from delightsam import (
+    DeLightSAM,
+    WeightsError,
+    add_modality,
+    from_authors,
+    from_authors_files,
+    load,
+    save,
+    save_authors,
+    to_authors,
+)
 from delightsam.authors import UNUSED_KEYS
-from delightsam.checkpoints import read_state_dict
+from delightsam.weights_files import read_state_dict
 
 Build = Callable[..., DeLightSAM]
 State = dict[str, Tensor]
@@ -89,7 +98,7 @@ def test_shared_parts_must_agree(authors_state: State) -> None:
 def test_numbers_and_emptiness(authors_state: State) -> None:
     with pytest.raises(WeightsError, match="at least one state dict"):
         from_authors({})
-    with pytest.raises(WeightsError, match=r"numbers 0 to 6; found 9"):
+    with pytest.raises(WeightsError, match=r"numbers 0 to 6; found \[9\]"):
         from_authors({9: authors_state})
     with pytest.raises(WeightsError, match="flat mapping of names to tensors"):
         from_authors({0: {"model": authors_state}})  # type: ignore[dict-item]
@@ -100,30 +109,48 @@ def test_export_needs_the_published_architecture(build: Build) -> None:
         to_authors(build(modalities=(0,), queries=7), 0)
 
 
-def test_pth_files(authors_state: State, tmp_path: Path) -> None:
-    torch.save(authors_state, tmp_path / "ok.pth")
-    assert read_state_dict(tmp_path / "ok.pth").keys() == authors_state.keys()
-    content = (tmp_path / "ok.pth").read_bytes()
-    (tmp_path / "cut.pth").write_bytes(content[: len(content) // 2])
-    (tmp_path / "lfs.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
-    (tmp_path / "page.pth").write_text("<!doctype html><html></html>")
-    torch.save({"weight": torch.zeros(1), "hook": Danger()}, tmp_path / "code.pth")
-    for name, word in [
-        ("cut", "truncated"),
-        ("lfs", "git lfs pull"),
-        ("page", "web page"),
-        ("code", "pickled code"),
-    ]:
-        with pytest.raises(WeightsError, match=word):
-            read_state_dict(tmp_path / f"{name}.pth")
-    assert "DANGER_WAS_RUN" not in os.environ
-    with pytest.raises(WeightsError, match="there is none"):
-        read_state_dict(tmp_path / "absent.pth")
+def test_first_modalities_of_a_grown_model_can_be_exported(authors_state: State) -> None:
+    grown = add_modality(from_authors({2: authors_state}), 6, like=2)
+    grown.enable_guess()
+    exported = to_authors(grown, 2)
+    assert exported.keys() == authors_state.keys()
+    assert all(torch.equal(exported[n], authors_state[n]) for n in exported if n not in UNUSED_KEYS)
+    with pytest.raises(WeightsError, match=r"Modality 6 was added .* can be exported: \[2\]"):
+        to_authors(grown, 6)
 
 
-class Danger:
-    def __reduce__(self) -> tuple[object, tuple[str, str]]:
-        return os.putenv, ("DANGER_WAS_RUN", "1")
+def test_files_merge_and_come_back(authors_state: State, tmp_path: Path) -> None:
+    """Two published files -> one model -> our file -> their layout again, bit for bit where it is used."""
+    other = authors_state | {n: t + 1 for n, t in authors_state.items() if "med_dah" in n}
+    torch.save(authors_state, tmp_path / "skin.pth")
+    torch.save({f"module.{k}": v for k, v in other.items()}, tmp_path / "eye.pth")
+    save(from_authors_files({0: tmp_path / "skin.pth", 3: tmp_path / "eye.pth"}), tmp_path / "both.safetensors")
+    both = load(tmp_path / "both.safetensors")
+    assert both.config.modalities == (0, 3) and both.config.preprocessing == "authors"
+    save_authors(both, 3, tmp_path / "again.pth")
+    again = read_state_dict(tmp_path / "again.pth")
+    assert list(again.keys() ^ other.keys()) == []
+    assert all(torch.equal(again[n], other[n]) for n in other if n not in UNUSED_KEYS)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again.pth", "both.safetensors", "eye.pth", "skin.pth"]
+
+
+def test_files_of_another_kind_are_named(authors_state: State, tmp_path: Path) -> None:
+    torch.save({"image_encoder.patch_embed.seq.0.c.weight": torch.zeros(32, 3, 1, 1)}, tmp_path / "lite.pth")
+    with pytest.raises(WeightsError, match=r"lite\.pth to be a published De-LightSAM checkpoint.*; found LiteMedSAM"):
+        from_authors_files({0: tmp_path / "lite.pth"})
+    six = authors_state | {"mask_query.weight": torch.zeros(6, 256)}
+    torch.save(six, tmp_path / "six.pth")
+    with pytest.raises(
+        WeightsError, match=r"six\.pth \(modality 0\)[^$]*mask_query.weight' has shape \(6, 256\), expected \(7, 256\)"
+    ):
+        from_authors_files({0: tmp_path / "six.pth"})
+
+
+def test_export_as_file_needs_the_preprocessing_of_their_code(authors_state: State, tmp_path: Path) -> None:
+    model = from_authors({0: authors_state}, preprocessing="sam")
+    with pytest.raises(WeightsError, match="normalises by the preset 'authors'; this model expects 'sam'"):
+        save_authors(model, 0, tmp_path / "model.pth")
+    assert not list(tmp_path.iterdir())
 
 
 def test_own_format_errors(build: Build, tmp_path: Path) -> None:
@@ -138,7 +165,16 @@ def test_own_format_errors(build: Build, tmp_path: Path) -> None:
     lesser = {k: v for k, v in model.state_dict().items() if k != "decoder.queries"}
     save_file(lesser, tmp_path / "lesser.safetensors", metadata=header | {"version": "1"})
     save_file(lesser, tmp_path / "odd.safetensors", metadata=header | {"version": "1", "config": '{"colour": 1}'})
+    fewer = {k: v for k, v in model.state_dict().items() if not k.startswith("controllers.0.")}
+    save_file(fewer, tmp_path / "fewer.safetensors", metadata=header | {"version": "1"})
+    save_file(lesser, tmp_path / "words.safetensors", metadata=header | {"version": "one"})
+    torch.save(lesser, tmp_path / "other.safetensors")
+    (tmp_path / "lfs.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 5\n")
     for name, word in [
+        ("fewer", r"missing 'controllers\.0\."),
+        ("words", "header that can't be read"),
+        ("other", "it is a PyTorch file"),
+        ("lfs", "git lfs pull"),
         ("cut", "no whole safetensors file"),
         ("foreign", "not one of delightsam.save"),
         ("newer", "version 99"),
