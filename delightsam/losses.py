@@ -4,6 +4,8 @@ Joint losses, by name:
 
 - "dice_bce": soft Dice (per image) + BCE + 0.5 patch BCE. The default: a cold decoder needs the BCE term to start.
 - "paper": 0.8 soft Dice (over the batch) + 0.2 focal + 0.5 patch BCE.
+
+A model without SP-Generator has no patch logits (None), and its loss no patch term.
 """
 
 from __future__ import annotations
@@ -49,20 +51,24 @@ def patch_target(masks: Tensor, grid: tuple[int, int]) -> Tensor:
     return F.max_pool2d(masks, (height // grid[0], width // grid[1]))
 
 
-def dice_bce(logits: Tensor, patch_logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    dice, bce = soft_dice_loss(logits, masks, per_image=True), bce_loss(logits, masks)
-    patch = bce_loss(patch_logits, patch_target(masks, (patch_logits.shape[-2], patch_logits.shape[-1])))
-    return dice + bce + PATCH_WEIGHT * patch, _detached(dice=dice, bce=bce, patch=patch)
+def dice_bce(logits: Tensor, patch_logits: Tensor | None, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    terms = {"dice": soft_dice_loss(logits, masks, per_image=True), "bce": bce_loss(logits, masks)}
+    return _with_patches(terms["dice"] + terms["bce"], terms, patch_logits, masks)
 
 
-def paper(logits: Tensor, patch_logits: Tensor, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-    dice, focal = soft_dice_loss(logits, masks), focal_loss(bce_loss(logits, masks))
-    patch = bce_loss(patch_logits, patch_target(masks, (patch_logits.shape[-2], patch_logits.shape[-1])))
-    return 0.8 * dice + 0.2 * focal + PATCH_WEIGHT * patch, _detached(dice=dice, focal=focal, patch=patch)
+def paper(logits: Tensor, patch_logits: Tensor | None, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    terms = {"dice": soft_dice_loss(logits, masks), "focal": focal_loss(bce_loss(logits, masks))}
+    return _with_patches(0.8 * terms["dice"] + 0.2 * terms["focal"], terms, patch_logits, masks)
 
 
-def _detached(**terms: Tensor) -> dict[str, Tensor]:
-    return {name: value.detach() for name, value in terms.items()}
+def _with_patches(
+    loss: Tensor, terms: dict[str, Tensor], patch_logits: Tensor | None, masks: Tensor
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Adds the patch term, where there is an SP-Generator; the terms come back without gradient."""
+    if patch_logits is not None:
+        terms["patch"] = bce_loss(patch_logits, patch_target(masks, (patch_logits.shape[-2], patch_logits.shape[-1])))
+        loss = loss + PATCH_WEIGHT * terms["patch"]
+    return loss, {name: value.detach() for name, value in terms.items()}
 
 
 JOINT_LOSSES = {"dice_bce": dice_bce, "paper": paper}

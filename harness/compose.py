@@ -14,6 +14,7 @@ from typing import Any
 
 from harness.config import RunConfig, all_keys, check_config, wrong_type
 from harness.errors import UserError, did_you_mean
+from harness.resolvers import register_resolvers
 from harness.tree import GROUPS, check_header, check_own_tree, choices_of_suite, file_of, option_names
 
 # Their values are taken as they stand: Hydra's grammar knows neither ~ nor commas, spaces or brackets in a path.
@@ -49,6 +50,7 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
     search = [f"hydra.searchpath=[{_quoted(f'file://{extra_folder.resolve()}')}]"] if extra_folder else []
     ConfigStore.instance().store(name="run_config", node=RunConfig)
     GlobalHydra.instance().clear()
+    register_resolvers()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             composed = compose("config", overrides=[*words, *search])
@@ -215,6 +217,11 @@ def _explain(error: Exception, extra_folder: Path | None) -> str:
     if first.startswith("Could not append to config"):
         return f"{first} Leave the + away."
     where = _full_key(text)
+    if first.startswith("Missing mandatory value"):
+        return (
+            f"{where} has no value of its own: expected {where}=... on the command line. The method's file says which."
+        )
+    first = first.removeprefix("UserError raised while resolving interpolation: ")
     return f"{where}: {first}" if where else first
 
 

@@ -65,7 +65,8 @@ def _measure(trial: Trial, size: int, device: Any) -> dict[str, Any]:
 
     torch.set_num_threads(usable_cores())
     model, modalities = trial.spec["method"]["model"], modalities_of(trial.spec)
-    method = build_method(trial.method, model, modalities).to(device)
+    prompt = trial.spec["method"]["card"]["prompt"]
+    method = build_method(trial.method, model, modalities, prompt=prompt).to(device)
     measured = efficiency.measure(method, size, device)
     return {
         **measured,

@@ -24,6 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from harness.errors import did_you_mean
 from harness.memory import is_out_of_memory
 from harness.provenance import describe_machine
+from harness.scoring import answer
 
 WARM_UPS = 10
 ITERATIONS = 40
@@ -54,8 +55,8 @@ def measure(
 
     Returns:
         A row of plain numbers and words:
-        `parameters_total`, `parameters_active` (that take part for one modality: the method's `active_parameters()`, else
-        all), `parameters_trainable`; `gmacs` (10^9 multiply-accumulates of convolutions, matrix products and attention
+        `parameters_total` (needed at test time: the method's `deployed_parameters()`, else all), `parameters_active` (that
+        take part for one modality: its `active_parameters()`, else the total), `parameters_trainable`; `gmacs` (10^9 multiply-accumulates of convolutions, matrix products and attention
         for one image); `latency_ms_p50`, `latency_ms_p95` (one image) and `latency_iterations` behind them;
         `throughput_images_per_second` at its best batch, `throughput_batch`; `peak_memory_mib` (weights, one image and
         the largest sum of tensors alive in its forward pass); `image_size`, `device` (the name of the processor or GPU),
@@ -93,14 +94,19 @@ def measure(
 
 
 def count_parameters(method: nn.Module) -> dict[str, int]:
-    """Numbers of parameters: all, those active for an image of one modality, those trained. Buffers don't count."""
-    total = sum(parameter.numel() for parameter in method.parameters())
+    """Numbers of parameters: deployed ones, those active for an image of one modality, trained ones. No buffers."""
+    total = sum(parameter.numel() for parameter in _deployed_parameters(method))
     hook = getattr(method, "active_parameters", None)
     return {
         "parameters_total": total,
         "parameters_active": int(hook()) if callable(hook) else total,
         "parameters_trainable": sum(p.numel() for p in method.parameters() if p.requires_grad),
     }
+
+
+def _deployed_parameters(method: nn.Module) -> set[nn.Parameter]:
+    hook = getattr(method, "deployed_parameters", method.parameters)
+    return set(hook())
 
 
 def count_macs(method: nn.Module, images: Tensor, modality: int = 0) -> int:
@@ -133,7 +139,7 @@ def peak_memory(method: nn.Module, images: Tensor, modality: int = 0) -> int:
     library takes from the system by itself is not in it.
     """
     forward = _forward(method, images, modality, "float32")
-    weights = sum(t.numel() * t.element_size() for t in [*method.parameters(), *method.buffers()])
+    weights = sum(t.numel() * t.element_size() for t in [*_deployed_parameters(method), *method.buffers()])
     forward()  # leaves first-time costs, such as cached tables and chosen kernels, out of the count
     if images.is_cuda:
         torch.cuda.synchronize(images.device)
@@ -213,13 +219,16 @@ def _throughput(
 
 
 def _forward(method: nn.Module, images: Tensor, modality: int, dtype: str) -> Callable[[], Any]:
-    """One prediction, ready to be called."""
+    """One prediction, ready to be called. A method prompted with the truth is given a square in the image's middle."""
+    masks = torch.zeros_like(images[:, :1])
+    quarter = images.shape[-1] // 4
+    masks[..., quarter : -quarter or None, quarter : -quarter or None] = 1
     numbers = torch.full((len(images),), modality, dtype=torch.int64, device=images.device)
 
     def run() -> Any:
         precision = nullcontext() if dtype == "float32" else torch.autocast(images.device.type, _DTYPES[dtype])
         with torch.inference_mode(), precision:
-            return method.predict(images, numbers)  # type: ignore[operator]
+            return answer(method, images, numbers, masks)
 
     return run
 

@@ -12,12 +12,11 @@ import torch.nn.functional as F
 from harness.config import MetricsConfig
 from harness.data.cache import ArrayCache
 from harness.data.dataset import Sample
-from harness.data.images import read_mask
-from harness.data.loading import evaluation_batches
+from harness.data.loading import Batch, evaluation_batches
 from harness.errors import TrialFailed
 from harness.files import atomic_path
-from harness.metrics import PixelCounts, evaluate_pair
-from harness.training import autocast
+from harness.rows import image_row
+from harness.scoring import autocast, predicted_logits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,15 +39,14 @@ def evaluate(
     """Predicts the images `keys` and measures each mask.
 
     Logits are brought to the reference mask's own size (bilinear, as SAM does) and cut at 0, that is at a probability
-    of 0.5. Nothing of the reference reaches the prediction.
+    of 0.5. Nothing of the reference reaches the prediction, but where the method's card says "oracle".
 
     Args:
         role: `test` or `validation`, kept in each row.
         predictions: folder for the predicted masks as 1-bit PNG, or None.
 
     Returns:
-        One dict per image: key, modality, domain, id, subject, role, width, height and the columns of
-        `harness.metrics.evaluate_pair` (distances in pixels of the native mask).
+        One `harness.rows.image_row` per image, with guessed_modality where the method guesses it.
 
     Raises:
         TrialFailed: the method gave logits of a wrong shape or type, or NaN or infinite ones.
@@ -57,36 +55,17 @@ def evaluate(
     rows = []
     for batch in evaluation_batches(cache, keys, modalities, samples, batch_size):
         batch = batch.to(device)
-        with torch.inference_mode(), autocast(device, amp):
-            logits = method.predict(batch.images, batch.modality)  # type: ignore[operator]
-        if logits.dtype == torch.bool:
-            raise TrialFailed(f"{type(method).__name__}.predict gave a mask of bool, expected logits.")
-        logits = logits.float()
-        _check_logits(method, logits, batch.masks.shape)
-        for key, image_logits in zip(batch.keys, logits, strict=True):
+        logits = predicted_logits(method, batch, amp)
+        if not torch.isfinite(logits).all():
+            # Infinite ones too: resizing them gives NaN, and NaN would count as background.
+            raise TrialFailed(f"{type(method).__name__}.predict gave NaN or infinite logits.")
+        guesses = _guessed_modalities(method, batch, modalities, amp)
+        for key, image_logits, guess in zip(batch.keys, logits, guesses, strict=True):
             sample = samples[key]
             predicted = native_mask(image_logits, sample.height, sample.width)
-            reference = read_mask(sample.mask)
-            counts = PixelCounts.of(predicted, reference)
-            measured = evaluate_pair(predicted, reference, nsd_tolerance=metrics.nsd_tolerance, empty=metrics.empty)
             if predictions is not None:
                 write_mask(predictions / f"{key}.png", predicted)
-            rows.append(
-                {
-                    "key": key,
-                    "modality": sample.modality,
-                    "domain": sample.domain,
-                    "id": sample.id,
-                    "subject": sample.subject,
-                    "role": role,
-                    "width": sample.width,
-                    "height": sample.height,
-                    **measured,
-                    "reference_pixels": counts.reference,
-                    "predicted_pixels": counts.predicted,
-                    "empty": counts.empty,
-                }
-            )
+            rows.append({**image_row(sample, predicted, role, metrics), **guess})
     return rows
 
 
@@ -104,10 +83,18 @@ def write_mask(path: Path, mask: np.ndarray) -> None:
         Image.fromarray(mask).save(temporary, format="PNG")
 
 
-def _check_logits(method: torch.nn.Module, logits: torch.Tensor, expected: torch.Size) -> None:
-    name = type(method).__name__
-    if logits.shape != expected:
-        raise TrialFailed(f"{name}.predict gave logits of shape {tuple(logits.shape)}, expected {tuple(expected)}.")
-    if not torch.isfinite(logits).all():
-        # Infinite ones too: resizing them gives NaN, and NaN would count as background.
-        raise TrialFailed(f"{name}.predict gave NaN or infinite logits.")
+def _guessed_modalities(
+    method: torch.nn.Module, batch: Batch, modalities: Sequence[str], amp: str
+) -> list[dict[str, str]]:
+    """For each image the column with the modality that the method took it for; no column where it guesses none."""
+    if not hasattr(method, "guess_modality"):
+        return [{}] * len(batch)
+    with torch.inference_mode(), autocast(batch.images.device, amp):
+        guesses = method.guess_modality(batch.images)  # type: ignore[operator]
+    numbers = guesses.tolist() if guesses.shape == (len(batch),) else []
+    if not numbers or not all(isinstance(n, int) and 0 <= n < len(modalities) for n in numbers):
+        raise TrialFailed(
+            f"{type(method).__name__}.guess_modality gave {guesses.dtype} of shape {tuple(guesses.shape)}: expected"
+            f" ({len(batch)},) int64, each 0 to {len(modalities) - 1}."
+        )
+    return [{"guessed_modality": modalities[number]} for number in numbers]

@@ -12,8 +12,8 @@ from harness.errors import TrialFailed
 
 def freeze_all_but(
     method: torch.nn.Module, patterns: Sequence[str], learnable: Collection[str]
-) -> list[torch.nn.Parameter]:
-    """Sets `requires_grad` by the stage's patterns and returns what trains.
+) -> dict[str, torch.nn.Parameter]:
+    """Sets `requires_grad` by the stage's patterns and returns what trains, by name.
 
     Args:
         patterns: shell patterns (fnmatch) on parameter names.
@@ -22,12 +22,12 @@ def freeze_all_but(
     Raises:
         TrialFailed: a pattern matches nothing, so nothing would train.
     """
-    chosen = []
+    chosen = {}
     for name, parameter in method.named_parameters():
         chosen_by_name = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
         parameter.requires_grad_(chosen_by_name and name in learnable)
         if parameter.requires_grad:
-            chosen.append(parameter)
+            chosen[name] = parameter
     if not chosen:
         raise TrialFailed(
             f"A stage trains {list(patterns)}, and {type(method).__name__} has no parameter of such a name that it leaves free."

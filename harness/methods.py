@@ -14,13 +14,24 @@ The class is a `torch.nn.Module` whose `__init__` takes `modalities: list[str]` 
     training_loss(batch, step) -> (loss, {name: value})
 
 `modality` indexes the list given to `__init__`; `batch` is a harness.data.loading.Batch. Normalisation is the method's own.
-Optional: `stages()`, a list of stages (default: one that trains everything), and `observe(batch)` for stages without
-gradient. The harness never imports a method by name: it follows `_target_`.
+The harness never imports a method by name: it follows `_target_`. Optional are
+
+    stages() -> list of Stage                   default: one that trains everything
+    observe(batch)                              for stages without gradient
+    use_cache(folder: Path)                     called once, before training: a folder that all trials share
+    predict_oracle(images, modality, masks (B, 1, S, S) 0 or 1) -> logits
+                                                is tested in place of predict; goes with a card whose prompt is "oracle ..."
+    guess_modality(images) -> (B,) int64        the modality it takes each image for: a column of the results
+    active_parameters() -> int                  that take part for an image of one modality; default: all
+    deployed_parameters() -> iterable of Parameter
+                                                what is needed at test time (not, for example, a teacher); default: all
 """
 
 from __future__ import annotations
 
 import inspect
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -34,7 +45,9 @@ if TYPE_CHECKING:
     from harness.data.loading import Batch
 
 CARD_KEYS = ("title", "paper", "licence", "prompt", "uses_modality", "pretrained", "pretrained_on")
-PROMPTS = ("none", "oracle box", "oracle point")
+ORACLE = "oracle"
+PROMPTS = ("none", "oracle box", "oracle point", "oracle patches")
+USES_MODALITY = (True, False, "inferred")
 
 
 @dataclass(frozen=True)
@@ -45,12 +58,22 @@ class Stage:
         share: its part of the epochs, relative to the other stages'.
         trainable: shell patterns (fnmatch) on parameter names; all others are frozen, their BatchNorms stay in eval mode.
         gradient: False: one pass of `observe` over the training images, without augmentation, instead of epochs.
+        learning_rate: factor on `training.learning_rate`; or shell patterns on parameter names, each with its factor: the
+            first that fits counts, and parameters that none fits learn at the full rate.
+        views: None: every image is augmented anew each time. V >= 1: there are V augmented versions of each image, and
+            epoch e of the stage shows number e % V of all of them; a version is the same, bit for bit, whenever and in
+            whichever trial of the same augmentation it comes. 0: the images as they are.
+        scored: False: its epochs are not compared, the last one's weights go on. For a stage before there are masks to
+            predict.
     """
 
     name: str
     share: float = 1.0
     trainable: tuple[str, ...] = ("*",)
     gradient: bool = True
+    learning_rate: float | Mapping[str, float] = 1.0
+    views: int | None = None
+    scored: bool = True
 
 
 @dataclass(frozen=True)
@@ -72,8 +95,11 @@ class Method(Protocol):
     def training_loss(self, batch: Batch, step: Step) -> tuple[Tensor, dict[str, Any]]: ...
 
 
-def build_method(name: str, model_config: dict[str, Any], modalities: list[str]) -> Any:
+def build_method(name: str, model_config: dict[str, Any], modalities: list[str], prompt: str = "none") -> Any:
     """Instantiates a method's `model:` and checks it against the contract.
+
+    Args:
+        prompt: what the method's card says of its prompt.
 
     Raises:
         UserError: the target can't be imported, refuses its arguments, or does not fulfil the contract.
@@ -95,10 +121,12 @@ def build_method(name: str, model_config: dict[str, Any], modalities: list[str])
         raise UserError(
             f"Method '{name}': {model_config.get('_target_')} gave {type(method).__name__}, expected a torch.nn.Module."
         )
-    for function, parameters in (("predict", ("images", "modality")), ("training_loss", ("batch", "step"))):
-        _check_signature(name, method, function, parameters)
+    if not hasattr(method, "predict_oracle"):
+        _check_signature(name, method, "predict", ("images", "modality"))
+    _check_signature(name, method, "training_loss", ("batch", "step"))
     if any(not stage.gradient for stage in stages_of(method)):
         _check_signature(name, method, "observe", ("batch",))
+    _check_oracle(name, method, prompt)
     return method
 
 
@@ -106,7 +134,7 @@ def stages_of(method: Any) -> list[Stage]:
     """The method's stages, in order, as `Stage`; a method may use any class with the same attributes.
 
     Raises:
-        UserError: no stages, two of one name, or a share that is not positive.
+        UserError: no stages, two of one name, a share that is not positive, a learning rate or views out of range.
     """
     given = method.stages() if hasattr(method, "stages") else [Stage("train")]
     stages = [
@@ -115,13 +143,33 @@ def stages_of(method: Any) -> list[Stage]:
             share=float(getattr(stage, "share", 1.0)),
             trainable=tuple(getattr(stage, "trainable", ("*",))),
             gradient=bool(getattr(stage, "gradient", True)),
+            learning_rate=getattr(stage, "learning_rate", 1.0),
+            views=getattr(stage, "views", None),
+            scored=bool(getattr(stage, "scored", True)),
         )
         for stage in given
     ]
+    for stage in stages:
+        _check_stage(stage)
     names = [stage.name for stage in stages]
     if not stages or len(set(names)) != len(names) or any(stage.share <= 0 for stage in stages):
         raise UserError(f"stages() gave {stages}: expected at least one, each with a name of its own and share > 0.")
     return stages
+
+
+def _check_stage(stage: Stage) -> None:
+    rates = stage.learning_rate
+    for factor in rates.values() if isinstance(rates, Mapping) else [rates]:
+        if not isinstance(factor, int | float) or not 0 < factor < math.inf:
+            raise UserError(
+                f"Stage '{stage.name}' has learning_rate={rates}: expected factors above 0. What shall not learn at all is"
+                " left out of `trainable`."
+            )
+    if stage.views is not None and (not isinstance(stage.views, int) or stage.views < 0):
+        raise UserError(
+            f"Stage '{stage.name}' has views={stage.views}: expected null (augmented anew each time), 0 (as they are) or a"
+            " number of fixed versions."
+        )
 
 
 def checked_loss(method: Any, answer: Any) -> Tensor:
@@ -159,6 +207,23 @@ def _check_signature(name: str, method: Any, function: str, parameters: tuple[st
         ) from error
 
 
+def _check_oracle(name: str, method: Any, prompt: str) -> None:
+    """Whoever sees the truth says so, and whoever says so has a way to see it."""
+    if hasattr(method, "predict_oracle"):
+        _check_signature(name, method, "predict_oracle", ("images", "modality", "masks"))
+        if not prompt.startswith(ORACLE):
+            expected = ", ".join(option for option in PROMPTS if option.startswith(ORACLE))
+            raise UserError(
+                f"Method '{name}': {type(method).__name__} has predict_oracle, which is shown the true masks, but its card"
+                f" says prompt: {prompt}. Expected one of: {expected}."
+            )
+    elif prompt.startswith(ORACLE):
+        raise UserError(
+            f"Method '{name}': its card says prompt: {prompt}, but {type(method).__name__} lacks predict_oracle. Expected:"
+            " def predict_oracle(self, images, modality, masks)."
+        )
+
+
 def check_method_config(name: str, config: Any) -> None:
     """Checks the parts of a `method/<name>.yaml` after composition.
 
@@ -182,10 +247,15 @@ def check_method_config(name: str, config: Any) -> None:
         raise UserError(f"methods.{name}.card lacks {', '.join(missing)}: a reader of the results must be told.")
     if card["prompt"] not in PROMPTS:
         raise UserError(f"methods.{name}.card.prompt is '{card['prompt']}', expected one of: {', '.join(PROMPTS)}.")
+    if card["uses_modality"] not in USES_MODALITY:
+        raise UserError(
+            f"methods.{name}.card.uses_modality is '{card['uses_modality']}', expected true, false, or inferred (the method"
+            " guesses it)."
+        )
 
 
 def method_cards(extra_folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Name -> card of every method YAML, read without importing any method.
+    """Name -> card of every method YAML as its file has it, without what it inherits, and without importing any method.
 
     Raises:
         UserError: a YAML file can't be read.

@@ -161,7 +161,8 @@ def check_methods(trials: list[Trial]) -> None:
     faults = []
     for trial in {trial.method: trial for trial in reversed(trials)}.values():
         try:
-            build_method(trial.method, trial.spec["method"]["model"], modalities_of(trial.spec))
+            told = trial.spec["method"]
+            build_method(trial.method, told["model"], modalities_of(trial.spec), prompt=told["card"]["prompt"])
         except UserError as error:
             faults.append(str(error))
     for trial in trials:

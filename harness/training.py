@@ -12,7 +12,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
 from pathlib import Path
@@ -32,6 +32,7 @@ from harness.freezing import freeze_all_but, train_mode
 from harness.memory import is_out_of_memory
 from harness.methods import Stage, Step, checked_loss, stages_of
 from harness.optimization import make_optimizer, make_schedule
+from harness.scoring import autocast, macro_dice
 from harness.selection import RULES
 
 log = logging.getLogger(__name__)
@@ -182,20 +183,14 @@ class _Fit:
         """One pass over the training images as they are; nothing is random, so an interrupted pass just starts again."""
         self.method.eval()
         with torch.no_grad():
-            for batch in evaluation_batches(
-                self.data.cache,
-                self.data.train,
-                self.data.modalities,
-                self.data.samples,
-                self.config.batch_size,
-            ):
+            for batch in self._batches(self.data.train):
                 self.method.observe(batch.to(self.device))  # type: ignore[operator]
                 self.state.images_seen += len(batch)
 
     def _run_stage(self, stage: Stage, epochs: int, saved: dict[str, Any] | None) -> None:
         parameters = freeze_all_but(self.method, stage.trainable, self.learnable)
         steps_per_epoch = math.ceil(len(self.loader) / self.config.accumulation)
-        optimizer = make_optimizer(parameters, self.config)
+        optimizer = make_optimizer(parameters, self.config, stage.learning_rate)
         schedule = make_schedule(optimizer, self.config, epochs, steps_per_epoch)
         if saved is not None:
             optimizer.load_state_dict(saved["optimizer"])
@@ -208,11 +203,12 @@ class _Fit:
             started = time.monotonic()
             seed_everything(self.seed, 1, self.state.epoch)
             loss = self._train_epoch(stage, optimizer, schedule, epochs * steps_per_epoch, parameters)
-            score = self.score(self.data.score)
+            score = self._score() if stage.scored else float("nan")
             self.state.epoch += 1
             self.state.epoch_in_stage += 1
-            self._select(score)
-            self._note_epoch(stage, loss, score, optimizer.param_groups[0]["lr"], time.monotonic() - started)
+            self._select(score, stage.scored)
+            rate = max(group["lr"] for group in optimizer.param_groups)
+            self._note_epoch(stage, loss, score, rate, time.monotonic() - started)
             ended = self.state.epoch_in_stage == epochs and self.state.stage == len(self.stages) - 1
             if not ended and time.monotonic() - self.last_checkpoint >= self.checkpoint_seconds:
                 self._save_checkpoint(optimizer, schedule)
@@ -223,14 +219,14 @@ class _Fit:
         optimizer: torch.optim.Optimizer,
         schedule: torch.optim.lr_scheduler.LRScheduler,
         total_steps: int,
-        parameters: list[torch.nn.Parameter],
+        parameters: Mapping[str, torch.nn.Parameter],
     ) -> float:
         train_mode(self.method)
         losses, accumulation, batches = [], self.config.accumulation, len(self.loader)
         step_index = self.state.epoch_in_stage * math.ceil(batches / accumulation)
         optimizer.zero_grad(set_to_none=True)
         for number, batch in enumerate(self.loader.epoch(self.state.epoch)):
-            batch = self.augmentation(batch.to(self.device))
+            batch = self._augmented(batch, stage)
             step = Step(step_index + number // accumulation, total_steps, self.state.epoch, stage.name)
             # The last group of an epoch may hold fewer batches.
             group = min(accumulation, batches - number // accumulation * accumulation)
@@ -239,12 +235,21 @@ class _Fit:
             if (number + 1) % accumulation == 0 or number + 1 == batches:
                 self.scaler.unscale_(optimizer)
                 if self.config.clip_norm is not None:
-                    torch.nn.utils.clip_grad_norm_(parameters, self.config.clip_norm)
+                    torch.nn.utils.clip_grad_norm_(parameters.values(), self.config.clip_norm)
                 self.scaler.step(optimizer)
                 self.scaler.update()
                 optimizer.zero_grad(set_to_none=True)
                 schedule.step()
         return float(np.mean(losses))
+
+    def _augmented(self, batch: Batch, stage: Stage) -> Batch:
+        """The batch on its device, augmented as the stage's `views` say."""
+        if stage.views is None:
+            return self.augmentation(batch.to(self.device))
+        if stage.views > 0:
+            # On the CPU: a GPU draws other random numbers.
+            batch = self.augmentation.version(batch, self.state.epoch_in_stage % stage.views)
+        return batch.to(self.device)
 
     def _backward_within_memory(self, batch: Batch, step: Step, weight: float) -> float:
         """Forward and backward of a batch, in micro-batches that are halved until they fit.
@@ -285,37 +290,19 @@ class _Fit:
             total += value * share
         return total
 
-    def score(self, keys: Sequence[str]) -> float:
-        """Dice at the network's resolution: mean over a domain's images, then over domains.
+    def _score(self) -> float:
+        batches = self._batches(self.data.score)
+        return macro_dice(self.method, (batch.to(self.device) for batch in batches), self.config.amp)
 
-        The native resolution's metrics are for the tested weights; this one only compares epochs.
-        """
-        if not keys:
-            return float("nan")
-        self.method.eval()
-        by_domain: dict[str, list[torch.Tensor]] = {}
-        for batch in evaluation_batches(
-            self.data.cache, keys, self.data.modalities, self.data.samples, self.config.batch_size
-        ):
-            batch = batch.to(self.device)
-            with torch.inference_mode(), autocast(self.device, self.config.amp):
-                logits = self.method.predict(batch.images, batch.modality)  # type: ignore[operator]
-            if logits.shape != batch.masks.shape:
-                raise TrialFailed(
-                    f"{type(self.method).__name__}.predict gave logits of shape {tuple(logits.shape)}, expected"
-                    f" {tuple(batch.masks.shape)}."
-                )
-            predicted, reference = logits.float() > 0, batch.masks > 0.5
-            common = (predicted & reference).sum((1, 2, 3))
-            both = predicted.sum((1, 2, 3)) + reference.sum((1, 2, 3))
-            dice = torch.where(
-                both > 0, 2 * common / both.clamp(min=1), torch.ones_like(both, dtype=torch.float32)
-            ).cpu()
-            for key, value in zip(batch.keys, dice, strict=True):
-                by_domain.setdefault(key.rsplit("/", 1)[0], []).append(value)
-        return float(torch.stack([torch.stack(values).mean() for values in by_domain.values()]).mean())
+    def _batches(self, keys: Sequence[str]) -> Iterator[Batch]:
+        """Of images as they are, in their order."""
+        data = self.data
+        return evaluation_batches(data.cache, keys, data.modalities, data.samples, self.config.batch_size)
 
-    def _select(self, score: float) -> None:
+    def _select(self, score: float, scored: bool) -> None:
+        if not scored:
+            self.state.best_epoch = self.state.epoch
+            return
         gained = self.state.best_score is None or score > self.state.best_score
         self.state.epochs_without_gain = 0 if gained else self.state.epochs_without_gain + 1
         if gained:
@@ -374,12 +361,6 @@ class _Fit:
         self.method.load_state_dict(saved["method"])
         self.state = FitState(**saved["state"])
         return dict(saved)
-
-
-def autocast(device: torch.device, amp: str) -> torch.autocast:
-    """The mixed-precision context of a trial; `amp` is off, bfloat16 or float16."""
-    dtype = torch.float16 if amp == "float16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=amp != "off")
 
 
 def _gradients(method: torch.nn.Module) -> dict[str, torch.Tensor]:

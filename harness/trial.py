@@ -101,7 +101,10 @@ def _run(
     modalities = modalities_of(spec)
 
     seed_everything(spec["seed"], 0)
-    method = build_method(spec["method"]["name"], spec["method"]["model"], modalities).to(device)
+    told = spec["method"]
+    method = build_method(told["name"], told["model"], modalities, prompt=told["card"]["prompt"]).to(device)
+    if hasattr(method, "use_cache"):
+        method.use_cache(Path(context.cache_folder) / "embeddings")
     folder = store.trial_folder(trial_id)
     scored = split.test if training.selection == "oracle" else split.validation
     data = TrainingData(cache, samples, modalities, split.train, scored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import warnings
 
 import torch
@@ -53,6 +54,23 @@ class Augmentation(nn.Module):
             # Clones: operations that happen to touch no image hand back their input, and the caller's must not change.
             images, masks = self.operations(batch.images.clone(), batch.masks.clone())
         return dataclasses.replace(batch, images=images.clamp_(0, 1), masks=masks)
+
+    def version(self, batch: Batch, number: int) -> Batch:
+        """Version `number` of each image: a function of the image's key and the number alone, whatever the batch.
+
+        The batch lies on the CPU, and torch's global generator is left as it was. Costs about 2 ms for an image of 128 px.
+        """
+        with torch.random.fork_rng(devices=[]):
+            parts = []
+            for part in batch.chunks(1):
+                digest = hashlib.sha256(f"{part.keys[0]}\n{number}".encode()).digest()
+                torch.default_generator.manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+                parts.append(self(part))
+        return dataclasses.replace(
+            batch,
+            images=torch.cat([part.images for part in parts]),
+            masks=torch.cat([part.masks for part in parts]),
+        )
 
 
 def _operations(preset: str) -> list[kornia_augmentation.AugmentationBase2D]:

@@ -62,3 +62,12 @@ def test_losses_stay_in_float32() -> None:
     logits, target = two_images()
     total, _ = JOINT_LOSSES["dice_bce"](logits.bfloat16(), torch.zeros(2, 1, 1, 1).bfloat16(), target)
     assert total.dtype == torch.float32
+
+
+def test_without_patch_logits_the_loss_has_no_patch_term() -> None:
+    logits, target = two_images()
+    for loss in JOINT_LOSSES.values():
+        whole, terms = loss(logits, torch.zeros(2, 1, 1, 1), target)
+        bare, rest = loss(logits, None, target)
+        assert bare.item() == pytest.approx(whole.item() - 0.5 * math.log(2))
+        assert set(terms) - set(rest) == {"patch"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -29,6 +30,9 @@ def disc_batch() -> Any:
     return SimpleNamespace(images=images.clamp(0, 1), masks=masks, modality=modality)
 
 
+JOINT = SimpleNamespace(stage="joint")
+
+
 def test_names_keep_their_published_numbers() -> None:
     assert modality_numbers(NAMES) == {"colonoscopy": 5, "dermoscopy": 0, "endoscopy": 6}
     assert modality_numbers(["mri", "fundus", "ct"]) == {"mri": 6, "fundus": 3, "ct": 7}
@@ -52,7 +56,7 @@ def test_training_learns() -> None:
     optimizer = torch.optim.AdamW(method.parameters(), lr=1e-3, fused=True)
     history = []
     for _ in range(10):
-        value, terms = method.training_loss(batch, None)
+        value, terms = method.training_loss(batch, JOINT)
         optimizer.zero_grad()
         value.backward()
         optimizer.step()
@@ -64,20 +68,27 @@ def test_same_seed_same_step() -> None:
     def step() -> list[torch.Tensor]:
         torch.manual_seed(3)
         method = DeLightSAMMethod(NAMES).train()
-        method.training_loss(disc_batch(), None)[0].backward()
+        method.training_loss(disc_batch(), JOINT)[0].backward()
         return [p.grad.clone() for p in method.parameters() if p.grad is not None]
 
     assert all(torch.equal(a, b) for a, b in zip(step(), step(), strict=True))
 
 
-def test_stages_cover_every_parameter() -> None:
-    (stage,) = DeLightSAMMethod(["fundus"]).stages()
-    assert (stage.name, stage.share, stage.trainable, stage.gradient) == ("joint", 1.0, ("*",), True)
+def test_from_scratch_everything_learns_in_one_stage() -> None:
+    method = DeLightSAMMethod(["fundus"])
+    (stage,) = method.stages()
+    assert (stage.name, stage.share, stage.gradient, stage.views) == ("joint", 1.0, True, None)
+    assert all(any(fnmatchcase(name, p) for p in stage.trainable) for name, _ in method.named_parameters())
 
 
-def test_state_dict_holds_the_network_alone() -> None:
+def test_state_dict_holds_the_network_and_whether_the_controllers_are_left_out() -> None:
     names = DeLightSAMMethod(["fundus"]).state_dict()
-    assert all(name.startswith("network.") for name in names)
+    assert [name for name in names if not name.startswith("network.")] == ["without_controllers"]
+
+
+def test_weights_of_two_kinds_are_refused() -> None:
+    with pytest.raises(ValueError, match="Give either `weights`"):
+        DeLightSAMMethod(["fundus"], weights="a", encoder_weights="b")
 
 
 def test_weights_from_a_file(tmp_path: Path) -> None:

@@ -192,3 +192,34 @@ def test_bfloat16_runs_under_autocast() -> None:
 def test_an_unknown_dtype_gets_a_hint() -> None:
     with pytest.raises(ValueError, match="Did you mean 'bfloat16'"):
         efficiency.measure(Convolution(), 32, dtype="bfloat")
+
+
+class WithTeacher(Convolution):
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = nn.Linear(100, 100)
+
+    def deployed_parameters(self) -> list[nn.Parameter]:
+        return [*self.layer.parameters(), *self.layer.parameters()]
+
+
+def test_what_is_not_needed_at_test_time_costs_nothing() -> None:
+    counts = efficiency.count_parameters(WithTeacher())
+    assert counts["parameters_total"] == counts["parameters_active"] == 3 * 8 * 9
+    assert counts["parameters_trainable"] == 3 * 8 * 9 + 100 * 101
+    image = torch.rand(1, 3, 32, 32)
+    assert efficiency.peak_memory(WithTeacher().eval(), image) == efficiency.peak_memory(Convolution().eval(), image)
+
+
+class BoxedIn(nn.Module):
+    """Answers for no image without a mask."""
+
+    def predict_oracle(self, images: Tensor, modality: Tensor, masks: Tensor) -> Tensor:
+        assert masks.shape == (len(images), 1, *images.shape[2:])
+        assert set(masks.unique().tolist()) == {0.0, 1.0}
+        return masks
+
+
+def test_a_method_that_needs_the_truth_is_measured_with_a_stand_in() -> None:
+    row = efficiency.measure(BoxedIn(), 32, budget_seconds=0.05, max_batch=2)
+    assert row["gmacs"] == 0

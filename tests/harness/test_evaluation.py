@@ -187,3 +187,24 @@ def test_a_mask_of_bool_is_not_taken_for_logits(dataset: Dataset, cache: ArrayCa
 
     with pytest.raises(TrialFailed, match="mask of bool"):
         measure(Mask(), dataset, cache)
+
+
+def test_a_method_that_is_shown_the_truth_is_tested_with_it(dataset: Dataset, cache: ArrayCache) -> None:
+    rows = measure(toy_methods.ToldTheTruth(dataset.modalities()), dataset, cache)
+    assert min(row["dice"] for row in rows) > 0.95
+
+
+def test_what_modality_an_image_was_taken_for_is_a_column(dataset: Dataset, cache: ArrayCache) -> None:
+    rows = measure(toy_methods.GuessesModality(dataset.modalities()), dataset, cache)
+    assert {row["guessed_modality"] for row in rows} == {dataset.modalities()[-1]}
+    assert "guessed_modality" not in measure(toy_methods.TinyConv(dataset.modalities()), dataset, cache)[0]
+
+
+@pytest.mark.parametrize("guess", [torch.tensor([7] * 5), torch.tensor([0.0] * 5), torch.tensor([[0]] * 5)])
+def test_a_guess_that_is_no_modality_is_told(dataset: Dataset, cache: ArrayCache, guess: Tensor) -> None:
+    class Wrong(toy_methods.TinyConv):
+        def guess_modality(self, images: Tensor) -> Tensor:
+            return guess[: len(images)]
+
+    with pytest.raises(TrialFailed, match=r"Wrong.guess_modality gave .* expected \(5,\) int64, each 0 to 1"):
+        measure(Wrong(dataset.modalities()), dataset, cache)

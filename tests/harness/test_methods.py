@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from harness.methods import (
 )
 from harness.tree import option_names
 
-CARD = dict.fromkeys(CARD_KEYS, "x") | {"prompt": "none"}
+CARD = dict.fromkeys(CARD_KEYS, "x") | {"prompt": "none", "uses_modality": False}
 SOUND: dict[str, Any] = {"card": CARD, "version": 1, "model": {"_target_": "toy_methods.TinyConv"}, "training": {}}
 
 
@@ -75,9 +76,14 @@ def test_stages_of_any_class_with_the_same_attributes_are_read() -> None:
 
     class HasStages(torch.nn.Module):
         def stages(self) -> list[Any]:
-            return [Theirs("first"), Stage("second", 2, ("a.*",), False)]
+            return [
+                Theirs("first"),
+                Stage("second", 2, ("a.*",), False),
+                Stage("third", learning_rate={"a": 2.0}, views=3),
+            ]
 
-    assert stages_of(HasStages()) == [Stage("first"), Stage("second", 2.0, ("a.*",), False)]
+    expected = [Stage("first"), Stage("second", 2.0, ("a.*",), False), Stage("third", 1.0, ("*",), True, {"a": 2.0}, 3)]
+    assert stages_of(HasStages()) == expected
 
 
 @pytest.mark.parametrize("stages", [[], [Stage("a"), Stage("a")], [Stage("a", 0)], [Stage("a", -1), Stage("b")]])
@@ -88,6 +94,36 @@ def test_stages_that_make_no_sense_are_refused(stages: list[Stage]) -> None:
 
     with pytest.raises(UserError, match="at least one, each with a name of its own and share > 0"):
         stages_of(HasStages())
+
+
+@pytest.mark.parametrize(
+    ("stage", "said"),
+    [
+        (Stage("a", learning_rate=0), "learning_rate=0: expected factors above 0"),
+        (Stage("a", learning_rate=float("nan")), "expected factors above 0"),
+        (Stage("a", learning_rate={"b.*": 0.5, "c.*": -1.0}), "'c.*': -1.0}: expected factors above 0"),
+        (Stage("a", views=-1), "views=-1: expected null"),
+        (Stage("a", views=1.5), "views=1.5: expected null"),  # type: ignore[arg-type]
+    ],
+)
+def test_rates_and_views_out_of_range_are_refused(stage: Stage, said: str) -> None:
+    class HasStages(torch.nn.Module):
+        def stages(self) -> list[Stage]:
+            return [stage]
+
+    with pytest.raises(UserError, match=re.escape(said)):
+        stages_of(HasStages())
+
+
+def test_who_is_shown_the_truth_says_so_and_who_says_so_is_shown_it() -> None:
+    target = {"_target_": "toy_methods.ToldTheTruth"}
+    assert build_method("mine", target, ["xray"], prompt="oracle patches").predict_oracle
+    with pytest.raises(
+        UserError, match=r"shown the true masks, but its card says prompt: none. Expected one of: oracle box"
+    ):
+        build_method("mine", target, ["xray"])
+    with pytest.raises(UserError, match=r"says prompt: oracle box, but TinyConv lacks predict_oracle"):
+        build_method("mine", SOUND["model"], ["xray"], prompt="oracle box")
 
 
 def test_a_sound_method_yaml_passes() -> None:
@@ -104,6 +140,7 @@ def test_a_sound_method_yaml_passes() -> None:
         (SOUND | {"model": None}, "methods.mine.model._target_ is missing"),
         (SOUND | {"card": {"title": "x"}}, "methods.mine.card lacks paper, licence"),
         (SOUND | {"card": None}, "methods.mine.card lacks title"),
+        (SOUND | {"card": CARD | {"uses_modality": "guessed"}}, "is 'guessed', expected true, false, or inferred"),
         (SOUND | {"card": CARD | {"prompt": "click"}}, "is 'click', expected one of: none, oracle box, oracle point"),
     ],
 )
@@ -119,7 +156,7 @@ def test_cards_are_read_without_importing_a_method(tmp_path: Path) -> None:
     cards = method_cards(tmp_path)
     assert cards["mine"] == {"title": "Mine"}
     assert set(cards) == {*option_names("method"), "mine"}
-    assert all(set(CARD_KEYS) <= set(card) for name, card in cards.items() if name != "mine")
+    assert all(card["title"] for card in cards.values())  # variants inherit the rest of theirs
 
 
 def test_a_broken_card_names_its_file(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from harness.config import TrainingConfig
 from harness.optimization import make_optimizer, make_schedule
 
 
-def parameters() -> list[torch.nn.Parameter]:
-    return list(torch.nn.Conv2d(2, 3, 3).parameters())
+def parameters() -> dict[str, torch.nn.Parameter]:
+    return dict(torch.nn.Conv2d(2, 3, 3).named_parameters())
 
 
 def rates(config: TrainingConfig, epochs: int, steps_per_epoch: int) -> list[float]:
@@ -41,9 +41,9 @@ def test_the_optimiser_has_its_name_rate_and_decay(name: str, kind: type[torch.o
 
 
 def test_each_parameter_is_optimised_once_even_when_all_are_vectors() -> None:
-    vectors = [torch.nn.Parameter(torch.zeros(3)) for _ in range(2)]
+    vectors = {name: torch.nn.Parameter(torch.zeros(3)) for name in "ab"}
     optimizer = make_optimizer(vectors, TrainingConfig())
-    assert [p for group in optimizer.param_groups for p in group["params"]] == vectors
+    assert [p for group in optimizer.param_groups for p in group["params"]] == list(vectors.values())
 
 
 def test_one_cycle_warms_up_to_the_rate_and_ends_near_nothing() -> None:
@@ -96,3 +96,31 @@ def test_a_schedule_goes_on_from_its_state(schedule: str) -> None:
             pair[0].step()
             pair[1].step()
         assert other.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
+
+
+def test_the_first_pattern_that_fits_a_name_says_its_rate() -> None:
+    named = {name: torch.nn.Parameter(torch.zeros(3, 3)) for name in ("encoder.neck", "encoder.stem", "decoder")}
+    config = TrainingConfig(learning_rate=0.1)
+    optimizer = make_optimizer(named, config, {"encoder.neck": 0.5, "encoder.*": 0.01, "*.stem": 7.0})
+    found = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    assert {name: found[id(p)] for name, p in named.items()} == pytest.approx(
+        {"encoder.neck": 0.05, "encoder.stem": 0.001, "decoder": 0.1}
+    )
+    halved = make_optimizer(named, config, 0.5)
+    assert [group["lr"] for group in halved.param_groups] == [0.05]
+
+
+@pytest.mark.parametrize("schedule", ["one_cycle", "cosine", "exponential", "constant"])
+def test_every_part_keeps_its_factor_along_the_schedule(schedule: str) -> None:
+    named = {name: torch.nn.Parameter(torch.zeros(3, 3)) for name in "ab"}
+    config = TrainingConfig(learning_rate=0.1, schedule=schedule, decay=0.5)
+    optimizer = make_optimizer(named, config, {"b": 0.2})
+    changing = make_schedule(optimizer, config, 4, 5)
+    highest = 0.0
+    for _ in range(20):
+        full, fifth = (group["lr"] for group in optimizer.param_groups)
+        assert fifth == pytest.approx(0.2 * full)
+        highest = max(highest, full)
+        optimizer.step()
+        changing.step()
+    assert highest == pytest.approx(0.1, rel=1e-2)

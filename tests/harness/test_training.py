@@ -288,3 +288,96 @@ def test_what_a_method_froze_when_it_was_built_stays_frozen_in_the_default_stage
     before = first.detach().clone()
     run(method)
     assert torch.equal(first, before)
+
+
+# --- views -----------------------------------------------------------------------------------------------------------
+
+
+class Watches(toy_methods.TinyConv):
+    """Two stages of two epochs and notes what it is shown; `views` are those of the second stage."""
+
+    def __init__(self, modalities: Sequence[str], views: int | None = None) -> None:
+        super().__init__(modalities)
+        self.views = views
+        self.shown: dict[tuple[int, str], bytes] = {}
+
+    def stages(self) -> list[Stage]:
+        return [Stage("first", 1, views=0), Stage("second", 3, views=self.views)]
+
+    def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+        for key, image, mask in zip(batch.keys, batch.images, batch.masks, strict=True):
+            self.shown[step.epoch, key] = image.numpy().tobytes() + mask.numpy().tobytes()
+        return super().training_loss(batch, step)
+
+
+def shown_to(method: nn.Module, epoch: int) -> dict[str, bytes]:
+    return {key: pixels for (when, key), pixels in method.shown.items() if when == epoch}
+
+
+def test_fixed_views_come_again_whatever_seed_and_batch() -> None:
+    config = replace(CONFIG, epochs=8, augmentation="standard", batch_size=4)
+    one, other = make(Watches, views=2), make(Watches, views=2)
+    run(one, config, seed=0)
+    run(other, replace(config, batch_size=3, learning_rate=0.1), seed=7)
+    assert shown_to(one, 2) == shown_to(one, 4) == shown_to(one, 6) == shown_to(other, 2) == shown_to(other, 6)
+    assert shown_to(one, 3) == shown_to(one, 5) == shown_to(other, 3)
+    assert shown_to(one, 2) != shown_to(one, 3)
+
+
+def test_no_views_are_the_images_as_they_are_and_none_is_new_each_time() -> None:
+    data = make_data()
+    method = make(Watches, views=None)
+    run(method, replace(CONFIG, epochs=8, augmentation="standard"), data)
+    rows = data.cache.rows(data.train)
+    images = torch.from_numpy(data.cache.images[rows]).permute(0, 3, 1, 2).float().div(255)
+    masks = torch.from_numpy(data.cache.masks[rows])[:, None].float()
+    plain = {k: i.numpy().tobytes() + m.numpy().tobytes() for k, i, m in zip(data.train, images, masks, strict=True)}
+    assert shown_to(method, 0) == shown_to(method, 1) == plain
+    later = [shown_to(method, epoch) for epoch in range(2, 8)]
+    assert all(a != b for i, a in enumerate(later) for b in later[:i])
+
+
+# --- rates and scores ------------------------------------------------------------------------------------------------
+
+
+def test_a_part_with_a_small_factor_moves_little() -> None:
+    class Slow(toy_methods.TinyConv):
+        def stages(self) -> list[Stage]:
+            return [Stage("train", learning_rate={"encoder.*": 1e-3})]
+
+    def moved(kind: type[nn.Module], part: str) -> float:
+        method = make(kind, norm=False)
+        before = copy_of(method)
+        run(method, replace(ONE_STEP, learning_rate=0.1))
+        return float((method.state_dict()[part] - before[part]).abs().max())
+
+    assert moved(Slow, "encoder.0.weight") == pytest.approx(
+        1e-3 * moved(toy_methods.TinyConv, "encoder.0.weight"), rel=1e-2
+    )
+    assert moved(Slow, "decoder.weight") == moved(toy_methods.TinyConv, "decoder.weight")
+
+
+def test_a_stage_that_is_not_scored_hands_on_its_last_weights() -> None:
+    predicted: list[str] = []
+
+    class Blind(toy_methods.TinyConv):
+        stage = "before"
+
+        def stages(self) -> list[Stage]:
+            return [Stage("blind", scored=False), Stage("seeing")]
+
+        def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+            self.stage = step.stage
+            return super().training_loss(batch, step)
+
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            if not self.training:
+                predicted.append(self.stage)
+            return super().predict(images, modality)
+
+    config = replace(CONFIG, selection="training_domain_validation", patience=1, learning_rate=0.05)
+    state = run(make(Blind), config)
+    assert [row["stage"] for row in state.curves][:2] == ["blind", "blind"]
+    assert all(math.isnan(row["validation_dice"]) == (row["stage"] == "blind") for row in state.curves)
+    assert set(predicted) == {"seeing"}
+    assert state.best_epoch > 2

@@ -299,3 +299,22 @@ def test_test_images_reach_nothing_but_the_test_rows(toy_suite: ToySuite, contex
         second[second.role == "validation"].drop(columns="trial"),
     )
     assert not first.dice.equals(second.dice)
+
+
+def test_a_method_gets_the_shared_cache_and_its_guesses_are_kept(toy_suite: ToySuite, context: TrialContext) -> None:
+    (trial,) = toy_suite("GuessesModality").trials
+    assert run(trial, context)["state"] == "done"
+    assert (Path(context.cache_folder) / "embeddings" / "was here").exists()
+    samples = Store(context.store_root).load(trial.id).samples
+    assert samples is not None
+    assert set(samples.guessed_modality) == {"ultrasound"}
+
+
+def test_a_card_that_hides_the_truth_stops_the_run_before_it_starts(toy_suite: ToySuite, context: TrialContext) -> None:
+    from harness.suite import check_methods
+
+    suite = toy_suite("ToldTheTruth")
+    with pytest.raises(UserError, match="its card says prompt: none"):
+        check_methods(suite.trials)
+    with pytest.raises(UserError, match="its card says prompt: none"):
+        run(suite.trials[0], context)

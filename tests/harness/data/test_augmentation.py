@@ -104,3 +104,32 @@ def test_colours_leave_masks_alone() -> None:
 def test_unknown_preset() -> None:
     with pytest.raises(UserError, match=r"Unknown training\.augmentation 'standart'\. Did you mean 'standard'\?"):
         Augmentation("standart")
+
+
+class TestVersions:
+    def test_a_version_depends_on_key_and_number_alone(self) -> None:
+        augmentation, batch = Augmentation("standard"), squares()
+        torch.manual_seed(1)
+        whole = augmentation.version(batch, 3)
+        torch.manual_seed(2)
+        for part in batch.chunks(3)[::-1]:
+            again = Augmentation("standard").version(part, 3)
+            rows = [batch.keys.index(key) for key in part.keys]
+            assert torch.equal(again.images, whole.images[rows]) and torch.equal(again.masks, whole.masks[rows])
+
+    def test_versions_and_images_differ(self) -> None:
+        augmentation, batch = Augmentation("standard"), squares()
+        first, second = augmentation.version(batch, 0), augmentation.version(batch, 1)
+        distinct = {image.numpy().tobytes() for image in torch.cat((first.images, second.images))}
+        assert len(distinct) > 12  # of 16; some draw no operation at all
+        assert not torch.equal(first.masks, second.masks)
+        assert first.keys == batch.keys and torch.equal(first.modality, batch.modality)
+
+    def test_the_global_generator_is_left_alone(self) -> None:
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        Augmentation("standard").version(squares(2), 0)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_without_augmentation_a_version_is_the_image(self) -> None:
+        assert torch.equal(Augmentation("none").version(squares(2), 4).images, squares(2).images)
