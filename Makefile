@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format performance setup picture clean
+.PHONY: demo test lint format performance statistics setup picture clean
 
 setup: $(READY)
 
@@ -25,11 +25,15 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
-	$(BIN)/python -m pytest -m "not performance"
+	$(BIN)/python -m pytest -m "not performance and not simulation" --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # Asserts ratios of times, so it wants a machine that does nothing else.
 performance: $(READY)
 	$(BIN)/python -m pytest tests/performance -m performance -s
+
+# How often intervals hold the truth, and how often tests err, on simulated results. Minutes.
+statistics: $(READY)
+	$(BIN)/python -m pytest tests/simulation -m simulation -s
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

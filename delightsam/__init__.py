@@ -9,9 +9,12 @@ mask = model.segment(image, modality)  # (H, W, 3) uint8, int -> (H, W) bool
 ```
 """
 
-from delightsam.checkpoints import WeightsError, from_authors, load, save, to_authors
+from delightsam.checkpoints import from_authors, from_authors_files, load, save, save_authors, to_authors
 from delightsam.config import MODALITY_NUMBERS, DeLightSAMConfig
+from delightsam.modalities import add_modality, modality_parameters
 from delightsam.model import DeLightSAM, Outputs
+from delightsam.sam_family import initialise_from
+from delightsam.weights_files import WeightsError
 
 __all__ = [
     "MODALITY_NUMBERS",
@@ -19,8 +22,13 @@ __all__ = [
     "DeLightSAMConfig",
     "Outputs",
     "WeightsError",
+    "add_modality",
     "from_authors",
+    "from_authors_files",
+    "initialise_from",
     "load",
+    "modality_parameters",
     "save",
+    "save_authors",
     "to_authors",
 ]

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from delightsam import kernels
 from delightsam.controllers import Route
+from delightsam.layers import Linear
 
 
 class WindowAttention(nn.Module):
@@ -33,8 +35,8 @@ class WindowAttention(nn.Module):
         self.heads = heads
         self.window = window
         self.norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.project = nn.Linear(dim, dim)
+        self.qkv = Linear(dim, 3 * dim)
+        self.project = Linear(dim, dim)
         self.offset_bias = nn.Parameter(torch.zeros(heads, window * window))
         position = torch.arange(window)
         distance = (position[:, None] - position[None, :]).abs()
@@ -141,10 +143,6 @@ def _append_bias(bias: Tensor, token_bias: Tensor) -> Tensor:
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor) -> Tensor:
     """Attention of q (B, windows, heads, N, d) to k and v (..., M, d) with bias (1 or B, heads, N, M)."""
-    if not torch.is_grad_enabled() and (q.dtype == torch.float32 or q.is_cuda):
-        out = F.scaled_dot_product_attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), attn_mask=bias)
-        return out.view_as(q)
-    # With a bias that learns, PyTorch's own function falls back to a slower form of these same steps; in bfloat16 on a
-    # CPU its fused kernel is slower than they are, too.
-    scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-1, -2) + bias[:, None]
-    return scores.softmax(-1) @ v
+    if len(bias) == 1:  # the fused kernels take four dimensions
+        return kernels.attention(q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), bias).view_as(q)
+    return kernels.attention(q, k, v, bias[:, None])

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from itertools import pairwise
+from itertools import groupby, pairwise
 from typing import Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from delightsam import kernels
 from delightsam.controllers import Group
 from delightsam.encoder import EMBEDDING_CHANNELS
-from delightsam.layers import LayerNorm2d
+from delightsam.layers import LayerNorm2d, Linear
 
 HYPERNETWORKS = ("per_modality", "shared")
 HEADS = 8
@@ -33,14 +34,14 @@ class Attention(nn.Module):
 
     def __init__(self, inner: int) -> None:
         super().__init__()
-        self.query = nn.Linear(EMBEDDING_CHANNELS, inner)
-        self.key = nn.Linear(EMBEDDING_CHANNELS, inner)
-        self.value = nn.Linear(EMBEDDING_CHANNELS, inner)
-        self.project = nn.Linear(inner, EMBEDDING_CHANNELS)
+        self.query = Linear(EMBEDDING_CHANNELS, inner)
+        self.key = Linear(EMBEDDING_CHANNELS, inner)
+        self.value = Linear(EMBEDDING_CHANNELS, inner)
+        self.project = Linear(inner, EMBEDDING_CHANNELS)
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k, v = (_split_heads(layer(x)) for layer, x in ((self.query, q), (self.key, k), (self.value, v)))
-        return self.project(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+        return self.project(kernels.attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 def _split_heads(x: Tensor) -> Tensor:
@@ -61,8 +62,8 @@ class TwoWayBlock(nn.Module):
         self.norm1 = nn.LayerNorm(EMBEDDING_CHANNELS)
         self.queries_to_image = Attention(inner)
         self.norm2 = nn.LayerNorm(EMBEDDING_CHANNELS)
-        self.fc1 = nn.Linear(EMBEDDING_CHANNELS, MLP_CHANNELS)
-        self.fc2 = nn.Linear(MLP_CHANNELS, EMBEDDING_CHANNELS)
+        self.fc1 = Linear(EMBEDDING_CHANNELS, MLP_CHANNELS)
+        self.fc2 = Linear(MLP_CHANNELS, EMBEDDING_CHANNELS)
         self.norm3 = nn.LayerNorm(EMBEDDING_CHANNELS)
         self.image_to_queries = Attention(inner)
         self.norm4 = nn.LayerNorm(EMBEDDING_CHANNELS)
@@ -88,7 +89,7 @@ class Hypernetwork(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         widths = [EMBEDDING_CHANNELS] * 3 + [MASK_CHANNELS]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
+        self.layers = nn.ModuleList(Linear(a, b) for a, b in pairwise(widths))
 
     def forward(self, query: Tensor) -> Tensor:
         for layer in list(self.layers)[:-1]:
@@ -100,17 +101,22 @@ class Decoder(nn.Module):
     """Prompted embedding to mask logits at four times the embedding's resolution.
 
     Args:
-        modalities: the modality numbers; query k is row k.
-        queries: rows of the query table, at least the largest modality number + 1. All rows take part in the
-            self-attention, also those of no modality (the published weights have seven rows for six modalities).
+        modalities: the modality numbers.
+        queries: rows of the query table: modality k owns row k, or all own row 0 where it is the only one. All rows take
+            part in the self-attention, also those of no modality (the published weights have seven rows for six).
         hypernetworks: "per_modality" (the paper's figure) or "shared" (the published weights).
+        added: the modalities whose query is a parameter of its own, because they came when the others were trained. Their
+            images see the table's rows and their own; the images of the others see the table alone, as before.
     """
 
     frequencies: Tensor
 
-    def __init__(self, modalities: Sequence[int], queries: int, hypernetworks: str = "per_modality") -> None:
+    def __init__(
+        self, modalities: Sequence[int], queries: int, hypernetworks: str = "per_modality", added: Sequence[int] = ()
+    ) -> None:
         super().__init__()
         self.queries = nn.Parameter(torch.randn(queries, EMBEDDING_CHANNELS))
+        self.added_queries = nn.ParameterDict({str(k): torch.randn(EMBEDDING_CHANNELS) for k in added})
         self.register_buffer("frequencies", torch.randn(2, EMBEDDING_CHANNELS // 2))
         self.cache_position = False
         self._cached: dict[tuple[int, int], Tensor] = {}
@@ -133,10 +139,17 @@ class Decoder(nn.Module):
 
     def forward(self, embedding: Tensor, groups: Sequence[Group]) -> Tensor:
         """Mask logits (B, 1, 4h, 4w) of the prompted embedding (B, 256, h, w), sorted by modality as `groups` say."""
+        # Runs of images that see equally many queries.
+        runs = [list(run) for _, run in groupby(groups, key=lambda g: str(g.modality) in self.added_queries)]
+        if len(runs) == 1:
+            return self._draw(embedding, groups)
+        return torch.cat([self._draw(embedding[run[0].start : run[-1].stop], _from_zero(run)) for run in runs])
+
+    def _draw(self, embedding: Tensor, groups: Sequence[Group]) -> Tensor:
         batch, _, height, width = embedding.shape
         image = embedding.flatten(2).transpose(1, 2)
         position = self.position(height, width).to(image.dtype)
-        code = self.queries.to(image.dtype).expand(batch, -1, -1)
+        code = self._rows(groups, batch).to(image.dtype)
         queries = code
         for layer in self.layers:
             queries, image = layer(queries, image, code, position)
@@ -148,9 +161,27 @@ class Decoder(nn.Module):
         masks = upscaled.permute(0, 2, 3, 1).flatten(1, 2) @ kernels[:, :, None]
         return masks.view(batch, 1, upscaled.shape[2], upscaled.shape[3])
 
+    def query(self, modality: int) -> Tensor:
+        """The query (256,) that a modality owns."""
+        key = str(modality)
+        return self.added_queries[key] if key in self.added_queries else self.queries[self._own_row(modality)]
+
+    def _rows(self, groups: Sequence[Group], batch: int) -> Tensor:
+        """The queries (B, Q, 256) that each image sees; an added modality's own is the last."""
+        table = self.queries.expand(batch, -1, -1)
+        if str(groups[0].modality) not in self.added_queries:
+            return table
+        own = [self.added_queries[str(g.modality)].expand(g.stop - g.start, 1, -1) for g in groups]
+        return torch.cat((table, torch.cat(own)), dim=1)
+
+    def _own_row(self, modality: int) -> int:
+        if str(modality) in self.added_queries:
+            return -1
+        return modality if len(self.queries) > 1 else 0
+
     def _kernels(self, queries: Tensor, groups: Sequence[Group]) -> Tensor:
         """Kernels (B, 32): each image's own query through its hypernetwork; the other queries' are never computed."""
-        own = torch.cat([queries[g.start : g.stop, g.modality] for g in groups])
+        own = torch.cat([queries[g.start : g.stop, self._own_row(g.modality)] for g in groups])
         if SHARED in self.hypernetworks:
             return self.hypernetworks[SHARED](own)
         return torch.cat([self.hypernetworks[str(g.modality)](own[g.start : g.stop]) for g in groups])
@@ -170,3 +201,8 @@ class Decoder(nn.Module):
         if self.cache_position:
             self._cached[height, width] = code
         return code
+
+
+def _from_zero(run: Sequence[Group]) -> list[Group]:
+    """The groups of a part of a batch, counted from the part's first image."""
+    return [Group(g.modality, g.start - run[0].start, g.stop - run[0].start) for g in run]

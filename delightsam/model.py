@@ -8,6 +8,7 @@ arXiv 2407.14153v5.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -17,11 +18,14 @@ from torch import Tensor, nn
 
 from delightsam.config import DeLightSAMConfig
 from delightsam.controllers import BlockController, Controller, Group, group_by_modality
+from delightsam.convolutional_decoder import ConvolutionalDecoder
 from delightsam.decoder import Decoder
 from delightsam.encoder import Encoder
 from delightsam.inference import fuse_modules
+from delightsam.modality_guess import ModalityGuess
 from delightsam.preprocessing import normalise
 from delightsam.prompts import SelfPatchPrompts
+from delightsam.segmentation import Mask, segment
 from delightsam.tiny_vit import TinyViT
 
 
@@ -30,12 +34,12 @@ class Outputs(NamedTuple):
 
     Attributes:
         logits: (B, 1, S, S) mask logits at the input's resolution.
-        patch_logits: (B, 1, S/32, S/32) logits of the SP-Generator ("pixel" stem: S/8).
+        patch_logits: (B, 1, S/32, S/32) logits of the SP-Generator ("pixel" stem: S/8); None where the model has none.
         embedding: (B, 256, S/16, S/16) of the encoder, before the prompt is added ("pixel" stem: S/4).
     """
 
     logits: Tensor
-    patch_logits: Tensor
+    patch_logits: Tensor | None
     embedding: Tensor
 
 
@@ -45,7 +49,7 @@ class DeLightSAM(nn.Module):
     Args:
         config: the architecture; or give its fields as keywords, `DeLightSAM(modalities=(0, 3), stem="pixel")`.
 
-    Fresh weights have controllers of (nearly) zero effect: the model starts as its shared part alone.
+    Fresh weights have controllers of (nearly) zero effect and prompts of none: the model starts as its shared part alone.
     """
 
     def __init__(self, config: DeLightSAMConfig | None = None, **fields: Any) -> None:
@@ -61,8 +65,13 @@ class DeLightSAM(nn.Module):
             if c.controllers != "none"
             else {}
         )
-        self.prompts = SelfPatchPrompts(c.prompt_threshold)
-        self.decoder = Decoder(c.modalities, c.queries, c.hypernetworks)
+        self.prompts = SelfPatchPrompts(c.prompt_threshold) if c.prompts == "self" else None
+        self.decoder = (
+            Decoder(c.modalities, c.queries, c.hypernetworks, c.added)
+            if c.decoder == "query"
+            else ConvolutionalDecoder()
+        )
+        self.guess = ModalityGuess(c.modalities) if c.guesses_modality else None
         self.fused = False
         self._initialise()
 
@@ -89,20 +98,32 @@ class DeLightSAM(nn.Module):
         """
         return self.outputs(images, modality).logits
 
-    def outputs(self, images: Tensor, modality: Tensor | int) -> Outputs:
-        """As `forward`, with the patch logits and the embedding beside the mask logits."""
+    def outputs(self, images: Tensor, modality: Tensor | int, patches: Tensor | None = None) -> Outputs:
+        """As `forward`, with the patch logits and the embedding beside the mask logits.
+
+        Args:
+            patches: (B, 1, S/32, S/32) zeros and ones that take the place of the self-made prompt ("pixel" stem: S/8).
+
+        Raises:
+            ValueError: as `forward`; or patches of another shape, or for a model without SP-Generator.
+        """
         self._check(images)
         order, groups = self._groups(modality, len(images))
-        moved = order != list(range(len(order)))
-        index = torch.tensor(order, device=images.device) if moved else None
-        embedding = self._embed(images if index is None else images[index], groups)
-        patch_logits, prompt = self.prompts(embedding)
-        masks = self.decoder(embedding + prompt, groups)
-        logits = F.interpolate(masks, images.shape[-2:], mode="bilinear", align_corners=False)
-        if index is None:
-            return Outputs(logits, patch_logits, embedding)
-        back = torch.argsort(index)
-        return Outputs(logits[back], patch_logits[back], embedding[back])
+        embedding = self._embed(_taken(images, order), groups)
+        return self._decode(embedding, groups, images.shape[-2:], order, patches)
+
+    def decode(
+        self, embedding: Tensor, modality: Tensor | int, size: Sequence[int], patches: Tensor | None = None
+    ) -> Outputs:
+        """What `outputs` does after the encoder.
+
+        Args:
+            embedding: (B, 256, h, w) of `encode`.
+            size: (height, width) of the mask logits.
+            patches: (B, 1, h/2, w/2), as for `outputs`.
+        """
+        order, groups = self._groups(modality, len(embedding))
+        return self._decode(_taken(embedding, order), groups, size, order, patches)
 
     def encode(self, images: Tensor, modality: Tensor | int | None) -> Tensor:
         """Embeddings (B, 256, S/16, S/16); with `modality=None` of the shared encoder alone, without controllers."""
@@ -110,41 +131,64 @@ class DeLightSAM(nn.Module):
         if modality is None:
             return self._embed(images, ())
         order, groups = self._groups(modality, len(images))
-        index = torch.tensor(order, device=images.device)
-        return self._embed(images[index], groups)[torch.argsort(index)]
+        return _put_back(self._embed(_taken(images, order), groups), order)
+
+    def guess_modality(self, images: Tensor) -> Tensor:
+        """The likeliest modality's number, (B,) int64, of normalised images (B, 3, S, S).
+
+        Raises:
+            ValueError: the model has no head for it (see `enable_guess`), or the head has not seen training images yet.
+        """
+        if self.guess is None:
+            raise ValueError("This model can't tell an image's modality (guesses_modality = False): give its number.")
+        return self.guess(self.encode(images, None))
+
+    def enable_guess(self) -> ModalityGuess:
+        """The head that tells an image's modality; a model that has none gets one.
+
+        It learns by `model.enable_guess().observe(model.encode(images, None), modality)` on all training images.
+        """
+        if self.guess is None:
+            self.config = replace(self.config, guesses_modality=True)
+            self.guess = ModalityGuess(self.config.modalities).to(next(self.parameters()).device)
+        return self.guess
 
     def predict(self, images: Tensor, modality: Tensor | int) -> Tensor:
         """Mask logits (B, 1, S, S) of images with values in [0, 1], normalised here by the config's preset."""
         return self(normalise(images, self.config.preprocessing), modality)
 
-    @torch.no_grad()
-    def segment(self, image: np.ndarray, modality: int) -> np.ndarray:
-        """The mask of one image of any size, at that size.
+    def segment(self, image: np.ndarray, modality: str | int, *, probabilities: bool = False) -> Mask:
+        """The mask of one image of any size, at that size. See `delightsam.segmentation` for how.
 
         Args:
-            image: (H, W, 3) uint8, RGB.
-            modality: its number.
+            image: (H, W, 3) uint8 RGB, or (H, W) uint8 grey.
+            modality: its name or number, or "auto" for a model that guesses it.
+            probabilities: give (H, W) float32 in [0, 1] in place of the mask.
 
         Returns:
             (H, W) bool.
-        """
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise ValueError(f"An image is an (H, W, 3) uint8 array; found shape {image.shape} of {image.dtype}.")
-        was_training = self.training
-        self.eval()
-        try:
-            device = self.decoder.queries.device
-            pixels = torch.from_numpy(np.ascontiguousarray(image)).to(device).permute(2, 0, 1)[None].float() / 255
-            side = self.config.image_size
-            resized = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True, align_corners=False)
-            logits = self.predict(resized.clamp(0, 1), int(modality)).float()
-            native = F.interpolate(logits, image.shape[:2], mode="bilinear", align_corners=False)
-        finally:
-            self.train(was_training)
-        return (native[0, 0] > 0).cpu().numpy()
 
-    def fuse(self) -> Self:
+        Raises:
+            ValueError: an image of another shape or dtype, or a modality that the model does not know.
+        """
+        return segment(self, [image], modality, probabilities=probabilities)[0]
+
+    def segment_batch(
+        self,
+        images: Sequence[np.ndarray],
+        modality: str | int | Sequence[str | int],
+        *,
+        batch_size: int = 8,
+        probabilities: bool = False,
+    ) -> list[Mask]:
+        """As `segment`, for images of different sizes, `batch_size` of them at once; one modality, or one for each."""
+        return segment(self, images, modality, batch_size=batch_size, probabilities=probabilities)
+
+    def fuse(self, dtype: torch.dtype = torch.float32) -> Self:
         """Turns the model into its inference form, in place: same function, faster; it can no longer be trained.
+
+        Args:
+            dtype: of weights and activations: float32, or bfloat16 for speed. Mask logits stay float32.
 
         Raises:
             ValueError: the model is in training mode.
@@ -154,10 +198,15 @@ class DeLightSAM(nn.Module):
                 "fuse() is for inference: call model.eval() first (BatchNorm statistics become constants)."
             )
         if not self.fused:
-            fuse_modules(self)
+            fuse_modules(self, dtype)
             self.requires_grad_(False)
             self.to(memory_format=torch.channels_last)
             self.fused = True
+        return self
+
+    def checkpoint_activations(self, enabled: bool = True) -> Self:
+        """Has the encoder's activations computed again in the backward pass: less memory, more time, same gradients."""
+        self.encoder.backbone.checkpoint = enabled
         return self
 
     def train(self, mode: bool = True) -> Self:
@@ -169,7 +218,7 @@ class DeLightSAM(nn.Module):
         """Parameters in all ("total"), and those one image meets ("active": shared parts and one controller)."""
         total = sum(p.numel() for p in self.parameters())
         owned = [*self.controllers.values()]
-        if self.config.hypernetworks == "per_modality":
+        if isinstance(self.decoder, Decoder) and self.config.hypernetworks == "per_modality":
             owned += list(self.decoder.hypernetworks.values())
         per_modality = sum(p.numel() for module in owned for p in module.parameters())
         return {"total": total, "active": total - per_modality + per_modality // len(self.config.modalities)}
@@ -178,8 +227,35 @@ class DeLightSAM(nn.Module):
         controllers: list[tuple[Controller, Group]] = []
         if self.controllers and groups:
             controllers = [(self.controllers[str(g.modality)], g) for g in groups]  # type: ignore[misc]
+        if self.fused:
+            images = images.to(next(self.encoder.parameters()).dtype)
         # Channels last: the tokens of the attention stages are then a view of the convolutions' maps.
         return self.encoder(images.contiguous(memory_format=torch.channels_last), controllers)
+
+    def _decode(
+        self,
+        embedding: Tensor,
+        groups: Sequence[Group],
+        size: Sequence[int],
+        order: list[int],
+        patches: Tensor | None,
+    ) -> Outputs:
+        """All outputs in the order of the batch, of its embedding sorted by modality."""
+        patch_logits, prompted = None, embedding
+        if self.prompts is not None:
+            patch_logits, prompt = self.prompts(embedding, None if patches is None else _taken(patches, order))
+            prompted = embedding + prompt
+        elif patches is not None:
+            raise ValueError("This model has no SP-Generator (prompts = 'none'): it takes no patches.")
+        masks = self.decoder(prompted, groups)
+        # Enlarged in bfloat16, borders of masks would move.
+        masks = masks.to(torch.promote_types(masks.dtype, torch.float32))
+        logits = F.interpolate(masks, tuple(size), mode="bilinear", align_corners=False)
+        return Outputs(
+            _put_back(logits, order),
+            None if patch_logits is None else _put_back(patch_logits, order),
+            _put_back(embedding, order),
+        )
 
     def _groups(self, modality: Tensor | int, batch: int) -> tuple[list[int], list[Group]]:
         numbers = [int(modality)] * batch if isinstance(modality, int) else [int(k) for k in modality.tolist()]
@@ -198,3 +274,13 @@ class DeLightSAM(nn.Module):
         if images.shape[2] % multiple or images.shape[3] % multiple or not images.shape[2] or not images.shape[3]:
             size = f"{images.shape[2]} x {images.shape[3]}"
             raise ValueError(f"Image sides must be multiples of {multiple} pixels; found {size}. Resize or pad first.")
+
+
+def _taken(batch: Tensor, order: list[int]) -> Tensor:
+    """The items of a batch in the order given."""
+    return batch if order == sorted(order) else batch[torch.tensor(order, device=batch.device)]
+
+
+def _put_back(batch: Tensor, order: list[int]) -> Tensor:
+    """Undoes `_taken`."""
+    return batch if order == sorted(order) else batch[torch.tensor(order, device=batch.device).argsort()]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from delightsam.encoder import EMBEDDING_CHANNELS
 from delightsam.layers import LayerNorm2d
 
+PROMPT_KINDS = ("self", "none")
 HIDDEN_CHANNELS = 64
 
 
@@ -31,20 +32,32 @@ class SelfPatchPrompts(nn.Module):
             nn.GELU(),
             nn.Conv2d(HIDDEN_CHANNELS, 1, 1),
         )
-        self.encoder = nn.Sequential(nn.Conv2d(1, EMBEDDING_CHANNELS, 1), LayerNorm2d(EMBEDDING_CHANNELS), nn.GELU())
+        # A fresh prompt is zero. With a weight of 1 the norm's output would be larger than a pretrained encoder's whole
+        # embedding (LiteMedSAM's: up to 0.6), and the decoder would see the prompt only.
+        norm = LayerNorm2d(EMBEDDING_CHANNELS)
+        nn.init.zeros_(norm.weight)
+        self.encoder = nn.Sequential(nn.Conv2d(1, EMBEDDING_CHANNELS, 1), norm, nn.GELU())
 
-    def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, embedding: Tensor, patches: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Patch logits and the prompt made of them.
 
         Args:
             embedding: (B, 256, h, w); h and w even.
+            patches: (B, 1, h/2, w/2) zeros and ones to make the prompt of instead.
 
         Returns:
             Patch logits (B, 1, h/2, w/2) and the dense prompt (B, 256, h, w). No gradient flows from the prompt to the
             logits: the patch loss alone teaches the generator.
+
+        Raises:
+            ValueError: patches of another shape.
         """
         logits = self.generator(embedding)
-        return logits, self.encode((logits.detach() >= self.threshold_logit).to(embedding.dtype))
+        if patches is None:
+            patches = logits.detach() >= self.threshold_logit
+        elif patches.shape != logits.shape:
+            raise ValueError(f"Patches are expected as {tuple(logits.shape)}; found {tuple(patches.shape)}.")
+        return logits, self.encode(patches.to(embedding.dtype))
 
     def encode(self, patches: Tensor) -> Tensor:
         """Dense prompt (B, 256, h, w) of a patch map (B, 1, h/2, w/2) of zeros and ones.

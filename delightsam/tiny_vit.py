@@ -7,24 +7,28 @@ Wu et al., "TinyViT: Fast Pretraining Distillation for Small Vision Transformers
 # torch types the call of a module as Any.
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from delightsam import kernels
 from delightsam.attention import WindowAttention
 from delightsam.controllers import Controller, Group, Route, apply_experts
-from delightsam.layers import ConvNorm, TokenMLP
+from delightsam.layers import ConvChain, ConvNorm, TokenMLP, add_mlps
+from delightsam.recomputation import recompute
 
 WIDTHS = (64, 128, 160, 320)
 DEPTHS = (2, 2, 6, 2)
 HEADS = (0, 4, 5, 10)  # stage 0 has no attention
 WINDOWS = (0, 7, 14, 7)
+Run = Callable[..., Tensor]
 STEMS = {"standard": 4, "pixel": 1}  # name -> pixels per token side at the stem's end
 
 
-class Stem(nn.Module):
+class Stem(ConvChain):
     """Two convolutions with GELU between: (B, 3, S, S) -> (B, 64, S/4, S/4), or (B, 64, S, S) for "pixel"."""
 
     def __init__(self, kind: str) -> None:
@@ -33,11 +37,11 @@ class Stem(nn.Module):
         self.first = ConvNorm(3, WIDTHS[0] // 2, kernel, stride)
         self.second = ConvNorm(WIDTHS[0] // 2, WIDTHS[0], kernel, stride)
 
-    def forward(self, images: Tensor) -> Tensor:
-        return self.second(F.gelu(self.first(images)))
+    def layers(self) -> Sequence[ConvNorm]:
+        return self.first, self.second
 
 
-class InvertedResidual(nn.Module):
+class InvertedResidual(ConvChain):
     """MBConv: 1x1 to four times the width, 3x3 depthwise, 1x1 back, GELU after each, the input added before the last."""
 
     def __init__(self, dim: int, ratio: int = 4) -> None:
@@ -47,12 +51,14 @@ class InvertedResidual(nn.Module):
         self.depthwise = ConvNorm(hidden, hidden, 3, groups=hidden)
         self.project = ConvNorm(hidden, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        hidden = F.gelu(self.depthwise(F.gelu(self.expand(x))))
-        return F.gelu(x + self.project(hidden))
+    def layers(self) -> Sequence[ConvNorm]:
+        return self.expand, self.depthwise, self.project
+
+    def finish(self, out: Tensor, x: Tensor) -> Tensor:
+        return F.gelu(x + out)
 
 
-class Downsample(nn.Module):
+class Downsample(ConvChain):
     """To the width of the next stage: 1x1, 3x3 depthwise with the stride, 1x1, GELU between."""
 
     def __init__(self, dim: int, out: int, stride: int) -> None:
@@ -61,8 +67,8 @@ class Downsample(nn.Module):
         self.depthwise = ConvNorm(out, out, 3, stride, groups=out)
         self.project = ConvNorm(out, out)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.project(F.gelu(self.depthwise(F.gelu(self.expand(x)))))
+    def layers(self) -> Sequence[ConvNorm]:
+        return self.expand, self.depthwise, self.project
 
 
 class AttentionBlock(nn.Module):
@@ -76,11 +82,29 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Tensor, routes: Sequence[Route] = ()) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
+        if kernels.fast_path(x):
+            return self._in_pieces(x, routes)
         x = x + self.attention(x, routes)
         x = self.local(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
         expert = apply_experts(x, routes)
         x = x + self.mlp(x)
         return x if expert is None else x + expert
+
+    def _in_pieces(self, x: Tensor, routes: Sequence[Route]) -> Tensor:
+        """One image after the other, of each some rows of windows, then some tokens: pieces stay in the cache."""
+        owners = [route.controller for route in routes for _ in range(route.start, route.stop)] or [None] * len(x)
+        window = self.attention.window
+        rows = window * max(1, kernels.tokens_at_once() // (x.shape[2] * window))
+        attended = torch.empty_like(x)
+        for image, result, owner in zip(x.split(1), attended.split(1), owners, strict=True):
+            own_route = [] if owner is None else [Route(owner, 0, 1)]
+            for part, target in zip(image.split(rows, 1), result.split(rows, 1), strict=True):
+                torch.add(part, self.attention(part, own_route), out=target)
+        x = self.local(attended.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        for image, result, owner in zip(x, attended, owners, strict=True):
+            mlps = [self.mlp] if owner is None or owner.expert is None else [self.mlp, owner.expert]
+            add_mlps(image.flatten(0, 1), mlps, out=result.flatten(0, 1))
+        return attended
 
 
 class ConvStage(nn.Module):
@@ -89,11 +113,11 @@ class ConvStage(nn.Module):
         self.blocks = nn.ModuleList(InvertedResidual(WIDTHS[index]) for _ in range(DEPTHS[index]))
         self.downsample = Downsample(WIDTHS[index], WIDTHS[index + 1], stride=2)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> (B, C', H/2, W/2)."""
-        for block in self.blocks:
-            x = block(x)
-        return self.downsample(x)
+    def forward(self, x: Tensor, run: Run) -> Tensor:
+        """(B, C, H, W) -> (B, C', H/2, W/2); `run` calls the blocks."""
+        for block in (*self.blocks, self.downsample):
+            x = run(block, x)
+        return x
 
 
 class AttentionStage(nn.Module):
@@ -108,11 +132,11 @@ class AttentionStage(nn.Module):
             None if last else Downsample(WIDTHS[index], WIDTHS[index + 1], stride=1 if index == len(WIDTHS) - 2 else 2)
         )
 
-    def forward(self, x: Tensor, routes: Sequence[Sequence[Route]]) -> Tensor:
-        """(B, C, H, W) -> (B, C', H', W'); `routes` hold one list per block."""
+    def forward(self, x: Tensor, routes: Sequence[Sequence[Route]], run: Run) -> Tensor:
+        """(B, C, H, W) -> (B, C', H', W'); `routes` hold one list per block; `run` calls the blocks."""
         tokens = x.permute(0, 2, 3, 1)
         for block, block_routes in zip(self.blocks, routes, strict=True):
-            tokens = block(tokens, block_routes)
+            tokens = run(block, tokens, block_routes)
         x = tokens.permute(0, 3, 1, 2)
         return x if self.downsample is None else self.downsample(x)
 
@@ -123,10 +147,13 @@ class TinyViT(nn.Module):
     Args:
         stem: "standard" (two 3x3 convolutions of stride 2) or "pixel" (two 1x1 convolutions without stride, as in
             LiteMedSAM: an image of S/4 gives the token grid that S gives with the standard stem).
+
+    Set `checkpoint` to have training keep the inputs of the blocks only (see `recompute`).
     """
 
     def __init__(self, stem: str = "standard") -> None:
         super().__init__()
+        self.checkpoint = False
         self.stem = Stem(stem)
         self.stages = nn.ModuleList([ConvStage(0), *(AttentionStage(i) for i in range(1, len(WIDTHS)))])
 
@@ -146,17 +173,29 @@ class TinyViT(nn.Module):
             Five maps (B, C, H, W): stem 64 at 1/4 of the image side, then 128 at 1/8, 160 at 1/16, 320 and 320 at 1/16
             ("pixel": 1/1, 1/2, 1/4, 1/4, 1/4).
         """
-        x = self.stem(images)
+        run = recompute if self.checkpoint else _run
+        x = self._early(self.stem, images)
         maps = [x]
         starts = [sum(DEPTHS[1:i]) for i in range(1, len(DEPTHS) + 1)]
         for stage in self.stages:
             if isinstance(stage, ConvStage):
-                x = stage(x)
+                x = self._early(stage, x, run)
             else:
                 start, stop = list(pairwise(starts))[len(maps) - 2]
-                x = stage(x, [_routes(controllers, block) for block in range(start, stop)])
+                x = stage(x, [_routes(controllers, block) for block in range(start, stop)], run)
             maps.append(x)
         return maps
+
+    @staticmethod
+    def _early(module: nn.Module, x: Tensor, *others: object) -> Tensor:
+        """`module(x, *others)` for a part before the first controller: where it is frozen nothing learns up to there."""
+        learns = x.requires_grad or any(parameter.requires_grad for parameter in module.parameters())
+        with torch.set_grad_enabled(torch.is_grad_enabled() and learns):
+            return module(x, *others)
+
+
+def _run(module: nn.Module, *args: object) -> Tensor:
+    return module(*args)
 
 
 def _routes(controllers: Sequence[tuple[Controller, Group]], block: int) -> list[Route]:

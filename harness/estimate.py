@@ -18,6 +18,8 @@ class Estimator:
             result = store.result(trial_id)
             if result is not None:
                 spec = store.spec(trial_id)
+                if "epochs" not in spec["training"]:  # foreign masks: nothing was trained here
+                    continue
                 self.rates.setdefault(spec["method"]["name"], []).append(result["seconds"] / _work(spec))
 
     def seconds(self, trial: Trial) -> float | None:

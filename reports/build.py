@@ -1,17 +1,21 @@
-"""Makes all outputs of one run: the page, CSV and Markdown."""
+"""Makes all outputs of a report: the page, tables for people and programs, and figures."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError
-from harness.files import atomic_write_text
+from harness.files import atomic_write_bytes, atomic_write_text
 from harness.store import Store, SuiteRecord, now
-from reports.columns import Column, columns, cost_columns, metric_columns
+from reports.cells import Column
+from reports.columns import columns, cost_columns, metric_columns
 from reports.leaderboard import Leaderboard, build_leaderboard
-from reports.records import read_records
+from reports.records import Records
+from reports.runs import read_runs
+from reports.selection import Selection, select
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,14 +25,47 @@ if TYPE_CHECKING:
 class ReportPaths:
     """The files of a report, and its table for the terminal."""
 
-    html: Path
-    csv: Path
-    domains_csv: Path
-    costs_csv: Path
-    markdown: Path
+    folder: Path
     title: str
     board: Leaderboard = field(repr=False)
     columns: list[Column] = field(repr=False)
+
+    @property
+    def html(self) -> Path:
+        return self.folder / "leaderboard.html"
+
+    @property
+    def csv(self) -> Path:
+        return self.folder / "leaderboard.csv"
+
+    @property
+    def domains_csv(self) -> Path:
+        return self.folder / "domains.csv"
+
+    @property
+    def costs_csv(self) -> Path:
+        return self.folder / "costs.csv"
+
+    @property
+    def markdown(self) -> Path:
+        return self.folder / "leaderboard.md"
+
+    @property
+    def latex(self) -> Path:
+        return self.folder / "leaderboard.tex"
+
+    @property
+    def json(self) -> Path:
+        return self.folder / "leaderboard.json"
+
+    @property
+    def parquet(self) -> Path:
+        """The ranking; domains.parquet and images.parquet stand beside it."""
+        return self.folder / "leaderboard.parquet"
+
+    @property
+    def figures(self) -> Path:
+        return self.folder / "figures"
 
     def print_table(self, console: Console | None = None) -> None:
         from reports.terminal import print_leaderboard
@@ -36,7 +73,11 @@ class ReportPaths:
         print_leaderboard(self.board, self.columns, self.title, console)
 
 
-def build_report(store_root: Path | str, suite_folder: Path | str, out: Path | str) -> ReportPaths:
+def build_report(
+    store_root: Path | str,
+    suite_folder: Path | str,
+    out: Path | str,
+) -> ReportPaths:
     """Reads a run from the store and writes its report into `out`, each file whole or not at all.
 
     Trials that failed or are not there leave visible holes, never an error.
@@ -47,41 +88,79 @@ def build_report(store_root: Path | str, suite_folder: Path | str, out: Path | s
     Raises:
         UserError: no such run in the store, no trial in it, or `out` can't be written.
     """
-    from reports import export
-    from reports.figures import draw_figures
-    from reports.gallery import build_gallery
-    from reports.html import readable_time, render
-
     store = Store(store_root)
-    suite = _suite_at(store, Path(suite_folder))
-    if not suite.trials:
-        raise UserError(f"The run {suite.folder} asked for no trials: there is nothing to report.")
-    records = read_records(store, suite)
+    return build_report_of([(store, _suite_at(store, Path(suite_folder)))], out)
+
+
+def build_report_of(
+    runs: Sequence[tuple[Store, SuiteRecord]],
+    out: Path | str,
+    *,
+    selection: Selection | None = None,
+    published: Path | None = None,
+    figure_files: bool = False,
+) -> ReportPaths:
+    """As `build_report`, of one run or of several together.
+
+    Args:
+        selection: only a part of the methods, domains and seeds.
+        published: a YAML file of results that papers report, see `harness.published`.
+        figure_files: also write every figure as SVG, PDF and PNG into `<out>/figures`.
+    """
+    from reports.figures import draw_figures, save_figures
+    from reports.gallery import build_gallery
+    from reports.html import Tables, render
+
+    for _, suite in runs:
+        if not suite.trials:
+            raise UserError(f"The run {suite.folder} asked for no trials: there is nothing to report.")
+    records = select(read_runs(runs), selection or Selection())
+    quoted = _read_published(published)
     board = build_leaderboard(records)
-    shown = columns(board.hardware, unseen=records.unseen, seen_where_tested=records.seen_where_tested)
-    further, costs = metric_columns(records.nsd_tolerance), cost_columns()
+    tables = Tables(
+        columns(board.hardware, unseen=records.unseen, seen_where_tested=records.seen_where_tested),
+        metric_columns(records.nsd_tolerance),
+        cost_columns(),
+    )
     figures = draw_figures(board, records.curves, unseen=records.unseen)
     gallery = build_gallery(records, board)
-    title = f"{suite.name}, run of {readable_time(suite.time)}"
-    folder = Path(out)
-    paths = ReportPaths(
-        html=folder / "leaderboard.html",
-        csv=folder / "leaderboard.csv",
-        domains_csv=folder / "domains.csv",
-        costs_csv=folder / "costs.csv",
-        markdown=folder / "leaderboard.md",
-        title=title,
-        board=board,
-        columns=shown,
-    )
+    paths = ReportPaths(Path(out), _title(records), board, tables.ranking)
     made = now().replace("T", " ").replace("+00:00", " UTC")
-    page = render(records, board, shown, further, costs, figures, gallery, made=made)
-    atomic_write_text(paths.html, page)
+    atomic_write_text(paths.html, render(records, board, tables, figures, gallery, quoted, made=made))
+    _write_tables(records, paths, tables.further, tables.costs, made)
+    if figure_files:
+        save_figures(board, records.curves, paths.figures, unseen=records.unseen)
+    return paths
+
+
+def _write_tables(records: Records, paths: ReportPaths, further: list[Column], costs: list[Column], made: str) -> None:
+    from reports import export
+    from reports.json_export import as_json
+    from reports.latex import latex
+
+    board = paths.board
     atomic_write_text(paths.csv, export.ranking_csv(board))
     atomic_write_text(paths.domains_csv, export.domains_csv(board))
     atomic_write_text(paths.costs_csv, export.costs_csv(board))
-    atomic_write_text(paths.markdown, export.markdown(records, board, shown, further, costs, title))
-    return paths
+    atomic_write_text(paths.markdown, export.markdown(records, board, paths.columns, further, costs, paths.title))
+    atomic_write_text(paths.latex, latex(board, paths.title))
+    atomic_write_text(paths.json, as_json(records, board, paths.title, made))
+    for name, content in export.parquet_files(board).items():
+        atomic_write_bytes(paths.folder / name, content)
+
+
+def _title(records: Records) -> str:
+    from reports.html import readable_time
+
+    return f"{records.suite.name}, run of {readable_time(records.suite.time)}"
+
+
+def _read_published(path: Path | None) -> list[object]:
+    if path is None:
+        return []
+    from harness.published import read_published
+
+    return list(read_published(path))
 
 
 def _suite_at(store: Store, folder: Path) -> SuiteRecord:

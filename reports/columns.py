@@ -1,43 +1,33 @@
-"""The columns of the ranking: what each means and how its cells are written, once for all outputs."""
+"""The columns of the ranking, of more metrics and of costs, and what each means."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import pandas as pd
 
-MISSING = "—"
-SELECTION_WORDS = {"training_domain_validation": "validation", "last": "last epoch", "oracle": "oracle (test)"}
-
-
-@dataclass(frozen=True)
-class Cell:
-    """What stands in a cell: the value, a second smaller line, and the number it is sorted by (None: always last)."""
-
-    main: str
-    detail: str = ""
-    sort: float | str | None = None
-
-    def text(self) -> str:
-        return f"{self.main} {self.detail}".strip()
-
-
-@dataclass(frozen=True)
-class Column:
-    """`better` is "higher", "lower" or "" (no order of merit); `first` is the direction of a first click."""
-
-    key: str
-    title: str
-    definition: str
-    cell: Callable[[pd.Series], Cell]
-    better: str = ""
-    numeric: bool = True
-
-    @property
-    def first(self) -> str:
-        return "descending" if self.better == "higher" else "ascending"
+from reports.cells import (
+    SELECTION_WORDS,
+    Cell,
+    Column,
+    counted,
+    dice_cell,
+    empties_cell,
+    fixed,
+    machine_cell,
+    measured_cell,
+    method_and_track_cell,
+    method_cell,
+    modality_knowledge_cell,
+    number_words,
+    parameters_cell,
+    rank_cell,
+    significant,
+    size_words,
+    sort_key,
+    status_cell,
+    with_interval_words,
+    words_of,
+    written,
+)
 
 
 def columns(
@@ -65,7 +55,7 @@ def columns(
             "Images/s" if len(hardware) == 1 else f"Images/s ({chr(65 + index)})",
             f"Throughput at the best batch size, measured apart from training with all cores idle, on {machine}."
             " Machines have columns of their own: speeds are never compared across them.",
-            _number(f"throughput_{index}", _significant),
+            number_words(f"throughput_{index}", significant),
             better="higher",
         )
         for index, machine in enumerate(hardware)
@@ -76,17 +66,16 @@ def columns(
             "Rank",
             "Place by macro Dice within the group. “1–3” means that the images can't settle it: a method is placed behind another"
             " only where the 95 % interval of their difference (paired by image, not corrected for the number of comparisons)"
-            " excludes 0. Incomplete methods have no rank.",
-            lambda row: Cell(
-                _text(row["rank"]), sort=None if pd.isna(row["rank"]) else float(str(row["rank"]).split("–")[0])
-            ),
+            " excludes 0. Below it, how often the method is first when the images are drawn again. Incomplete methods have no"
+            " rank.",
+            rank_cell,
         ),
         Column(
             "title",
             "Method",
             "Name on the method's card; under it the name in the configuration. A floor is a trivial method that every"
             " network should beat.",
-            _method,
+            method_cell,
             numeric=False,
         ),
         Column(
@@ -95,7 +84,7 @@ def columns(
             f"Macro Dice (0 to 1) over images {where}: mean over images within a domain, then over domains. An image tested in"
             " several folds or seeds counts once, by its mean. In brackets the 95 % interval. ± is the standard deviation over"
             " seeds, where there is more than one.",
-            _dice,
+            dice_cell,
             better="higher",
         ),
         Column(
@@ -103,14 +92,23 @@ def columns(
             "HD95",
             f"Macro 95th percentile Hausdorff distance in {distance_unit} at the mask's native resolution (both directions pooled,"
             " as in MedPy), averaged as the Dice is.",
-            _with_interval("hd95", 1),
+            with_interval_words("hd95", 1),
             better="lower",
         ),
         Column(
             "worst",
             "Worst domain",
             "The lowest Dice of a single test domain, and which one. What a hospital may meet.",
-            lambda row: Cell(_fixed(row["worst_dice"], 3), _text(row["worst_domain"], ""), _sort(row["worst_dice"])),
+            lambda row: Cell(
+                fixed(row["worst_dice"], 3), words_of(row["worst_domain"], ""), sort_key(row["worst_dice"])
+            ),
+            better="higher",
+        ),
+        Column(
+            "quartile",
+            "Lower quartile",
+            "A quarter of a domain's images have a Dice below this: the 25 % quantile within each domain, averaged over domains.",
+            lambda row: Cell(fixed(row["quartile"], 3), sort=sort_key(row["quartile"])),
             better="higher",
         ),
         Column(
@@ -118,7 +116,7 @@ def columns(
             "Seen Dice",
             f"Macro Dice over the validation images {seen_where}. The chosen epoch was picked on these images under the rule"
             " training_domain_validation, so it flatters a little.",
-            _with_interval("seen", 3),
+            with_interval_words("seen", 3),
             better="higher",
         ),
         Column(
@@ -127,22 +125,23 @@ def columns(
             "Seen minus unseen Dice: what is lost on the way to a new domain."
             + ("" if seen_where_tested else " The two are of different domains here, see Seen Dice.")
             + " Its interval draws images that play both roles jointly.",
-            _with_interval("gap", 3, sign=True),
+            with_interval_words("gap", 3, sign=True),
             better="lower",
         ),
         Column(
             "missed",
-            "Empty masks",
-            "Test predictions that are empty although there is an object (missed), and those with an object where there is none"
-            " (false alarm); both empty counts as Dice 1. Counted in every fold and seed.",
-            _empties,
+            "Failures",
+            "Test predictions that are empty although there is an object (missed), not empty but without a common pixel"
+            " (elsewhere), and with an object where there is none (false alarm); both empty counts as Dice 1. Counted in every"
+            " fold and seed.",
+            empties_cell,
             better="lower",
         ),
         Column(
             "parameters_total",
             "Parameters",
             "All parameters of the model; under it those that one image passes through, where that is fewer.",
-            _parameters,
+            parameters_cell,
             better="lower",
         ),
         Column(
@@ -151,7 +150,9 @@ def columns(
             "Billions of multiply-accumulate operations for one image at the stated input size (FLOPs are twice that), attention"
             " included.",
             lambda row: Cell(
-                _call(row["gmacs"], _significant), _size(row) if pd.notna(row["gmacs"]) else "", _sort(row["gmacs"])
+                written(row["gmacs"], significant),
+                size_words(row) if pd.notna(row["gmacs"]) else "",
+                sort_key(row["gmacs"]),
             ),
             better="lower",
         ),
@@ -161,6 +162,14 @@ def columns(
             "Prompt",
             "What the method is given beside the image. Oracle prompts are derived from the truth: such rows are ranked apart.",
             lambda row: Cell(row["prompt"], sort=row["prompt"]),
+            numeric=False,
+        ),
+        Column(
+            "modality_knowledge",
+            "Modality",
+            "What the method knows of the image's modality: none, given (the true one), or inferred from the image, with how often"
+            " that was right on the test images.",
+            modality_knowledge_cell,
             numeric=False,
         ),
         Column(
@@ -176,7 +185,7 @@ def columns(
             "Status",
             "Finished of expected trials (folds × seeds). A method with a failed or missing trial has no mean and no rank."
             " “Possibly seen”: its pretraining data may contain a test domain, which no check of ours can rule out.",
-            _status,
+            status_cell,
             numeric=False,
         ),
     ]
@@ -192,182 +201,68 @@ def metric_columns(nsd_tolerance: float | None) -> list[Column]:
         tolerance = f" ({nsd_tolerance:g} px)" if name == "nsd" and nsd_tolerance is not None else ""
         definition = f"{metric.definition} P is the prediction, G the truth. Averaged as the Dice is."
         better = "higher" if metric.higher_is_better else "lower"
-        shown.append(Column(name, f"{metric.title}{tolerance}", definition, _with_interval(name, digits), better))
-    return [Column("title", "Method", "", _method_and_track, numeric=False), *shown]
+        shown.append(Column(name, f"{metric.title}{tolerance}", definition, with_interval_words(name, digits), better))
+    return [Column("title", "Method", "", method_and_track_cell, numeric=False), *shown]
 
 
 def cost_columns() -> list[Column]:
     """Columns of the costs: for rows of `Leaderboard.costs`, one for each method and machine."""
     return [
-        Column("title", "Method", "", _method, numeric=False),
+        Column("title", "Method", "", method_cell, numeric=False),
         Column(
-            "parameters_total", "Parameters", "All parameters.", _number("parameters_total", _count), better="lower"
+            "parameters_total",
+            "Parameters",
+            "All parameters.",
+            number_words("parameters_total", counted),
+            better="lower",
         ),
         Column(
             "parameters_active",
             "Active",
             "Parameters that an image of one modality passes through.",
-            _number("parameters_active", _count),
+            number_words("parameters_active", counted),
             better="lower",
         ),
         Column(
             "parameters_trainable",
             "Trainable",
             "Parameters that gradients may change. A method may freeze some of them in some of its stages.",
-            _number("parameters_trainable", _count),
+            number_words("parameters_trainable", counted),
             better="lower",
         ),
         Column(
             "gmacs",
             "GMACs",
             "Billions of multiply-accumulate operations for one image of the stated size, attention included.",
-            lambda row: Cell(_call(row["gmacs"], _significant), _size(row, "image_size")),
+            lambda row: Cell(written(row["gmacs"], significant), size_words(row, "image_size")),
             better="lower",
         ),
         Column(
             "latency",
             "Latency",
             "Milliseconds for one image alone: the median, and the time that 95 % of the runs stay within (p95).",
-            lambda row: _measured(row, "latency_ms_p50", "{} ms", "latency_ms_p95", "p95 {} ms"),
+            lambda row: measured_cell(row, "latency_ms_p50", "{} ms", "latency_ms_p95", "p95 {} ms"),
             better="lower",
         ),
         Column(
             "throughput",
             "Images/s",
             "Throughput at the best of the batch sizes tried, and which one.",
-            lambda row: _measured(row, "throughput_images_per_second", "{}", "throughput_batch", "batch {}"),
+            lambda row: measured_cell(row, "throughput_images_per_second", "{}", "throughput_batch", "batch {}"),
             better="higher",
         ),
         Column(
             "peak_memory_mib",
             "Peak memory",
             "Weights, one image, and the largest sum of tensors alive while it is predicted (float32).",
-            lambda row: _measured(row, "peak_memory_mib", "{} MiB"),
+            lambda row: measured_cell(row, "peak_memory_mib", "{} MiB"),
             better="lower",
         ),
-        Column("machine", "Measured on", "Processor or GPU, threads, number format.", _machine, numeric=False),
+        Column("machine", "Measured on", "Processor or GPU, threads, number format.", machine_cell, numeric=False),
     ]
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """A number with fixed decimals, or a dash."""
-    return _fixed(value, digits)
-
-
-def interval(low: Any, high: Any, digits: int = 3) -> str:
-    """ "[0.684, 0.741]", or nothing."""
-    return "" if pd.isna(low) or pd.isna(high) else f"[{_minus(low, digits)}, {_minus(high, digits)}]"
-
-
-def _minus(value: float, digits: int, sign: bool = False) -> str:
-    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
-
-
-def _fixed(value: Any, digits: int) -> str:
-    return MISSING if pd.isna(value) else _minus(float(value), digits)
-
-
-def _text(value: Any, otherwise: str = MISSING) -> str:
-    return otherwise if value is None or (isinstance(value, float) and pd.isna(value)) else str(value)
-
-
-def _call(value: Any, write: Callable[[float], str]) -> str:
-    return MISSING if pd.isna(value) else write(float(value))
-
-
-def _sort(value: Any) -> float | None:
-    return None if pd.isna(value) else float(value)
-
-
-def _significant(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def _count(value: float) -> str:
-    """ "12.3 M", "830 k", "0"."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:.3g} {name}"
-    return f"{value:.0f}"
-
-
-def _number(key: str, write: Callable[[float], str]) -> Callable[[pd.Series], Cell]:
-    return lambda row: Cell(_call(row[key], write), sort=_sort(row[key]))
-
-
-def _with_interval(key: str, digits: int, sign: bool = False) -> Callable[[pd.Series], Cell]:
-    def cell(row: pd.Series) -> Cell:
-        if pd.isna(row[key]):
-            return Cell(MISSING)
-        return Cell(
-            _minus(row[key], digits, sign), interval(row[f"{key}_low"], row[f"{key}_high"], digits), _sort(row[key])
-        )
-
-    return cell
-
-
-def _method(row: pd.Series) -> Cell:
-    words = [row["method"]] if row["method"] != row["title"] else []
-    if row.get("floor", False):
-        words.append("floor")
-    return Cell(row["title"], ", ".join(words), str(row["title"]).casefold())
-
-
-def _method_and_track(row: pd.Series) -> Cell:
-    cell = _method(row)
-    apart = {"oracle": "ranked apart", "incomplete": "incomplete"}.get(row["track"])
-    return Cell(cell.main, ", ".join(word for word in (cell.detail, apart) if word), cell.sort)
-
-
-def _dice(row: pd.Series) -> Cell:
-    if row["missing"]:
-        return Cell("no mean", "incomplete")
-    cell = _with_interval("dice", 3)(row)
-    if pd.isna(row["dice_seed_sd"]):
-        return cell
-    return Cell(cell.main, f"{cell.detail} ±{row['dice_seed_sd']:.3f} seeds", cell.sort)
-
-
-def _empties(row: pd.Series) -> Cell:
-    if pd.isna(row["missed"]):
-        return Cell(MISSING)
-    counts = {"false alarm": row["false_alarms"], "both empty": row["both_empty"]}
-    return Cell(
-        f"{row['missed']:.0f} missed",
-        ", ".join(f"{n:.0f} {name}" for name, n in counts.items() if n),
-        _sort(row["missed"]),
-    )
-
-
-def _parameters(row: pd.Series) -> Cell:
-    total, active = row["parameters_total"], row["parameters_active"]
-    fewer = pd.notna(total) and pd.notna(active) and active < total
-    return Cell(_call(total, _count), f"{_count(float(active))} active" if fewer else "", _sort(total))
-
-
-def _size(row: pd.Series, key: str = "cost_image_size") -> str:
-    return f"at {row[key]:.0f} px" if pd.notna(row[key]) else ""
-
-
-def _measured(row: pd.Series, key: str, words: str, second: str = "", second_words: str = "") -> Cell:
-    """A value in words and, below it, a second one; a dash where it was not measured."""
-    if pd.isna(row[key]):
-        return Cell(MISSING)
-    below = second_words.format(_significant(row[second])) if second and pd.notna(row[second]) else ""
-    return Cell(words.format(_significant(row[key])), below, _sort(row[key]))
-
-
-def _machine(row: pd.Series) -> Cell:
-    machine = _text(row["machine"], "not measured")
-    # A device's name may have commas of its own.
-    device = _text(row["device"], machine)
-    return Cell(device, machine.removeprefix(device).removeprefix(", "), device)
-
-
-def _status(row: pd.Series) -> Cell:
-    done = f"{row['trials_done']} of {row['trials_expected']} trials"
-    details = list(row["missing"])
-    if row["possibly_seen"]:
-        details.append(f"possibly seen: {', '.join(row['possibly_seen'])}")
-    return Cell("incomplete" if row["missing"] else "complete", "; ".join([done, *details]), float(row["trials_done"]))
+def telling(columns: list[Column], table: pd.DataFrame) -> list[Column]:
+    """Without the columns on how methods were chosen and prompted in which all rows say the same: a page has little room."""
+    plain = ("prompt", "modality_knowledge", "selection")
+    return [column for column in columns if column.key not in plain or len(set(table[column.key])) > 1]

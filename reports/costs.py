@@ -35,14 +35,16 @@ def cost_table(records: Records) -> pd.DataFrame:
 
 
 def machines(costs: pd.DataFrame) -> list[str]:
-    return sorted(costs["machine"].dropna().unique())
+    """Those on which a speed was measured."""
+    timed = costs[costs["throughput_images_per_second"].notna()]
+    return sorted(timed["machine"].dropna().unique())
 
 
 def _matching(records: Records, facts: MethodFacts) -> list[dict[str, Any]]:
     """Costs of another size, of an older model or version, or of other modalities are not this method's costs."""
     modalities = {domain.split("/")[0] for domain in records.domains}
     wanted = {
-        "method": facts.name,
+        "method": facts.origin or facts.name,
         "method_version": facts.version,
         "image_size": records.suite.config.get("efficiency_image_size") or facts.image_size,
         "model": facts.model,

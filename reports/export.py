@@ -1,4 +1,4 @@
-"""Ranking, per-domain table and costs as CSV (all columns, full precision) and Markdown (as shown)."""
+"""Ranking, per-domain table and costs as CSV and Parquet (all columns, full precision) and Markdown (as shown)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from io import StringIO
 
 import pandas as pd
 
-from reports.columns import MISSING, Column, interval, number
+from reports.cells import MISSING, Column, interval, number
 from reports.frames import rows
 from reports.leaderboard import TRACKS, Leaderboard
 from reports.records import Records
@@ -15,10 +15,27 @@ from reports.records import Records
 
 def ranking_csv(board: Leaderboard) -> str:
     """One row per method. Lists are joined by "; "; throughput columns carry their machine in the name."""
-    names = {f"throughput_{i}": f"throughput_images_per_second [{machine}]" for i, machine in enumerate(board.hardware)}
-    table = board.table.rename(columns=names)
+    table = _with_machines(board)
     lists = ["possibly_seen", "missing"]
     return _csv(table.assign(**{name: table[name].map("; ".join) for name in lists}))
+
+
+def parquet_files(board: Leaderboard) -> dict[str, bytes]:
+    """File name -> content: the ranking, the domains, and the Dice of every image of every method."""
+    ranking = _with_machines(board)
+    # What is a number has one type in all rows: a column of None and floats would be neither.
+    numbers = [
+        str(name) for name in ranking if ranking[name].map(lambda v: v is None or isinstance(v, (int, float))).all()
+    ]
+    ranking = ranking.assign(**{name: pd.to_numeric(ranking[name]) for name in numbers})
+    images = board.images.rename(columns={"place": "domain"})
+    tables = {"leaderboard": ranking, "domains": board.domains, "images": images}
+    return {f"{name}.parquet": table.to_parquet(index=False) for name, table in tables.items()}
+
+
+def _with_machines(board: Leaderboard) -> pd.DataFrame:
+    names = {f"throughput_{i}": f"throughput_images_per_second [{machine}]" for i, machine in enumerate(board.hardware)}
+    return board.table.rename(columns=names)
 
 
 def domains_csv(board: Leaderboard) -> str:

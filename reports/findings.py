@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.statistics import Estimate
-from reports.columns import interval, number
+from reports.cells import interval, number
 from reports.frames import rows
 from reports.records import Records
 

@@ -1,94 +1,131 @@
-"""Worst, median and best test images of every domain, with the outlines of truth and prediction drawn on them."""
+"""Worst, median and best test images of every domain and method, and all methods side by side on the same images."""
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from PIL import Image
 
 from harness.data.images import read_image, read_mask
 from harness.errors import UserError
 from reports.leaderboard import Leaderboard
+from reports.outlines import STEPS, outline, picture_uri, tile_size
 from reports.records import Records, Trial
 
-TILE = 232
-"""Longer side of a picture in CSS pixels."""
 MAX_BYTES = 5_000_000
-"""Of all pictures together, as text in the page; the page as a whole stays below 8 MB."""
-TRUTH, PREDICTION = (0, 214, 255), (255, 208, 0)
-"""Colours of the outlines: a pair that stays apart under all common colour-vision deficiencies."""
-DENSE = 0.12
-"""Part of the picture above which outlines are drawn thin and without halos: vessels would vanish under them."""
+"""Of all pictures and outlines together, as text in the page; the page as a whole stays below 8 MB."""
+MAX_SIDE_BY_SIDE = 12
+"""Methods beside each other on one image: the first of the ranking."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """An image with the outline of its truth; `number` is its place in `Gallery.pictures`."""
+
+    number: int
+    id: str
+    uri: str
+    width: int
+    height: int
+    truth: str
+    dense: bool
+
+    @property
+    def box(self) -> str:
+        """The SVG viewBox in which outlines are given."""
+        return f"0 0 {self.width * STEPS} {self.height * STEPS}"
 
 
 @dataclass(frozen=True)
 class Tile:
-    """One picture. `rank` is "worst", "median", "best" or "only image"."""
+    """A prediction on a picture. `rank` says why it is shown: "worst", "median", "best", or the method's title."""
 
     rank: str
-    id: str
+    picture: Picture
     dice: float
     hd95: float
-    uri: str
-    width: int
-    height: int
+    prediction: str
+    dense: bool
     alt: str
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """`methods` maps each shown method to its domains ("modality/domain") and their tiles."""
+    """What is shown.
 
+    Attributes:
+        pictures: every image once.
+        methods: method -> domain ("modality/domain") -> its worst, median and best.
+        beside: domain -> [(why this image, one tile for each method)].
+        notes: what could not be shown, and why.
+    """
+
+    pictures: list[Picture] = field(default_factory=list)
     methods: dict[str, dict[str, list[Tile]]] = field(default_factory=dict)
+    beside: dict[str, list[tuple[str, list[Tile]]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
 
 def build_gallery(records: Records, board: Leaderboard, *, max_bytes: int = MAX_BYTES) -> Gallery:
-    """Draws tiles method by method, in the order of the ranking, until the room is used up.
+    """Draws tiles, method by method in the order of the ranking and then side by side, until the room is used up.
 
     Images are chosen by their mean Dice over folds and seeds; the prediction shown is that of the first trial that has it.
     Pictures that can't be read are left out and named in the notes.
     """
-    gallery, spent = Gallery(), 0
-    pictures = _Pictures(records)
-    for name in board.table["method"]:
+    tests = _tests(records)
+    drawn = _Drawn(records)
+    gallery = Gallery(pictures=drawn.pictures)
+    names = [name for name in board.table["method"] if name in tests]
+    for name in names:
         tiles: dict[str, list[Tile]] = {}
-        size = 0
-        for domain, rank, row in _chosen(records, name):
-            tile = pictures.tile(name, domain, rank, row)
+        mark = drawn.mark()
+        for domain, rank, row in _chosen(tests[name], records.domains):
+            tile = drawn.tile(name, rank, row, f"{domain}, image {row['id']}: {rank} of {name}")
             if tile is not None:
                 tiles.setdefault(domain, []).append(tile)
-                size += len(tile.uri)
-        if not tiles:
-            continue
-        if spent + size > max_bytes:
-            left = [other for other in board.table["method"] if other not in gallery.methods]
+        if drawn.spent > max_bytes:
+            drawn.back_to(mark)
+            left = [other for other in names if other not in gallery.methods]
             gallery.notes.append(f"To keep this file small the pictures of {', '.join(left)} are left out.")
             break
-        gallery.methods[name] = tiles
-        spent += size
-    gallery.notes.extend(pictures.problems())
+        if tiles:
+            gallery.methods[name] = tiles
+    titles = dict(zip(board.table["method"], board.table["title"], strict=True))
+    for domain in records.domains:
+        mark = drawn.mark()
+        shown = list(_side_by_side(drawn, {name: tests[name] for name in names[:MAX_SIDE_BY_SIDE]}, domain, titles))
+        if drawn.spent > max_bytes:
+            drawn.back_to(mark)
+            gallery.notes.append("To keep this file small not every domain has its pictures side by side.")
+            break
+        if shown:
+            gallery.beside[domain] = shown
+    gallery.notes.extend(drawn.problems())
     return gallery
 
 
-def _chosen(records: Records, method: str) -> Iterator[tuple[str, str, pd.Series]]:
+def _tests(records: Records) -> dict[str, pd.DataFrame]:
+    """Method -> its test rows by domain, image, seed and fold, with the image's mean Dice beside them."""
+    tests = records.samples[records.samples["role"] == "test"]
+    tests = tests.assign(place=tests["modality"].astype(str) + "/" + tests["domain"].astype(str))
+    tests = tests.sort_values(["seed", "fold"], kind="stable")
+    means = tests.groupby(["method", "key"], sort=False, observed=True)["dice"].transform("mean")
+    firsts = tests.assign(mean=means).drop_duplicates(["method", "key"]).sort_values("key", kind="stable")
+    return {str(name): rows for name, rows in firsts.groupby("method", sort=False, observed=True)}
+
+
+def _chosen(tests: pd.DataFrame, domains: list[str]) -> Iterator[tuple[str, str, pd.Series]]:
     """(domain, rank, row of the shown trial) for every domain of which the method has results."""
-    tests = records.samples[(records.samples["method"] == method) & (records.samples["role"] == "test")]
-    places = tests["modality"].astype(str) + "/" + tests["domain"].astype(str)
-    for domain in records.domains:
-        rows = tests[places == domain].sort_values(["key", "seed", "fold"])
-        order = rows.groupby("key")["dice"].mean().dropna().sort_values(kind="stable")
-        if order.empty:
-            continue
-        for position, rank in _ranks(len(order)).items():
-            yield domain, rank, rows[rows["key"] == order.index[position]].iloc[0]
+    ordered = tests[tests["mean"].notna()].sort_values("mean", kind="stable")
+    places = dict(list(ordered.groupby("place", sort=False)))
+    for domain in domains:
+        if domain in places:
+            for position, rank in _ranks(len(places[domain])).items():
+                yield domain, rank, places[domain].iloc[position]
 
 
 def _ranks(count: int) -> dict[int, str]:
@@ -99,17 +136,49 @@ def _ranks(count: int) -> dict[int, str]:
     return dict(sorted({(count - 1) // 2: "median", 0: "worst", count - 1: "best"}.items()))
 
 
-class _Pictures:
-    """Finds, draws and encodes; remembers what could not be read."""
+def _side_by_side(
+    drawn: _Drawn, tests: dict[str, pd.DataFrame], domain: str, titles: dict[str, str]
+) -> Iterator[tuple[str, list[Tile]]]:
+    """The hardest image of a domain and the one that methods differ most on, each with every method's outline."""
+    own = {name: rows[rows["place"] == domain].set_index("key", drop=False) for name, rows in tests.items()}
+    dice = pd.DataFrame({name: rows["mean"] for name, rows in own.items() if len(rows)}).dropna().sort_index()
+    if dice.empty or dice.shape[1] < 2:
+        return
+    hardest, disputed = dice.mean(axis=1).idxmin(), dice.std(axis=1).idxmax()
+    picks = {hardest: "hardest on average", disputed: "most disputed"}
+    if hardest == disputed:
+        picks = {hardest: "hardest and most disputed"}
+    for key, why in picks.items():
+        chosen = [(str(name), own[str(name)][own[str(name)]["key"] == key].iloc[0]) for name in dice]
+        tiles = [drawn.tile(n, titles[n], row, f"{domain}, image {row['id']}: {n}") for n, row in chosen]
+        shown = [tile for tile in tiles if tile is not None]
+        if shown:
+            yield why, shown
+
+
+class _Drawn:
+    """Finds and traces, every image once; remembers what could not be read and how many characters it all takes."""
 
     def __init__(self, records: Records) -> None:
-        self.trials = {trial.id: trial for trial in records.trials}
+        self.pictures: list[Picture] = []
+        self.spent = 0
+        self._trials = {trial.id: trial for trial in records.trials}
+        self._known: dict[tuple[str, str], Picture] = {}
         self._files: dict[str, dict[str, tuple[Path, Path]]] = {}
         self._without: dict[str, int] = {}
         self._faults: dict[str, None] = {}
 
-    def tile(self, method: str, domain: str, rank: str, row: pd.Series) -> Tile | None:
-        trial = self.trials[row["trial"]]
+    def mark(self) -> tuple[int, int]:
+        return len(self.pictures), self.spent
+
+    def back_to(self, mark: tuple[int, int]) -> None:
+        """Forgets the pictures that were added since."""
+        del self.pictures[mark[0] :]
+        self.spent = mark[1]
+        self._known = {key: picture for key, picture in self._known.items() if picture.number < mark[0]}
+
+    def tile(self, method: str, rank: str, row: pd.Series, words: str) -> Tile | None:
+        trial = self._trials[row["trial"]]
         files = self._paths(trial).get(row["key"])
         assert trial.folder is not None
         predicted = trial.folder / "predictions" / f"{row['key']}.png"
@@ -117,15 +186,32 @@ class _Pictures:
             self._without[method] = self._without.get(method, 0) + 1
             return None
         try:
-            picture = draw_outlines(read_image(files[0]), read_mask(files[1]), read_mask(predicted))
+            mask = read_mask(predicted)
+            picture = self._picture(row, files, mask.shape)
         except UserError as error:
             self._faults[str(error)] = None
             return None
-        alt = (
-            f"{domain}, image {row['id']}: {rank} of {method}, Dice {row['dice']:.3f}; outlines of truth and prediction"
-        )
-        width, height = picture.size
-        return Tile(rank, str(row["id"]), row["dice"], row["hd95"], _data_uri(picture), width, height, alt)
+        path, dense = outline(mask)
+        alt = f"{words}, Dice {row['dice']:.3f}; outlines of truth and prediction"
+        self.spent += len(path) + 2 * len(alt)
+        return Tile(rank, picture, row["dice"], row["hd95"], path, dense, alt)
+
+    def _picture(self, row: pd.Series, files: tuple[Path, Path], predicted: tuple[int, ...]) -> Picture:
+        """Raises UserError: image, mask and prediction differ in size."""
+        known = self._known.get((str(files[0]), row["key"]))
+        shape = (row["height"], row["width"])
+        if known is None:
+            image, truth = read_image(files[0]), read_mask(files[1])
+            check_sizes(image, truth, predicted)
+            path, dense = outline(truth)
+            width, height = tile_size(*truth.shape)
+            known = Picture(len(self.pictures), str(row["id"]), picture_uri(image), width, height, path, dense)
+            self._known[str(files[0]), row["key"]] = known
+            self.pictures.append(known)
+            self.spent += len(known.uri) + len(path)
+        elif predicted != shape:
+            raise _sizes_differ(shape, shape, predicted)
+        return known
 
     def _paths(self, trial: Trial) -> dict[str, tuple[Path, Path]]:
         """Image and mask of every sample of the trial's dataset; {} where the data are no longer there."""
@@ -150,68 +236,14 @@ class _Pictures:
         return notes
 
 
-def draw_outlines(
-    image: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_], predicted: npt.NDArray[np.bool_]
-) -> Image.Image:
-    """The image, at most TILE pixels wide and high, with both outlines; the prediction lies above.
-
-    Args:
-        image: (H, W, 3); masks (H, W).
-
-    Raises:
-        UserError: the three differ in size.
-    """
-    if not image.shape[:2] == truth.shape == predicted.shape:
-        raise UserError(
-            f"Expected image, mask and prediction of one size, found {image.shape[:2]}, {truth.shape} and {predicted.shape}."
-            " The data changed since the trial ran: run it again."
-        )
-    height, width = truth.shape
-    scale = TILE / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    canvas = Image.fromarray(image).resize(size, Image.Resampling.LANCZOS, reducing_gap=2.0)
-    # Lines are made at twice the size and shrunk: that smooths their edges.
-    masks = [_at_size(mask, (2 * size[0], 2 * size[1])) for mask in (truth, predicted)]
-    lines = [_line(mask, outwards=2, inwards=3) for mask in masks]
-    if max(line.mean() for line in lines) > DENSE:
-        lines = [_line(mask, outwards=0, inwards=2) for mask in masks]
-    else:
-        canvas.paste((0, 0, 0), mask=_shrunk(_dilated(lines[0] | lines[1]), size).point(lambda value: value * 3 // 4))
-    # Where both run the prediction lies above; the truth must not shine through its edge.
-    lines[0] &= ~lines[1]
-    for line, color in zip(lines, (TRUTH, PREDICTION), strict=True):
-        canvas.paste(color, mask=_shrunk(line, size))
-    return canvas
+def check_sizes(image: npt.NDArray[np.uint8], truth: npt.NDArray[np.bool_], predicted: tuple[int, ...]) -> None:
+    """Raises UserError: the three differ in size."""
+    if not image.shape[:2] == truth.shape == predicted:
+        raise _sizes_differ(image.shape[:2], truth.shape, predicted)
 
 
-def _shrunk(line: npt.NDArray[np.bool_], size: tuple[int, int]) -> Image.Image:
-    return Image.fromarray(line.astype(np.uint8) * 255).resize(size, Image.Resampling.BOX)
-
-
-def _at_size(mask: npt.NDArray[np.bool_], size: tuple[int, int]) -> npt.NDArray[np.bool_]:
-    """The mask at `size` (width, height)."""
-    return np.asarray(Image.fromarray(mask.astype(np.uint8) * 255).resize(size, Image.Resampling.BILINEAR)) >= 128
-
-
-def _line(mask: npt.NDArray[np.bool_], *, outwards: int, inwards: int) -> npt.NDArray[np.bool_]:
-    """A mask's outline, so many pixels wide on both sides of its edge."""
-    # Nothing is eroded from beyond the picture, so that an object at the edge has no line along the frame.
-    return _dilated(mask, outwards) & _dilated(~mask, inwards)
-
-
-def _dilated(mask: npt.NDArray[np.bool_], times: int = 1) -> npt.NDArray[np.bool_]:
-    """Grown by one pixel `times` times, 4-connected. By slices: many times faster here than scipy.ndimage."""
-    for _ in range(times):
-        grown = mask.copy()
-        grown[1:] |= mask[:-1]
-        grown[:-1] |= mask[1:]
-        grown[:, 1:] |= mask[:, :-1]
-        grown[:, :-1] |= mask[:, 1:]
-        mask = grown
-    return mask
-
-
-def _data_uri(picture: Image.Image) -> str:
-    buffer = BytesIO()
-    picture.save(buffer, format="WEBP", quality=78, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+def _sizes_differ(image: tuple[int, ...], truth: tuple[int, ...], predicted: tuple[int, ...]) -> UserError:
+    return UserError(
+        f"Expected image, mask and prediction of one size, found {image}, {truth} and {predicted}."
+        " The data changed since the trial ran: run it again."
+    )

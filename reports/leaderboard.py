@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.statistics import DomainBootstrap, Estimate, mean_per_image, rank_ranges, seed_spread
+from harness.statistics import Estimate, seed_spread
+from reports.comparison import Comparison, compare_methods
 from reports.costs import COUNTS, cost_table, machines
 from reports.findings import findings
 from reports.frames import rows as table_rows
-from reports.records import METRICS, MethodFacts, Records
+from reports.means import Means
+from reports.records import GUESS, METRICS, MethodFacts, Records
 from reports.setting import cautions, headline
+from reports.spread import FAILURES, failure_table, spread_table
+from reports.views import build_views, rank_words
 
 TRACKS = {
     "automatic": "Automatic methods",
@@ -41,6 +45,12 @@ class Leaderboard:
         notes: findings in sentences.
         headline: what the numbers are, in one line: protocol, size, budget, selection, seeds, data.
         cautions: why the numbers may say little: phantoms, a tiny budget.
+        spread: quantiles of the Dice over the images of each method and domain, see `reports.spread`.
+        failures: counts of predictions by the way they failed, one row per method and domain.
+        images: method, place ("modality/domain") and dice of every test image of a method, an image tested several times by
+            its mean; only of domains that are whole.
+        comparison: tests between the complete automatic methods; None with fewer than two.
+        views: the ranking by other metrics and over fewer domains, see `reports.views`.
     """
 
     table: pd.DataFrame
@@ -51,90 +61,31 @@ class Leaderboard:
     notes: list[str]
     headline: str
     cautions: list[str]
-
-
-class _Means:
-    """All intervals of a run: one bootstrap for the tests, one for seen minus unseen, both shared by all methods."""
-
-    def __init__(self, records: Records) -> None:
-        self.methods = list(records.methods)
-        images = mean_per_image(records.samples, METRICS, by=("method", "role"))
-        images["place"] = images["modality"].astype(str) + "/" + images["domain"].astype(str)
-        cells = records.cells
-        self.whole = {(row.method, row.role, row.domain) for row in table_rows(cells[cells["state"] == "done"])}
-        keep = [cell in self.whole for cell in zip(images["method"], images["role"], images["place"], strict=True)]
-        self.images = images[np.array(keep, bool)]
-        tests = self.images[self.images["role"] == "test"]
-        self.test = self._bootstrap(
-            tests, [(method, metric) for method in self.methods for metric in METRICS], "method"
-        )
-        pairs = [(method, role) for method in self.methods for role in ("test", "validation")]
-        self.roles = self._bootstrap(self.images, pairs, "role")
-
-    def _bootstrap(self, images: pd.DataFrame, columns: list[tuple[str, str]], kind: str) -> DomainBootstrap | None:
-        """Columns are (method, metric) of test images or, for `kind` "role", (method, role) with the Dice."""
-        if images.empty:
-            return None
-        # The manifest may know subjects of some domains only: an image without one is a unit of its own.
-        units = images["subject"].where(images["subject"].notna(), images["key"]).astype(str)
-        facts = pd.DataFrame({"key": images["key"], "place": images["place"], "unit": units}).drop_duplicates("key")
-        facts = facts.set_index("key").sort_index()
-        values = np.full((len(facts), len(columns)), np.nan)
-        present = np.zeros(values.shape, bool)
-        for index, (method, other) in enumerate(columns):
-            rows = images[images["method"] == method]
-            if kind == "role":
-                rows = rows[rows["role"] == other]
-            places = facts.index.get_indexer(pd.Index(rows["key"]))
-            values[places, index] = rows["dice" if kind == "role" else other].to_numpy(float)
-            present[places, index] = True
-        return DomainBootstrap(
-            values, facts["place"].tolist(), facts["unit"].tolist(), present=present, stratify=kind == "role"
-        )
-
-    def column(self, method: str, metric: str = "dice") -> int:
-        return self.methods.index(method) * len(METRICS) + METRICS.index(metric)
-
-    def unseen(self, method: str, domains: Sequence[str], metric: str = "dice") -> Estimate:
-        if self.test is None or not domains or any((method, "test", domain) not in self.whole for domain in domains):
-            return Estimate(math.nan)
-        return self.test.contrast(self.test.weights(self.column(method, metric), domains))
-
-    def lead(self, method: str, other: str) -> Estimate:
-        """How much higher the macro Dice of one complete method is, paired by image."""
-        assert self.test is not None
-        weights = self.test.weights(self.column(method)) - self.test.weights(self.column(other))
-        return self.test.contrast(weights)
-
-    def seen(self, method: str, domains: Sequence[str]) -> Estimate:
-        if (
-            self.roles is None
-            or not domains
-            or any((method, "validation", domain) not in self.whole for domain in domains)
-        ):
-            return Estimate(math.nan)
-        return self.roles.contrast(self.roles.weights(2 * self.methods.index(method) + 1, domains))
-
-    def gap(self, method: str, seen: Sequence[str], unseen: Sequence[str]) -> Estimate:
-        if (
-            math.isnan(self.seen(method, seen).value)
-            or math.isnan(self.unseen(method, unseen).value)
-            or self.roles is None
-        ):
-            return Estimate(math.nan)
-        column = 2 * self.methods.index(method)
-        return self.roles.contrast(self.roles.weights(column + 1, seen) - self.roles.weights(column, unseen))
+    spread: pd.DataFrame
+    failures: pd.DataFrame
+    views: dict[str, Any]
+    images: pd.DataFrame
+    comparison: Comparison | None
 
 
 def build_leaderboard(records: Records) -> Leaderboard:
     """Computes all tables. Means and intervals by harness.statistics; nothing incomplete gets a mean."""
-    means = _Means(records)
+    means = Means(records)
     costs = cost_table(records)
     hardware = machines(costs)
     domains = _domain_table(records, means)
     modalities = _modality_table(records, means, domains)
-    rows = [_row(records, means, domains, facts, costs, hardware) for facts in records.methods.values()]
-    table = _ranked(pd.DataFrame(rows), means)
+    tests = means.images[means.images["role"] == "test"]
+    spread, failures = spread_table(tests), failure_table(records)
+    rows = [_row(records, means, domains, facts, spread, failures) for facts in records.methods.values()]
+    priced = [_own_costs(costs[costs["method"] == row["method"]], hardware) for row in rows]
+    table = _ranked(
+        pd.DataFrame([row | price for row, price in zip(rows, priced, strict=True)]), means, records.domains
+    )
+    comparison = compare_methods(table, means)
+    groups = comparison.groups if comparison is not None else {}
+    firsts = dict(zip(comparison.methods, comparison.rank_probabilities[:, 0], strict=True)) if comparison else {}
+    table = table.assign(group=table["method"].map(groups), first=table["method"].map(firsts))
     costs = costs.set_index("method").loc[table["method"]].reset_index()
     return Leaderboard(
         table,
@@ -142,19 +93,24 @@ def build_leaderboard(records: Records) -> Leaderboard:
         modalities,
         costs,
         hardware,
-        notes=findings(records, table, modalities, means.lead),
+        notes=[*records.notes, *findings(records, table, modalities, means.lead)],
         headline=headline(records),
         cautions=cautions(records),
+        spread=spread,
+        failures=failures,
+        views=build_views(records, table, means),
+        images=tests[["method", "place", "key", "dice"]],
+        comparison=comparison,
     )
 
 
 def _row(
     records: Records,
-    means: _Means,
+    means: Means,
     domains: pd.DataFrame,
     facts: MethodFacts,
-    costs: pd.DataFrame,
-    hardware: list[str],
+    spread: pd.DataFrame,
+    failures: pd.DataFrame,
 ) -> dict[str, Any]:
     trials = records.trials_of(facts.name)
     done = sum(trial.state == "done" for trial in trials)
@@ -163,6 +119,7 @@ def _row(
     seen_domains = records.seen_domains
     missing = [f"{trial.fold}, seed {trial.seed}: {trial.state}" for trial in trials if trial.state != "done"]
     missing += [f"{domain}: not asked for" for domain in records.domains if domain not in set(cells["domain"])]
+    missing += _other_images(records, facts.name)
     complete = not missing and bool(records.domains)
     whole = records.domains if complete else []
     unseen = {metric: means.unseen(facts.name, whole, metric) for metric in METRICS}
@@ -187,21 +144,48 @@ def _row(
         **_columns("hd95", unseen["hd95"]),
         "worst_domain": None if worst is None else worst["domain"],
         "worst_dice": None if worst is None else worst["dice"],
+        "quartile": _lower_quartile(spread, facts.name) if complete and not undefined else None,
         **_columns("seen", seen),
         **_columns("gap", gap),
         **{key: value for metric in METRICS[2:] for key, value in _columns(metric, unseen[metric]).items()},
-        "missed": int((tests["empty"] == "prediction").sum()) if complete else None,
-        "false_alarms": int((tests["empty"] == "reference").sum()) if complete else None,
-        "both_empty": int((tests["empty"] == "both").sum()) if complete else None,
+        **(dict.fromkeys(FAILURES) if missing else _failed(failures, facts.name)),
         "images": int(tests["key"].nunique()),
-        **_own_costs(costs[costs["method"] == facts.name], hardware),
         "prompt": facts.prompt,
         "selection": facts.selection,
+        "modality_knowledge": facts.modality_knowledge,
+        "guess_accuracy": _guess_accuracy(tests),
+        "external": facts.external,
         "possibly_seen": facts.possibly_seen(records.domains),
         "trials_done": done,
         "trials_expected": len(trials),
         "missing": missing,
     }
+
+
+def _other_images(records: Records, method: str) -> list[str]:
+    """Domains of which the method was asked for fewer images than others were: such means can't be compared."""
+    tests = records.cells[records.cells["role"] == "test"]
+    every: dict[str, frozenset[str]] = {}
+    for cell in table_rows(tests):
+        every[cell.domain] = every.get(cell.domain, frozenset()) | cell.keys
+    own = {cell.domain: cell.keys for cell in table_rows(tests[tests["method"] == method])}
+    lacking = {domain: len(every[domain] - keys) for domain, keys in own.items() if every[domain] != keys}
+    return [f"{domain}: {number} images not asked for" for domain, number in lacking.items()]
+
+
+def _lower_quartile(spread: pd.DataFrame, method: str) -> float:
+    return float(spread.loc[spread["method"] == method, "lower_quartile"].mean())
+
+
+def _failed(failures: pd.DataFrame, method: str) -> dict[str, int]:
+    own = failures[failures["method"] == method]
+    return {name: int(own[name].sum()) for name in FAILURES}
+
+
+def _guess_accuracy(tests: pd.DataFrame) -> float | None:
+    """Part of the test predictions whose modality was guessed rightly; None where none was guessed."""
+    guessed = tests[tests[GUESS].notna()]
+    return float((guessed[GUESS] == guessed["modality"]).mean()) if len(guessed) else None
 
 
 def _own_costs(measured: pd.DataFrame, hardware: list[str]) -> dict[str, Any]:
@@ -217,14 +201,12 @@ def _columns(name: str, estimate: Estimate) -> dict[str, float | None]:
     return {name: value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
 
 
-def _ranked(table: pd.DataFrame, means: _Means) -> pd.DataFrame:
+def _ranked(table: pd.DataFrame, means: Means, domains: Sequence[str]) -> pd.DataFrame:
     """Sorts by track and Dice and adds `rank`: "2", or "1-3" where the data leave that open."""
     ranks: dict[str, str] = {}
     for track in ("automatic", "oracle"):
         names = table.loc[(table["track"] == track) & table["dice"].notna(), "method"].tolist()
-        if means.test is not None and names:
-            ranges = rank_ranges(means.test, [means.column(name) for name in names])
-            ranks |= {name: str(a) if a == b else f"{a}–{b}" for name, (a, b) in zip(names, ranges, strict=True)}
+        ranks |= dict(zip(names, map(rank_words, means.ranks(names, domains)), strict=True))
     table["rank"] = table["method"].map(ranks).astype(object).where(table["method"].isin(ranks), None)
     order = table["track"].map({name: index for index, name in enumerate(TRACKS)})
     numbers = pd.to_numeric(table["dice"])
@@ -233,7 +215,7 @@ def _ranked(table: pd.DataFrame, means: _Means) -> pd.DataFrame:
     ]
 
 
-def _domain_table(records: Records, means: _Means) -> pd.DataFrame:
+def _domain_table(records: Records, means: Means) -> pd.DataFrame:
     rows = []
     cells = {(row.method, row.role, row.domain): row for row in table_rows(records.cells)}
     tests = means.images[means.images["role"] == "test"]
@@ -261,7 +243,7 @@ def _domain_table(records: Records, means: _Means) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=_DOMAIN_COLUMNS)
 
 
-def _modality_table(records: Records, means: _Means, domains: pd.DataFrame) -> pd.DataFrame:
+def _modality_table(records: Records, means: Means, domains: pd.DataFrame) -> pd.DataFrame:
     rows = []
     groups: dict[str, list[str]] = {}
     for domain in records.domains:

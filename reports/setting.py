@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from reports.columns import SELECTION_WORDS
+from reports.cells import SELECTION_WORDS
 from reports.records import Records
 
 TINY_BUDGET = 10_000

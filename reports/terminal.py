@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
-from reports.columns import Column
+from reports.cells import Column
 from reports.frames import rows as table_rows
 from reports.leaderboard import TRACKS, Leaderboard
 

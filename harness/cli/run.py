@@ -67,11 +67,11 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     except UserError:
         # Data or store stop the run: what is finished still gets its report, where it can be written.
         with contextlib.suppress(UserError, OSError):
-            _write_report(store, folder, console)
+            write_report(store, folder, console)
         raise
     if config.reuse != "only":
         _measure_costs(suite, store, console)
-    _write_report(store, folder, console)
+    write_report(store, folder, console)
     for trial in suite.trials:
         for warning in (store.result(trial.id) or {}).get("warnings", []):
             print(f"Warning: {trial.label}: {warning}.", file=sys.stderr)
@@ -124,7 +124,7 @@ def _measure_costs(suite: Suite, store: Store, console: Any) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def _write_report(store: Store, folder: Path, console: Any) -> None:
+def write_report(store: Store, folder: Path, console: Any) -> None:
     from rich.console import Console
 
     from reports.build import build_report

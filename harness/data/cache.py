@@ -180,6 +180,10 @@ def _decode(sample: Sample, size: int) -> tuple[NDArray[np.uint8], NDArray[np.ui
             f"{sample.mask}: expected a mask of {image.shape[1]} x {image.shape[0]} pixels (width x height), as its image, "
             f"found {mask.shape[1]} x {mask.shape[0]}. Restore the mask that was drawn on this image."
         )
-    small_image = Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR)
     small_mask = Image.fromarray(mask.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST)
-    return np.asarray(small_image), np.asarray(small_mask)
+    return stretched(image, size), np.asarray(small_mask)
+
+
+def stretched(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """An image (H, W, 3) as methods get it: (size, size, 3), its sides stretched, bilinear and antialiased."""
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

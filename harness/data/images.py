@@ -70,7 +70,7 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
                 "Save it as one channel with 0 for background and 255 for foreground."
             )
         values = values[..., 0]
-    return _binary(values, path)
+    return binary_mask(values, path)
 
 
 def _decode(path: Path, what: str) -> Image.Image:
@@ -148,10 +148,15 @@ def _palette_mask(image: Image.Image, path: Path) -> NDArray[np.bool_]:
     grey = colours[..., 0]
     if (colours == grey[..., None]).all() and _maximum_of_binary(np.unique(grey).tolist()) is not None:
         return grey > 0
-    return _binary(indices, path)
+    return binary_mask(indices, path)
 
 
-def _binary(values: NDArray[np.generic], path: Path) -> NDArray[np.bool_]:
+def binary_mask(values: NDArray[np.generic], path: Path) -> NDArray[np.bool_]:
+    """(H, W) numbers, 0 and one of 1, 255 and 65535, as bool; `path` is named in the error.
+
+    Raises:
+        NotBinary: other values.
+    """
     if values.dtype == np.uint8:  # far faster than sorting all pixels
         found = np.flatnonzero(np.bincount(values.ravel(), minlength=256)).tolist()
     else:

@@ -37,6 +37,12 @@ def filled_tensor(name: str, shape: tuple[int, ...], wide: tuple[str, ...] = ("g
     return torch.from_numpy(values.astype(np.float32))
 
 
+@pytest.fixture(scope="session")
+def fill() -> Callable[..., Tensor]:
+    """`filled_tensor` for tests, which can't import this file."""
+    return filled_tensor
+
+
 def authors_shapes() -> dict[str, tuple[int, ...]]:
     lines = (HERE / "authors_keys.txt").read_text("utf-8").splitlines()
     names = (line.split(" ") for line in lines)

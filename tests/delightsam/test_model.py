@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -116,6 +115,19 @@ def test_fresh_controllers_have_almost_no_effect(images: Images) -> None:
     assert 0 < (controlled - shared).abs().max() < 0.02 * shared.abs().max()
 
 
+def test_fresh_prompts_have_no_effect_yet_learn(images: Images) -> None:
+    torch.manual_seed(0)
+    model, x = DeLightSAM(modalities=(0,)), images(2, 64)
+    assert model.prompts is not None
+    assert not model.prompts.encode(torch.tensor([0.0, 1.0]).view(2, 1, 1, 1)).any()
+    optimizer = torch.optim.SGD(model.prompts.encoder.parameters(), lr=0.1)
+    for _ in range(2):  # the LayerNorm's weight first, what lies before it then
+        optimizer.zero_grad()
+        model.outputs(x, 0, torch.ones(2, 1, 2, 2)).logits.square().mean().backward()
+        optimizer.step()
+    assert all(p.grad is not None and p.grad.any() for p in model.prompts.encoder.parameters())
+
+
 @pytest.mark.parametrize("kind", ["none", "tokens", "expert"])
 def test_kinds_of_controllers(build: Build, images: Images, kind: str) -> None:
     model, x = build(controllers=kind), images(2, 64)
@@ -168,18 +180,6 @@ def test_training_on_one_image_of_the_smallest_size(images: Images) -> None:
     assert model(images(1, 64), 0).isfinite().all()
 
 
-def test_segment_works_at_native_size(build: Build) -> None:
-    model = build(image_size=64)
-    image = np.random.default_rng(0).integers(0, 256, (50, 75, 3), dtype=np.uint8)
-    mask = model.segment(image, 2)
-    assert mask.shape == (50, 75) and mask.dtype == np.bool_
-    assert 0 < mask.mean() < 1
-    assert np.array_equal(model.train().segment(image, 2), mask)  # always in eval mode,
-    assert model.training  # and the mode is given back
-    with pytest.raises(ValueError, match=r"\(H, W, 3\) uint8"):
-        model.segment(image.astype(np.float32), 2)
-
-
 def test_predict_normalises(build: Build, images: Images) -> None:
     model, x = build(modalities=(0,), preprocessing="minmax"), images(1, 64)
     unit = (x - x.amin()) / (x.amax() - x.amin())
@@ -199,7 +199,7 @@ def test_group_by_modality() -> None:
         ({"stem": "patch"}, "`stem` is one of standard, pixel; found 'patch'"),
         ({"modalities": ()}, "`modalities` needs one or more"),
         ({"modalities": (1, 1)}, "different numbers"),
-        ({"modalities": (6,), "queries": 6}, "Modality 6 needs 7 query rows; found 6"),
+        ({"modalities": (6,), "queries": 6}, "Modality 6 needs 7 query rows, or 1 for all modalities; found 6"),
         ({"image_size": 100}, "`image_size` is a multiple of 32; found 100"),
         ({"preprocessing": "zscore"}, "`preprocessing` is one of"),
     ],
@@ -215,3 +215,12 @@ def test_parameter_counts() -> None:
     assert one["total"] == one["active"] == counts["active"]
     kernel_mlp = 2 * (256 * 256 + 256) + 256 * 32 + 32
     assert counts["total"] - counts["active"] == 5 * (3_144_202 + kernel_mlp)
+
+
+def test_fuse_to_bfloat16_takes_float32_images(build: Build, images: Images) -> None:
+    model, x = build(), images(3, 64)
+    with torch.no_grad():
+        expected = model(x, torch.tensor([5, 0, 2]))
+        rough = model.fuse(torch.bfloat16)(x, torch.tensor([5, 0, 2]))
+    assert rough.dtype == torch.float32
+    assert torch.corrcoef(torch.stack((expected.flatten(), rough.flatten())))[0, 1] > 0.95

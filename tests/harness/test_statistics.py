@@ -11,7 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from harness.statistics import DomainBootstrap, Estimate, macro_mean, mean_per_image, rank_ranges, seed_spread
+from harness.statistics import (
+    DomainBootstrap,
+    Estimate,
+    lower_quartile,
+    macro_mean,
+    mean_per_image,
+    rank_distribution,
+    rank_ranges,
+    seed_spread,
+    tie_groups,
+)
 
 dice_values = st.floats(0, 1, allow_nan=False, width=32)
 
@@ -184,3 +194,89 @@ def test_properties_of_any_table(first: list[float], second: list[float], shuffl
     )
     alone = DomainBootstrap(np.array(first)[:, None], ["a"] * len(first), keys[: len(first)], draws=200)
     assert alone.contrast(alone.weights(0)) == bootstrap.contrast(bootstrap.weights(0, ["a"]))
+
+
+def noisy_methods(count: int = 4, images: int = 30) -> tuple[np.ndarray, list[str], list[str]]:
+    generator = np.random.default_rng(8)
+    base = generator.beta(6, 2, size=(images, 1))
+    values = base + generator.normal(0, 0.05, (images, count)) - 0.02 * np.arange(count)
+    return values, [f"d{index % 3}" for index in range(images)], [f"{index:03d}" for index in range(images)]
+
+
+def same(first: Estimate, second: Estimate) -> bool:
+    return first == Estimate(*map(pytest.approx, (second.value, second.low, second.high)))
+
+
+def test_many_contrasts_are_what_each_is_alone() -> None:
+    values, domains, keys = noisy_methods()
+    values[4, 2] = math.nan  # spoils domain d1 of column 2, and nothing else
+    bootstrap = DomainBootstrap(values, domains, keys, draws=400)
+    differences = bootstrap.differences([0, 2, 3])
+    assert list(differences) == [(0, 1), (0, 2), (1, 2)]
+    assert same(differences[0, 2], bootstrap.contrast(bootstrap.weights(0) - bootstrap.weights(3)))
+    assert math.isnan(differences[0, 1].value) and differences[0, 1].low is None
+    here = bootstrap.differences([0, 2], ["d0", "d2"])[0, 1]
+    assert same(here, bootstrap.contrast(bootstrap.weights(0, ["d0", "d2"]) - bootstrap.weights(2, ["d0", "d2"])))
+    assert here.low is not None and here.low < here.value < here.high  # type: ignore[operator]
+    means, replicates = bootstrap.macro([0, 3], ["d0"])
+    assert means == pytest.approx(values[::3][:, [0, 3]].mean(0))
+    assert replicates.shape == (400, 2)
+
+
+def test_rank_ranges_of_some_domains() -> None:
+    values = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.1], [0.1, 0.9], [0.2, 0.8], [0.1, 0.7]])
+    bootstrap = DomainBootstrap(values, list("aaabbb"), list("uvwxyz"))
+    assert rank_ranges(bootstrap, [0, 1], domains=["a"]) == [(1, 1), (2, 2)]
+    assert rank_ranges(bootstrap, [0, 1], domains=["b"]) == [(2, 2), (1, 1)]
+    assert rank_ranges(bootstrap, [0, 1]) == [(1, 2), (1, 2)]
+
+
+def test_rank_distribution_by_hand() -> None:
+    """Column 0 always leads; 1 and 2 are equal on every image and share ranks 2 and 3."""
+    base = np.random.default_rng(1).uniform(size=12)
+    bootstrap = DomainBootstrap(np.column_stack([base + 1, base, base]), ["a"] * 12, [str(i) for i in range(12)])
+    ranks = rank_distribution(bootstrap, [0, 1, 2])
+    assert ranks.probabilities == pytest.approx(np.array([[1, 0, 0], [0, 0.5, 0.5], [0, 0.5, 0.5]]))
+    assert ranks.expected == pytest.approx([1, 2.5, 2.5])
+    assert (ranks.low.tolist(), ranks.high.tolist()) == ([1, 2, 2], [1, 3, 3])
+    assert rank_distribution(bootstrap, [0, 1, 2], higher_is_better=False).first == pytest.approx([0, 0.5, 0.5])
+    with pytest.raises(ValueError, match="complete methods"):
+        rank_distribution(DomainBootstrap([[1.0], [math.nan]], ["a", "a"], ["1", "2"]), [0])
+
+
+def test_how_often_first_agrees_with_the_normal_theory() -> None:
+    generator = np.random.default_rng(3)
+    difference = generator.normal(0.1, 1, 200)
+    bootstrap = DomainBootstrap(np.column_stack([difference, np.zeros(200)]), ["a"] * 200, [str(i) for i in range(200)])
+    expected = stats.norm.cdf(difference.mean() / (difference.std() / math.sqrt(200)))
+    assert rank_distribution(bootstrap, [0, 1]).first[0] == pytest.approx(expected, abs=0.03)
+
+
+def test_tie_groups_share_the_rank_of_their_best() -> None:
+    # 0 is told from 2 and 3, 1 from 3 only; 2 and 3 are not told apart.
+    p = np.ones((4, 4))
+    for first, second in ((0, 2), (0, 3), (1, 3)):
+        p[first, second] = p[second, first] = 0.01
+    assert tie_groups([0.9, 0.8, 0.7, 0.6], p) == [1, 1, 3, 3]
+    assert tie_groups([0.6, 0.7, 0.8, 0.9], p[::-1, ::-1]) == [3, 3, 1, 1]
+    assert tie_groups([9, 8, 7, 6], p[::-1, ::-1], higher_is_better=False) == [3, 3, 1, 1]
+    assert tie_groups([0.9, 0.8, 0.7, 0.6], p, level=0.001) == [1, 1, 1, 1]
+    assert tie_groups([], np.ones((0, 0))) == []
+
+
+def test_lower_quartile_is_numpys_and_its_interval_scipys() -> None:
+    values = np.random.default_rng(2).beta(5, 2, 60)
+    keys = [f"{index:03d}" for index in range(60)]
+    ours = lower_quartile(values, ["a"] * 60, keys, draws=6000)
+    theirs = stats.bootstrap(
+        (values,), lambda x, axis: np.quantile(x, 0.25, axis=axis), n_resamples=6000, method="percentile", rng=np.random.default_rng(0)
+    ).confidence_interval  # fmt: skip
+    assert ours.value == pytest.approx(np.quantile(values, 0.25))
+    assert (ours.low, ours.high) == (pytest.approx(theirs[0], abs=0.006), pytest.approx(theirs[1], abs=0.006))
+    two = lower_quartile(np.concatenate([values, values + 1]), ["a"] * 60 + ["b"] * 60, keys * 2)
+    assert two.value == pytest.approx(np.quantile(values, 0.25) + 0.5)
+    # Copies of a subject's image add nothing; a single unit has no interval; NaN is not skipped.
+    copies = lower_quartile(np.repeat(values, 3), ["a"] * 180, np.repeat(keys, 3).tolist())
+    assert copies.high - copies.low > 0.8 * (ours.high - ours.low)  # type: ignore[operator]
+    assert lower_quartile([0.1, 0.2], ["a", "a"], ["s", "s"]) == Estimate(pytest.approx(0.125))
+    assert math.isnan(lower_quartile([0.1, math.nan], ["a", "a"], ["s", "t"]).value)

@@ -1,184 +1,18 @@
-"""A simulated store: 4 methods x 3 folds, 2 modalities x 3 domains x 8 images, one trial failed, one never begun."""
+"""Simulated stores, their reports, and a browser: each made once for all tests that only read them."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import shutil
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 
-from harness.store import Store
 from reports.build import ReportPaths, build_report
-
-MODALITIES = ("dermoscopy", "fundus")
-DOMAINS = ("atlas", "clinic", "screening")
-IMAGES = 8
-SKILL = {"delightsam": 0.80, "unet": 0.72, "boxed": 0.9, "otsu": 0.35}
-CARDS: dict[str, dict[str, Any]] = {
-    "delightsam": {"title": "De-LightSAM", "prompt": "none", "pretrained_on": []},
-    "unet": {"title": "U-Net (ResNet-18)", "prompt": "none", "pretrained_on": ["Screening"]},
-    "boxed": {"title": "Box-prompted SAM", "prompt": "oracle box", "pretrained_on": []},
-    "otsu": {"title": "Otsu threshold", "prompt": "none", "pretrained_on": [], "floor": True},
-}
-
-
-@dataclass(frozen=True)
-class Simulated:
-    root: Path
-    suite: Path
-    ids: dict[tuple[str, str, int], str]
-
-
-def keys(domain: str) -> list[str]:
-    return [f"{modality}/{domain}/{index:03d}" for modality in MODALITIES for index in range(IMAGES)]
-
-
-def split(fold: int, domains: tuple[str, ...]) -> dict[str, Any]:
-    seen = [key for place, name in enumerate(domains) if place != fold for key in keys(name)]
-    return {
-        "name": f"fold{fold}",
-        "held_out": [f"{modality}/{domains[fold]}" for modality in MODALITIES],
-        "fingerprint": f"{fold:064x}",
-        "train": [key for key in seen if key[-1] not in "012"],
-        "validation": [key for key in seen if key[-1] in "012"],
-        "test": keys(domains[fold]),
-    }
-
-
-def disk(size: int, x: float, y: float, radius: float) -> np.ndarray:
-    rows, columns = np.mgrid[:size, :size]
-    return (rows - y) ** 2 + (columns - x) ** 2 < radius**2
-
-
-def write_pictures(root: Path, domains: tuple[str, ...]) -> None:
-    generator = np.random.default_rng(0)
-    for key in (key for domain in domains for key in keys(domain)):
-        modality, domain, name = key.split("/")
-        folder = root / modality / domain
-        for part in ("images", "masks"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
-        mask = disk(64, 32, 30, 14)
-        tint = np.array([205, 150, 120] if modality == "dermoscopy" else [190, 90, 40])
-        pixels = np.where(mask[..., None], tint * 0.55, tint) + generator.normal(0, 8, (64, 64, 3))
-        Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(folder / "images" / f"{name}.png")
-        Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
-
-
-def rows(trial: str, method: str, part: dict[str, Any], seed: int, fold: int) -> pd.DataFrame:
-    generator = np.random.default_rng([seed, fold, len(method)])
-    table = []
-    for role in ("test", "validation"):
-        for key in part[role]:
-            modality, domain, name = key.split("/")
-            level = (
-                SKILL[method]
-                + (0.1 if role == "validation" and method != "otsu" else 0)
-                - 0.12 * (modality == "fundus")
-            )
-            dice = float(np.clip(level + generator.normal(0, 0.07), 0, 1))
-            empty = "prediction" if method == "otsu" and role == "test" and name == "000" else "none"
-            if empty != "none":
-                dice = 0.0
-            hd95 = 40 * (1 - dice)
-            table.append(
-                {
-                    "trial": trial, "key": key, "modality": modality, "domain": domain, "id": name, "subject": None,
-                    "role": role, "width": 64, "height": 64, "dice": dice, "iou": dice / (2 - dice), "precision": dice,
-                    "recall": dice, "hd95": hd95, "hd95_max": hd95, "hd": hd95 * 1.2, "assd": hd95 / 3, "nsd": dice,
-                    "reference_pixels": 615, "predicted_pixels": 600, "empty": empty,
-                }
-            )  # fmt: skip
-    return pd.DataFrame(table)
-
-
-def write_store(
-    root: Path,
-    *,
-    faults: dict[tuple[str, int], str] | None = None,
-    cards: dict[str, dict[str, Any]] | None = None,
-    seeds: tuple[int, ...] = (0,),
-    domains: tuple[str, ...] = DOMAINS,
-    folds: int | None = None,
-    predictions: bool = True,
-    change: Callable[[str, pd.DataFrame], pd.DataFrame] = lambda method, frame: frame,
-) -> Simulated:
-    """Writes the store by its own writing functions. `faults`: (method, fold) -> "failed", "missing" or "running"; `folds`: only the first."""
-    faults = {("unet", 2): "failed", ("otsu", 1): "missing"} if faults is None else faults
-    cards = CARDS if cards is None else cards
-    pictures = root / "data"
-    write_pictures(pictures, domains)
-    store = Store(root / "runs")
-    store.prepare()
-    entries, ids = [], {}
-    for fold in range(folds or len(domains)):
-        part = split(fold, domains)
-        for method, card in cards.items():
-            for seed in seeds:
-                trial = hashlib.sha256(f"{method} {fold} {seed}".encode()).hexdigest()
-                ids[method, part["name"], seed] = trial
-                entries.append({"id": trial, "method": method, "fold": part["name"], "seed": seed})
-                fault = faults.get((method, fold))
-                if fault == "missing":
-                    continue
-                spec = {
-                    "method": {"name": method, "version": 1, "model": {"_target_": "x"}, "card": card},
-                    "training": {"selection": "training_domain_validation", "image_size": 64, "epochs": 2},
-                    "protocol": {"name": "leave_one_domain_out", "scope": "universal"},
-                    "split": part,
-                    "data": {"root": str(pictures), "name": "simulated"},
-                    "seed": seed,
-                    "metrics": {"version": "1", "empty": "diagonal", "nsd_tolerance": 2.0},
-                }
-                folder = store.start_trial(trial, spec)
-                if fault == "failed":
-                    store.write_status(trial, "failed", reason="The loss became NaN in epoch 2 of 2.")
-                    continue
-                if fault == "running":
-                    store.write_status(trial, "running", epoch=1, epochs=2)
-                    continue
-                if predictions:
-                    for index, key in enumerate(part["test"]):
-                        target = folder / "predictions" / f"{key}.png"
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        Image.fromarray(disk(64, 32 + index % 9, 30, 8 + 7 * SKILL.get(method, 0.5))).save(target)
-                skilled = method if method in SKILL else "unet"
-                store.finish_trial(
-                    trial,
-                    samples=change(method, rows(trial, skilled, part, seed, fold)),
-                    curves=pd.DataFrame(
-                        {"epoch": [1, 2], "stage": "train", "train_loss": [0.8, 0.5], "validation_dice": [0.4, 0.6 + fold / 20],
-                         "learning_rate": 1e-3, "seconds": [2.0, 2.0]}
-                    ) if skilled != "otsu" else pd.DataFrame(columns=["epoch", "stage", "train_loss"]),
-                    provenance={
-                        "bench": "0.1.0", "code": {"commit": "c0ffee", "uncommitted_changes": False}, "python": "3.11.7",
-                        "libraries": {"torch": "2.14"}, "machine": {"host": "node7", "device": "cpu", "device_name": "Test CPU"},
-                        "command": ["python", "-m", "harness", "run", "suite=simulated"],
-                    },
-                    summary={"seconds": 12.5, "epochs": 2, "chosen_epoch": 2},
-                )  # fmt: skip
-    for index, method in enumerate(cards):
-        total = 0 if method == "otsu" else 10_000_000 * (index + 1)
-        store.write_efficiency(
-            f"{method}-cpu",
-            {
-                "method": method, "image_size": 64, "parameters_total": total, "parameters_active": total // 2,
-                "parameters_trainable": total, "gmacs": None if method == "otsu" else 1.7 * (index + 1),
-                "throughput_images_per_second": 40.0 / (index + 1), "throughput_batch": 8, "device": "Test CPU", "threads": 2,
-                "dtype": "float32", "latency_ms_p50": 25.0, "latency_ms_p95": 31.0, "peak_memory_mib": 300, "torch": "2.14",
-            },
-        )  # fmt: skip
-    config = (
-        "name: simulated\nseeds: [0]\nmethods: {}\ntraining: {image_size: 64, selection: training_domain_validation}\n"
-    )
-    config += f"protocol: {{max_folds: {folds or 'null'}}}\n"
-    return Simulated(store.root, store.start_suite("simulated", config, entries), ids)
+from tests.reports.simulated_store import Simulated, write_store
 
 
 @pytest.fixture
@@ -202,3 +36,56 @@ def holed(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
 @pytest.fixture(scope="session")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     return write_store(tmp_path_factory.mktemp("complete"), faults={}, seeds=(0, 1))
+
+
+@pytest.fixture
+def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports that a test makes have no figures, which take most of the time; shared reports have them."""
+    monkeypatch.setattr("reports.figures.draw_figures", lambda *_, **__: [])
+
+
+ARGUMENTS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """One Chromium for all tests, with a profile of its own."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `dev`)")
+    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
+    path = os.environ.get("CHROMIUM") or next((found for name in names if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium on the path: install one, or set CHROMIUM to it")
+    with sync_api.sync_playwright() as playwright:
+        context = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield context
+        context.close()
+
+
+@pytest.fixture
+def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
+    """Opens a file; afterwards there must have been no error and no request beyond the disk."""
+    pages, faults = [], []
+
+    def open_file(path: Path, width: int = 1440, **options: Any) -> Any:
+        page = browser.new_page(viewport={"width": width, "height": 900}, **options)
+        page.on(
+            "console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url))
+        page.goto(path.as_uri())
+        pages.append(page)
+        return page
+
+    yield open_file
+    for page in pages:
+        page.close()
+    assert faults == []
+
+
+@pytest.fixture(scope="session")
+def complete_report(complete: Simulated, tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
+    return build_report(complete.root, complete.suite, tmp_path_factory.mktemp("complete_report"))

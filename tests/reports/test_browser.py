@@ -2,64 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+from PIL import Image
 
 from reports.build import ReportPaths, build_report
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra `dev`)")
-ARGUMENTS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
-    "--disable-sync", "--no-first-run",
-]  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    names = ("chromium", "chromium-browser", "google-chrome", "chrome")
-    path = os.environ.get("CHROMIUM") or next((found for name in names if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium on the path: install one, or set CHROMIUM to it")
-    with sync_api.sync_playwright() as playwright:
-        context = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
-        yield context
-        context.close()
-
-
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a file; afterwards there must have been no error and no request beyond the disk."""
-    pages, faults = [], []
-
-    def open_file(path: Path, width: int = 1440, **options: Any) -> Any:
-        page = browser.new_page(viewport={"width": width, "height": 900}, **options)
-        page.on(
-            "console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None
-        )
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url))
-        page.goto(path.as_uri())
-        pages.append(page)
-        return page
-
-    yield open_file
-    for page in pages:
-        page.close()
-    assert faults == []
+from tests.reports.simulated_store import write_store
 
 
 def column(page: Any, key: str, track: str = "automatic") -> list[str]:
     return [text.strip() for text in page.locator(f"tbody.{track} tr:not(.group) .c-{key} .main").all_inner_texts()]
-
-
-@pytest.fixture(scope="module")
-def complete_report(complete: Any, tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
-    return build_report(complete.root, complete.suite, tmp_path_factory.mktemp("browser"))
 
 
 def test_sorting_by_click_and_by_key(complete_report: ReportPaths, open_page: Callable[..., Any]) -> None:
@@ -155,7 +112,7 @@ def test_a_phone_shows_that_there_is_more_and_keeps_the_method(
 def test_figures_fit_a_phone(complete_report: ReportPaths, open_page: Callable[..., Any]) -> None:
     page = open_page(complete_report.html, 390)
     figures = page.locator(".figures svg")
-    assert figures.count() == 4
+    assert figures.count() == 10
     for figure in figures.all():
         box = figure.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390
@@ -181,29 +138,158 @@ def test_short_names_are_not_broken(
     assert all(name.evaluate(lines) == 1 for name in shown)
 
 
-def test_a_script_in_a_name_is_text(
-    make_store: Callable[..., Any], open_page: Callable[..., Any], tmp_path: Path
+EVIL = '<script>window.hacked=1</script><img src=x onerror="window.hacked=2">'
+RIGHT_TO_LEFT = "\u202eright to left שלום"
+
+
+@pytest.mark.parametrize("width", [390, 1440])
+def test_scripts_and_endless_names_are_text_wherever_they_stand(
+    evil_report: ReportPaths, open_page: Callable[..., Any], width: int
 ) -> None:
-    title = '<script>window.hacked=1</script><img src=x onerror="window.hacked=2">'
-    cards = {
-        "evil": {"title": title, "prompt": "none", "pretrained_on": []},
-        "long": {"title": "y" * 300, "prompt": "none"},
-    }
-    simulated = make_store(cards=cards, faults={}, domains=("a", "<img src=x onerror=hacked=3>", "\u202eright to left"))
-    page = open_page(build_report(simulated.root, simulated.suite, tmp_path / "out").html, 390)
+    page = open_page(evil_report.html, width)
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
     assert page.evaluate("window.hacked") is None
-    assert title in column(page, "title")
-    assert page.locator("table h3 bdi, .tiles h3 bdi").filter(has_text="<img src=x onerror=hacked=3>").count() >= 1
+    assert EVIL in column(page, "title")
+    for place in ("#methods", "#domain-pages", ".tiles", "#failures"):
+        holder = page.locator(place) if place == ".tiles" else page.locator("section", has=page.locator(place))
+        assert holder.get_by_text(EVIL, exact=True).count() >= 1, place
     # Long names are broken, not the layout.
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.select_option("select[name=scope]", label=f"fundus/{RIGHT_TO_LEFT}")
+    assert RIGHT_TO_LEFT in page.inner_text("#view-note") and page.evaluate("window.hacked") is None
+
+
+@pytest.fixture(scope="session")
+def evil_report(tmp_path_factory: pytest.TempPathFactory) -> ReportPaths:
+    """Methods, domains and images with a script, quotes, right-to-left text and 300 characters as their names."""
+    cards = {
+        "evil": {"title": EVIL, "prompt": "none", "paper": EVIL, "licence": "'\"><b>"},
+        "long": {"title": "y" * 300, "prompt": '"><script>alert(1)</script>'},
+    }
+
+    def rename(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+        ids = {"000": EVIL, "001": "z" * 300, "002": RIGHT_TO_LEFT}
+        frame["dice"] = frame["dice"].where(frame["id"] != "003", 0.0)
+        return frame.assign(id=frame["id"].replace(ids))
+
+    root = tmp_path_factory.mktemp("evil")
+    # A slash would make a folder of its own: data sets can't have it in a name.
+    domains = (EVIL.replace("/", "∕"), "x" * 200, RIGHT_TO_LEFT)
+    simulated = write_store(root, cards=cards, faults={("long", 1): "failed"}, domains=domains, change=rename)
+    return build_report(simulated.root, simulated.suite, root / "out")
 
 
 def test_pictures_load_and_links_open_what_is_closed(
     complete_report: ReportPaths, open_page: Callable[..., Any]
 ) -> None:
     page = open_page(complete_report.html)
-    page.wait_for_function("[...document.images].every((image) => image.complete)")
-    assert page.evaluate("[...document.images].every((image) => image.naturalWidth > 0)")
-    assert not page.is_visible("dl.definitions")
+    page.click("nav a[href='#gallery']")
+    tile = page.locator("details.method[open] .tile").first
+    tile.scroll_into_view_if_needed()
+    # What is painted: not the empty ground but the picture, with both outlines on it.
+    box = tile.bounding_box()
+    colors = _colors(page.screenshot(clip=box))
+    assert len(colors) > 100 and _near(colors, (0, 214, 255)) and _near(colors, (255, 208, 0))
+    page.uncheck("input[data-hides='no-truth']")
+    colors = _colors(page.screenshot(clip=box))
+    assert not _near(colors, (0, 214, 255)) and _near(colors, (255, 208, 0))
+    assert not page.is_visible("dl.definitions >> text=Macro 95th percentile")
     page.click("nav a[href='#definitions']")
-    page.wait_for_selector("dl.definitions", state="visible")
+    page.wait_for_selector("dl.definitions >> text=Macro 95th percentile", state="visible")
+    # From the ranking to the page of a method, from there to that of a domain.
+    page.click(".ranking tbody a[href='#method-2']")
+    page.wait_for_selector("#method-2[open]")
+    page.click("#method-2 a[href='#domain-1']")
+    page.wait_for_selector("#domain-1[open]")
+
+
+def _colors(png: bytes) -> set[tuple[int, int, int]]:
+    with Image.open(BytesIO(png)) as picture:
+        return {color for _, color in picture.convert("RGB").getcolors(1 << 20)}
+
+
+def _near(colors: set[tuple[int, int, int]], wanted: tuple[int, int, int]) -> bool:
+    return any(sum(abs(a - b) for a, b in zip(color, wanted, strict=True)) < 50 for color in colors)
+
+
+def test_ranking_by_another_metric_over_fewer_domains(
+    complete_report: ReportPaths, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(complete_report.html)
+    board = complete_report.board
+    page.select_option("select[name=metric]", label="HD95")
+    assert page.inner_text("th.c-dice .words") == "HD95" and not page.is_visible("th.c-gap")
+    assert column(page, "dice")[0] == f"{board.table.set_index('method').loc['delightsam', 'hd95']:.1f}"
+    assert column(page, "title") == ["De-LightSAM", "U-Net (ResNet-18)", "Otsu threshold"]
+    page.select_option("select[name=metric]", label="Dice")
+    page.select_option("select[name=scope]", label="fundus")
+    means = board.modalities.set_index(["method", "modality"])["dice"]
+    assert column(page, "dice") == [f"{means[name, 'fundus']:.3f}" for name in ("delightsam", "unet", "otsu")]
+    assert "Dice over fundus" in page.inner_text("#view-note")
+    page.select_option("select[name=scope]", label="fundus/clinic")
+    cells = board.domains.set_index(["method", "domain"])["dice"]
+    assert column(page, "dice")[0] == f"{cells['delightsam', 'fundus/clinic']:.3f}"
+    page.click("button[type=reset]")
+    page.wait_for_selector("th.c-gap", state="visible")
+    assert column(page, "dice")[0] == f"{board.table['dice'][0]:.3f}" and "±" in page.inner_text("td.c-dice >> nth=0")
+
+
+def test_filters_hide_rows_and_say_how_many_are_left(
+    complete_report: ReportPaths, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(complete_report.html)
+    page.fill("input[name=find]", "u-NET")
+    assert page.locator(".ranking tbody tr[data-method]:visible").count() == 1
+    assert "1 of 4 methods" in page.inner_text("#sorted")
+    assert not page.is_visible("tbody.oracle")
+    page.fill("input[name=find]", "")
+    page.select_option("select[name=prompt]", "oracle box")
+    assert page.locator(".ranking tbody tr[data-method]:visible .c-title .main").all_inner_texts() == [
+        "Box-prompted SAM"
+    ]
+
+
+def test_everything_by_keyboard_alone(complete_report: ReportPaths, open_page: Callable[..., Any]) -> None:
+    page = open_page(complete_report.html)
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "find"
+    page.keyboard.type("otsu")
+    assert page.locator(".ranking tbody tr[data-method]:visible").count() == 1
+    page.keyboard.press("ControlOrMeta+a")
+    page.keyboard.press("Delete")
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.name") == "metric"
+    page.keyboard.press("ArrowDown")
+    assert page.inner_text("th.c-dice .words") == "HD95"
+    page.focus("#gallery-2 summary")
+    page.keyboard.press("Enter")
+    assert page.is_visible("#gallery-2 .tile >> nth=0")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_fault(report: ReportPaths, open_page: Callable[..., Any], scheme: str) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="axe is not installed (extra `dev`)")
+    page = open_page(report.html, color_scheme=scheme, bypass_csp=True)
+    page.evaluate("for (const each of document.querySelectorAll('details')) each.open = true")
+    found = axe.Axe().run(page).response["violations"]
+    serious = [each for each in found if each["impact"] in ("serious", "critical")]
+    assert [(each["id"], each["nodes"][0]["html"][:200], len(each["nodes"])) for each in serious] == []
+
+
+def test_the_page_works_without_scripts(complete_report: ReportPaths, open_page: Callable[..., Any]) -> None:
+    page = open_page(complete_report.html, java_script_enabled=False)
+    assert not page.is_visible("#controls") and page.is_visible(".ranking") and page.is_visible(".tile >> nth=0")
+
+
+def test_on_paper_tables_are_open_and_controls_gone(
+    complete_report: ReportPaths, open_page: Callable[..., Any]
+) -> None:
+    page = open_page(complete_report.html)
+    page.emulate_media(media="print")
+    page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert page.is_visible("dl.definitions >> nth=0") and not page.is_visible("#controls")
+    assert not page.is_visible("nav")

@@ -12,7 +12,8 @@ import pytest
 
 from harness.store import Store
 from reports.leaderboard import Leaderboard, build_leaderboard
-from reports.records import find_suite, read_records
+from reports.reading import read_records
+from reports.runs import find_suite
 
 
 def board_of(simulated: Any) -> Leaderboard:

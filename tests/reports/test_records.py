@@ -11,7 +11,9 @@ import pytest
 
 from harness.errors import UserError
 from harness.store import Store
-from reports.records import MethodFacts, find_suite, read_records
+from reports.reading import read_records
+from reports.records import MethodFacts
+from reports.runs import find_suite
 
 
 def read(simulated: Any) -> Any:

@@ -7,12 +7,17 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from harness.store import Store
 from reports.build import build_report
-from reports.records import Records, find_suite, read_records
+from reports.reading import read_records
+from reports.records import Records
+from reports.runs import find_suite
 from reports.setting import TINY_BUDGET, cautions, headline
+
+pytestmark = pytest.mark.usefixtures("without_figures")
 
 
 def read(simulated: Any) -> Records:

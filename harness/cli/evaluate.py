@@ -1,0 +1,205 @@
+"""`evaluate`: measures masks that another tool made, and puts it on the leaderboard beside the methods of a run."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.cli.common import config_folder_argument
+from harness.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.foreign import ForeignMasks
+    from harness.foreign.keep import ForeignTrial
+    from harness.store import Store, SuiteRecord
+    from harness.suite import Suite
+
+_OWN_WORDS = ("predictions", "name", "about", "seed")
+_SHOWN = 10
+_DESCRIPTION = """\
+Measures masks of another tool by the bench's metrics and puts them on the leaderboard, marked as external.
+
+  predictions=DIR   masks as PNG, TIFF, NIfTI, NPZ or NPY, laid out in one of these ways:
+                      DIR/<modality>/<domain>/<id>.png           one set; each image's mask comes from a model that
+                                                                 was not trained on its domain
+                      DIR/<split>/<modality>/<domain>/<id>.png   a set for each split (see `plan`: fold0, fold1, ...)
+                      DIR/<id>.png, DIR/<split>/<id>.png         where no two images share an id
+  name=NAME         how tables call it
+  seed=N            of a tool that was trained several times: evaluate once for each seed
+  card.KEY=VALUE    title, paper, licence, prompt, uses_modality, pretrained, pretrained_on
+  costs.KEY=VALUE   what its makers state: parameters_total, gmacs, image_size, throughput_images_per_second, device, ...
+  about=FILE        a YAML file with the same: {card: {...}, costs: {...}}
+  data.root=DIR  protocol=NAME  protocol.KEY=VALUE  data.KEY=VALUE  metrics.KEY=VALUE  store.root=DIR   as for `run`
+
+It joins the newest run in the store that has the same splits. A domain with missing masks has no mean: exit code 1.
+"""
+_EXAMPLE = """\
+example:
+  python -m harness evaluate predictions=nnunet_masks name=nnunet data.root=/path/to/data costs.parameters_total=33000000
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "evaluate",
+        help="measure another tool's masks and rank them",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("overrides", nargs="*", metavar="key=value", help="see above")
+    parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of your own YAML files")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from harness.compose import load_config
+    from harness.foreign import match_masks
+    from harness.foreign.describe import read_description
+    from harness.store import Store
+    from harness.suite import build_suite
+
+    words, described, others = _sorted_words(args.overrides)
+    description = read_description(words["name"], words.get("about"), described)
+    config = load_config(others, config_folder_argument(args))
+    if config.data.root is None:
+        raise UserError("data.root=... is missing: the folder of the images that the masks belong to.")
+    config.methods = {}  # those of the default suite take no part
+    suite = build_suite(config)
+    masks = match_masks(Path(words["predictions"]).expanduser(), suite.splits)
+    store = Store(config.store.root)
+    store.prepare()
+    command = ["python", "-m", "harness", "evaluate", *args.overrides]
+    with store.exclusive():
+        return _keep_and_report(suite, masks, store, words, description, command)
+
+
+def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str], list[str]]:
+    """This command's own words, the description's (card.*, costs.*), and those of the configuration."""
+    own: dict[str, str] = {}
+    described: dict[str, str] = {}
+    others = []
+    for word in overrides:
+        key, equals, value = word.partition("=")
+        if key in _OWN_WORDS:
+            own[key] = value
+        elif key.split(".")[0] in ("card", "costs") and equals:
+            described[key] = value
+        elif key in ("method", "reuse", "seeds") or key.startswith("methods."):
+            raise UserError(
+                f"evaluate takes no {key}=: it trains nothing. To name the tool: name=NAME; its seed: seed=N."
+            )
+        else:
+            others.append(word)
+    for key, example in (("predictions", "predictions=/path/to/masks"), ("name", "name=nnunet")):
+        if not own.get(key):
+            near = [word for word in others if "Did you mean" in did_you_mean(word.partition("=")[0], [key])]
+            raise UserError(
+                f"{key}= is missing: expected for example {example}." + (f" Found {near[0]}." if near else "")
+            )
+    return own, described, others
+
+
+def _keep_and_report(
+    suite: Suite, masks: ForeignMasks, store: Store, words: dict[str, str], description: Any, command: list[str]
+) -> int:
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from harness.cli.run import write_report
+    from harness.foreign import evaluate_foreign
+
+    console = Console(stderr=True)
+    config, name, seed = suite.config, words["name"], _seed(words.get("seed", "0"))
+    _refuse_name_of_a_method(store, name)
+    with Progress(console=console, transient=True) as display:
+        task = display.add_task("Measuring")
+        trials = evaluate_foreign(
+            masks, suite.splits, suite.dataset, store, name=name, card=description.card, protocol=config.protocol,
+            metrics=config.metrics, data_name=suite.dataset.root.name, seed=seed,
+            keep_predictions=config.store.predictions, command=command,
+            progress=lambda done, total: display.update(task, completed=done, total=total),
+        )  # fmt: skip
+    if description.costs:
+        store.write_efficiency(*description.cost_row(name))
+    folder = _start_run(suite, trials, store, name, seed, description.card, console)
+    write_report(store, folder, console)
+    return _tell(masks, trials, command)
+
+
+def _seed(word: str) -> int:
+    if not word.isdigit():
+        raise UserError(f"seed={word}: expected a whole number from 0 up.")
+    return int(word)
+
+
+def _refuse_name_of_a_method(store: Store, name: str) -> None:
+    """Rows of one name become one method: masks from elsewhere must not mix with trials of the bench."""
+    for trial_id in store.trial_ids():
+        method = store.spec(trial_id)["method"]
+        if method["name"] == name and method.get("card", {}).get("external") is not True:
+            raise UserError(f"name={name}: the store {store.root} has trials of a method of that name. Choose another.")
+
+
+def _start_run(
+    suite: Suite, trials: list[ForeignTrial], store: Store, name: str, seed: int, card: dict[str, Any], console: Any
+) -> Path:
+    """A new run that asks for these trials and those of the run they join."""
+    from dataclasses import asdict
+
+    import yaml
+
+    host = _run_of_same_splits(suite, store)
+    ours = [{"id": t.id, "method": name, "fold": t.fold, "seed": seed} for t in trials]
+    if host is None:
+        console.print(f"No run in {store.root} has these splits: {name} stands alone.", soft_wrap=True, highlight=False)
+        host_name, config, others = "external", {**asdict(suite.config), "name": "external"}, []
+    else:
+        console.print(f"{name} joins the run {host.name}/{host.time}.", soft_wrap=True, highlight=False)
+        host_name, config = host.name, host.config
+        others = [entry for entry in host.trials if (entry["method"], entry["seed"]) != (name, seed)]
+    config = {**config, "methods": {**(config.get("methods") or {}), name: {"card": {**card, "external": True}}}}
+    return store.start_suite(host_name, yaml.safe_dump(config, sort_keys=False, allow_unicode=True), [*others, *ours])
+
+
+def _run_of_same_splits(suite: Suite, store: Store) -> SuiteRecord | None:
+    """The newest run whose trials have exactly these splits, by content, and measured alike."""
+    from dataclasses import asdict
+
+    from harness.suite import split_fingerprint
+
+    wanted = {split.name: split_fingerprint(split, suite.dataset) for split in suite.splits}
+    for record in reversed(store.suites()):
+        found: dict[str, str] = {}
+        alike = True
+        for entry in record.trials:
+            if entry["fold"] in found or not (store.trial_folder(entry["id"]) / "spec.json").exists():
+                continue
+            spec = store.spec(entry["id"])
+            found[entry["fold"]] = spec["split"]["fingerprint"]
+            alike &= {**spec["metrics"], "version": ""} == {**asdict(suite.config.metrics), "version": ""}
+        if found == wanted and alike:
+            return record
+    return None
+
+
+def _tell(masks: ForeignMasks, trials: list[ForeignTrial], command: list[str]) -> int:
+    """Names what is missing and what is left over on standard error; gives the exit code."""
+    if masks.extra:
+        names = "\n".join(f"  {path}" for path in masks.extra[:_SHOWN])
+        more = f"\n  and {len(masks.extra) - _SHOWN} more" if len(masks.extra) > _SHOWN else ""
+        print(f"Warning: {len(masks.extra)} masks belong to no image of the test sets:\n{names}{more}", file=sys.stderr)
+    holes = [trial for trial in trials if trial.missing]
+    if not holes:
+        return 0
+    print("Masks are missing; these domains have no result:", file=sys.stderr)
+    for trial in holes:
+        print(f"  {trial.fold} {trial.domain}: {trial.missing} of {trial.images}", file=sys.stderr)
+    keys = [f"{name}/{key}" if masks.per_split else key for name, absent in masks.missing.items() for key in absent]
+    names = ", ".join(dict.fromkeys(keys[: _SHOWN * 2]))
+    print(f"Expected for example: {names}.", file=sys.stderr)
+    print(f"Add them and run again: {shlex.join(command)}", file=sys.stderr)
+    return 1

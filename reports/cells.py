@@ -1,0 +1,176 @@
+"""A cell of a table and the ways in which values are written, once for all outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+MISSING = "—"
+SELECTION_WORDS = {"training_domain_validation": "validation", "last": "last epoch", "oracle": "oracle (test)"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What stands in a cell: the value, a second smaller line, and the number it is sorted by (None: always last)."""
+
+    main: str
+    detail: str = ""
+    sort: float | str | None = None
+
+    def text(self) -> str:
+        return f"{self.main} {self.detail}".strip()
+
+
+@dataclass(frozen=True)
+class Column:
+    """`better` is "higher", "lower" or "" (no order of merit); `first` is the direction of a first click."""
+
+    key: str
+    title: str
+    definition: str
+    cell: Callable[[pd.Series], Cell]
+    better: str = ""
+    numeric: bool = True
+
+    @property
+    def first(self) -> str:
+        return "descending" if self.better == "higher" else "ascending"
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number with fixed decimals, or a dash."""
+    return fixed(value, digits)
+
+
+def interval(low: Any, high: Any, digits: int = 3) -> str:
+    """ "[0.684, 0.741]", or nothing."""
+    return "" if pd.isna(low) or pd.isna(high) else f"[{_minus(low, digits)}, {_minus(high, digits)}]"
+
+
+def _minus(value: float, digits: int, sign: bool = False) -> str:
+    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+
+
+def fixed(value: Any, digits: int) -> str:
+    return MISSING if pd.isna(value) else _minus(float(value), digits)
+
+
+def words_of(value: Any, otherwise: str = MISSING) -> str:
+    return otherwise if value is None or (isinstance(value, float) and pd.isna(value)) else str(value)
+
+
+def written(value: Any, write: Callable[[float], str]) -> str:
+    return MISSING if pd.isna(value) else write(float(value))
+
+
+def sort_key(value: Any) -> float | None:
+    return None if pd.isna(value) else float(value)
+
+
+def significant(value: float) -> str:
+    """Three significant digits, without an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def counted(value: float) -> str:
+    """ "12.3 M", "830 k", "0"."""
+    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= unit:
+            return f"{value / unit:.3g} {name}"
+    return f"{value:.0f}"
+
+
+def number_words(key: str, write: Callable[[float], str]) -> Callable[[pd.Series], Cell]:
+    return lambda row: Cell(written(row[key], write), sort=sort_key(row[key]))
+
+
+def with_interval_words(key: str, digits: int, sign: bool = False) -> Callable[[pd.Series], Cell]:
+    def cell(row: pd.Series) -> Cell:
+        if pd.isna(row[key]):
+            return Cell(MISSING)
+        return Cell(
+            _minus(row[key], digits, sign), interval(row[f"{key}_low"], row[f"{key}_high"], digits), sort_key(row[key])
+        )
+
+    return cell
+
+
+def method_cell(row: pd.Series) -> Cell:
+    words = [row["method"]] if row["method"] != row["title"] else []
+    if row.get("floor", False):
+        words.append("floor")
+    return Cell(row["title"], ", ".join(words), str(row["title"]).casefold())
+
+
+def method_and_track_cell(row: pd.Series) -> Cell:
+    cell = method_cell(row)
+    apart = {"oracle": "ranked apart", "incomplete": "incomplete"}.get(row["track"])
+    return Cell(cell.main, ", ".join(word for word in (cell.detail, apart) if word), cell.sort)
+
+
+def dice_cell(row: pd.Series) -> Cell:
+    if row["missing"]:
+        return Cell("no mean", "incomplete")
+    cell = with_interval_words("dice", 3)(row)
+    if pd.isna(row["dice_seed_sd"]):
+        return cell
+    return Cell(cell.main, f"{cell.detail} ±{row['dice_seed_sd']:.3f} seeds", cell.sort)
+
+
+def empties_cell(row: pd.Series) -> Cell:
+    if pd.isna(row["missed"]):
+        return Cell(MISSING)
+    counts = {"elsewhere": row["elsewhere"], "false alarm": row["false_alarms"], "both empty": row["both_empty"]}
+    return Cell(
+        f"{row['missed']:.0f} missed",
+        ", ".join(f"{n:.0f} {name}" for name, n in counts.items() if n),
+        sort_key(row["missed"]),
+    )
+
+
+def rank_cell(row: pd.Series) -> Cell:
+    if pd.isna(row["rank"]):
+        return Cell(MISSING)
+    first = "" if pd.isna(row["first"]) else f"first {100 * row['first']:.0f} %"
+    return Cell(str(row["rank"]), first, float(str(row["rank"]).split("–")[0]))
+
+
+def modality_knowledge_cell(row: pd.Series) -> Cell:
+    right = "" if pd.isna(row["guess_accuracy"]) else f"{100 * row['guess_accuracy']:.1f} % right"
+    return Cell(row["modality_knowledge"], right, row["modality_knowledge"])
+
+
+def parameters_cell(row: pd.Series) -> Cell:
+    total, active = row["parameters_total"], row["parameters_active"]
+    fewer = pd.notna(total) and pd.notna(active) and active < total
+    return Cell(written(total, counted), f"{counted(float(active))} active" if fewer else "", sort_key(total))
+
+
+def size_words(row: pd.Series, key: str = "cost_image_size") -> str:
+    return f"at {row[key]:.0f} px" if pd.notna(row[key]) else ""
+
+
+def measured_cell(row: pd.Series, key: str, words: str, second: str = "", second_words: str = "") -> Cell:
+    """A value in words and, below it, a second one; a dash where it was not measured."""
+    if pd.isna(row[key]):
+        return Cell(MISSING)
+    below = second_words.format(significant(row[second])) if second and pd.notna(row[second]) else ""
+    return Cell(words.format(significant(row[key])), below, sort_key(row[key]))
+
+
+def machine_cell(row: pd.Series) -> Cell:
+    machine = words_of(row["machine"], "not measured")
+    # A device's name may have commas of its own.
+    device = words_of(row["device"], machine)
+    return Cell(device, machine.removeprefix(device).removeprefix(", "), device)
+
+
+def status_cell(row: pd.Series) -> Cell:
+    done = f"{row['trials_done']} of {row['trials_expected']} trials"
+    details = list(row["missing"])
+    if row["possibly_seen"]:
+        details.append(f"possibly seen: {', '.join(row['possibly_seen'])}")
+    return Cell("incomplete" if row["missing"] else "complete", "; ".join([done, *details]), float(row["trials_done"]))
