@@ -85,4 +85,4 @@ def _then(gelu: bool) -> tuple[str, list[float], str]:
 
 
 def _has_onednn(dtype: torch.dtype) -> bool:
-    return dtype in _DTYPES and torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled
+    return dtype in _DTYPES and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)

@@ -111,7 +111,7 @@ def _stripe(
 ) -> Tensor:
     """Rows [top, bottom) of the last convolution's output for one image; `heights` of its input and of every output."""
     # From the last convolution back to the first: the rows that it reads, and how many of them lie outside its input.
-    outside = []
+    outside: list[tuple[int, int]] = []
     for conv, height in zip(reversed(convs), reversed(heights[:-1]), strict=True):
         top = top * conv.stride[0] - conv.padding[0]  # type: ignore[operator]
         bottom = (bottom - 1) * conv.stride[0] - conv.padding[0] + conv.kernel_size[0]  # type: ignore[operator]

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from delightsam import kernels
 from delightsam.attention import WindowAttention
-from delightsam.controllers import Controller, Group, Route, apply_experts
+from delightsam.controllers import BlockController, Controller, Group, Route, apply_experts
 from delightsam.layers import ConvChain, ConvNorm, TokenMLP, add_mlps
 from delightsam.recomputation import recompute
 
@@ -92,7 +92,8 @@ class AttentionBlock(nn.Module):
 
     def _in_pieces(self, x: Tensor, routes: Sequence[Route]) -> Tensor:
         """One image after the other, of each some rows of windows, then some tokens: pieces stay in the cache."""
-        owners = [route.controller for route in routes for _ in range(route.start, route.stop)] or [None] * len(x)
+        owners: list[BlockController | None] = [r.controller for r in routes for _ in range(r.start, r.stop)]
+        owners = owners or [None] * len(x)
         window = self.attention.window
         rows = window * max(1, kernels.tokens_at_once() // (x.shape[2] * window))
         attended = torch.empty_like(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -178,6 +179,20 @@ def test_bfloat16_autocast(build: Build, images: Images) -> None:
 def test_training_on_one_image_of_the_smallest_size(images: Images) -> None:
     model = DeLightSAM(modalities=(0,)).train()
     assert model(images(1, 64), 0).isfinite().all()
+
+
+def test_segment_works_at_native_size(build: Build) -> None:
+    model = build(image_size=64)
+    image = np.random.default_rng(0).integers(0, 256, (50, 75, 3), dtype=np.uint8)
+    mask = model.segment(image, 2)
+    assert mask.shape == (50, 75) and mask.dtype == np.bool_
+    assert 0 < mask.mean() < 1
+    assert np.array_equal(model.train().segment(image, 2), mask)  # always in eval mode,
+    assert model.training  # and the mode is given back
+    with pytest.raises(ValueError, match=r"\(H, W, 3\) RGB .* found shape \(50, 75, 3\) of float32"):
+        model.segment(image.astype(np.float32), 2)
+    with pytest.raises(ValueError, match=r"guesses_modality|can't tell"):
+        model.segment(image, "auto")
 
 
 def test_predict_normalises(build: Build, images: Images) -> None:
