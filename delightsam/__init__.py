@@ -5,7 +5,7 @@ from delightsam import DeLightSAM, from_authors
 model = from_authors({0: state_dict_a, 2: state_dict_b})  # modality number -> the authors' state dict for it
 logits = model(images, modality)       # (B, 3, S, S) float, (B,) int64 -> (B, 1, S, S) float
 model.eval().fuse()                    # in place, for inference only; returns the model
-mask = model.segment(image, modality)  # (H, W, 3) uint8, int -> (H, W) bool
+mask = model.segment(image, "fundus")  # (H, W, 3) or (H, W) uint8, name or number -> (H, W) bool
 ```
 """
 
@@ -14,6 +14,8 @@ from delightsam.config import MODALITY_NUMBERS, DeLightSAMConfig
 from delightsam.modalities import add_modality, modality_parameters
 from delightsam.model import DeLightSAM, Outputs
 from delightsam.sam_family import initialise_from
+from delightsam.segmentation import modality_number
+from delightsam.trial_weights import from_trial
 from delightsam.weights_files import WeightsError
 
 __all__ = [
@@ -25,8 +27,10 @@ __all__ = [
     "add_modality",
     "from_authors",
     "from_authors_files",
+    "from_trial",
     "initialise_from",
     "load",
+    "modality_number",
     "modality_parameters",
     "save",
     "save_authors",

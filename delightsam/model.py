@@ -108,7 +108,7 @@ class DeLightSAM(nn.Module):
             ValueError: as `forward`; or patches of another shape, or for a model without SP-Generator.
         """
         self._check(images)
-        order, groups = self._groups(modality, len(images))
+        order, groups = self._groups(modality, images.shape[0])
         embedding = self._embed(_taken(images, order), groups)
         return self._decode(embedding, groups, images.shape[-2:], order, patches)
 
@@ -122,7 +122,7 @@ class DeLightSAM(nn.Module):
             size: (height, width) of the mask logits.
             patches: (B, 1, h/2, w/2), as for `outputs`.
         """
-        order, groups = self._groups(modality, len(embedding))
+        order, groups = self._groups(modality, embedding.shape[0])
         return self._decode(_taken(embedding, order), groups, size, order, patches)
 
     def encode(self, images: Tensor, modality: Tensor | int | None) -> Tensor:
@@ -130,7 +130,7 @@ class DeLightSAM(nn.Module):
         self._check(images)
         if modality is None:
             return self._embed(images, ())
-        order, groups = self._groups(modality, len(images))
+        order, groups = self._groups(modality, images.shape[0])
         return _put_back(self._embed(_taken(images, order), groups), order)
 
     def guess_modality(self, images: Tensor) -> Tensor:
@@ -258,13 +258,17 @@ class DeLightSAM(nn.Module):
         )
 
     def _groups(self, modality: Tensor | int, batch: int) -> tuple[list[int], list[Group]]:
-        numbers = [int(modality)] * batch if isinstance(modality, int) else [int(k) for k in modality.tolist()]
-        if len(numbers) != batch:
+        """The order that sorts the batch by modality (empty where it is sorted), and its groups."""
+        numbers = [modality] if isinstance(modality, int) else [int(k) for k in modality.tolist()]
+        if len(numbers) != batch and not isinstance(modality, int):
             raise ValueError(f"{batch} images need {batch} modality numbers; found {len(numbers)}.")
         unknown = sorted(set(numbers) - set(self.config.modalities))
         if unknown:
             known = ", ".join(map(str, self.config.modalities))
             raise ValueError(f"This model knows the modality numbers {known}; found {', '.join(map(str, unknown))}.")
+        if isinstance(modality, int):
+            # Not counted out: an exported model's batch has no size yet.
+            return [], [Group(modality, 0, batch)]
         return group_by_modality(numbers)
 
     def _check(self, images: Tensor) -> None:
