@@ -61,6 +61,8 @@ def export_onnx(model: DeLightSAM, modality: str | int, path: str | Path) -> Non
     side = model.config.image_size
     # Two images: an exporter that sees one takes the batch for a constant.
     example = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        one(example)  # what a fused model keeps from its first pass on becomes constants of the file
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the exporter's own workings
         program = torch.onnx.export(

@@ -50,6 +50,8 @@ def distributions(board: Leaderboard, style: Style, *, unseen: bool) -> Iterator
     """For every modality the spread of the Dice over the images of each domain: quartiles, whiskers at 5 and 95 %."""
     names = board.table.loc[board.table["track"] != "incomplete", "method"].tolist()[:MAX_BOXES]
     images = board.images[board.images["method"].isin(names)].dropna(subset=["dice"])
+    if images.empty:  # a run that stopped before its first trial ended
+        return
     modalities = images["place"].str.partition("/")[0]
     for number, (modality, rows) in enumerate(images.groupby(modalities, sort=False)):
         yield _boxes(rows, str(modality), names, style, number, unseen)

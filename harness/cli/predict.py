@@ -63,9 +63,9 @@ def run(args: argparse.Namespace) -> int:
     out: Path = args.out.expanduser().resolve()
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: expected a folder, or a name that is free.")
-    folder = find_images(args.images, leave_out=[out])
-    if out == folder.root:
+    if out == args.images.expanduser().resolve():
         raise UserError("--out is the folder of the images: give another, so that they are not mixed with the masks.")
+    folder = find_images(args.images, leave_out=[out])
     if not args.overwrite and out.is_dir() and any(out.iterdir()):
         raise UserError(f"--out {out} holds files already. Give another folder, or --overwrite to replace them.")
     predictor = _predictor(args)

@@ -17,7 +17,7 @@ Build = Callable[..., DeLightSAM]
 
 
 def test_the_file_equals_the_model_for_any_batch(build: Build, tmp_path: Path) -> None:
-    model = build(image_size=64, preprocessing="minmax", stem="pixel")
+    model = build(image_size=64, preprocessing="minmax")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     export_onnx(model, "ultrasound", tmp_path / "ultrasound.onnx")
     assert not model.fused and all(torch.equal(before[k], v) for k, v in model.state_dict().items())

@@ -188,6 +188,7 @@ def test_the_start_of_joint_is_the_end_of_decode(make: Callable[..., DeLightSAMM
 
 def test_the_oracle_is_prompted_with_the_true_patches(pretrained: Path) -> None:
     method = OraclePatchMethod(["xray"], weights=str(pretrained)).eval()
+    torch.nn.init.ones_(method.network.prompts.encoder[1].weight)  # a fresh prompt is zero
     images, modality = torch.rand(1, 3, 64, 64), torch.tensor([0])
     masks = torch.zeros(1, 1, 64, 64)
     masks[..., 40, 10] = 1

@@ -117,8 +117,15 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(
     executor: str, undisturbed: Path, tmp_path: Path, shared_cache: Path
 ) -> None:
     words = command("run", *SMALL, f"executor={executor}", f"data.cache={shared_cache}")
+    # A shell starts background jobs deaf to Ctrl-C, and these tests may run in one.
     process = subprocess.Popen(
-        words, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        words,
+        cwd=tmp_path,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     begun, limit = time.time(), time.monotonic() + 60
     while time.monotonic() < limit and not _busy(tmp_path / "runs", begun):
