@@ -192,7 +192,7 @@ def test_the_best_trial_is_chosen_by_validation_never_by_test(
     assert "the best of 3 by validation Dice of floor in toys" in why
     with pytest.raises(UserError, match="Did you mean 'floor'"):
         best_trial(store, "flor")
-    with pytest.raises(UserError, match="Finished in .*: floor"):
+    with pytest.raises(UserError, match=r"Finished in .*: floor"):
         best_trial(store, None)
     with pytest.raises(UserError, match="Run a suite first"):
         best_trial(Store(tmp_path / "empty"), "floor")
@@ -269,8 +269,8 @@ def test_weights_files_of_the_library_are_used_by_their_path(
     assert predict(store, tmp_path / "images", tmp_path / "out", *words) == 0
     expected = model.segment(read_image(tmp_path / "images" / "a.png"), "fundus")
     assert np.array_equal(read_mask(tmp_path / "out" / "masks" / "a.png"), expected)
-    for words, said in ((words[:2] + ["xray"], "it knows 0 dermoscopy, 3 fundus"), (words[:1], "needs to be told")):
-        assert predict(store, tmp_path / "images", tmp_path / "no", *words) == 2
+    for wrong, said in (([*words[:2], "xray"], "it knows 0 dermoscopy, 3 fundus"), (words[:1], "needs to be told")):
+        assert predict(store, tmp_path / "images", tmp_path / "no", *wrong) == 2
         assert said in capsys.readouterr().err
 
 
