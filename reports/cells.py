@@ -172,5 +172,7 @@ def status_cell(row: pd.Series) -> Cell:
     done = f"{row['trials_done']} of {row['trials_expected']} trials"
     details = list(row["missing"])
     if row["possibly_seen"]:
-        details.append(f"possibly seen: {', '.join(row['possibly_seen'])}")
+        # Which ones stands in "By domain" and in the method's own section; here the list made the row a page long.
+        domains = "1 domain" if len(row["possibly_seen"]) == 1 else f"{len(row['possibly_seen'])} domains"
+        details.append(f"{domains} possibly seen")
     return Cell("incomplete" if row["missing"] else "complete", "; ".join([done, *details]), float(row["trials_done"]))
