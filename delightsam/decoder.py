@@ -156,9 +156,9 @@ class Decoder(nn.Module):
         queries = self.final_norm(queries + self.final_attention(queries + code, image + position, image))
 
         upscaled = self.upscale(image.transpose(1, 2).unflatten(2, (height, width)))
-        kernels = self._kernels(queries, groups)
+        mask_kernels = self._kernels(queries, groups)
         # Over pixels with channels last the dot product reads memory in order.
-        masks = upscaled.permute(0, 2, 3, 1).flatten(1, 2) @ kernels[:, :, None]
+        masks = upscaled.permute(0, 2, 3, 1).flatten(1, 2) @ mask_kernels[:, :, None]
         return masks.view(batch, 1, upscaled.shape[2], upscaled.shape[3])
 
     def query(self, modality: int) -> Tensor:

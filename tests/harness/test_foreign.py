@@ -53,8 +53,7 @@ def test_every_format_gives_the_same_mask(tmp_path: Path, how: str) -> None:
     [
         (np.array([[0, 1, 2]], np.uint8), "found the values 0, 1, 2"),
         (np.array([[0.1, 0.9]]), "found the values 0.1, 0.9"),
-        (np.zeros((3, 4, 5), bool), r"expected one mask of two axes, found an array of shape \(3, 4, 5\)"),
-        (np.array([["a", "b"]]), "expected numbers"),
+        (np.zeros((3, 4, 5), np.uint8), r"expected one mask of two axes, found an array of shape \(3, 4, 5\)"),
     ],
 )
 @pytest.mark.parametrize("how", ["npz", "nii"])
@@ -62,13 +61,16 @@ def test_what_is_no_binary_mask_is_refused(tmp_path: Path, values: np.ndarray, s
     path = tmp_path / f"a.{how}"
     if how == "npz":
         np.savez(path, values)
-    elif values.dtype.kind in "biuf":
-        kind = values.dtype if values.dtype != bool else np.uint8
-        nibabel.save(nibabel.Nifti1Image(values.astype(kind), np.eye(4)), path)
     else:
-        pytest.skip("NIfTI holds numbers")
+        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
     with pytest.raises(UserError, match=said):
         read_foreign_mask(path)
+
+
+def test_words_are_no_mask(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", np.array([["a", "b"]]))
+    with pytest.raises(UserError, match="expected numbers"):
+        read_foreign_mask(tmp_path / "a.npz")
 
 
 def test_damaged_and_unclear_files_are_named(tmp_path: Path) -> None:
