@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 
@@ -9,10 +10,14 @@ from dataclasses import dataclass
 class Stage:
     """A part of training: `share` of the budget, parameters that match `trainable`, and whether gradients are used.
 
-    Without gradients, the harness shows every training image once to `observe(batch)` instead.
+    Without gradients, the harness shows every training image once to `observe(batch)` instead. `learning_rate`, `views`
+    and `scored` are those of harness.methods.Stage.
     """
 
     name: str
     share: float = 1.0
     trainable: tuple[str, ...] = ("*",)
     gradient: bool = True
+    learning_rate: float | Mapping[str, float] = 1.0
+    views: int | None = None
+    scored: bool = True
