@@ -15,12 +15,23 @@ from typing import Any
 from harness.config import RunConfig, all_keys, check_config, wrong_type
 from harness.errors import UserError, did_you_mean
 from harness.resolvers import register_resolvers
-from harness.tree import GROUPS, check_header, check_own_tree, choices_of_suite, file_of, option_names
+from harness.tree import (
+    GROUPS,
+    check_header,
+    check_own_tree,
+    choices_of_suite,
+    config_folder,
+    config_folders,
+    file_of,
+    option_names,
+)
 
 # Their values are taken as they stand: Hydra's grammar knows neither ~ nor commas, spaces or brackets in a path.
 PATH_KEYS = ("data.root", "data.cache", "store.root")
+# Groups whose files each become an entry of `<group>s`.
+_NAMED = ("method", "algorithm")
 # A single value, or several with commas, can only mean a list.
-LIST_KEYS = ("seeds", "data.modalities", "method")
+LIST_KEYS = ("seeds", "data.modalities", "method", "algorithm")
 
 
 def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> RunConfig:
@@ -41,13 +52,12 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from harness.tree import config_folder
-
     if extra_folder is not None:
         check_own_tree(extra_folder)
     words = [_for_hydra(word, extra_folder) for word in overrides]
     _check_chosen_files(words, extra_folder)
-    search = [f"hydra.searchpath=[{_quoted(f'file://{extra_folder.resolve()}')}]"] if extra_folder else []
+    others = ",".join(_quoted(f"file://{folder.resolve()}") for folder in config_folders(extra_folder)[1:])
+    search = [f"hydra.searchpath=[{others}]"] if others else []
     ConfigStore.instance().store(name="run_config", node=RunConfig)
     GlobalHydra.instance().clear()
     register_resolvers()
@@ -145,7 +155,7 @@ def _check_chosen_files(words: Sequence[str], extra_folder: Path | None) -> None
         for name in names:
             if name not in known:
                 raise UserError(f"Unknown {group} '{name}'.{did_you_mean(name, known)}")
-        if group != "method" and len(names) != 1:
+        if group not in ("method", "algorithm") and len(names) != 1:
             raise UserError(f"{word}: expected one {group}, found {len(names)}.")
         chosen[group] = names
     for suite in chosen.get("suite", []):
@@ -170,8 +180,8 @@ def _unknown_key(key: str) -> str:
     keys = all_keys()
     known = sorted({*GROUPS, *keys})
     group, _, rest = key.partition(".")
-    if group == "method" and rest:
-        near = [f"methods.{rest}"]
+    if group in _NAMED and rest:
+        near = [f"{group}s.{rest}"]
     else:
         near = difflib.get_close_matches(key, [k for k in keys if _last(k) == _last(key)], n=5, cutoff=0.0)
         near = near or difflib.get_close_matches(key, known, n=1)
@@ -197,14 +207,15 @@ def _explain(error: Exception, extra_folder: Path | None) -> str:
         return _explain_in_file(text[in_file.end() :], file_of(in_file[1], in_file[2], extra_folder))
     if missing := re.match(r"Could not override '([^']+)'", text):
         key = missing[1].lstrip("+")
-        if not key.startswith("methods."):
+        group = key.split(".")[0].removesuffix("s")
+        if group not in _NAMED or "." not in key:
             return _unknown_key(key)
-        method, known = key.split(".")[1], option_names("method", extra_folder)
-        if method not in known:
-            return f"Unknown method '{method}' in {key}.{did_you_mean(method, known)}"
-        if _full_key(cause) == f"methods.{method}":
-            return f"Method '{method}' in {key} takes no part in this run. Add it to method=[...]."
-        return f"'{key}' is not in that method's YAML. To add it, write +{key}=..."
+        name, known = key.split(".")[1], option_names(group, extra_folder)
+        if name not in known:
+            return f"Unknown {group} '{name}' in {key}.{did_you_mean(name, known)}"
+        if _full_key(cause) == f"{group}s.{name}":
+            return f"{group.capitalize()} '{name}' in {key} takes no part in this run. Add it to {group}=[...]."
+        return f"'{key}' is not in that {group}'s YAML. To add it, write +{key}=..."
     # A value Hydra could not put in its place, or would take for a sweep.
     word = re.match(r"(?:Error merging override |Sweep parameters '|Ambiguous value for argument ')([^\n]*)", text)
     if word:
@@ -213,7 +224,11 @@ def _explain(error: Exception, extra_folder: Path | None) -> str:
             return wrong_type(key.lstrip("+"), _without_quotes(value))
         if not cause:
             return f"{key}={value}: expected one value. To give a list, write '{key}=[{value}]'."
-        return f"{word[1]}: {cause.splitlines()[0]}" if key.startswith(("~", "methods.")) else _unknown_key(key)
+        return (
+            f"{word[1]}: {cause.splitlines()[0]}"
+            if key.startswith(("~", "methods.", "algorithms."))
+            else _unknown_key(key)
+        )
     if first.startswith("Could not append to config"):
         return f"{first} Leave the + away."
     where = _full_key(text)

@@ -73,7 +73,7 @@ class TrainingConfig:
     augmentation: str = "standard"
     # proportional: each image once per epoch; equal: modalities equally often.
     sampling: str = "equal"
-    # mixed | single_modality
+    # mixed | single_modality | domain_balanced: for algorithms that compare domains
     batching: str = "mixed"
     # Epochs without a better validation Dice before training stops; null: never.
     patience: int | None = None
@@ -126,6 +126,8 @@ class RunConfig:
     # Image side at which costs are counted and timed; null: the training size.
     efficiency_image_size: int | None = None
     methods: dict[str, Any] = field(default_factory=dict)
+    # Each is crossed with each method: see harness/crossing.py.
+    algorithms: dict[str, Any] = field(default_factory=dict)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -136,7 +138,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "training.amp": ("off", "bfloat16", "float16"),
     "training.augmentation": ("none", "flips", "standard"),
     "training.sampling": ("proportional", "equal"),
-    "training.batching": ("mixed", "single_modality"),
+    "training.batching": ("mixed", "single_modality", "domain_balanced"),
     "training.selection": SELECTION_RULES,
     "metrics.empty": ("diagonal", "nan"),
     "executor.name": ("serial", "ray"),
@@ -200,8 +202,10 @@ def wrong_type(key: str, value: object) -> str:
     if is_dataclass(kind):
         first = fields(kind)[0].name
         return f"{key}={value}: expected one of its keys, for example {key}.{first}=..., found '{value}'."
-    if key == "methods":
-        return f"methods={value}: expected one of its keys, found '{value}'. To choose a method: method={value}."
+    if key in ("methods", "algorithms"):
+        group = key.removesuffix("s")
+        one = "an algorithm" if group == "algorithm" else f"a {group}"
+        return f"{key}={value}: expected one of its keys, found '{value}'. To choose {one}: {group}={value}."
     expected = _TYPES.get(kind, "another type")
     example = f", for example {_EXAMPLES[key]}" if key in _EXAMPLES else ""
     null = " or null" if optional else ""

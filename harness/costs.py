@@ -25,8 +25,7 @@ def measure_missing_costs(suite: Suite, store: Store) -> Iterator[str]:
     device = torch.device("cuda" if torch.cuda.is_available() and suite.config.executor.device != "cpu" else "cpu")
     known = {row["key"] for row in store.efficiency()}
     first_trials = {trial.method: trial for trial in reversed(suite.trials)}
-    for name in suite.config.methods:
-        trial = first_trials[name]
+    for name, trial in first_trials.items():
         size = suite.config.efficiency_image_size or trial.spec["training"]["image_size"]
         key = _key(trial, size, device)
         if key in known:

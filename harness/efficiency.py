@@ -228,7 +228,7 @@ def _forward(method: nn.Module, images: Tensor, modality: int, dtype: str) -> Ca
     def run() -> Any:
         precision = nullcontext() if dtype == "float32" else torch.autocast(images.device.type, _DTYPES[dtype])
         with torch.inference_mode(), precision:
-            return answer(method, images, numbers, masks)
+            return answer(method, images, numbers, masks, adapting=True)
 
     return run
 

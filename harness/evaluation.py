@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,9 +53,9 @@ def evaluate(
     """
     method.eval()
     rows = []
-    for batch in evaluation_batches(cache, keys, modalities, samples, batch_size):
+    for batch in _batches(method, cache, keys, modalities, samples, batch_size):
         batch = batch.to(device)
-        logits = predicted_logits(method, batch, amp)
+        logits = predicted_logits(method, batch, amp, adapting=True)
         if not torch.isfinite(logits).all():
             # Infinite ones too: resizing them gives NaN, and NaN would count as background.
             raise TrialFailed(f"{type(method).__name__}.predict gave NaN or infinite logits.")
@@ -67,6 +67,29 @@ def evaluate(
                 write_mask(predictions / f"{key}.png", predicted)
             rows.append({**image_row(sample, predicted, role, metrics), **guess})
     return rows
+
+
+def _batches(
+    method: torch.nn.Module,
+    cache: ArrayCache,
+    keys: Sequence[str],
+    modalities: list[str],
+    samples: dict[str, Sample],
+    batch_size: int,
+) -> Iterator[Batch]:
+    """The images in their order; for a method that learns from them, domain by domain, each met by the trained weights."""
+    if not hasattr(method, "predict_adapting"):
+        yield from evaluation_batches(cache, keys, modalities, samples, batch_size)
+        return
+    domains: dict[str, list[str]] = {}
+    for key in keys:
+        domains.setdefault(samples[key].domain_key, []).append(key)
+    try:
+        for domain in domains.values():
+            method.reset_adaptation()  # type: ignore[operator]
+            yield from evaluation_batches(cache, domain, modalities, samples, batch_size)
+    finally:
+        method.reset_adaptation()  # type: ignore[operator]
 
 
 def native_mask(logits: torch.Tensor, height: int, width: int) -> np.ndarray:

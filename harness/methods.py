@@ -7,6 +7,7 @@ A method is one class and one YAML file `method/<name>.yaml` (shipped in `suites
     version: 1                # raised when the method's numbers change
     model: {_target_: package.module.Class, ...}
     training: {}              # what this method changes of the training preset
+    crossed: false            # only where algorithms (harness/crossing.py) have nothing to change
 
 The class is a `torch.nn.Module` whose `__init__` takes `modalities: list[str]` beside the YAML's own arguments, with
 
@@ -22,6 +23,13 @@ The harness never imports a method by name: it follows `_target_`. Optional are
     predict_oracle(images, modality, masks (B, 1, S, S) 0 or 1) -> logits
                                                 is tested in place of predict; goes with a card whose prompt is "oracle ..."
     guess_modality(images) -> (B,) int64        the modality it takes each image for: a column of the results
+    after_step(step)                            called after every optimiser step
+    after_epoch(score: float)                   called with each epoch's score (NaN where a stage is not scored), before the
+                                                selection rule compares it
+    predict_adapting(images, modality) -> logits
+                                                is tested in place of predict: may learn from the test images, which come
+                                                domain by domain; goes with a card that says sees_test_images: true
+    reset_adaptation()                          goes with predict_adapting: called before each tested domain and after the last
     active_parameters() -> int                  that take part for an image of one modality; default: all
     deployed_parameters() -> iterable of Parameter
                                                 what is needed at test time (not, for example, a teacher); default: all
@@ -37,7 +45,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.errors import TrialFailed, UserError, did_you_mean
-from harness.tree import config_folder
+from harness.tree import config_folders
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +53,7 @@ if TYPE_CHECKING:
     from harness.data.loading import Batch
 
 CARD_KEYS = ("title", "paper", "licence", "prompt", "uses_modality", "pretrained", "pretrained_on")
+_CONFIG_KEYS = ("card", "version", "model", "training", "crossed")
 ORACLE = "oracle"
 PROMPTS = ("none", "oracle box", "oracle point", "oracle patches")
 USES_MODALITY = (True, False, "inferred")
@@ -126,6 +135,9 @@ def build_method(name: str, model_config: dict[str, Any], modalities: list[str],
     _check_signature(name, method, "training_loss", ("batch", "step"))
     if any(not stage.gradient for stage in stages_of(method)):
         _check_signature(name, method, "observe", ("batch",))
+    if hasattr(method, "predict_adapting"):
+        _check_signature(name, method, "predict_adapting", ("images", "modality"))
+        _check_signature(name, method, "reset_adaptation", ())
     _check_oracle(name, method, prompt)
     return method
 
@@ -233,10 +245,8 @@ def check_method_config(name: str, config: Any) -> None:
     if not isinstance(config, dict):
         raise UserError(f"methods.{name} is {type(config).__name__}, expected the keys card, version, model, training.")
     for key in config:
-        if key not in ("card", "version", "model", "training"):
-            raise UserError(
-                f"methods.{name}.{key} is unknown.{did_you_mean(key, ['card', 'version', 'model', 'training'])}"
-            )
+        if key not in _CONFIG_KEYS:
+            raise UserError(f"methods.{name}.{key} is unknown.{did_you_mean(key, _CONFIG_KEYS)}")
     if not isinstance(config.get("model"), dict) or "_target_" not in config["model"]:
         raise UserError(
             f"methods.{name}.model._target_ is missing: expected the import path of a class, as package.module.Class."
@@ -263,7 +273,7 @@ def method_cards(extra_folder: Path | None = None) -> dict[str, dict[str, Any]]:
     import yaml
 
     cards: dict[str, dict[str, Any]] = {}
-    for folder in [config_folder()] + ([extra_folder] if extra_folder else []):
+    for folder in config_folders(extra_folder):
         for path in sorted((folder / "method").glob("*.yaml")):
             try:
                 content = yaml.safe_load(path.read_text("utf-8")) or {}

@@ -65,7 +65,7 @@ class TrialPredictor:
             numbers = torch.full((len(images),), number, device=self.device)
         names = [self.modalities[number] for number in numbers.tolist()]
         batch = Batch(pixels, torch.zeros_like(pixels[:, :1]), numbers, torch.zeros_like(numbers), names)
-        logits = predicted_logits(self.method, batch, self.amp)
+        logits = predicted_logits(self.method, batch, self.amp, adapting=True)
         if not torch.isfinite(logits).all():
             raise TrialFailed(f"{type(self.method).__name__}.predict gave NaN or infinite logits.")
         masks = [native_mask(one, *image.shape[:2]) for one, image in zip(logits, images, strict=True)]

@@ -16,21 +16,38 @@ def autocast(device: torch.device, amp: str) -> torch.autocast:
     return torch.autocast(device.type, dtype=dtype, enabled=amp != "off")
 
 
-def answer(method: torch.nn.Module, images: torch.Tensor, modality: torch.Tensor, masks: torch.Tensor) -> torch.Tensor:
-    """What the method's `predict` gives, or its `predict_oracle`, which is shown the true masks (B, 1, S, S), too."""
+def answer(
+    method: torch.nn.Module,
+    images: torch.Tensor,
+    modality: torch.Tensor,
+    masks: torch.Tensor,
+    *,
+    adapting: bool = False,
+) -> torch.Tensor:
+    """What the method's `predict` gives, or its `predict_oracle`, which is shown the true masks (B, 1, S, S), too.
+
+    Args:
+        adapting: the images are tested: a method that learns from them by its `predict_adapting` does so.
+    """
+    if adapting and hasattr(method, "predict_adapting"):
+        return method.predict_adapting(images, modality)  # type: ignore[operator]
     if hasattr(method, "predict_oracle"):
         return method.predict_oracle(images, modality, masks)  # type: ignore[operator]
     return method.predict(images, modality)  # type: ignore[operator]
 
 
-def predicted_logits(method: torch.nn.Module, batch: Batch, amp: str) -> torch.Tensor:
+def predicted_logits(method: torch.nn.Module, batch: Batch, amp: str, *, adapting: bool = False) -> torch.Tensor:
     """Logits (B, 1, S, S) float32 of a batch that lies on the method's device.
+
+    Args:
+        adapting: see `answer`.
 
     Raises:
         TrialFailed: the method gave something of another shape, or a mask of bool.
     """
-    with torch.inference_mode(), autocast(batch.images.device, amp):
-        logits = answer(method, batch.images, batch.modality, batch.masks)
+    learns = adapting and hasattr(method, "predict_adapting")
+    with torch.inference_mode(not learns), autocast(batch.images.device, amp):
+        logits = answer(method, batch.images, batch.modality, batch.masks, adapting=adapting).detach()
     name = type(method).__name__
     if logits.shape != batch.masks.shape:
         raise TrialFailed(

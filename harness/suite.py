@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.config import RunConfig, training_for_method
+from harness.crossing import crossed
 from harness.data.cache import VERSION as ARRAYS_VERSION
 from harness.data.dataset import MODALITIES, Dataset
 from harness.errors import UserError
 from harness.files import sha256_file, sha256_json
 from harness.leaks import check_split
-from harness.methods import check_method_config
 from harness.metrics import METRIC_VERSION
 from harness.protocols import Split, make_splits
 from harness.versions import TRAINING_VERSION
@@ -84,8 +85,7 @@ def build_suite(config: RunConfig) -> Suite:
     Raises:
         UserError: faulty data, a leak, a protocol that does not fit the data, a wrong method configuration.
     """
-    for name, method in config.methods.items():
-        check_method_config(name, method)
+    methods = crossed(config.methods, config.algorithms)
     dataset = open_dataset(config)
     splits = make_splits(dataset, config.protocol)
     if not splits:
@@ -97,7 +97,7 @@ def build_suite(config: RunConfig) -> Suite:
     trials = [
         _make_trial(config, dataset, split, fingerprint, name, method, seed)
         for split, fingerprint in zip(splits, prints, strict=True)
-        for name, method in config.methods.items()
+        for name, method in methods.items()
         for seed in config.seeds
     ]
     return Suite(config, dataset, splits, trials)
@@ -120,7 +120,10 @@ def trial_id(spec: dict[str, Any]) -> str:
     method = spec["method"]
     return sha256_json(
         {
-            "method": {**{key: method[key] for key in ("name", "version", "files")}, "model": _by_content(method)},
+            "method": {
+                **{key: method[key] for key in ("name", "version", "files")},
+                "model": _by_content(method["model"], method["files"]),
+            },
             "training": spec["training"],
             "versions": spec["versions"],
             "split": spec["split"]["fingerprint"],
@@ -132,15 +135,21 @@ def trial_id(spec: dict[str, Any]) -> str:
 
 def files_in(model: dict[str, Any]) -> dict[str, str]:
     """Key -> SHA-256 of every file that a method's `model:` names (weights): content counts, not where it lies."""
+    files = {}
+    for key, value in sorted(model.items()):
+        if isinstance(value, dict):
+            files.update({f"{key}.{inner}": digest for inner, digest in files_in(value).items()})
+        elif isinstance(value, str) and key != "_target_" and Path(value).is_file():
+            files[key] = sha256_file(Path(value))
+    return files
+
+
+def _by_content(model: dict[str, Any], files: Collection[str], prefix: str = "") -> dict[str, Any]:
     return {
-        key: sha256_file(Path(value))
-        for key, value in sorted(model.items())
-        if isinstance(value, str) and key != "_target_" and Path(value).is_file()
+        key: _by_content(value, files, f"{prefix}{key}.") if isinstance(value, dict) else value
+        for key, value in model.items()
+        if f"{prefix}{key}" not in files
     }
-
-
-def _by_content(method: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in method["model"].items() if key not in method["files"]}
 
 
 def modalities_of(spec: dict[str, Any]) -> list[str]:
@@ -162,7 +171,8 @@ def check_methods(trials: list[Trial]) -> None:
     for trial in {trial.method: trial for trial in reversed(trials)}.values():
         try:
             told = trial.spec["method"]
-            build_method(trial.method, told["model"], modalities_of(trial.spec), prompt=told["card"]["prompt"])
+            method = build_method(trial.method, told["model"], modalities_of(trial.spec), prompt=told["card"]["prompt"])
+            _check_adaptation(trial.method, method, told["card"])
         except UserError as error:
             faults.append(str(error))
     for trial in trials:
@@ -174,6 +184,16 @@ def check_methods(trials: list[Trial]) -> None:
             break
     if faults:
         raise UserError("\n".join(faults))
+
+
+def _check_adaptation(name: str, method: Any, card: dict[str, Any]) -> None:
+    """Whoever learns from test images says so, and whoever says so does it."""
+    says, does = bool(card.get("sees_test_images", False)), hasattr(method, "predict_adapting")
+    if says != does:
+        raise UserError(
+            f"Method '{name}': {type(method).__name__} {'has' if does else 'lacks'} predict_adapting, but its card says"
+            f" sees_test_images: {str(says).lower()}. Expected both or neither: a reader of the results must be told."
+        )
 
 
 def _make_trial(

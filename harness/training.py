@@ -204,6 +204,8 @@ class _Fit:
             seed_everything(self.seed, 1, self.state.epoch)
             loss = self._train_epoch(stage, optimizer, schedule, epochs * steps_per_epoch, parameters)
             score = self._score() if stage.scored else float("nan")
+            if hasattr(self.method, "after_epoch"):
+                self.method.after_epoch(score)  # type: ignore[operator]
             self.state.epoch += 1
             self.state.epoch_in_stage += 1
             self._select(score, stage.scored)
@@ -240,6 +242,8 @@ class _Fit:
                 self.scaler.update()
                 optimizer.zero_grad(set_to_none=True)
                 schedule.step()
+                if hasattr(self.method, "after_step"):
+                    self.method.after_step(step)  # type: ignore[operator]
         return float(np.mean(losses))
 
     def _augmented(self, batch: Batch, stage: Stage) -> Batch:

@@ -6,14 +6,16 @@ file would then replace another method. So the files that a run chooses are look
 
 from __future__ import annotations
 
+import functools
 import re
-from importlib import resources
+from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
 from harness.errors import UserError, did_you_mean
 
-GROUPS = ("suite", "method", "data", "protocol", "training", "executor")
+ENTRY_POINTS = "delightsam_bench.configs"
+GROUPS = ("suite", "method", "algorithm", "data", "protocol", "training", "executor")
 
 
 def config_folder() -> Path:
@@ -21,34 +23,63 @@ def config_folder() -> Path:
     return Path(str(resources.files("suites")))
 
 
+def config_folders(extra_folder: Path | None = None) -> list[Path]:
+    """The shipped tree, those of installed packages, and a user's own (`--config-dir`)."""
+    return [config_folder(), *installed_folders()] + ([extra_folder] if extra_folder else [])
+
+
+@functools.cache
+def installed_folders() -> tuple[Path, ...]:
+    """Trees of other packages, which name themselves by an entry point:
+
+        [project.entry-points."delightsam_bench.configs"]
+        mine = "my_package.configs"        # a package that holds method/mine.yaml and the like
+
+    Raises:
+        UserError: such a package can't be found, is not laid out as a tree, or takes a shipped name.
+    """
+    folders = []
+    for entry in sorted(metadata.entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name):
+        try:
+            folder = Path(str(resources.files(entry.value)))
+        except (ImportError, TypeError) as error:
+            raise UserError(
+                f"The installed package that names '{entry.value}' under the entry points {ENTRY_POINTS} can't be used:"
+                f" {error}. Expected a package with folders such as method/. Mend or uninstall it."
+            ) from error
+        check_own_tree(folder, origin=f"The entry point {entry.name} = {entry.value}:")
+        folders.append(folder)
+    return tuple(folders)
+
+
 def option_names(group: str, extra_folder: Path | None = None) -> list[str]:
     """Names in a group of the tree, for example `option_names("method") -> ["delightsam", "unet", ...]`."""
-    folders = [config_folder()] + ([extra_folder] if extra_folder else [])
-    return sorted({path.stem for folder in folders for path in (folder / group).glob("*.yaml")})
+    return sorted({path.stem for folder in config_folders(extra_folder) for path in (folder / group).glob("*.yaml")})
 
 
 def file_of(group: str, name: str, extra_folder: Path | None = None) -> Path:
-    """The file `<group>/<name>.yaml`, the user's or the shipped one."""
-    own = extra_folder / group / f"{name}.yaml" if extra_folder else None
-    return own if own is not None and own.is_file() else config_folder() / group / f"{name}.yaml"
+    """The file `<group>/<name>.yaml`, the user's, an installed package's or the shipped one."""
+    candidates = [folder / group / f"{name}.yaml" for folder in config_folders(extra_folder)]
+    return next((path for path in reversed(candidates) if path.is_file()), candidates[0])
 
 
-def check_own_tree(folder: Path) -> None:
-    """Checks that a user's folder is laid out as the shipped tree, and that none of its names is taken.
+def check_own_tree(folder: Path, origin: str = "--config-dir") -> None:
+    """Checks that a folder is laid out as the shipped tree, and that none of its names is taken.
 
     Raises:
         UserError: no folder, no group in it that is known, or a shipped file's name.
     """
     if not folder.is_dir():
-        raise UserError(f"--config-dir {folder} is no folder.")
+        raise UserError(f"{origin} {folder} is no folder.")
     if not any((folder / group).is_dir() for group in GROUPS):
         found = sorted(path.name for path in folder.iterdir())
         raise UserError(
-            f"--config-dir {folder}: expected at least one of the folders {', '.join(GROUPS)} in it (your method is"
+            f"{origin} {folder}: expected at least one of the folders {', '.join(GROUPS)} in it (your method is"
             f" {folder}/method/mine.yaml), found {', '.join(found[:5]) or 'nothing'}."
         )
     for group in GROUPS:
-        both = sorted(set(option_names(group)) & {path.stem for path in (folder / group).glob("*.yaml")})
+        shipped = {path.stem for path in (config_folder() / group).glob("*.yaml")}
+        both = sorted(shipped & {path.stem for path in (folder / group).glob("*.yaml")})
         if both:
             raise UserError(
                 f"{folder}/{group}/{both[0]}.yaml has the name of a shipped {group}, which would win. Give yours another."
@@ -64,8 +95,9 @@ def check_header(group: str, name: str, extra_folder: Path | None = None) -> Non
     path = file_of(group, name, extra_folder)
     lines = [line.strip() for line in _text(path).splitlines() if line.strip()]
     package = _package(lines)
-    expected = {"method": f"methods.{name}", "suite": "_global_"}.get(group, group)
-    if package == expected or (group not in ("method", "suite") and package in (None, "_group_", "_global_")):
+    named = {"method": f"methods.{name}", "algorithm": f"algorithms.{name}", "suite": "_global_"}
+    expected = named.get(group, group)
+    if package == expected or (group not in named and package in (None, "_group_", "_global_")):
         return
     first = lines[0] if lines else "an empty file"
     found = f"# @package {package}" if package is not None else first if len(first) <= 60 else f"{first[:57]}..."

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from harness.data.balance import PER_DOMAIN, balanced_batches, balanced_count
 from harness.data.cache import ArrayCache
 from harness.data.sample import Sample
 from harness.errors import UserError, did_you_mean
 
 SAMPLINGS = ("proportional", "equal")
-BATCHINGS = ("mixed", "single_modality")
+BATCHINGS = ("mixed", "single_modality", "domain_balanced")
 
 
 @dataclasses.dataclass
@@ -83,11 +84,13 @@ class EpochLoader:
             modalities: the list that the method was built with.
             batch_size: the largest number of images in a batch.
             sampling: `proportional` or `equal`.
-            batching: `mixed`, or `single_modality`: each batch from one modality, their order random.
+            batching: `mixed`; `single_modality`: each batch from one modality, their order random; or `domain_balanced`:
+                a batch is made of chunks of one modality with as many images of each of its domains (harness/data/balance.py).
             seed: at least 0.
 
         Raises:
-            UserError: no keys, a key twice or unknown, a modality that is not in the list, an unknown option.
+            UserError: no keys, a key twice or unknown, a modality that is not in the list, an unknown option, a batch too
+                small for two domains.
         """
         _check_option("sampling", sampling, SAMPLINGS)
         _check_option("batching", batching, BATCHINGS)
@@ -97,14 +100,24 @@ class EpochLoader:
             )
         if batch_size < 1 or seed < 0:
             raise UserError(f"Expected batch_size >= 1 and seed >= 0, found batch_size={batch_size}, seed={seed}.")
+        if batching == "domain_balanced" and batch_size < 2 * PER_DOMAIN:
+            raise UserError(
+                f"training.batching=domain_balanced compares domains within a batch: expected training.batch_size of"
+                f" {2 * PER_DOMAIN} or more, found {batch_size}."
+            )
         self.batch_size, self.sampling, self.batching, self.seed = batch_size, sampling, batching, seed
         self.keys = sorted(keys)
         self._assembly = _Assembly(cache, self.keys, modalities, samples_by_key)
-        self._by_modality = _group(self.keys, samples_by_key)
+        self._by_modality = _group(self.keys, lambda key: samples_by_key[key].modality)
+        self._domains = {
+            name: _group(keys, lambda key: samples_by_key[key].domain) for name, keys in self._by_modality.items()
+        }
 
     def __len__(self) -> int:
         """Batches in an epoch, the same in every epoch."""
         places = self._places()
+        if self.batching == "domain_balanced":
+            return balanced_count(self._domains, places, self.batch_size)
         groups = [sum(places.values())] if self.batching == "mixed" else list(places.values())
         return sum(len(_equal_parts(count, self.batch_size)) for count in groups)
 
@@ -117,6 +130,8 @@ class EpochLoader:
         """The keys of each batch of an epoch."""
         random = np.random.default_rng([self.seed, epoch])
         places = self._places()
+        if self.batching == "domain_balanced":
+            return balanced_batches(self._domains, places, self.batch_size, random)
         lists = [_fill(self._by_modality[name], count, random) for name, count in places.items()]
         if self.batching == "mixed":
             lists = [_shuffled([key for keys in lists for key in keys], random)]
@@ -189,10 +204,10 @@ def _check_option(name: str, value: str, options: Sequence[str]) -> None:
         raise UserError(f"Unknown training.{name} '{value}'.{did_you_mean(value, options)}")
 
 
-def _group(keys: Sequence[str], samples_by_key: Mapping[str, Sample]) -> dict[str, list[str]]:
+def _group(keys: Sequence[str], name_of: Callable[[str], str]) -> dict[str, list[str]]:
     groups: dict[str, list[str]] = {}
     for key in keys:
-        groups.setdefault(samples_by_key[key].modality, []).append(key)
+        groups.setdefault(name_of(key), []).append(key)
     return dict(sorted(groups.items()))
 
 
