@@ -207,8 +207,8 @@ def _explain(error: Exception, extra_folder: Path | None) -> str:
         return _explain_in_file(text[in_file.end() :], file_of(in_file[1], in_file[2], extra_folder))
     if missing := re.match(r"Could not override '([^']+)'", text):
         key = missing[1].lstrip("+")
-        group = key.split(".")[0].removesuffix("s")
-        if group not in _NAMED or "." not in key:
+        group = next((name for name in _NAMED if key.startswith(f"{name}s.")), None)
+        if group is None:
             return _unknown_key(key)
         name, known = key.split(".")[1], option_names(group, extra_folder)
         if name not in known:

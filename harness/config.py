@@ -125,6 +125,8 @@ class RunConfig:
     reuse: str = "missing"
     # Image side at which costs are counted and timed; null: the training size.
     efficiency_image_size: int | None = None
+    # Measure parameters, MACs and speed of the methods, and train none.
+    costs_only: bool = False
     methods: dict[str, Any] = field(default_factory=dict)
     # Each is crossed with each method: see harness/crossing.py.
     algorithms: dict[str, Any] = field(default_factory=dict)
@@ -132,7 +134,7 @@ class RunConfig:
 
 _CHOICES: dict[str, tuple[str, ...]] = {
     "protocol.name": PROTOCOLS,
-    "protocol.scope": ("universal", "per_modality"),
+    "protocol.scope": ("universal", "per_modality", "both"),
     "training.optimizer": ("adamw", "adam", "sgd"),
     "training.schedule": ("one_cycle", "cosine", "exponential", "constant"),
     "training.amp": ("off", "bfloat16", "float16"),

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from harness.config import RunConfig, training_for_method
+from harness.config import ProtocolConfig, RunConfig, training_for_method
 from harness.crossing import crossed
 from harness.data.cache import VERSION as ARRAYS_VERSION
 from harness.data.dataset import MODALITIES, Dataset
@@ -87,20 +87,40 @@ def build_suite(config: RunConfig) -> Suite:
     """
     methods = crossed(config.methods, config.algorithms)
     dataset = open_dataset(config)
-    splits = make_splits(dataset, config.protocol)
+    samples = dataset.by_key()
+    splits: list[Split] = []
+    trials: list[Trial] = []
+    for protocol in _protocols(config.protocol):
+        apart = config.protocol.scope == "both" and protocol.scope == "per_modality"
+        for split in make_splits(dataset, protocol):
+            check_split(split, samples)
+            splits.append(split)
+            fingerprint = split_fingerprint(split, dataset)
+            trials += [
+                _make_trial(config, protocol, dataset, split, fingerprint, name, method, seed)
+                for name, method in (_one_per_modality(methods) if apart else methods).items()
+                for seed in config.seeds
+            ]
     if not splits:
         raise UserError(f"protocol={config.protocol.name} gives no split for {dataset.root}.")
-    samples = dataset.by_key()
-    for split in splits:
-        check_split(split, samples)
-    prints = [split_fingerprint(split, dataset) for split in splits]
-    trials = [
-        _make_trial(config, dataset, split, fingerprint, name, method, seed)
-        for split, fingerprint in zip(splits, prints, strict=True)
-        for name, method in methods.items()
-        for seed in config.seeds
-    ]
     return Suite(config, dataset, splits, trials)
+
+
+def _protocols(protocol: ProtocolConfig) -> list[ProtocolConfig]:
+    """`scope: both` asks for one model of all modalities and, beside it, for one model for each."""
+    scopes = ("universal", "per_modality") if protocol.scope == "both" else (protocol.scope,)
+    return [replace(protocol, scope=scope) for scope in scopes]
+
+
+def _one_per_modality(methods: dict[str, Any]) -> dict[str, Any]:
+    """The same methods under names of their own: rows of a report that stand beside the universal ones."""
+    return {
+        f"{name}@per_modality": {
+            **method,
+            "card": {**method["card"], "title": f"{method['card']['title']}, one per modality"},
+        }
+        for name, method in methods.items()
+    }
 
 
 def split_fingerprint(split: Split, dataset: Dataset) -> str:
@@ -198,6 +218,7 @@ def _check_adaptation(name: str, method: Any, card: dict[str, Any]) -> None:
 
 def _make_trial(
     config: RunConfig,
+    protocol: ProtocolConfig,
     dataset: Dataset,
     split: Split,
     fingerprint: str,
@@ -216,7 +237,7 @@ def _make_trial(
         },
         "training": asdict(training),
         "versions": {"training": TRAINING_VERSION, "arrays": ARRAYS_VERSION},
-        "protocol": asdict(config.protocol),
+        "protocol": asdict(protocol),
         "split": {
             "name": split.name,
             "held_out": list(split.held_out),

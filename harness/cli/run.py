@@ -49,7 +49,7 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     if config.data.root is None:
         console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
     suite = build_suite(config)
-    trials = _trials_to_run(suite, store, config.reuse)
+    trials = [] if config.costs_only else _trials_to_run(suite, store, config.reuse)
     # Before anything is kept or discarded: a mistake in a method is told now, not when its first trial's turn comes.
     check_methods(trials)
     folder = store.start_suite(config.name, _as_yaml(config), [_entry(trial) for trial in suite.trials])

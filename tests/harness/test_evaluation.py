@@ -208,3 +208,40 @@ def test_a_guess_that_is_no_modality_is_told(dataset: Dataset, cache: ArrayCache
 
     with pytest.raises(TrialFailed, match=r"Wrong.guess_modality gave .* expected \(5,\) int64, each 0 to 1"):
         measure(Wrong(dataset.modalities()), dataset, cache)
+
+
+def test_who_learns_from_test_images_meets_each_domain_with_the_trained_weights(
+    dataset: Dataset, cache: ArrayCache
+) -> None:
+    method = toy_methods.LearnsAtTest(dataset.modalities())
+    # Domains in turn: batches of two would mix them.
+    keys = sorted((sample.key for sample in dataset.samples), key=lambda key: key.rsplit("/", 1)[1])
+    rows = measure(method, dataset, cache, keys, batch_size=2)
+    domains = {key.rsplit("/", 1)[0] for key in keys}
+    assert method.resets == len(domains) + 1
+    assert method.seen == 0
+    # Everything is foreground while it saw two images: no domain started where another had ended.
+    assert all(row["predicted_pixels"] == row["width"] * row["height"] for row in rows)
+    assert {row["key"] for row in rows} == set(keys)
+
+
+def test_a_failure_leaves_the_trained_weights(dataset: Dataset, cache: ArrayCache) -> None:
+    class Fails(toy_methods.LearnsAtTest):
+        def predict_adapting(self, images: Tensor, modality: Tensor) -> Tensor:
+            super().predict_adapting(images, modality)
+            return torch.full_like(images[:, :1], float("nan"))
+
+    method = Fails(dataset.modalities())
+    with pytest.raises(TrialFailed, match="NaN"):
+        measure(method, dataset, cache)
+    assert method.seen == 0
+
+
+def test_epochs_are_compared_without_learning_from_the_images() -> None:
+    from harness.scoring import answer
+
+    method = toy_methods.LearnsAtTest(["xray"])
+    images = torch.rand(1, 3, 8, 8)
+    number = torch.zeros(1, dtype=torch.int64)
+    assert torch.equal(answer(method, images, number, images[:, :1]), method.predict(images, number))
+    assert method.seen == 0

@@ -15,7 +15,16 @@ import pytest
 from harness.config import DataConfig, PhantomConfig, ProtocolConfig, RunConfig
 from harness.data.dataset import Dataset
 from harness.errors import UserError
-from harness.suite import Suite, build_suite, cache_folder, files_in, open_dataset, split_fingerprint, trial_id
+from harness.suite import (
+    Suite,
+    build_suite,
+    cache_folder,
+    check_methods,
+    files_in,
+    open_dataset,
+    split_fingerprint,
+    trial_id,
+)
 
 ToySuite = Callable[..., Suite]
 ToyConfig = Callable[..., RunConfig]
@@ -211,3 +220,66 @@ def test_a_weights_file_counts_by_its_content_and_not_by_its_place(tmp_path: Pat
     copy_of_it.write_bytes(b"weights")
     other.write_bytes(b"other weights")
     assert id_with(first) == id_with(copy_of_it) != id_with(other)
+
+
+def test_a_weights_file_inside_a_crossed_model_counts_by_content_too(tmp_path: Path) -> None:
+    def id_with(path: Path) -> str:
+        model = {"_target_": "a.Mix", "method": {"_target_": "a.B", "weights": str(path)}}
+        spec = changed("method.model", model)
+        spec["method"]["files"] = files_in(model)
+        assert list(spec["method"]["files"]) == ["method.weights"]
+        return trial_id(spec)
+
+    first, copy_of_it, other = tmp_path / "a.bin", tmp_path / "b.bin", tmp_path / "c.bin"
+    first.write_bytes(b"weights")
+    copy_of_it.write_bytes(b"weights")
+    other.write_bytes(b"other weights")
+    assert id_with(first) == id_with(copy_of_it) != id_with(other)
+
+
+def crossed_config(toy_config: ToyConfig, target: str, **card: Any) -> RunConfig:
+    card = {"title": "A", "paper": "none", "licence": "MIT", "sees_test_images": False} | card
+    config = toy_config("TinyConv")
+    config.algorithms = {
+        "erm": {"card": card, "version": 1, "model": None, "training": {}},
+        "own": {"card": card, "version": 1, "model": {"_target_": target}, "training": {"epochs": 1}},
+    }
+    return config
+
+
+def test_methods_and_algorithms_are_crossed(toy_config: ToyConfig) -> None:
+    plain = build_suite(toy_config("TinyConv")).trials
+    trials = build_suite(crossed_config(toy_config, "toy_methods.Doubled")).trials
+    assert [trial.method for trial in trials] == ["tinyconv", "tinyconv+own"]
+    assert trials[0].id == plain[0].id  # ERM is the method itself
+    assert trials[1].spec["training"]["epochs"] == 1
+    check_methods(trials)
+
+
+def test_whoever_learns_from_test_images_must_say_so(toy_config: ToyConfig) -> None:
+    config = toy_config("LearnsAtTest")
+    with pytest.raises(UserError, match=r"has predict_adapting, but its card says sees_test_images: false"):
+        check_methods(build_suite(config).trials)
+    config.methods["learnsattest"]["card"] = {**config.methods["learnsattest"]["card"], "sees_test_images": True}
+    check_methods(build_suite(config).trials)
+    with pytest.raises(UserError, match=r"Doubled lacks predict_adapting, but its card says sees_test_images: true"):
+        check_methods(build_suite(crossed_config(toy_config, "toy_methods.Doubled", sees_test_images=True)).trials)
+
+
+def test_both_scopes_stand_beside_each_other(toy_config: ToyConfig) -> None:
+    config = toy_config("TinyConv")
+    config.protocol = ProtocolConfig(name="in_domain", scope="both")
+    suite = build_suite(config)
+    found = {(trial.method, trial.spec["split"]["name"]) for trial in suite.trials}
+    assert found == {
+        ("tinyconv", "fold0"),
+        ("tinyconv@per_modality", "dermoscopy"),
+        ("tinyconv@per_modality", "ultrasound"),
+    }
+    tested = {
+        name: sorted(key for t in suite.trials if t.method == name for key in t.spec["split"]["test"])
+        for name in ("tinyconv", "tinyconv@per_modality")
+    }
+    assert tested["tinyconv"] == tested["tinyconv@per_modality"] != []
+    assert {t.spec["protocol"]["scope"] for t in suite.trials} == {"universal", "per_modality"}
+    assert len({t.spec["method"]["card"]["title"] for t in suite.trials}) == 2

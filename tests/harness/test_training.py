@@ -381,3 +381,16 @@ def test_a_stage_that_is_not_scored_hands_on_its_last_weights() -> None:
     assert all(math.isnan(row["validation_dice"]) == (row["stage"] == "blind") for row in state.curves)
     assert set(predicted) == {"seeing"}
     assert state.best_epoch > 2
+
+
+def test_a_method_is_called_back_after_each_step_and_epoch() -> None:
+    method = make(toy_methods.CountsSteps)
+    state = run(method, replace(CONFIG, epochs=2, batch_size=4, accumulation=1))
+    scores = [row["validation_dice"] for row in curves(state)]
+    assert method.calls == [0, 1, scores[0], 2, 3, scores[1]]
+
+
+def test_steps_are_optimiser_steps() -> None:
+    method = make(toy_methods.CountsSteps)
+    run(method, replace(CONFIG, epochs=1, batch_size=2, accumulation=3))
+    assert [call for call in method.calls if isinstance(call, int)] == [0, 1]

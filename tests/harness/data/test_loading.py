@@ -7,39 +7,16 @@ from collections import Counter
 from itertools import pairwise
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from invented_samples import MODALITIES, invented, make_loader
 
 from harness.data.cache import ArrayCache
-from harness.data.dataset import Dataset, Sample
+from harness.data.dataset import Dataset
 from harness.data.loading import Batch, EpochLoader, evaluation_batches
 from harness.errors import UserError
-
-MODALITIES = ["dermoscopy", "ultrasound", "xray"]
-
-
-def invented(counts: dict[str, int], domains: int = 3) -> tuple[ArrayCache, dict[str, Sample]]:
-    """Samples that need no files: (rows of) the cache's arrays hold each sample's number."""
-    samples = [
-        Sample(modality, f"d{n % domains}", f"i{n:03}", Path(), Path(), 32, 32, 0.5, "", "")
-        for modality, count in counts.items()
-        for n in range(count)
-    ]
-    samples.sort(key=lambda sample: sample.key)
-    numbers = np.arange(len(samples), dtype=np.uint8)
-    images = np.broadcast_to(numbers[:, None, None, None], (len(samples), 32, 32, 3))
-    masks = np.broadcast_to(numbers[:, None, None] % 2, (len(samples), 32, 32))
-    cache = ArrayCache(images, masks, {sample.key: row for row, sample in enumerate(samples)}, Path())
-    return cache, {sample.key: sample for sample in samples}
-
-
-def make_loader(counts: dict[str, int], batch_size: int, **options: object) -> tuple[EpochLoader, dict[str, Sample]]:
-    cache, samples = invented(counts)
-    return EpochLoader(cache, list(samples), MODALITIES, samples, batch_size, **options), samples  # type: ignore[arg-type]
-
 
 counts_of_modalities = st.dictionaries(st.sampled_from(MODALITIES), st.integers(1, 23), min_size=1)
 batch_sizes = st.integers(1, 9)
@@ -211,7 +188,7 @@ class TestFaults:
         ("options", "told"),
         [
             ({"sampling": "equel"}, r"Unknown training\.sampling 'equel'\. Did you mean 'equal'\?"),
-            ({"batching": "single"}, r"Unknown training\.batching 'single'\. Available: mixed, single_modality"),
+            ({"batching": "single"}, r"Unknown training\.batching 'single'\. Available: domain_balanced, mixed"),
             ({"batch_size": 0}, "batch_size=0"),
             ({"seed": -1}, "seed=-1"),
             ({"keys": []}, "found 0 keys"),
