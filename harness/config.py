@@ -110,6 +110,45 @@ class StoreConfig:
 
 
 @dataclass
+class SweepBudget:
+    """What a search may spend; whatever is used up first ends it."""
+
+    # Configurations, the default among them; with pbt the size of the population. null (with grid): all of them.
+    trials: int | None = 16
+    hours: float | None = None
+    gpu_hours: float | None = None
+
+
+@dataclass
+class AshaConfig:
+    # Epochs before a configuration may be stopped, and the share (1 / this) that goes on from each rung.
+    grace_epochs: int = 1
+    reduction_factor: float = 3.0
+
+
+@dataclass
+class PbtConfig:
+    # Epochs between exploiting; the share of the population that copies, and is copied.
+    interval_epochs: int = 1
+    quantile: float = 0.25
+
+
+@dataclass
+class SweepConfig:
+    """Which configurations `sweep` tries: see harness/search."""
+
+    name: str = "custom"
+    # Key -> {log_uniform | uniform | int: [low, high]} or {choice | grid: [values]}.
+    parameters: dict[str, Any] = field(default_factory=dict)
+    sampler: str = "random"
+    scheduler: str = "none"
+    budget: SweepBudget = field(default_factory=SweepBudget)
+    asha: AshaConfig = field(default_factory=AshaConfig)
+    pbt: PbtConfig = field(default_factory=PbtConfig)
+    seed: int = 0
+
+
+@dataclass
 class RunConfig:
     """Everything a run is told."""
 
@@ -130,6 +169,8 @@ class RunConfig:
     methods: dict[str, Any] = field(default_factory=dict)
     # Each is crossed with each method: see harness/crossing.py.
     algorithms: dict[str, Any] = field(default_factory=dict)
+    # Read by `sweep` alone.
+    sweep: SweepConfig = field(default_factory=SweepConfig)
 
 
 _CHOICES: dict[str, tuple[str, ...]] = {
@@ -146,6 +187,8 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "executor.name": ("serial", "ray"),
     "executor.device": ("auto", "cpu", "cuda"),
     "reuse": ("missing", "never", "only"),
+    "sweep.sampler": ("grid", "random", "optuna"),
+    "sweep.scheduler": ("none", "asha", "pbt"),
 }
 # Inclusive lower and upper ends.
 RANGES: dict[str, tuple[float, float]] = {
@@ -170,6 +213,14 @@ RANGES: dict[str, tuple[float, float]] = {
     "store.checkpoint_seconds": (0.0, math.inf),
     "executor.gpus_per_trial": (0.0, 1024.0),
     "efficiency_image_size": (32, 8192),
+    "sweep.budget.trials": (2, math.inf),
+    "sweep.budget.hours": (1e-4, math.inf),
+    "sweep.budget.gpu_hours": (1e-4, math.inf),
+    "sweep.asha.grace_epochs": (1, math.inf),
+    "sweep.asha.reduction_factor": (1.1, math.inf),
+    "sweep.pbt.interval_epochs": (1, math.inf),
+    "sweep.pbt.quantile": (0.01, 0.5),
+    "sweep.seed": (0, math.inf),
 }
 _TYPES = {
     bool: "true or false",

@@ -210,10 +210,12 @@ class _Fit:
             self.state.epoch_in_stage += 1
             self._select(score, stage.scored)
             rate = max(group["lr"] for group in optimizer.param_groups)
-            self._note_epoch(stage, loss, score, rate, time.monotonic() - started)
+            event = self._note_epoch(stage, loss, score, rate, time.monotonic() - started)
             ended = self.state.epoch_in_stage == epochs and self.state.stage == len(self.stages) - 1
             if not ended and time.monotonic() - self.last_checkpoint >= self.checkpoint_seconds:
                 self._save_checkpoint(optimizer, schedule)
+            # Last: who hears of the epoch may end the fit here, and a later one goes on from what was kept.
+            self.on_epoch(event)
 
     def _train_epoch(
         self,
@@ -320,7 +322,9 @@ class _Fit:
     def _out_of_patience(self) -> bool:
         return self.config.patience is not None and self.state.epochs_without_gain >= self.config.patience
 
-    def _note_epoch(self, stage: Stage, loss: float, score: float, learning_rate: float, seconds: float) -> None:
+    def _note_epoch(
+        self, stage: Stage, loss: float, score: float, learning_rate: float, seconds: float
+    ) -> dict[str, Any]:
         row = {
             "epoch": self.state.epoch,
             "stage": stage.name,
@@ -330,7 +334,7 @@ class _Fit:
             "seconds": round(seconds, 3),
         }
         self.state.curves.append(row)
-        self.on_epoch({**row, "dice": score, "epochs": sum(self.epochs)})
+        return {**row, "dice": score, "epochs": sum(self.epochs)}
 
     def _save_checkpoint(
         self, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler

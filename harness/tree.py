@@ -15,7 +15,7 @@ from typing import Any
 from harness.errors import UserError, did_you_mean
 
 ENTRY_POINTS = "delightsam_bench.configs"
-GROUPS = ("suite", "method", "algorithm", "data", "protocol", "training", "executor")
+GROUPS = ("suite", "method", "algorithm", "data", "protocol", "training", "executor", "sweep")
 
 
 def config_folder() -> Path:

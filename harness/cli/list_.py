@@ -12,7 +12,7 @@ from harness.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from harness.metrics import Metric
 
-KINDS = ("suites", "methods", "protocols", "trainings", "executors", "metrics")
+KINDS = ("suites", "methods", "protocols", "trainings", "executors", "sweeps", "metrics")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
