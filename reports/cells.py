@@ -175,4 +175,6 @@ def status_cell(row: pd.Series) -> Cell:
         # Which ones stands in "By domain" and in the method's own section; here the list made the row a page long.
         domains = "1 domain" if len(row["possibly_seen"]) == 1 else f"{len(row['possibly_seen'])} domains"
         details.append(f"{domains} possibly seen")
+    if row["sees_test_images"]:
+        details.append("sees test images")
     return Cell("incomplete" if row["missing"] else "complete", "; ".join([done, *details]), float(row["trials_done"]))

@@ -184,7 +184,8 @@ def columns(
             "status",
             "Status",
             "Finished of expected trials (folds × seeds). A method with a failed or missing trial has no mean and no rank."
-            " “Possibly seen”: its pretraining data may contain a test domain, which no check of ours can rule out.",
+            " “Possibly seen”: its pretraining data may contain a test domain, which no check of ours can rule out."
+            " “Sees test images”: it adapts itself to a domain's unlabelled test images.",
             status_cell,
             numeric=False,
         ),

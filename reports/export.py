@@ -8,6 +8,7 @@ from io import StringIO
 import pandas as pd
 
 from reports.cells import MISSING, Column, interval, number
+from reports.fairness import equal_terms
 from reports.frames import rows
 from reports.leaderboard import TRACKS, Leaderboard
 from reports.records import Records
@@ -87,6 +88,9 @@ def markdown(
             cells_of_row.append(f"{dice} {interval(cell.dice_low, cell.dice_high)}".strip())
         body.append(cells_of_row)
     _table(text, ["Method", *domains], body, [False] + [True] * len(domains))
+    text.write(f"\n## Equal terms\n\n{equal_terms(board.differences)}\n")
+    for each in board.differences:
+        text.write(f"\n- {_escape(each.title)}: {_escape('; '.join(each.what))}\n")
     text.write("\n## Costs\n\n")
     _columns(text, costs, board.costs)
     holes = [trial for trial in records.trials if trial.state != "done"]

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from reports.cells import Column, interval, number
 from reports.columns import telling
 from reports.drawing import SHADE, SHADE_OPACITY, Figure
+from reports.fairness import equal_terms
 from reports.frames import rows
 from reports.gallery import Gallery
 from reports.leaderboard import TRACKS, Leaderboard
@@ -88,6 +89,8 @@ def render(
         modalities=list(_modalities(board, quoted)),
         published=published,
         comparison=_comparison(board),
+        terms=equal_terms(board.differences),
+        differences=board.differences,
         figures=[(figure, Markup(figure.svg)) for figure in figures],
         gallery=gallery,
         titles=dict(zip(board.table["method"], board.table["title"], strict=True)),
@@ -180,6 +183,7 @@ def _groups(board: Leaderboard, columns: list[Column]) -> Iterable[dict[str, Any
                     "cells": [(column, column.cell(row)) for column in columns],
                     "possibly_seen": bool(row["possibly_seen"]),
                     "external": bool(row["external"]),
+                    "sees_test_images": bool(row["sees_test_images"]),
                     "prompt": row["prompt"],
                     "selection": row["selection"],
                     "knowledge": row["modality_knowledge"],

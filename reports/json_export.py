@@ -35,6 +35,7 @@ def as_json(records: Records, board: Leaderboard, title: str, made: str) -> str:
         "headline": board.headline,
         "cautions": board.cautions,
         "notes": board.notes,
+        "differences": [{"title": each.title, "what": list(each.what)} for each in board.differences],
         "unseen": records.unseen,
         "hardware": board.hardware,
         "methods": _rows(board.table),

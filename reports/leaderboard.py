@@ -13,6 +13,7 @@ import pandas as pd
 from harness.statistics import Estimate, seed_spread
 from reports.comparison import Comparison, compare_methods
 from reports.costs import COUNTS, cost_table, machines
+from reports.fairness import Difference, differences
 from reports.findings import findings
 from reports.frames import rows as table_rows
 from reports.means import Means
@@ -51,6 +52,7 @@ class Leaderboard:
             its mean; only of domains that are whole.
         comparison: tests between the complete automatic methods; None with fewer than two.
         views: the ranking by other metrics and over fewer domains, see `reports.views`.
+        differences: in what the methods' training differs, see `reports.fairness`.
     """
 
     table: pd.DataFrame
@@ -66,6 +68,7 @@ class Leaderboard:
     views: dict[str, Any]
     images: pd.DataFrame
     comparison: Comparison | None
+    differences: list[Difference]
 
 
 def build_leaderboard(records: Records) -> Leaderboard:
@@ -101,6 +104,7 @@ def build_leaderboard(records: Records) -> Leaderboard:
         views=build_views(records, table, means),
         images=tests[["method", "place", "key", "dice"]],
         comparison=comparison,
+        differences=differences(records),
     )
 
 
@@ -155,6 +159,7 @@ def _row(
         "modality_knowledge": facts.modality_knowledge,
         "guess_accuracy": _guess_accuracy(tests),
         "external": facts.external,
+        "sees_test_images": facts.sees_test_images,
         "possibly_seen": facts.possibly_seen(records.domains),
         "trials_done": done,
         "trials_expected": len(trials),

@@ -66,7 +66,10 @@ def _narrowed(words: tuple[str, ...], name: str) -> list[str]:
     # Other commands (evaluate) name their one method themselves.
     if "run" not in words:
         return list(words)
-    return [*(word for word in words if not word.startswith("method=")), f"method=[{name}]"]
+    # "unet+mixstyle@per_modality" is what a run makes of a method, an algorithm and protocol.scope=both.
+    method, plus, algorithm = name.removesuffix("@per_modality").partition("+")
+    kept = [word for word in words if not word.startswith(("method=", "algorithm="))]
+    return [*kept, f"method=[{method}]", *([f"algorithm=[{algorithm}]"] if plus else [])]
 
 
 def _facts(facts: MethodFacts, row: Any, trials: list[Trial]) -> list[tuple[str, str]]:
@@ -85,6 +88,8 @@ def _facts(facts: MethodFacts, row: Any, trials: list[Trial]) -> list[tuple[str,
         *((name.capitalize(), str(card[name])) for name in _CARD if card.get(name)),
         ("Pretrained on", pretrained_on or "no public dataset named"),
         ("Possibly seen test domains", ", ".join(row.possibly_seen)),
+        ("Algorithm", _algorithm(card)),
+        ("Test images", "adapts to the unlabelled images of each domain" if facts.sees_test_images else ""),
         ("Prompt", facts.prompt),
         ("Modality", knowledge),
         ("Measured here from", "masks of another tool" if facts.external else "its own training and testing"),
@@ -95,6 +100,11 @@ def _facts(facts: MethodFacts, row: Any, trials: list[Trial]) -> list[tuple[str,
         ("Without a result", "; ".join(row.missing)),
     ]
     return [(name, value) for name, value in entries if value]
+
+
+def _algorithm(card: dict[str, Any]) -> str:
+    told = card.get("algorithm")
+    return f"{told['title']} ({told['paper']}; {told['licence']})" if told else ""
 
 
 def _images(tests: pd.DataFrame) -> list[tuple[str, str]]:

@@ -74,6 +74,11 @@ class MethodFacts:
         return self.card.get("external") is True
 
     @property
+    def sees_test_images(self) -> bool:
+        """It adapts itself to the unlabelled images of a test domain, which the others meet one by one."""
+        return self.card.get("sees_test_images") is True
+
+    @property
     def oracle(self) -> bool:
         """It was helped by the truth: prompted with it, or its weights were chosen on the test images."""
         return self.prompt.startswith("oracle") or self.selection == "oracle"
