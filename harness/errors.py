@@ -17,6 +17,10 @@ class TrialFailed(Exception):
     """A trial that can't give a result (for example its loss became NaN): recorded as failed, the others go on."""
 
 
+class TrialInterrupted(Exception):
+    """A trial that was asked to stop and kept its state: the same command goes on with it."""
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """The end of an error message about an unknown name: the nearest option, else the list of all.
 

@@ -26,7 +26,7 @@ from harness.data.augmentation import Augmentation
 from harness.data.cache import ArrayCache
 from harness.data.dataset import Sample
 from harness.data.loading import Batch, EpochLoader, evaluation_batches
-from harness.errors import TrialFailed, UserError
+from harness.errors import TrialFailed, TrialInterrupted, UserError
 from harness.files import atomic_write_bytes
 from harness.freezing import freeze_all_but, train_mode
 from harness.memory import is_out_of_memory
@@ -99,12 +99,14 @@ def fit(
     folder: Path,
     on_epoch: Callable[[dict[str, Any]], None] = lambda event: None,
     checkpoint_seconds: float = 0.0,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> FitState:
     """Trains `method` in place and leaves in it the weights that the selection rule chose.
 
     Args:
         folder: where the checkpoint of an unfinished fit lives; one found there is gone on from.
         checkpoint_seconds: epochs shorter than this share a checkpoint, where writing it would cost more than a kill loses.
+        should_stop: asked after each epoch; True: the state is kept and the fit ends with TrialInterrupted.
         on_epoch: called after each epoch with {stage, epoch, epochs, train_loss, validation_dice, ...}.
 
     Returns:
@@ -112,9 +114,10 @@ def fit(
 
     Raises:
         TrialFailed: the loss is NaN or infinite, or not even one image fits in memory.
+        TrialInterrupted: `should_stop` said so.
         UserError: the selection rule or `patience` needs images to look at, and there are none.
     """
-    return _Fit(method, data, config, seed, device, folder, on_epoch, checkpoint_seconds).run()
+    return _Fit(method, data, config, seed, device, folder, on_epoch, checkpoint_seconds, should_stop).run()
 
 
 class _Fit:
@@ -128,9 +131,10 @@ class _Fit:
         folder: Path,
         on_epoch: Callable[[dict[str, Any]], None],
         checkpoint_seconds: float,
+        should_stop: Callable[[], bool],
     ) -> None:
         self.method, self.data, self.config, self.seed, self.device = method, data, config, seed, device
-        self.on_epoch, self.checkpoint_seconds = on_epoch, checkpoint_seconds
+        self.on_epoch, self.checkpoint_seconds, self.should_stop = on_epoch, checkpoint_seconds, should_stop
         self.path = folder / "training.pt"
         self.stages = stages_of(method)
         # What the method froze when it was built stays frozen in every stage.
@@ -212,10 +216,13 @@ class _Fit:
             rate = max(group["lr"] for group in optimizer.param_groups)
             event = self._note_epoch(stage, loss, score, rate, time.monotonic() - started)
             ended = self.state.epoch_in_stage == epochs and self.state.stage == len(self.stages) - 1
-            if not ended and time.monotonic() - self.last_checkpoint >= self.checkpoint_seconds:
+            stop = not ended and self.should_stop()
+            if not ended and (stop or time.monotonic() - self.last_checkpoint >= self.checkpoint_seconds):
                 self._save_checkpoint(optimizer, schedule)
             # Last: who hears of the epoch may end the fit here, and a later one goes on from what was kept.
             self.on_epoch(event)
+            if stop:
+                raise TrialInterrupted(f"asked to stop after epoch {self.state.epoch} of {sum(self.epochs)}")
 
     def _train_epoch(
         self,
