@@ -41,11 +41,9 @@ import inspect
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from harness.errors import TrialFailed, UserError, did_you_mean
-from harness.tree import config_folders
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -262,22 +260,3 @@ def check_method_config(name: str, config: Any) -> None:
             f"methods.{name}.card.uses_modality is '{card['uses_modality']}', expected true, false, or inferred (the method"
             " guesses it)."
         )
-
-
-def method_cards(extra_folder: Path | None = None) -> dict[str, dict[str, Any]]:
-    """Name -> card of every method YAML as its file has it, without what it inherits, and without importing any method.
-
-    Raises:
-        UserError: a YAML file can't be read.
-    """
-    import yaml
-
-    cards: dict[str, dict[str, Any]] = {}
-    for folder in config_folders(extra_folder):
-        for path in sorted((folder / "method").glob("*.yaml")):
-            try:
-                content = yaml.safe_load(path.read_text("utf-8")) or {}
-            except yaml.YAMLError as error:
-                raise UserError(f"{path} is no valid YAML: {error}") from error
-            cards[path.stem] = dict(content.get("card") or {})
-    return cards

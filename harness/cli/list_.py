@@ -4,57 +4,82 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from harness.cards import COUNTED_SIZE
 from harness.cli.common import config_folder_argument
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from harness.cards import Counts
     from harness.metrics import Metric
 
-KINDS = ("suites", "methods", "protocols", "trainings", "executors", "sweeps", "metrics")
+KINDS = ("suites", "methods", "algorithms", "protocols", "trainings", "executors", "sweeps", "metrics")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("list", help="suites, methods, protocols, training presets, metrics")
+    parser = commands.add_parser("list", help="suites, methods, algorithms, protocols, training presets, metrics")
     parser.add_argument("kind", nargs="?", help=f"one of: {', '.join(KINDS)}; all when left out")
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of your own YAML files")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from harness.methods import method_cards
-    from harness.tree import file_of, option_names
-
     extra = config_folder_argument(args)
     if args.kind is not None and args.kind not in KINDS:
         raise UserError(f"Unknown kind '{args.kind}'.{did_you_mean(args.kind, KINDS)}")
     for kind in [args.kind] if args.kind else KINDS:
-        rows: list[tuple[str, str]]
-        if kind == "methods":
-            rows = [(name, _describe(card)) for name, card in method_cards(extra).items()]
-        elif kind == "metrics":
-            from harness.metrics import REGISTRY
-
-            rows = [(metric.name, _metric_line(metric)) for metric in REGISTRY.values()]
-        else:
-            group = kind.removesuffix("s")
-            files = {name: file_of(group, name, extra) for name in option_names(group, extra)}
-            rows = [(name, _first_comment(path.read_text("utf-8"))) for name, path in files.items()]
+        rows = _rows(kind, extra, whole=args.kind is not None)
         print(f"{kind}:")
         width = max((len(name) for name, _ in rows), default=0)
-        for name, text in rows:
-            print(f"  {name:<{width}}  {text}".rstrip())
+        for name, lines in rows:
+            for number, line in enumerate(lines):
+                print(f"  {'' if number else name:<{width}}  {line}".rstrip())
     return 0
 
 
-def _describe(card: dict[str, object]) -> str:
+def _rows(kind: str, extra: Path | None, *, whole: bool) -> list[tuple[str, list[str]]]:
+    """Names with the lines beside them; `whole` cards only where one kind was asked for."""
+    from harness.cards import algorithm_cards, method_cards, method_counts
+
+    if kind == "methods":
+        counts = method_counts()
+        return [(name, _method_lines(card, counts.get(name), whole)) for name, card in method_cards(extra).items()]
+    if kind == "algorithms":
+        comments = _comments("algorithm", extra)
+        return [(name, _algorithm_lines(card, comments[name], whole)) for name, card in algorithm_cards(extra).items()]
+    if kind == "metrics":
+        from harness.metrics import REGISTRY
+
+        return [(metric.name, [_metric_line(metric)]) for metric in REGISTRY.values()]
+    return [(name, [comment]) for name, comment in _comments(kind.removesuffix("s"), extra).items()]
+
+
+def _comments(group: str, extra: Path | None) -> dict[str, str]:
+    from harness.tree import file_of, option_names
+
+    names = option_names(group, extra)
+    return {name: _first_comment(file_of(group, name, extra).read_text("utf-8")) for name in names}
+
+
+def _method_lines(card: dict[str, Any], counts: Counts | None, whole: bool) -> list[str]:
     parts = [str(card.get("title", ""))]
-    if card.get("prompt", "none") != "none":
-        parts.append(f"prompt: {card['prompt']}")
-    if card.get("pretrained", "none") != "none":
-        parts.append(f"pretrained: {card['pretrained']}")
-    return "; ".join(parts)
+    if counts is not None:
+        active = f" ({counts.active / 1e6:.1f} M active)" if counts.active < counts.parameters else ""
+        size = f"{counts.parameters / 1e6:.1f} M parameters{active}, {counts.gmacs:.2f} GMACs at {COUNTED_SIZE} px"
+        parts.append(size if counts.parameters else "no parameters")
+    told = {"prompt": "prompt", "pretrained": "pretrained"}
+    parts += [f"{word}: {card[key]}" for key, word in told.items() if whole or card.get(key, "none") != "none"]
+    return ["; ".join(parts), *(_sources(card) if whole else [])]
+
+
+def _algorithm_lines(card: dict[str, Any], comment: str, whole: bool) -> list[str]:
+    marked = " Sees unlabelled test images." if card.get("sees_test_images") else ""
+    return [f"{card.get('title', '')}: {comment}{marked}", *(_sources(card) if whole else [])]
+
+
+def _sources(card: dict[str, Any]) -> list[str]:
+    return [f"paper: {card.get('paper', 'none')}", f"licence: {card.get('licence', 'none')}"]
 
 
 def _metric_line(metric: Metric) -> str:

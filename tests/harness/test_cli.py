@@ -185,6 +185,12 @@ def test_list_names_everything_and_a_users_own(toys: Path, capsys: pytest.Captur
         "hd95_max",
     ):
         assert f"\n  {name} " in shown
+    assert main(["list", "methods"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    start = next(number for number, line in enumerate(lines) if line.startswith("  unet "))
+    assert "14.3 M parameters, 5.40 GMACs at 256 px; prompt: none; pretrained: none" in lines[start]
+    assert lines[start + 1].strip().startswith("paper: Ronneberger")
+    assert lines[start + 2].strip() == "licence: MIT"
     assert main(["list", "trainings"]) == 0
     shown = capsys.readouterr().out
     assert shown.startswith("trainings:\n")

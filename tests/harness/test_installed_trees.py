@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from harness.cards import method_cards
 from harness.compose import load_config
 from harness.errors import UserError
-from harness.methods import method_cards
 from harness.tree import installed_folders, option_names
 
 METHOD = """\

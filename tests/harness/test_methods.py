@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from harness.cards import method_cards
 from harness.errors import TrialFailed, UserError
 from harness.methods import (
     CARD_KEYS,
@@ -18,7 +19,6 @@ from harness.methods import (
     build_method,
     check_method_config,
     checked_loss,
-    method_cards,
     stages_of,
 )
 from harness.tree import option_names

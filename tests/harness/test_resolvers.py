@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
+from harness.cards import method_cards
 from harness.compose import load_config
 from harness.errors import UserError
-from harness.methods import method_cards
 from harness.resolvers import hub_file, package_file
 from harness.suite import files_in
 
