@@ -38,7 +38,7 @@ class CutMix(ChangedBatches):
         probability: float = 1.0,
     ) -> None:
         super().__init__(modalities, method, probability)
-        check_range("CutMix", "alpha", alpha, 1e-3)
+        check_range("CutMix", "alpha", alpha, 0.01)
         self.alpha = alpha
 
     def changed(self, batch: Any) -> Any:

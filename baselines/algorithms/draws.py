@@ -38,5 +38,7 @@ def uniform(count: int, low: float, high: float, device: torch.device) -> Tensor
 
 
 def beta(count: int, alpha: float, device: torch.device) -> Tensor:
-    """(count, 1, 1, 1) float32 in [0, 1] from Beta(alpha, alpha)."""
-    return torch.distributions.Beta(alpha, alpha).sample((count, 1, 1, 1)).to(device)
+    """(count, 1, 1, 1) float32 in [0, 1] from Beta(alpha, alpha), alpha at least 0.01."""
+    # In double precision: for small alphas both Gamma variables behind it underflow in single precision, which gives 0.5.
+    concentration = torch.tensor(alpha, dtype=torch.float64)
+    return torch.distributions.Beta(concentration, concentration).sample((count, 1, 1, 1)).float().to(device)

@@ -40,7 +40,7 @@ class MixStyle(ChangedFeatures):
         layers: int = 3,
     ) -> None:
         super().__init__(modalities, method, probability, layers)
-        check_range("MixStyle", "alpha", alpha, 1e-3)
+        check_range("MixStyle", "alpha", alpha, 0.01)
         check_name("MixStyle", "mix", mix, ("random", "crossdomain"))
         self.alpha, self.mix = alpha, mix
 

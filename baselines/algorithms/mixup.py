@@ -39,7 +39,7 @@ class Mixup(ChangedBatches):
         probability: float = 1.0,
     ) -> None:
         super().__init__(modalities, method, probability)
-        check_range("Mixup", "alpha", alpha, 1e-3)
+        check_range("Mixup", "alpha", alpha, 0.01)
         self.alpha = alpha
 
     def changed(self, batch: Any) -> Any:

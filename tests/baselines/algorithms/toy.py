@@ -53,8 +53,10 @@ class ToyMethod(nn.Module):
     def __init__(self, modalities: Sequence[str], width: int = 4) -> None:
         super().__init__()
         self.modalities = list(modalities)
-        self.early = nn.Sequential(nn.Conv2d(3, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU())
-        self.late = nn.Sequential(nn.Conv2d(width, 2 * width, 3, padding=1), nn.BatchNorm2d(2 * width), nn.ReLU())
+        self.early = nn.Sequential(nn.Conv2d(3, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU())
+        self.late = nn.Sequential(
+            nn.Conv2d(width, 2 * width, 3, padding=1, bias=False), nn.BatchNorm2d(2 * width), nn.ReLU()
+        )
         self.last = nn.Conv2d(2 * width, 1, 1)
         self.prior = nn.Parameter(torch.tensor(0.1), requires_grad=False)
 
