@@ -1,0 +1,322 @@
+"""A sweep: one search for each fold alone, then one over all folds, and what both found."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.config import RunConfig
+from harness.errors import TrialFailed, UserError
+from harness.execution import RAY_ENVIRONMENT
+from harness.files import atomic_write_json, atomic_write_text, sha256_json
+from harness.search.configurations import check_space, configured, method_yaml, tuned_name
+from harness.search.sampling import check_optuna, needed
+from harness.search.scoring import NestedScore, mean_test_dice, nested_score, tested_rows
+from harness.search.space import Parameter, parse_space
+from harness.store import Store, now
+from harness.suite import Suite, Trial, cache_folder, check_methods, modalities_of
+from harness.trial import TrialContext
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from harness.search.tuning import Attempt, Listener, Search, Setting
+
+SCHEMA_VERSION = 1
+
+
+@dataclass
+class Fold:
+    """The nested search of one fold and the test of its choice; None where the budget left no choice."""
+
+    name: str
+    held_out: list[str]
+    search: Search
+    choice: int | None = None
+    test_dice: float | None = None
+    default_test_dice: float | None = None
+
+
+@dataclass
+class Outcome:
+    """All that a sweep found; `search.json` in its folder."""
+
+    name: str
+    method: str
+    title: str
+    suite: str
+    data: str
+    command: list[str]
+    sampler: str
+    scheduler: str
+    seed: int
+    budget: dict[str, Any]
+    space: list[dict[str, Any]]
+    epochs: int
+    slots: int
+    folds: list[Fold] = field(default_factory=list)
+    overall: Search | None = None
+    best: int | None = None
+    score: NestedScore | None = None
+    tuned: str | None = None
+    made: str = ""
+
+    @property
+    def default_objective(self) -> float | None:
+        default = self.overall.default if self.overall else None
+        return default.objective if default else None
+
+    @property
+    def best_attempt(self) -> Attempt | None:
+        return self.overall.best if self.overall else None
+
+    @property
+    def beats_default(self) -> bool | None:
+        """By validation Dice over all folds; None where the budget left one of the two without a value."""
+        best, default = self.best_attempt, self.default_objective
+        if best is None or best.objective is None or default is None:
+            return None
+        return best.objective > default
+
+
+class SearchFailed(TrialFailed):
+    """No configuration got a validation Dice: nothing was found."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked sweep, before anything runs."""
+
+    config: RunConfig
+    suite: Suite
+    space: list[Parameter]
+    method: dict[str, Any]
+    epochs: int
+    folder: Path
+
+    @property
+    def trials(self) -> list[Trial]:
+        return self.suite.trials
+
+    def folds(self) -> dict[str, list[Trial]]:
+        """The default's trials of each fold: one for each seed."""
+        found: dict[str, list[Trial]] = {}
+        for trial in self.trials:
+            found.setdefault(trial.spec["split"]["name"], []).append(trial)
+        return found
+
+
+def plan_sweep(config: RunConfig, suite: Suite) -> Plan:
+    """Checks everything that can be checked before the first epoch.
+
+    Raises:
+        UserError: several methods, a method that learns nothing by epochs, a rule that looks at the test domain, a fault in
+            the search space, a scheduler that does not fit.
+    """
+    from harness.crossing import crossed
+    from harness.methods import build_method, stages_of
+    from harness.training import epochs_per_stage
+
+    sweep = config.sweep
+    methods = sorted({trial.method for trial in suite.trials})
+    if len(methods) != 1:
+        raise UserError(
+            f"A sweep searches one method at a time, found {len(methods)}: {', '.join(methods)}. Choose one: method={methods[0]}"
+        )
+    first = suite.trials[0]
+    told = first.spec["method"]
+    if first.spec["training"]["selection"] == "oracle":
+        raise UserError(
+            "training.selection=oracle looks at the test domain, which a search must not. Use training_domain_validation."
+        )
+    if missing := [trial for trial in suite.trials if not trial.spec["split"]["validation"]]:
+        raise UserError(
+            f"Split {missing[0].spec['split']['name']} has no validation images, by which a search decides. Give more images"
+            " (data.max_per_domain)."
+        )
+    space = parse_space(sweep.parameters, sweep.sampler)
+    if sweep.sampler != "grid":
+        needed(sweep.budget.trials, sweep.sampler)
+    if sweep.sampler == "optuna":
+        check_optuna()
+    if sweep.scheduler == "pbt":
+        from harness.search.population import check_population
+
+        check_population(sweep, space)
+    check_methods(suite.trials)
+    check_space(first, space)
+    built = build_method(first.method, told["model"], modalities_of(first.spec), prompt=told["card"]["prompt"])
+    epochs = sum(epochs_per_stage(stages_of(built), first.spec["training"]["epochs"]))
+    if epochs == 0:
+        raise UserError(
+            f"Method {first.method} learns nothing by epochs, so no epoch has a validation Dice to search by."
+        )
+    method = next(iter(crossed(config.methods, config.algorithms).values()))
+    return Plan(config, suite, space, method, epochs, _folder(config, suite, space))
+
+
+def _folder(config: RunConfig, suite: Suite, space: Sequence[Parameter]) -> Path:
+    """The same question has the same folder, whatever its budget: the same command goes on, and so does a larger one."""
+    sweep = config.sweep
+    asked = {
+        "space": [asdict(parameter) for parameter in space],
+        "sampler": sweep.sampler,
+        "scheduler": [sweep.scheduler, asdict(sweep.asha), asdict(sweep.pbt)],
+        "seed": sweep.seed,
+        "trials": [trial.id for trial in suite.trials],
+    }
+    method = tuned_name(suite.trials[0].method).removesuffix("_tuned")
+    return Path(config.store.root).expanduser().resolve() / "sweeps" / f"{sweep.name}-{method}-{sha256_json(asked)[:8]}"
+
+
+def run_sweep(plan: Plan, store: Store, command: Sequence[str], listener: Listener) -> Outcome:
+    """Runs all searches, tests the folds' choices and writes `search.json` and the chosen configuration.
+
+    The folds' searches come first: they must not even be hastened by what the search over all folds, which has seen their
+    test domains, already trained.
+
+    Raises:
+        UserError: the data or the store is at fault.
+        SearchFailed: no configuration got a validation Dice.
+    """
+    for key, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(key, value)
+    from harness.search.tuning import Setting, placed
+
+    config, folds = plan.config, plan.folds()
+    context = TrialContext(
+        store_root=str(store.root),
+        cache_folder=str(cache_folder(config)),
+        predictions=config.store.predictions,
+        keep_weights=config.store.keep_weights,
+        checkpoint_seconds=config.store.checkpoint_seconds,
+        command=tuple(command),
+    )
+    setting = Setting(config.sweep, plan.space, context, plan.epochs, plan.folder)
+    with placed(setting, config.executor, plan.trials) as setting:
+        outcome = _outcome_of(plan, setting, command)
+        shares = _shares(config, setting, len(folds))
+        for name, trials in folds.items():
+            search = _search(name, trials, setting, listener, next(shares))
+            fold = Fold(name, list(trials[0].spec["split"]["held_out"]), search)
+            outcome.folds.append(fold)
+        if len(folds) == 1:
+            # Its own fold is all there is.
+            outcome.overall = outcome.folds[0].search
+        else:
+            outcome.overall = _search("all folds", plan.trials, setting, listener, next(shares))
+        _test_choices(outcome, folds, setting, store)
+    outcome.best = outcome.best_attempt.number if outcome.best_attempt else None
+    outcome.made = now()
+    if outcome.beats_default and config.sweep.scheduler != "pbt":
+        outcome.tuned = _write_tuned(plan, outcome)
+    atomic_write_json(plan.folder / "search.json", _json({"schema_version": SCHEMA_VERSION, **asdict(outcome)}))
+    return outcome
+
+
+def _outcome_of(plan: Plan, setting: Setting, command: Sequence[str]) -> Outcome:
+    config, sweep = plan.config, plan.config.sweep
+    spec = plan.trials[0].spec
+    return Outcome(
+        name=sweep.name,
+        method=spec["method"]["name"],
+        title=spec["method"]["card"]["title"],
+        suite=config.name,
+        data=spec["data"]["name"],
+        command=list(command),
+        sampler=sweep.sampler,
+        scheduler=sweep.scheduler,
+        seed=sweep.seed,
+        budget=asdict(sweep.budget),
+        space=[{**asdict(parameter), "shown": str(parameter)} for parameter in plan.space],
+        epochs=plan.epochs,
+        slots=setting.slots,
+    )
+
+
+def _shares(config: RunConfig, setting: Setting, folds: int) -> Iterator[tuple[float, float]]:
+    """(seconds, GPU seconds) of each search: the search over all folds weighs as many as the folds' own together.
+
+    Each takes its part of what those before it left.
+    """
+    budget, started = config.sweep.budget, time.monotonic()
+    in_use = setting.gpu * setting.slots
+    weights = [1] * folds + ([folds] if folds > 1 else [])
+    for place, weight in enumerate(weights):
+        part, spent = weight / sum(weights[place:]), time.monotonic() - started
+        seconds = math.inf if budget.hours is None else part * max(0.0, budget.hours * 3600 - spent)
+        gpu = math.inf if budget.gpu_hours is None else part * max(0.0, budget.gpu_hours * 3600 - spent * in_use)
+        yield seconds, gpu
+
+
+def _search(
+    title: str, trials: list[Trial], setting: Setting, listener: Listener, share: tuple[float, float]
+) -> Search:
+    from harness.search.tuning import run_search
+
+    if setting.sweep.scheduler == "pbt":
+        from harness.search.population import run_population as run
+    else:
+        run = run_search
+    search = run(title, trials, setting, listener, seconds=share[0], gpu_seconds=share[1])
+    if search.best is None and search.ended is None:
+        reasons = list(dict.fromkeys(attempt.reason for attempt in search.attempts if attempt.reason))
+        raise SearchFailed(
+            f"None of {len(search.attempts)} configurations got a validation Dice ({title}): {'; '.join(reasons[:3])}."
+            f" Their trials are kept in {setting.context.store_root}."
+        )
+    return search
+
+
+def _test_choices(outcome: Outcome, folds: dict[str, list[Trial]], setting: Setting, store: Store) -> None:
+    """Only now are rows of test images read: nothing is decided any more."""
+    tuned, default = [], []
+    for fold in outcome.folds:
+        trials, best = folds[fold.name], fold.search.best
+        plain = tested_rows(store, trials)
+        chosen = _rows_of(best, trials, setting, store) if best else None
+        if best is None or plain is None or chosen is None:
+            continue
+        fold.choice = best.number
+        fold.test_dice, fold.default_test_dice = mean_test_dice(chosen), mean_test_dice(plain)
+        tuned.append(chosen)
+        default.append(plain)
+    if len(tuned) == len(outcome.folds):
+        outcome.score = nested_score(tuned, default)
+
+
+def _rows_of(attempt: Attempt, trials: Sequence[Trial], setting: Setting, store: Store) -> pd.DataFrame | None:
+    if attempt.schedule is not None:
+        from harness.search.population import test_member
+
+        return test_member(attempt, trials, setting)
+    return tested_rows(store, [configured(trial, setting.space, attempt.values) for trial in trials])
+
+
+def _write_tuned(plan: Plan, outcome: Outcome) -> str:
+    best = outcome.best_attempt
+    assert best is not None
+    trial = plan.trials[0]
+    path = plan.folder / "configs" / "method" / f"{tuned_name(trial.method)}.yaml"
+    comments = [
+        f"{outcome.title} as the sweep {outcome.name} found it on {outcome.data}, by validation images alone.",
+        f"Validation Dice over {len(outcome.folds)} folds: {best.objective:.4f}; the default's: {outcome.default_objective:.4f}.",
+    ]
+    atomic_write_text(path, method_yaml(plan.method, trial, plan.space, best.values, comments))
+    return str(path)
+
+
+def _json(value: Any) -> Any:
+    """JSON has no NaN."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _json(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_json(item) for item in value]
+    return value
