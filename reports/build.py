@@ -72,6 +72,11 @@ class ReportPaths:
 
         print_leaderboard(self.board, self.columns, self.title, console)
 
+    def print_costs(self, console: Console | None = None) -> None:
+        from reports.terminal import print_costs
+
+        print_costs(self.board, cost_columns(), self.title, console)
+
 
 def build_report(
     store_root: Path | str,

@@ -89,6 +89,7 @@ def render(
         modalities=list(_modalities(board, quoted)),
         published=published,
         comparison=_comparison(board),
+        costs_only=bool(records.suite.config.get("costs_only")),
         terms=equal_terms(board.differences),
         differences=board.differences,
         figures=[(figure, Markup(figure.svg)) for figure in figures],

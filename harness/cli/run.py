@@ -52,13 +52,12 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     trials = [] if config.costs_only else _trials_to_run(suite, store, config.reuse)
     # Before anything is kept or discarded: a mistake in a method is told now, not when its first trial's turn comes.
     check_methods(trials)
-    folder = store.start_suite(config.name, _as_yaml(config), [_entry(trial) for trial in suite.trials])
+    folder = store.start_suite(config.name, _as_yaml(config), [_entry(trial) for trial in suite.trials], command)
     done = len(suite.trials) - len(trials)
-    console.print(
-        f"{config.name}: {len(suite.trials)} trials, {done} of them already in {store.root}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    told = f"{len(suite.trials)} trials, {done} of them already in {store.root}"
+    if config.costs_only:
+        told = f"costs of {len({trial.method for trial in suite.trials})} methods; costs_only=true runs no trials"
+    console.print(f"{config.name}: {told}", soft_wrap=True, highlight=False)
     if config.reuse == "never":
         _discard(trials, store)
     outcomes = []
@@ -71,7 +70,7 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
         raise
     if config.reuse != "only":
         _measure_costs(suite, store, console)
-    write_report(store, folder, console)
+    write_report(store, folder, console, costs_only=config.costs_only)
     for trial in suite.trials:
         for warning in (store.result(trial.id) or {}).get("warnings", []):
             print(f"Warning: {trial.label}: {warning}.", file=sys.stderr)
@@ -124,14 +123,14 @@ def _measure_costs(suite: Suite, store: Store, console: Any) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def write_report(store: Store, folder: Path, console: Any) -> None:
+def write_report(store: Store, folder: Path, console: Any, *, costs_only: bool = False) -> None:
     from rich.console import Console
 
     from reports.build import build_report
 
     paths = build_report(store.root, folder, folder / "report")
     # The table is the command's result, so it goes to standard output; everything else is on standard error.
-    paths.print_table(Console())
+    (paths.print_costs if costs_only else paths.print_table)(Console())
     console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
 
 

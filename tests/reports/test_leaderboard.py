@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pandas as pd
 import pytest
 
 from harness.store import Store
+from reports.costs import cost_table
 from reports.leaderboard import Leaderboard, build_leaderboard
 from reports.reading import read_records
+from reports.records import ROLES
 from reports.runs import find_suite
 
 
@@ -293,3 +296,21 @@ def test_a_store_without_any_result_gives_a_board_of_holes(make_store: Callable[
     board = board_of(make_store(faults=every, predictions=False))
     assert set(board.table["track"]) == {"incomplete"} and board.table["dice"].isna().all()
     assert set(board.domains["state"]) == {"failed"}
+
+
+def test_costs_of_models_for_one_modality_are_theirs(make_store: Callable[..., Any]) -> None:
+    """protocol.scope=per_modality: costs were measured on the model of the method's first trial."""
+    simulated = make_store(faults={}, predictions=False)
+    store = Store(simulated.root)
+    records = read_records(store, find_suite(store))
+    roles = ("train", *ROLES)
+    one = [
+        replace(
+            t, spec={**t.spec, "split": {r: [k for k in t.spec["split"][r] if k.startswith("fundus/")] for r in roles}}
+        )
+        for t in records.trials
+    ]
+    row = {**records.efficiency[0], "method": "unet", "modalities": ["fundus"], "gmacs": 9.0, "machine": None}
+    for trials, expected in ((one, [9.0]), (records.trials, [])):
+        found = cost_table(replace(records, trials=trials, efficiency=[row]))
+        assert found.loc[found["method"] == "unet", "gmacs"].dropna().tolist() == expected

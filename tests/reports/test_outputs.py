@@ -118,7 +118,7 @@ def test_names_are_text_wherever_they_go(make_store: Callable[..., Any], tmp_pat
     markdown = paths.markdown.read_text("utf-8")
     assert "<script>" not in markdown
     header = next(line for line in markdown.splitlines() if line.startswith("| Method | dermoscopy"))
-    by_domain = markdown[markdown.index(header) : markdown.index("## Costs")]
+    by_domain = markdown[markdown.index(header) : markdown.index("## Equal terms")]
     assert by_domain.count("\n") >= 2 + len(cards)
     for line in filter(None, by_domain.splitlines()):
         assert len(re.findall(r"(?<!\\)\|", line)) == 2 + 6
