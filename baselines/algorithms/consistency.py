@@ -27,9 +27,12 @@ def logits_of(method: nn.Module, views: Sequence[Tensor], batch: Any) -> Tensor:
     """The logits (V * B, 1, H, W) of V views of the batch's images, in one pass, with their graph."""
     images = torch.cat(list(views))
     modality = batch.modality.repeat(len(views))
+    logits: Tensor
     if hasattr(method, "predict_oracle"):
-        return method.predict_oracle(images, modality, batch.masks.repeat(len(views), 1, 1, 1))  # type: ignore[operator]
-    return method.predict(images, modality)  # type: ignore[operator]
+        logits = method.predict_oracle(images, modality, batch.masks.repeat(len(views), 1, 1, 1))  # type: ignore[operator]
+    else:
+        logits = method.predict(images, modality)  # type: ignore[operator]
+    return logits
 
 
 def divergence(logits: Tensor, views: int, *, from_mean: bool = False) -> Tensor:
@@ -48,4 +51,5 @@ def divergence(logits: Tensor, views: int, *, from_mean: bool = False) -> Tensor
         mean = probability.mean(1, keepdim=True)
         difference = log_probability - mean.clamp(min=1e-7).log()
         terms = -mean * difference if from_mean else probability * difference
-        return terms.sum(0).mean()
+        value: Tensor = terms.sum(0).mean()
+    return value

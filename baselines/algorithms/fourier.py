@@ -74,4 +74,5 @@ def mix_amplitudes(images: Tensor, others: Tensor, weight: Tensor, region: float
     weight = weight * ((down <= region / 2) & (across <= region / 2))
     # A real factor keeps the phase. Where the image has no amplitude at all, it has no phase to give to the other's.
     factor = 1 + weight * (other - own) / own.clamp(min=1e-12)
-    return torch.fft.irfft2(spectrum * factor, s=(height, width))
+    mixed: Tensor = torch.fft.irfft2(spectrum * factor, s=(height, width))
+    return mixed

@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
 from torch import Tensor
 
 from baselines.algorithms.bigaug import BigAug, _blurred
+from harness.tree import config_folder
 from tests.baselines.algorithms.toy import disks, loss_of, make
 
 
@@ -139,3 +141,8 @@ def test_a_flat_image_stays_finite() -> None:
     for seed in range(5):
         torch.manual_seed(seed)
         assert make(BigAug, probability=1.0).changed(batch).images.isfinite().all()
+
+
+def test_it_stands_in_the_place_of_the_bench_s_augmentation() -> None:
+    content = yaml.safe_load((config_folder() / "algorithm" / "bigaug.yaml").read_text("utf-8"))
+    assert content["training"] == {"augmentation": "none"}
