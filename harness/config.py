@@ -14,6 +14,7 @@ from typing import Any, get_args, get_type_hints
 from harness.errors import UserError, did_you_mean
 
 PROTOCOLS = ("leave_one_domain_out", "seen_to_unseen", "in_domain", "single_source")
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 SELECTION_RULES = ("training_domain_validation", "last", "oracle")
 
 
@@ -98,6 +99,10 @@ class ExecutorConfig:
     gpus_per_trial: float = 1.0
     # null starts a local Ray; auto or host:port joins a cluster.
     address: str | None = None
+    # How often a trial whose process died (killed, out of memory, node lost) starts again from its last checkpoint.
+    retries: int = 2
+    # After SIGTERM trials have this long to end their epoch and keep their state: schedulers give 30 s before they kill.
+    drain_seconds: float = 25.0
 
 
 @dataclass
@@ -169,6 +174,8 @@ class RunConfig:
     methods: dict[str, Any] = field(default_factory=dict)
     # Each is crossed with each method: see harness/crossing.py.
     algorithms: dict[str, Any] = field(default_factory=dict)
+    # Tools that are told of every trial too: tensorboard, mlflow, wandb; see harness/trackers.
+    trackers: list[str] = field(default_factory=list)
     # Read by `sweep` alone.
     sweep: SweepConfig = field(default_factory=SweepConfig)
 
@@ -211,7 +218,9 @@ RANGES: dict[str, tuple[float, float]] = {
     "training.cpu_threads": (1, 1024),
     "metrics.nsd_tolerance": (0.0, math.inf),
     "store.checkpoint_seconds": (0.0, math.inf),
-    "executor.gpus_per_trial": (0.0, 1024.0),
+    "executor.gpus_per_trial": (0.0, 1.0),
+    "executor.retries": (0, 1000),
+    "executor.drain_seconds": (0.0, 86400.0),
     "efficiency_image_size": (32, 8192),
     "sweep.budget.trials": (2, math.inf),
     "sweep.budget.hours": (1e-4, math.inf),
@@ -230,7 +239,11 @@ _TYPES = {
     list[int]: "a list of whole numbers",
     list[str]: "a list of names",
 }
-_EXAMPLES = {"seeds": "seeds=[0,1,2]", "data.modalities": "data.modalities=[dermoscopy,xray]"}
+_EXAMPLES = {
+    "seeds": "seeds=[0,1,2]",
+    "data.modalities": "data.modalities=[dermoscopy,xray]",
+    "trackers": "trackers=[tensorboard]",
+}
 
 
 def all_keys(schema: Any = None, prefix: str = "") -> list[str]:
@@ -282,6 +295,9 @@ def check_config(config: RunConfig) -> None:
         raise UserError(f"seeds={config.seeds}: expected at least one seed and none twice, for example seeds=[0,1,2].")
     if min(config.seeds) < 0:
         raise UserError(f"seeds={config.seeds}: expected whole numbers from 0 up.")
+    for name in config.trackers:
+        if name not in TRACKERS:
+            raise UserError(f"trackers: '{name}' is unknown: expected {', '.join(TRACKERS)}.{_near(name, TRACKERS)}")
     if not config.methods:
         raise UserError(
             "No method was chosen: add for example 'method=[unet,otsu]'; `python -m harness list methods` shows all."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -17,6 +18,8 @@ _LIBRARIES = (
     "torch", "torchvision", "numpy", "scipy", "pandas", "kornia", "timm",
     "segmentation-models-pytorch", "ray", "hydra-core", "medpy", "pillow",
 )  # fmt: skip
+# The commit of the driver's checkout, for workers of a cluster, whose copy of the code has none.
+REVISION_VARIABLE = "DELIGHTSAM_BENCH_REVISION"
 
 
 @lru_cache
@@ -39,6 +42,8 @@ def usable_cores() -> int:
 @lru_cache
 def code_revision() -> dict[str, Any]:
     """The commit of the checkout this package runs from; {} for an installed wheel."""
+    if given := os.environ.get(REVISION_VARIABLE):
+        return dict(json.loads(given))
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
         return {}

@@ -17,7 +17,7 @@ import logging
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCHEMA_VERSION = 1
+_TRIES_KEPT = 20
 _RESULT_FILES = ("spec.json", "samples.parquet", "curves.csv", "provenance.json")
 
 log = logging.getLogger(__name__)
@@ -78,6 +79,11 @@ class Store:
     """Reads and writes results below `root`. Making one touches nothing on the disk."""
 
     def __init__(self, root: Path | str) -> None:
+        if "://" in str(root):
+            raise UserError(
+                f"store.root={root} is an address, and the store needs a file system: it locks and renames files."
+                " Mount the bucket or share (NFS, Lustre, a cloud file store) on every node and give that folder."
+            )
         self.root = Path(root).expanduser().resolve()
 
     # --- writing -------------------------------------------------------------------------------------------------
@@ -105,7 +111,8 @@ class Store:
         lock, holder = FileLock(self.root / "run.lock"), self.root / "run.holder.json"
         try:
             with explain_disk_errors(self.root / "run.lock"):
-                lock.acquire(timeout=0)
+                # Not at once: a `status` that asks who holds the lock has it for a moment.
+                lock.acquire(timeout=1)
         except Timeout as error:
             who = "another process"
             with contextlib.suppress(OSError, ValueError):
@@ -151,9 +158,27 @@ class Store:
             yield
 
     def write_status(self, trial_id: str, state: str, **details: Any) -> None:
-        """`state` is running, done or failed (pending and interrupted are what is read without one); `details` such as epoch, epochs, reason, started."""
+        """Replaces the trial's status; the causes of tries that died stay in it (see `note_try`).
+
+        Args:
+            state: running, done, failed or interrupted (`pending` is what is read where there is no status).
+            details: such as started, host, pid, epoch, epochs, dice, reason.
+        """
         status = {"schema_version": SCHEMA_VERSION, "state": state, "updated": now(), **details}
+        if "tries" not in status and (tries := self.tries(trial_id)):
+            status["tries"] = tries
         atomic_write_json(self.trial_folder(trial_id) / "status.json", status)
+
+    def note_try(self, trial_id: str, cause: str) -> None:
+        """Keeps why a try of the trial died, where and when: `tries: [{cause, host, time}, ...]` in its status, oldest first."""
+        host = self.status(trial_id).get("host", "unknown")
+        tries = [*self.tries(trial_id), {"cause": cause, "host": host, "time": now()}]
+        self.write_status(trial_id, "interrupted", reason=cause, tries=tries[-_TRIES_KEPT:])
+
+    def tries(self, trial_id: str) -> list[dict[str, Any]]:
+        """The tries of the trial whose process died, oldest first; empty where all went well."""
+        path = self.trial_folder(trial_id) / "status.json"
+        return list(_versioned(path).get("tries", [])) if path.exists() else []
 
     def finish_trial(
         self,
@@ -198,8 +223,10 @@ class Store:
     def write_efficiency(self, key: str, row: dict[str, Any]) -> None:
         atomic_write_json(self.root / "efficiency" / f"{key}.json", {"schema_version": SCHEMA_VERSION, **row})
 
-    def start_suite(self, name: str, config_yaml: str, trials: list[dict[str, Any]]) -> Path:
-        """Keeps what this run was asked for; returns its folder, named by the time in UTC."""
+    def start_suite(
+        self, name: str, config_yaml: str, trials: list[dict[str, Any]], command: Sequence[str] = ()
+    ) -> Path:
+        """Keeps what this run was asked for, by which words and where; returns its folder, named by the time in UTC."""
         parent = self.root / "suites" / name
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%SZ")
         folder = parent / stamp
@@ -207,7 +234,8 @@ class Store:
             stamp += "x"
             folder = parent / stamp
         atomic_write_text(folder / "config.yaml", config_yaml)
-        atomic_write_json(folder / "trials.json", {"schema_version": SCHEMA_VERSION, "suite": name, "trials": trials})
+        asked = {"suite": name, "command": list(command), "directory": str(Path.cwd()), "trials": trials}
+        atomic_write_json(folder / "trials.json", {"schema_version": SCHEMA_VERSION, **asked})
         return folder
 
     # --- reading -------------------------------------------------------------------------------------------------
@@ -235,22 +263,9 @@ class Store:
         if not path.exists():
             return {"state": "pending"}
         status = _versioned(path)
-        if status["state"] == "running" and not self._is_held(trial_id):
+        if status["state"] == "running" and not is_held(self.root / "locks" / trial_id):
             status["state"] = "interrupted"
         return status
-
-    def _is_held(self, trial_id: str) -> bool:
-        """Whether a process has the trial's lock; in a store that can't be written nobody can tell, so: yes."""
-        from filelock import FileLock, Timeout
-
-        path = self.root / "locks" / trial_id
-        if not path.exists():
-            return False
-        try:
-            with FileLock(path).acquire(timeout=0):
-                return False
-        except (Timeout, OSError):
-            return True
 
     def spec(self, trial_id: str) -> dict[str, Any]:
         """What the trial is, as `run_trial` takes it."""
@@ -296,6 +311,24 @@ class Store:
             trials = _versioned(path)["trials"]
             records.append(SuiteRecord(folder.parent.name, folder.name, folder, config, trials))
         return sorted(records, key=lambda record: (record.time, record.name))
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds this lock, also in a store that can't be written; where locks can't be asked: yes."""
+    import fcntl
+
+    try:
+        descriptor = os.open(lock, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        # Shared, as a file opened for reading allows it, and gone again with the descriptor.
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        return False
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
 
 
 def _versioned(path: Path) -> dict[str, Any]:

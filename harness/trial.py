@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import MetricsConfig, TrainingConfig
-from harness.errors import TrialFailed, UserError
+from harness.errors import TrialFailed, TrialInterrupted, UserError
 from harness.leaks import check_split
 from harness.protocols import Split
 from harness.store import Store, now
@@ -37,35 +39,55 @@ def run_trial(
     spec: dict[str, Any],
     context: TrialContext,
     report: Callable[[dict[str, Any]], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Runs the trial, or goes on with it where an earlier try stopped, and returns its final status.
 
     A trial that fails by itself (NaN loss, out of memory, an error in the method's code) is recorded with its cause and
     returned as `{"state": "failed", "reason": ...}`.
 
+    Args:
+        report: called with {phase: training, epoch, epochs, train_loss, dice, ...} after each epoch, {phase: testing} after the last.
+        should_stop: asked after each epoch; True: the trial keeps its state and ends as `{"state": "interrupted", ...}`.
+
     Raises:
         UserError: the data or the store is at fault; other trials would meet the same.
     """
     store = Store(context.store_root)
-    began = now()
+    status = _Status(store, trial_id, {"started": now(), "host": platform.node(), "pid": os.getpid()})
     try:
         with store.trial_lock(trial_id):
             if store.result(trial_id) is not None:  # by another process, while this one waited for the lock
                 return {"state": "done", "reason": None}
             store.set_damaged_aside(trial_id)
             store.start_trial(trial_id, spec)
-            store.write_status(trial_id, "running", started=began, epoch=0)
-            _run(store, trial_id, spec, context, report, began)
+            status.write("running", epoch=0)
+            _run(store, trial_id, spec, context, report, should_stop, status)
         return {"state": "done", "reason": None}
+    except TrialInterrupted as stop:
+        status.write("interrupted", reason=str(stop))
+        return {"state": "interrupted", "reason": str(stop)}
     except UserError as error:
         with contextlib.suppress(UserError, OSError):  # for example the very disk that is full
-            store.write_status(trial_id, "failed", started=began, reason=str(error))
+            status.write("failed", reason=str(error))
         raise
     except Exception as error:  # the method's own code may raise anything; its cause is kept, the others go on
         reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
         _keep_traceback(store, trial_id)
-        store.write_status(trial_id, "failed", started=began, reason=reason)
+        status.write("failed", reason=reason)
         return {"state": "failed", "reason": reason}
+
+
+@dataclass(frozen=True)
+class _Status:
+    """What a try says of itself in `status.json`; where it runs stands in every line."""
+
+    store: Store
+    trial_id: str
+    place: dict[str, Any]
+
+    def write(self, state: str, **details: Any) -> None:
+        self.store.write_status(self.trial_id, state, **self.place, **details)
 
 
 def _run(
@@ -74,7 +96,8 @@ def _run(
     spec: dict[str, Any],
     context: TrialContext,
     report: Callable[[dict[str, Any]], None],
-    began: str,
+    should_stop: Callable[[], bool],
+    status: _Status,
 ) -> None:
     import pandas as pd
     import torch
@@ -110,13 +133,12 @@ def _run(
     data = TrainingData(cache, samples, modalities, split.train, scored)
 
     def on_epoch(event: dict[str, Any]) -> None:
-        store.write_status(
-            trial_id,
+        status.write(
             "running",
-            started=began,
             epoch=event["epoch"],
             epochs=event["epochs"],
             dice=_or_none(event["dice"]),
+            epoch_seconds=event["seconds"],
         )
         report({"phase": "training", **event})
 
@@ -129,6 +151,7 @@ def _run(
         folder=folder / "checkpoint",
         on_epoch=on_epoch,
         checkpoint_seconds=context.checkpoint_seconds,
+        should_stop=should_stop,
     )
     trained = time.monotonic()
     report({"phase": "testing"})

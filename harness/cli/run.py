@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from harness.execution import Outcome
     from harness.store import Store
     from harness.suite import Suite, Trial
+    from harness.trackers.follower import Follower
+
+# As a shell says it of a process that SIGTERM ended: 128 + 15.
+TERMINATED = 143
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -52,6 +57,7 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     trials = [] if config.costs_only else _trials_to_run(suite, store, config.reuse)
     # Before anything is kept or discarded: a mistake in a method is told now, not when its first trial's turn comes.
     check_methods(trials)
+    followers = _followers(config, store, suite)
     folder = store.start_suite(config.name, _as_yaml(config), [_entry(trial) for trial in suite.trials], command)
     done = len(suite.trials) - len(trials)
     told = f"{len(suite.trials)} trials, {done} of them already in {store.root}"
@@ -62,12 +68,20 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
         _discard(trials, store)
     outcomes = []
     try:
-        outcomes = _execute(trials, config, store, command, console) if trials else []
+        outcomes = _execute(trials, config, store, command, console, followers)
     except UserError:
         # Data or store stop the run: what is finished still gets its report, where it can be written.
         with contextlib.suppress(UserError, OSError):
             write_report(store, folder, console)
         raise
+    if any(outcome.state == "interrupted" for outcome in outcomes):
+        # Whoever takes the machine away will not wait for a report.
+        print(
+            "\nStopped by SIGTERM. What is finished is kept, running trials kept their state. To go on:",
+            file=sys.stderr,
+        )
+        print(f"  {shlex.join(command)}", file=sys.stderr)
+        return TERMINATED
     if config.reuse != "only":
         _measure_costs(suite, store, console)
     write_report(store, folder, console, costs_only=config.costs_only)
@@ -96,7 +110,23 @@ def _discard(trials: list[Trial], store: Store) -> None:
             store.discard_trial(trial.id)
 
 
-def _execute(trials: list[Trial], config: RunConfig, store: Store, command: list[str], console: Any) -> list[Outcome]:
+def _followers(config: RunConfig, store: Store, suite: Suite) -> list[Follower]:
+    """The trackers that were asked for; their libraries are imported here, before anything runs."""
+    if not config.trackers or config.costs_only or config.reuse == "only":
+        return []
+    from harness.trackers import make_followers
+
+    return make_followers(config.trackers, config.name, store, suite.trials)
+
+
+def _execute(
+    trials: list[Trial],
+    config: RunConfig,
+    store: Store,
+    command: list[str],
+    console: Any,
+    followers: Sequence[Follower] = (),
+) -> list[Outcome]:
     from harness.execution import make_executor
     from harness.execution.progress import ProgressDisplay
     from harness.suite import cache_folder
@@ -110,8 +140,13 @@ def _execute(trials: list[Trial], config: RunConfig, store: Store, command: list
         checkpoint_seconds=config.store.checkpoint_seconds,
         command=tuple(command),
     )
-    executor = make_executor(config.executor)
-    with ProgressDisplay(len(trials), console) as progress:
+    with contextlib.ExitStack() as stack:
+        for follower in followers:
+            stack.enter_context(follower)  # even with nothing to run it makes up for what a killed driver left
+        if not trials:
+            return []
+        executor = make_executor(config.executor)
+        progress = stack.enter_context(ProgressDisplay(len(trials), console, followers))
         return executor.run(trials, context, progress)
 
 

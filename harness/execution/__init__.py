@@ -23,6 +23,10 @@ RAY_ENVIRONMENT = {
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_AUTO_CALLBACK_SYNCER": "1",
     "RAY_METRICS_EXPORT_INTERVAL_MS": "0",
+    # Ray's workers give way to everything else by default; trials are what this machine is for.
+    "RAY_worker_niceness": "0",
+    # The store is the database: snapshots of the experiment would grow with every trial, and nobody reads them.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000000",
     # Ctrl-C reaches us, who promise what it does.
     "TUNE_DISABLE_SIGINT_HANDLER": "1",
     # A relative path means the same in a trial as in the driver.
@@ -32,7 +36,7 @@ RAY_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a trial ended: `state` is done or failed, `reason` the cause of a failure."""
+    """How a trial ended: `state` is done, failed or interrupted (by SIGTERM), `reason` the cause of what is not done."""
 
     trial: Trial
     state: str

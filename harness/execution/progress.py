@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -18,6 +19,16 @@ from rich.progress import (
 )
 
 
+class Follower(Protocol):
+    """Hears what the display hears; see harness/trackers."""
+
+    def start(self, trial_id: str) -> None: ...
+
+    def update(self, trial_id: str, event: dict[str, Any]) -> None: ...
+
+    def end_trial(self, trial_id: str, state: str) -> None: ...
+
+
 class ProgressDisplay:
     """Shows how far each running trial and the whole run are.
 
@@ -26,8 +37,9 @@ class ProgressDisplay:
 
     LINE_EVERY_SECONDS = 30.0
 
-    def __init__(self, total: int, console: Console | None = None) -> None:
+    def __init__(self, total: int, console: Console | None = None, followers: Sequence[Follower] = ()) -> None:
         self.console = console or Console(stderr=True)
+        self.followers = followers
         self.total, self.ended = total, 0
         self.labels: dict[str, str] = {}
         self.started: dict[str, float] = {}
@@ -60,10 +72,14 @@ class ProgressDisplay:
         self.labels[trial_id], self.started[trial_id] = label, time.monotonic()
         self.last_line[trial_id] = time.monotonic()
         self.tasks[trial_id] = self.live.add_task(label, total=None, note="starting")
+        for follower in self.followers:
+            follower.start(trial_id)
         self._line(f"start  {label}")
 
     def update(self, trial_id: str, event: dict[str, Any]) -> None:
         """`event` is what a trial reports: {phase, epoch, epochs, train_loss, dice, ...}."""
+        for follower in self.followers:
+            follower.update(trial_id, event)
         if event.get("phase") == "testing":
             self.live.update(self.tasks[trial_id], note="testing")
             return
@@ -73,9 +89,21 @@ class ProgressDisplay:
             self.last_line[trial_id] = time.monotonic()
             self._line(f"       {self.labels[trial_id]}: epoch {event['epoch']}/{event['epochs']}  {note}")
 
+    def again(self, trial_id: str, cause: str) -> None:
+        """The trial's try died of `cause` and another one follows."""
+        if trial_id in self.tasks:
+            self.live.update(self.tasks[trial_id], note="starting again")
+            text = f"again  {self.labels[trial_id]}\n       {cause}"
+            if self.console.is_terminal:
+                self.live.console.print(text, style="yellow", markup=False)
+            else:
+                self._line(text)
+
     def end(self, trial_id: str, state: str, reason: str | None) -> None:
         if trial_id not in self.tasks:
             return
+        for follower in self.followers:
+            follower.end_trial(trial_id, state)
         self.live.remove_task(self.tasks.pop(trial_id))
         self.ended += 1
         self.live.advance(self.whole)

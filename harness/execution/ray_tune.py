@@ -6,24 +6,29 @@ there. After a crash the same command makes a new experiment of what the store l
 
 from __future__ import annotations
 
-import contextlib
-import logging
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
+from uuid import uuid4
 
-import ray
 from ray import tune
-from ray.tune import Callback
 
 from harness.config import ExecutorConfig
-from harness.errors import UserError
-from harness.execution import RAY_ENVIRONMENT, Outcome
+from harness.execution import Outcome
+from harness.execution.cluster import Cluster, started_ray
+from harness.execution.drain import Drain, DrainExpired
+from harness.execution.feed import Feed
+from harness.execution.listener import Listener, RayIsGone
 from harness.execution.progress import ProgressDisplay
+from harness.execution.worker import run_in_worker
 from harness.store import Store
 from harness.suite import Trial
 from harness.trial import TrialContext
+
+# Actors that Tune asks Ray for ahead of time.
+_MOST_PENDING = 200
 
 
 class RayTuneExecutor:
@@ -33,140 +38,56 @@ class RayTuneExecutor:
         self.config = config
 
     def run(self, trials: Sequence[Trial], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
-        self._start_ray()
+        store, drain = Store(context.store_root), Drain(self.config.drain_seconds)
+        with started_ray(self.config, context, trials) as cluster:
+            feed = Feed(trials, store, cluster.resources)
+            listener = Listener(progress, store, feed, drain, cluster, {trial.id: trial.label for trial in trials})
+            # Here and not before: Ray puts a handler of its own in place when it starts.
+            try:
+                with drain.on_sigterm():
+                    self._tune(feed, listener, cluster, context, len(trials))
+            except DrainExpired:
+                pass
+            except RayIsGone as gone:
+                listener.lost(str(gone))
+        if error := feed.error or listener.user_error:
+            raise error
+        return [_outcome(trial, store, listener, drain) for trial in trials]
+
+    def _tune(self, feed: Feed, listener: Listener, cluster: Cluster, context: TrialContext, total: int) -> None:
+        # Ray's own bookkeeping is worth nothing: neither that of a killed run, nor ours once every trial is in the store.
+        experiment = feed.store.root / "ray"
+        shutil.rmtree(experiment, ignore_errors=True)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(cluster.slots, _MOST_PENDING))
+        function = tune.with_parameters(
+            run_in_worker, context=asdict(context), question=cluster.question, drain_key=listener.drain_key
+        )
         try:
-            store = Store(context.store_root)
-            for trial in trials:
-                _hand_over(store, trial)
-            gpus = self._gpus_per_trial()
-            cpus = self._cpus_per_trial(trials)
-            callback = _ProgressCallback(progress, store, {trial.id: trial.label for trial in trials})
-            experiment = store.root / "ray"
-            tuner = tune.Tuner(
-                tune.with_resources(
-                    tune.with_parameters(_run_in_worker, context=asdict(context)), {"cpu": cpus, "gpu": gpus}
+            tune.Tuner(
+                tune.with_resources(function, lambda config: tune.PlacementGroupFactory([config["resources"]])),
+                tune_config=tune.TuneConfig(
+                    search_alg=feed, num_samples=total, reuse_actors=True, trial_dirname_creator=_short_name
                 ),
-                param_space={"trial_id": tune.grid_search([trial.id for trial in trials])},
-                tune_config=tune.TuneConfig(reuse_actors=True, trial_dirname_creator=_short_name),
                 run_config=tune.RunConfig(
-                    name="experiment", storage_path=str(experiment), verbose=0, callbacks=[callback]
+                    name=f"experiment-{uuid4().hex[:8]}",
+                    storage_path=str(experiment),
+                    verbose=0,
+                    callbacks=[listener],
+                    failure_config=tune.FailureConfig(max_failures=self.config.retries),
                 ),
-            )
-            tuner.fit()
-            # Ray's own bookkeeping is worth nothing once every trial is in the store.
-            shutil.rmtree(experiment, ignore_errors=True)
-            if callback.user_errors:
-                raise UserError(callback.user_errors[0])
-            return [_outcome(trial, store, callback.failures) for trial in trials]
+            ).fit()
         finally:
-            ray.shutdown()
-
-    def _start_ray(self) -> None:
-        # Failures are told by our own display, once and with their cause.
-        for name in ("ray", "ray.tune", "ray.tune.tune"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.CRITICAL}
-        if self.config.address is None:
-            options["include_dashboard"] = False
-        else:
-            options["address"] = self.config.address
-        try:
-            ray.init(**options, runtime_env={"env_vars": RAY_ENVIRONMENT})
-        except ConnectionError as error:
-            raise UserError(
-                f"No Ray cluster answers at executor.address={self.config.address}: {error}"
-                " Start one with `ray start --head`, or leave executor.address out for a local one."
-            ) from error
-
-    def _gpus_per_trial(self) -> float:
-        available = ray.cluster_resources().get("GPU", 0)
-        if self.config.device == "cuda" and not available:
-            raise UserError("executor.device=cuda, but Ray finds no GPU. Use executor.device=auto or cpu.")
-        if self.config.device == "cuda" and self.config.gpus_per_trial == 0:
-            raise UserError("executor.device=cuda needs executor.gpus_per_trial above 0, for example 0.5.")
-        return self.config.gpus_per_trial if available and self.config.device != "cpu" else 0.0
-
-    def _cpus_per_trial(self, trials: Sequence[Trial]) -> int:
-        """The threads a trial computes with, but no more than a node has: such a trial would wait for ever."""
-        wanted = max(int(trial.spec["training"]["cpu_threads"]) for trial in trials)
-        largest = max(int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"])
-        return max(1, min(wanted, largest))
+            shutil.rmtree(experiment, ignore_errors=True)
 
 
-def _hand_over(store: Store, trial: Trial) -> None:
-    """Leaves the spec where the worker reads it; not while a worker of a killed driver still holds the trial."""
-    with store.trial_lock(trial.id):
-        if store.result(trial.id) is None:
-            store.set_damaged_aside(trial.id)
-            store.start_trial(trial.id, trial.spec)
-
-
-def _run_in_worker(config: dict[str, Any], context: dict[str, Any]) -> None:
-    """What Ray runs: reads the spec of `config["trial_id"]` from the store and runs it on the resources it was given."""
-    from harness.trial import run_trial
-
-    trial_id = config["trial_id"]
-    resources = tune.get_context().get_trial_resources().required_resources
-    settings = TrialContext(**{**context, "device": "cuda" if resources.get("GPU", 0) > 0 else "cpu"})
-    spec = Store(settings.store_root).spec(trial_id)
-    final: dict[str, Any]
-    try:
-        status = run_trial(trial_id, spec, settings, lambda event: tune.report({"event": event, "trial_id": trial_id}))
-        final = {"state": status["state"], "reason": status["reason"]}
-    except UserError as error:
-        final = {"state": "failed", "reason": str(error), "user_error": True}
-    tune.report({"end": final, "trial_id": trial_id})
-
-
-class _ProgressCallback(Callback):
-    """Passes what trials report to the display. Ray ends the whole run when a callback raises, so none does."""
-
-    def __init__(self, progress: ProgressDisplay, store: Store, labels: dict[str, str]) -> None:
-        self.progress, self.store, self.labels = progress, store, labels
-        self.failures: dict[str, str] = {}
-        self.user_errors: list[str] = []
-
-    def __getstate__(self) -> dict[str, Any]:
-        """Ray keeps a copy of its settings on the disk; a display can't be copied, and nobody restores ours."""
-        return {}
-
-    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        trial_id = trial.config["trial_id"]
-        self.progress.start(trial_id, self.labels[trial_id])
-
-    def on_trial_result(
-        self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
-    ) -> None:
-        trial_id = trial.config["trial_id"]
-        if result.get("event"):
-            self.progress.update(trial_id, result["event"])
-        if result.get("end"):
-            final = result["end"]
-            self.progress.end(trial_id, final["state"], final["reason"])
-            if final.get("user_error"):
-                self.user_errors.append(final["reason"])
-
-    def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        trial_id = trial.config["trial_id"]
-        reason = f"{_cause(trial)}; the same command goes on from its last checkpoint"
-        self.failures[trial_id] = reason
-        with contextlib.suppress(UserError, OSError):  # for example a full disk
-            self.store.write_status(trial_id, "failed", reason=reason)
-        self.progress.end(trial_id, "failed", reason)
-
-
-def _cause(trial: Any) -> str:
-    """Why Ray gave a trial up: `run_trial` keeps causes of its own, so this is about processes."""
-    error = trial.get_error()
-    text = str(error).strip().splitlines() if error else []
-    return f"its process died: {text[0]}" if text else "its process died (killed, or out of memory)"
-
-
-def _outcome(trial: Trial, store: Store, failures: dict[str, str]) -> Outcome:
+def _outcome(trial: Trial, store: Store, listener: Listener, drain: Drain) -> Outcome:
     if store.result(trial.id) is not None:
         return Outcome(trial, "done", None)
-    reason = failures.get(trial.id) or store.status(trial.id).get("reason") or "it ended without a result"
-    return Outcome(trial, "failed", str(reason))
+    if trial.id in listener.failures:
+        return Outcome(trial, "failed", listener.failures[trial.id])
+    if drain.asked.is_set():
+        return Outcome(trial, "interrupted", "stopped before its end")
+    return Outcome(trial, "failed", "it ended without a result")
 
 
 def _short_name(trial: Any) -> str:

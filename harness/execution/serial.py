@@ -8,6 +8,7 @@ from dataclasses import replace
 from harness.config import ExecutorConfig
 from harness.errors import UserError
 from harness.execution import Outcome
+from harness.execution.drain import Drain, DrainExpired
 from harness.execution.progress import ProgressDisplay
 from harness.suite import Trial
 from harness.trial import TrialContext, run_trial
@@ -18,21 +19,34 @@ class SerialExecutor:
 
     def __init__(self, config: ExecutorConfig) -> None:
         self.device = local_device(config.device)
+        self.drain_seconds = config.drain_seconds
 
     def run(self, trials: Sequence[Trial], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
-        context = replace(context, device=self.device)
-        outcomes = []
-        for trial in trials:
-            progress.start(trial.id, trial.label)
-            status = run_trial(
-                trial.id,
-                trial.spec,
-                context,
-                lambda event, trial_id=trial.id: progress.update(trial_id, event),  # type: ignore[misc]
-            )
-            progress.end(trial.id, status["state"], status["reason"])
-            outcomes.append(Outcome(trial, status["state"], status["reason"]))
-        return outcomes
+        context, drain = replace(context, device=self.device), Drain(self.drain_seconds)
+        outcomes: list[Outcome] = []
+        try:
+            with drain.on_sigterm(interrupt=True):
+                for trial in trials:
+                    if drain.asked.is_set():
+                        break
+                    outcomes.append(_run(trial, context, progress, drain))
+        except DrainExpired:
+            pass
+        rest = trials[len(outcomes) :]
+        return outcomes + [Outcome(trial, "interrupted", "stopped before its end") for trial in rest]
+
+
+def _run(trial: Trial, context: TrialContext, progress: ProgressDisplay, drain: Drain) -> Outcome:
+    progress.start(trial.id, trial.label)
+    status = run_trial(
+        trial.id,
+        trial.spec,
+        context,
+        lambda event: progress.update(trial.id, event),
+        drain.asked.is_set,
+    )
+    progress.end(trial.id, status["state"], status["reason"])
+    return Outcome(trial, status["state"], status["reason"])
 
 
 def local_device(wanted: str) -> str:

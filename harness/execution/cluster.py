@@ -1,0 +1,267 @@
+"""Ray, started here or joined: what is shipped to the nodes, and what is checked before the first trial.
+
+On a cluster the driver's own code runs on every node: the bench's packages travel with the job, and so do the modules of
+methods that are no installed packages. Everything else (torch and the other libraries) must be installed on the nodes in
+the driver's versions, which is checked, as is the storage.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import ray
+
+from harness.config import ExecutorConfig
+from harness.errors import UserError
+from harness.execution import RAY_ENVIRONMENT
+from harness.execution.nodes import Facts, Question, asking, faults, look, targets
+from harness.execution.placement import Node, cpus_per_trial, fitting, gpus_per_trial, slots
+from harness.provenance import REVISION_VARIABLE, code_revision, usable_cores
+from harness.suite import Trial
+from harness.trial import TrialContext
+
+_PACKAGES = ("harness", "baselines", "delightsam", "suites")
+_ANSWER_SECONDS = 90.0
+# Answers with the cluster's address, or dies: Ray itself waits for minutes, and takes its process along.
+_PROBE = """
+import sys
+from ray._private.services import canonicalize_bootstrap_address
+from ray._raylet import GcsClient
+address = canonicalize_bootstrap_address(sys.argv[1])
+GcsClient(address=address)
+print(address)
+"""
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The Ray that trials run on.
+
+    Attributes:
+        local: started for this run, on this machine alone.
+        cpus: what a trial of so many threads asks for.
+        gpus: what every trial asks for.
+        slots: trials at a time.
+        question: what workers ask themselves before their first trial; None on a local Ray.
+    """
+
+    local: bool
+    cpus: dict[int, int]
+    gpus: float
+    slots: int
+    question: Question | None
+
+    def resources(self, trial: Trial) -> dict[str, float]:
+        """What the trial asks for, in Ray's names of resources."""
+        return {"CPU": float(self.cpus[_threads(trial)])} | ({"GPU": self.gpus} if self.gpus else {})
+
+
+@contextlib.contextmanager
+def started_ray(config: ExecutorConfig, context: TrialContext, trials: Sequence[Trial]) -> Iterator[Cluster]:
+    """Ray for these trials: a local one, or the cluster at `executor.address`, checked. Left again at the end.
+
+    Raises:
+        UserError: no such cluster, other versions there, resources that no node has, storage that is not shared.
+    """
+    local = config.address is None
+    if local:
+        _start()
+    else:
+        _join(str(config.address), trials)
+    try:
+        nodes = [Node.of(told) for told in ray.nodes() if told["Alive"]]
+        gpus = gpus_per_trial(config, nodes)
+        threads = {_threads(trial) for trial in trials}
+        cpus = {count: cpus_per_trial(count, nodes, gpus, local=local) for count in sorted(threads)}
+        most = max(cpus.values(), default=1)
+        with contextlib.nullcontext() if local else asking(trials, context) as question:
+            if question is not None:
+                _check_nodes(fitting(nodes, min(cpus.values()), gpus), question)
+            yield Cluster(local, cpus, gpus, slots(nodes, most, gpus), question)
+    finally:
+        ray.shutdown()
+
+
+def _threads(trial: Trial) -> int:
+    return int(trial.spec["training"]["cpu_threads"])
+
+
+def _start() -> None:
+    """A Ray of our own. "local" and not None, which would join any other that runs on this machine."""
+    _mute()
+    with _deaf_to_sigterm():
+        ray.init(
+            address="local",
+            # Ray counts the machine's cores, and an allocation on a shared node has fewer.
+            num_cpus=usable_cores() if usable_cores() < (os.cpu_count() or 1) else None,
+            include_dashboard=False,
+            # Results go to the store; Ray carries little more than epoch numbers.
+            object_store_memory=100 * 2**20,
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+
+
+@contextlib.contextmanager
+def _deaf_to_sigterm() -> Iterator[None]:
+    """Processes started in here never get SIGTERM.
+
+    Schedulers send it to the whole group; Ray's servers would end at once, and with them the trials that the driver is about
+    to ask for an orderly end.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _join(address: str, trials: Sequence[Trial]) -> None:
+    _mute()
+    address = _reachable(address)
+    environment = {**RAY_ENVIRONMENT, REVISION_VARIABLE: json.dumps(code_revision())}
+    try:
+        ray.init(
+            address=address,
+            runtime_env={
+                "env_vars": environment,
+                "py_modules": [str(path) for path in to_ship(targets(trials))],
+                "excludes": ["__pycache__"],
+            },
+            log_to_driver=False,
+            logging_level=logging.CRITICAL,
+        )
+    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
+        text = " ".join(str(error).split())
+        if "ersion mismatch" in text:
+            raise UserError(
+                f"The Ray cluster at {address} runs other versions: {text} Install the same ray and Python here, or start"
+                " the cluster with the ones of this environment."
+            ) from error
+        raise UserError(
+            f"The Ray cluster at {address} answers, but can't be joined from this machine: {text} Run the command on a node"
+            " of the cluster (`ray start --address=...` makes one of this machine)."
+        ) from error
+
+
+def _mute() -> None:
+    """Failures are told by our own display, once and with their cause."""
+    for name in ("ray", "ray.tune", "ray.tune.tune"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+
+def _reachable(address: str) -> str:
+    """host:port of the cluster, which answers there.
+
+    Raises:
+        UserError: it does not, or the address has another form.
+    """
+    hint = " Start one with `ray start --head`, or leave executor.address out for a local one."
+    if address.startswith("ray://"):
+        raise UserError(
+            f"executor.address={address}: the driver runs on a node of the cluster, not through a Ray client. Log in to the"
+            " head node (or use `ray job submit`) and give executor.address=auto."
+        )
+    given = address
+    if address == "auto":
+        address = os.environ.get("RAY_ADDRESS") or "auto"
+    if address != "auto":
+        host, _, port = address.rpartition(":")
+        if not host or not port.isdigit():
+            raise UserError(f"executor.address={address}: expected auto or host:port, for example 10.0.0.1:6379.")
+        try:
+            socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+        except (OSError, OverflowError) as error:
+            raise UserError(f"No Ray cluster answers at executor.address={given}: {error}.{hint}") from error
+    try:
+        done = subprocess.run([sys.executable, "-c", _PROBE, address], capture_output=True, text=True, timeout=20)
+    except subprocess.TimeoutExpired as error:
+        raise UserError(
+            f"What listens at executor.address={address} is no Ray cluster: no answer in 20 s.{hint}"
+        ) from error
+    if done.returncode:
+        cause = (done.stderr.strip().splitlines() or ["no answer"])[-1]
+        raise UserError(f"No Ray cluster answers at executor.address={given}: {cause}{hint}")
+    return done.stdout.split()[-1]
+
+
+def to_ship(names: set[str]) -> list[Path]:
+    """Folders of packages and files of modules that travel with the job.
+
+    The bench's own always do; of the classes named, those whose top-level package or module is not installed (lies outside
+    site-packages). What is installed must be on the nodes.
+    """
+    installed = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib", "stdlib")}
+    found = []
+    for name in (*_PACKAGES, *sorted({name.split(".")[0] for name in names} - {*_PACKAGES})):
+        spec = importlib.util.find_spec(name)
+        if spec is None:
+            continue  # told when the method was built
+        places = list(spec.submodule_search_locations or []) or [str(spec.origin)]
+        path = Path(places[0]).resolve()
+        if name in _PACKAGES or not any(path.is_relative_to(folder) for folder in installed):
+            found.append(path)
+    return found
+
+
+def _check_nodes(nodes: Sequence[Node], question: Question) -> None:
+    """Asks every node that can run trials, all at once.
+
+    Raises:
+        UserError: names each node that can't run them, and why.
+    """
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+    ask: Any = ray.remote(num_cpus=0, max_retries=0)(look)
+    asked = {
+        ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(
+            question, node.id
+        ): node
+        for node in nodes
+    }
+    ready, late = ray.wait(list(asked), num_returns=len(asked), timeout=_ANSWER_SECONDS)
+    found = {asked[answer].name: [f"it did not answer within {_ANSWER_SECONDS:.0f} s"] for answer in late}
+    for answer in ready:
+        node = asked[answer]
+        try:
+            facts = ray.get(answer)
+        except Exception as error:  # whatever keeps a task from running there
+            found[node.name] = [" ".join(str(error).split())]
+            continue
+        if told := _compared(question, facts, node.id):
+            found[node.name] = told
+    if found:
+        lines = [f"  {name}: {fault}." for name, told in sorted(found.items()) for fault in told]
+        raise UserError(
+            f"{len(found)} of {len(nodes)} nodes can't run these trials; nothing was started:\n" + "\n".join(lines)
+        )
+
+
+def _compared(question: Question, facts: Facts, node: str) -> list[str]:
+    """The node's faults, and whether what it wrote to the store arrived here."""
+    told = faults(question, facts)
+    answer = Path(question.folder) / node
+    if not told and not (answer.exists() and answer.read_text("utf-8") == question.nonce):
+        told.append(f"what it writes to {answer.parents[2]} is not seen here: the folder is another one there")
+    if not told and facts.lock_reaches is False:
+        log.warning(
+            "Locks in %s do not reach from this machine to %s (mount option of NFS, Lustre: flock). Nothing else keeps two"
+            " runs on two machines from using one store: see to it.",
+            answer.parents[2],
+            facts.host,
+        )
+    return told
