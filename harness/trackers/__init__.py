@@ -1,0 +1,68 @@
+"""Experiment trackers, off by default: `trackers=[tensorboard]` mirrors trials into a tool that a lab already looks at.
+
+The store stays the truth. The driver hears of epochs and ends anyway and passes them on, so this is the same for every
+executor; a tracker that fails costs a warning and never a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from harness.config import TRACKERS
+from harness.errors import UserError, did_you_mean
+from harness.store import Store
+from harness.suite import Trial
+from harness.trackers.follower import Follower
+
+EXTRA = "pip install 'delightsam-bench[trackers]'"
+
+
+class Tracker(Protocol):
+    """One tool. Called from one thread of its own; whatever it raises is caught there."""
+
+    def open(self, name: str, hyperparameters: Mapping[str, Any], run: str | None, epoch: int) -> str:
+        """Begins a run, or goes on with `run` after `epoch` epochs; returns the tool's own name of the run."""
+
+    def log(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
+        """What an epoch tells."""
+
+    def close(self, run: str, state: str, results: Mapping[str, float]) -> None:
+        """Ends a run: done, failed or interrupted. `results` are the means over test images, empty but for done."""
+
+    def end(self) -> None:
+        """No more calls follow."""
+
+
+def make_followers(names: Sequence[str], suite: str, store: Store, trials: Sequence[Trial]) -> list[Follower]:
+    """A follower of the run for each tracker named; `suite` becomes the tool's project or experiment.
+
+    Raises:
+        UserError: unknown name, or its library is not installed.
+    """
+    return [
+        Follower(name, _make(name, suite, store.root / "trackers" / name), store, trials)
+        for name in dict.fromkeys(names)
+    ]
+
+
+def _make(name: str, suite: str, folder: Path) -> Tracker:
+    if name not in TRACKERS:
+        raise UserError(f"trackers: '{name}' is unknown.{did_you_mean(name, TRACKERS)}")
+    try:
+        if name == "tensorboard":
+            from harness.trackers.tensorboard import TensorBoard
+
+            return TensorBoard(folder)
+        if name == "mlflow":
+            from harness.trackers.mlflow import MLflow
+
+            return MLflow(folder, suite)
+        from harness.trackers.wandb import WeightsAndBiases
+
+        return WeightsAndBiases(folder, suite)
+    except ImportError as error:
+        raise UserError(
+            f"trackers=[{name}] needs a library that is not installed ({error}): {EXTRA}, or leave it out."
+        ) from error
