@@ -147,7 +147,7 @@ def plan_sweep(config: RunConfig, suite: Suite) -> Plan:
     if sweep.scheduler == "pbt":
         from harness.search.population import check_population
 
-        check_population(sweep, space)
+        check_population(sweep, space, first)
     check_methods(suite.trials)
     check_space(first, space)
     built = build_method(first.method, told["model"], modalities_of(first.spec), prompt=told["card"]["prompt"])
@@ -245,7 +245,7 @@ def _shares(config: RunConfig, setting: Setting, folds: int) -> Iterator[tuple[f
     Each takes its part of what those before it left.
     """
     budget, started = config.sweep.budget, time.monotonic()
-    in_use = setting.gpu * setting.slots
+    in_use = setting.gpus_in_use
     weights = [1] * folds + ([folds] if folds > 1 else [])
     for place, weight in enumerate(weights):
         part, spent = weight / sum(weights[place:]), time.monotonic() - started
@@ -292,9 +292,9 @@ def _test_choices(outcome: Outcome, folds: dict[str, list[Trial]], setting: Sett
 
 def _rows_of(attempt: Attempt, trials: Sequence[Trial], setting: Setting, store: Store) -> pd.DataFrame | None:
     if attempt.schedule is not None:
-        from harness.search.population import test_member
+        from harness.search.population import tested_choice
 
-        return test_member(attempt, trials, setting)
+        return tested_choice(attempt, trials[0].spec["split"]["name"], trials, setting)
     return tested_rows(store, [configured(trial, setting.space, attempt.values) for trial in trials])
 
 

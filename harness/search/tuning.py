@@ -6,6 +6,7 @@ import contextlib
 import math
 import shutil
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 from ray import tune
 from ray.tune import Callback
+from ray.tune.search import Searcher
 
 from harness.config import ExecutorConfig, SweepConfig
 from harness.errors import UserError
@@ -33,7 +35,7 @@ class Setting:
     Attributes:
         epochs: of each trial.
         folder: the sweep's own, `<store>/sweeps/<name>`.
-        cpu, gpu: of one configuration; slots: configurations at a time; retries: of one whose process died.
+        resources: {CPU, GPU} of one configuration; slots: configurations at a time; retries: of one whose process died.
     """
 
     sweep: SweepConfig
@@ -41,10 +43,14 @@ class Setting:
     context: TrialContext
     epochs: int
     folder: Path
-    cpu: float = 1
-    gpu: float = 0.0
+    resources: dict[str, float] = field(default_factory=dict)
     slots: int = 1
     retries: int = 0
+
+    @property
+    def gpus_in_use(self) -> float:
+        """While all slots are taken."""
+        return self.resources.get("GPU", 0.0) * self.slots
 
 
 @dataclass
@@ -114,7 +120,7 @@ def run_search(
     default = default_values(trials[0], setting.space)
     epochs = setting.epochs * len(trials)
     asha = Asha(sweep.asha, epochs) if sweep.scheduler == "asha" else None
-    budget = Budget(seconds, gpu_seconds, setting.gpu * setting.slots)
+    budget = Budget(seconds, gpu_seconds, setting.gpus_in_use)
     tuning: dict[str, Any] = {"max_concurrent_trials": setting.slots, "reuse_actors": True, "scheduler": asha}
     if sweep.sampler == "optuna":
         total = needed(sweep.budget.trials, "optuna")
@@ -129,10 +135,7 @@ def run_search(
     recorder = _Recorder(listener, epochs, budget)
     with _experiment(setting.folder) as (name, storage):
         tune.Tuner(
-            tune.with_resources(
-                tune.with_parameters(_run_in_worker, trials=list(trials), setting=replace(setting)),
-                {"cpu": setting.cpu, "gpu": setting.gpu},
-            ),
+            _placed(_run_in_worker, trials, setting),
             param_space=space,
             tune_config=tune.TuneConfig(trial_dirname_creator=_short_name, **tuning),
             run_config=tune.RunConfig(
@@ -151,13 +154,28 @@ def run_search(
     return Search(title, folds, epochs, attempts, time.monotonic() - started, budget.reason)
 
 
-def run_points(points: Sequence[Any], function: Any, setting: Setting, budget: Budget, **parameters: Any) -> None:
-    """Calls `function({"point": point}, **parameters)` for each point in Ray Tune's workers."""
+def run_batches(
+    batches: Iterator[Sequence[Any]], function: Any, setting: Setting, budget: Budget, trials: Sequence[Trial]
+) -> None:
+    """Calls `function({"point": point}, trials=..., setting=...)` for each point in Ray Tune's workers.
+
+    Args:
+        batches: asked for the next one when all points of the one before have ended.
+
+    Raises:
+        UserError: whatever `batches` raises.
+    """
+    feed = _Batches(batches)
     with _experiment(setting.folder) as (name, storage):
         tune.Tuner(
-            tune.with_resources(tune.with_parameters(function, **parameters), {"cpu": setting.cpu, "gpu": setting.gpu}),
-            param_space={"point": tune.grid_search(list(points))},
-            tune_config=tune.TuneConfig(max_concurrent_trials=setting.slots, reuse_actors=True),
+            _placed(function, trials, setting),
+            tune_config=tune.TuneConfig(
+                search_alg=feed,
+                num_samples=-1,
+                max_concurrent_trials=setting.slots,
+                reuse_actors=True,
+                trial_dirname_creator=_short_name,
+            ),
             run_config=tune.RunConfig(
                 name=name,
                 storage_path=storage,
@@ -166,6 +184,52 @@ def run_points(points: Sequence[Any], function: Any, setting: Setting, budget: B
                 failure_config=tune.FailureConfig(max_failures=setting.retries),
             ),
         ).fit()
+    if feed.error is not None:
+        raise feed.error
+
+
+class _Batches(Searcher):
+    """Points in batches, through one experiment: its workers stay, with all that they imported."""
+
+    def __init__(self, batches: Iterator[Sequence[Any]]) -> None:
+        super().__init__(metric="done", mode="max")
+        self.batches, self.waiting, self.running = batches, deque[Any](), 0
+        self.error: UserError | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray keeps a copy of its settings on the disk; batches that are yet to be made can't be copied."""
+        return {}
+
+    def suggest(self, trial_id: str) -> Any:
+        if not self.waiting and not self.running:
+            try:
+                self.waiting.extend(next(self.batches, ()))
+            except UserError as error:
+                # Ray would bury it in an error of its own.
+                self.error = error
+            if not self.waiting:
+                return Searcher.FINISHED
+        if not self.waiting:
+            return None
+        self.running += 1
+        return {"point": self.waiting.popleft()}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        self.running -= 1
+
+    def save(self, checkpoint_path: str) -> None:
+        """Nothing: see `run_population`."""
+
+    def restore(self, checkpoint_path: str) -> None:
+        """See `save`."""
+
+
+def _placed(function: Any, trials: Sequence[Trial], setting: Setting) -> Any:
+    """The function with what it is told and the resources of one configuration."""
+    return tune.with_resources(
+        tune.with_parameters(function, trials=list(trials), setting=setting),
+        tune.PlacementGroupFactory([setting.resources]),
+    )
 
 
 @contextlib.contextmanager
@@ -176,8 +240,7 @@ def placed(setting: Setting, config: ExecutorConfig, trials: Sequence[Trial]) ->
     """
     with started_ray(config, setting.context, trials) as cluster:
         slots = 1 if config.name == "serial" else max(1, cluster.slots)
-        needs = cluster.resources(trials[0])
-        yield replace(setting, cpu=needs["cpu"], gpu=needs["gpu"], slots=slots, retries=config.retries)
+        yield replace(setting, resources=cluster.resources(trials[0]), slots=slots, retries=config.retries)
 
 
 @contextlib.contextmanager
