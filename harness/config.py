@@ -69,7 +69,7 @@ class TrainingConfig:
     # Per epoch, for `schedule: exponential`.
     decay: float = 0.98
     clip_norm: float | None = 1.0
-    # off | bfloat16 | float16
+    # off | bfloat16 | float16 | auto: bfloat16 where it is native (harness/precision.py)
     amp: str = "off"
     augmentation: str = "standard"
     # proportional: each image once per epoch; equal: modalities equally often.
@@ -185,7 +185,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "protocol.scope": ("universal", "per_modality", "both"),
     "training.optimizer": ("adamw", "adam", "sgd"),
     "training.schedule": ("one_cycle", "cosine", "exponential", "constant"),
-    "training.amp": ("off", "bfloat16", "float16"),
+    "training.amp": ("off", "bfloat16", "float16", "auto"),
     "training.augmentation": ("none", "flips", "standard"),
     "training.sampling": ("proportional", "equal"),
     "training.batching": ("mixed", "single_modality", "domain_balanced"),

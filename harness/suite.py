@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.files import sha256_file, sha256_json
 from harness.leaks import check_split
 from harness.metrics import METRIC_VERSION
+from harness.precision import native_amp
 from harness.protocols import Split, make_splits
 from harness.versions import TRAINING_VERSION
 
@@ -227,6 +228,8 @@ def _make_trial(
     seed: int,
 ) -> Trial:
     training = training_for_method(config.training, name, method.get("training") or {})
+    if training.amp == "auto":
+        training = replace(training, amp=native_amp(config.executor.device))
     spec = {
         "method": {
             "name": name,
