@@ -6,7 +6,7 @@ import copy
 import inspect
 import random
 import re
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from harness.errors import UserError
 from harness.freezing import freeze_all_but, train_mode
 from harness.methods import build_method, checked_loss, stages_of
 from harness.tree import config_folder
-from tests.baselines.algorithms.toy import MODALITIES, Batch, Step, disks
+from tests.baselines.algorithms.toy import MODALITIES, Batch, NoisyMethod, Step, disks, make
 
 FILES = {path.stem: path for path in sorted((config_folder() / "algorithm").glob("*.yaml"))}
 CARD = {
@@ -206,6 +206,33 @@ def test_goes_on_from_a_checkpoint_bit_by_bit(name: str, tmp_path: Path) -> None
     assert torch.equal(loss_of(other.train(), batch, step), loss_of(method.train(), batch, step))
     assert fit(other) == fit(method)
     assert torch.equal(predict(other, batch), predict(method, batch))
+
+
+@every_algorithm
+@pytest.mark.parametrize("off", ["probability", "strength"])
+def test_switched_off_it_is_the_method_alone_bit_for_bit(name: str, off: str) -> None:
+    model = read(name)["model"] or {}
+    if off not in model:
+        return
+    settings = {key: value for key, value in model.items() if key != "_target_"} | {off: 0.0}
+    bare, switched_off = (
+        make(algorithm, method=NoisyMethod)
+        for algorithm in (
+            lambda modalities, method: method(modalities=modalities),
+            partial(get_class(model["_target_"]), **settings),
+        )
+    )
+    losses = []
+    for method in (bare, switched_off):
+        losses.append(loss_of(method, disks(6)))
+        losses[-1].backward()
+    assert torch.equal(*losses)
+    gradients = [dict(method.named_parameters()) for method in (bare, switched_off)]
+    assert all(
+        torch.equal(value.grad, gradients[1]["method." + key].grad)
+        for key, value in gradients[0].items()
+        if value.requires_grad
+    )
 
 
 # Testing

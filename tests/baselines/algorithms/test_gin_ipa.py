@@ -98,7 +98,10 @@ def test_the_loss_is_that_of_the_first_view_and_the_divergence_of_all_three() ->
     divergence = (m * (m / p).log()).mean()  # over classes, views and pixels
     torch.manual_seed(5)
     loss, parts = algorithm.training_loss(batch, Step())
-    torch.testing.assert_close(loss, bce_dice(logits[0], batch.masks)[0] + 10 * divergence)
+    expected = bce_dice(logits[0], batch.masks)[0] + 10 * divergence
+    torch.testing.assert_close(loss, expected)
+    weight = algorithm.method.last.weight
+    torch.testing.assert_close(torch.autograd.grad(loss, weight), torch.autograd.grad(expected, weight))
     torch.testing.assert_close(parts["consistency"], divergence)
 
 

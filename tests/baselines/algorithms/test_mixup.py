@@ -31,6 +31,15 @@ def test_images_and_masks_are_mixed_with_the_same_weight() -> None:
     assert torch.allclose(changed.images[3:], batch.images[3:])  # of the other modality, nothing came over
 
 
+def test_partners_are_of_any_domain() -> None:
+    batch = disks(3, (4, 4), modality=[0, 0, 0], domain=[0, 0, 1])
+    batch.images[0], batch.images[1], batch.images[2] = 0.5, 0.0, 1.0
+    algorithm = make(Mixup, alpha=1.0)
+    torch.manual_seed(0)
+    values = torch.stack([algorithm.changed(batch).images[0].mean() for _ in range(30)])
+    assert (values < 0.45).any() and (values > 0.55).any()  # of the own domain, and of the other
+
+
 def test_values_stay_in_range_and_masks_get_soft() -> None:
     batch = disks(8)
     changed = make(Mixup, alpha=1.0).changed(batch)

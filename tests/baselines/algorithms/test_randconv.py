@@ -72,6 +72,8 @@ def test_the_loss_is_that_of_the_first_view_and_the_divergence_of_all_three() ->
     loss, parts = algorithm.training_loss(batch, Step())
     torch.testing.assert_close(loss, expected)
     torch.testing.assert_close(parts["consistency"], divergence)
+    gradients = torch.autograd.grad(loss, algorithm.method.last.weight)[0]
+    torch.testing.assert_close(gradients, torch.autograd.grad(expected, algorithm.method.last.weight)[0])
     assert not parts["consistency"].requires_grad and {"bce", "dice"} <= parts.keys()
     assert not torch.equal(views[0], views[1]) and not torch.equal(views[1], views[2])
 

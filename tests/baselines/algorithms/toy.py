@@ -83,6 +83,13 @@ class ToyMethod(nn.Module):
         return loss, torch.stack(each)
 
 
+class NoisyMethod(ToyMethod):
+    """Draws random numbers of its own, which tells whether anything else has drawn before."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images) + (torch.randn(()) if self.training else 0)
+
+
 class TokenMethod(nn.Module):
     """Patches of 4 x 4 pixels as tokens (B, N, C): features whose channels come last. Offers features alone."""
 
