@@ -171,6 +171,8 @@ class RunConfig:
     efficiency_image_size: int | None = None
     # Measure parameters, MACs and speed of the methods, and train none.
     costs_only: bool = False
+    # Weights that encoders start from: null, `imagenet` (in the cache, or downloaded), or the path of a file.
+    pretrained: str | None = None
     methods: dict[str, Any] = field(default_factory=dict)
     # Each is crossed with each method: see harness/crossing.py.
     algorithms: dict[str, Any] = field(default_factory=dict)

@@ -1,6 +1,7 @@
 """Files of other projects in a YAML: `${package_file:package,path}` and `${hub_file:repository,file}`.
 
 They turn into a local path where the configuration is composed; only methods that take part in a run are looked up.
+`${encoder_state:...}` says in a card which weights an encoder starts from.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ _OTHERWISE = "or give a local file in place of this setting"
 
 
 def register_resolvers() -> None:
-    """Makes both known to OmegaConf."""
+    """Makes all of them known to OmegaConf."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
     OmegaConf.register_new_resolver("hub_file", hub_file, replace=True)
+    OmegaConf.register_new_resolver("encoder_state", encoder_state, replace=True)
 
 
 def package_file(package: str, path: str) -> str:
@@ -68,3 +70,10 @@ def hub_file(repository: str, file: str) -> str:
             f"Expected {file} of huggingface.co/{repository}: it is not in the local cache and could not be downloaded"
             f" ({first}). Check the name and the connection, {_OTHERWISE}."
         ) from error
+
+
+def encoder_state(weights: str | None) -> str:
+    """What a card says of `encoder_weights`: `none`, `encoder: ImageNet`, or `encoder:` and the name of a file."""
+    if weights is None:
+        return "none"
+    return "encoder: " + {"imagenet": "ImageNet"}.get(weights, Path(weights).name)
