@@ -24,7 +24,7 @@ class BatchNormAdaptation(Algorithm):
     n is the number of images in the batch. Nothing is kept from one batch to the next, and no weight changes.
 
     Args:
-        prior: N, in images: 16, the paper's choice for batches of any size. 0: the batch alone.
+        prior: N, in images: 16, what MEMO (Zhang et al., NeurIPS 2022) takes from the paper for single images. 0: the batch alone.
 
     Raises:
         ValueError: a negative `prior`, or a method without batch norm or without `predict`.
