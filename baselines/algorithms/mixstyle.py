@@ -26,8 +26,8 @@ class MixStyle(ChangedFeatures):
         alpha: the weight is from Beta(alpha, alpha). 0.1: the paper's and the official README's; one version of the
             official layer has 0.3.
         mix: `random`: a partner is any other image; `crossdomain`: one of another domain where the batch has one.
-        layers: 3: the first three; after the first three residual blocks was best on PACS in the paper. The deepest layer,
-            which it found to hurt, is never among them.
+        layers: 3: of a ResNet here, the stem and two blocks. The paper: several lower layers are best (for PACS three
+            blocks, for other data two), and the deepest hurts; it is never among them.
     """
 
     def __init__(
