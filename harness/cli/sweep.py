@@ -137,7 +137,7 @@ def _conclude(outcome: Outcome, plan: Plan, console: Any) -> None:
     told = "unknown, the budget ended before" if default is None else f"{default:.4f}"
     line(f"Validation Dice over {len(outcome.folds)} folds: best {best.objective:.4f}, default {told}")
     if outcome.beats_default:
-        line(f"Best configuration: {shown(best.values)}")
+        line(f"Best {'member, at its end' if best.schedule else 'configuration'}: {shown(best.values)}")
     elif outcome.beats_default is False:
         line("The search did not beat the default: keep it.")
     for fold in outcome.folds:
@@ -154,14 +154,19 @@ def _conclude(outcome: Outcome, plan: Plan, console: Any) -> None:
             f" difference {value:+.4f}{interval}"
         )
     if outcome.tuned:
-        words = [word for word in outcome.command[4:] if word.partition("=")[0].lstrip("+") not in ("sweep", "method")]
-        words = [word for word in words if not word.lstrip("+").startswith("sweep.")]
-        name = Path(outcome.tuned).stem
         line(f"Written: {outcome.tuned}")
-        folder = shlex.quote(str(plan.folder / "configs"))
-        line(
-            f"To use it: python -m harness run --config-dir {folder} method={outcome.method},{name} {shlex.join(words)}"
-        )
+    if outcome.tuned and best.schedule is None:
+        line(_how_to_use(outcome, plan))
+
+
+def _how_to_use(outcome: Outcome, plan: Plan) -> str:
+    words, name = list(outcome.command[4:]), Path(str(outcome.tuned)).stem
+    if words[:1] == ["--config-dir"]:
+        return f"To use it, copy it to {words[1]}/method/ and choose method={name}."
+    kept = [word for word in words if word.lstrip("+").partition("=")[0].split(".")[0] not in ("sweep", "method")]
+    folder = plan.folder / "configs"
+    choice = f"method={outcome.method.partition('+')[0]},{name}"
+    return f"To use it: {shlex.join(['python', '-m', 'harness', 'run', '--config-dir', str(folder), choice, *kept])}"
 
 
 def _tell_states(search: Search, line: Any) -> None:
