@@ -48,7 +48,7 @@ def test_full_weight_after_a_share_of_the_steps() -> None:
 
 def test_brings_the_losses_of_domains_together() -> None:
     batch = disks(4, (16, 16), modality=[0] * 4, domain=[0, 1] * 2)
-    batch.images[batch.domain == 1] *= 0.5
+    batch.images[batch.domain == 1] *= 0.1
     spread = []
     for weight in (0.0, 100.0):
         method = make(VREx, weight=weight, warm_up=0.0, method=PlainMethod)
@@ -59,7 +59,7 @@ def test_brings_the_losses_of_domains_together() -> None:
             optimizer.step()
         method.weight = 1.0
         spread.append(method.training_loss(batch, LATE)[1]["penalty"].item())
-    assert spread[1] < 0.3 * spread[0]
+    assert spread[1] < 0.1 * spread[0]
 
 
 def test_wrong_settings() -> None:
