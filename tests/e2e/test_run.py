@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import random
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from .chaos import Chaos, Kill, busy
 from .conftest import SMALL, Bench, command, environment
 
 pytestmark = pytest.mark.e2e
@@ -75,41 +75,21 @@ def test_plan_runs_nothing_and_knows_what_is_done(undisturbed: Path, bench: Benc
     assert "Estimate for 6 of them" in again.stdout
 
 
-@pytest.mark.parametrize("executor", ["serial", "ray"])
+@pytest.mark.parametrize(
+    ("executor", "victims"), [("serial", [["driver"], ["driver"]]), ("ray", [["driver"], ["worker", "raylet"]])]
+)
 def test_killed_runs_end_with_the_same_bytes(
-    executor: str, undisturbed: Path, tmp_path: Path, shared_cache: Path
+    executor: str, victims: list[list[str]], undisturbed: Path, tmp_path: Path, shared_cache: Path
 ) -> None:
-    """SIGKILL at random moments, then the same command. BENCH_KILLS=10 is the long version."""
-    words = command("run", *SMALL, f"executor={executor}", f"data.cache={shared_cache}")
-    store, moments = tmp_path / "runs", random.Random(executor)
-    finished: dict[Path, int] = {}
-    for _ in range(int(os.environ.get("BENCH_KILLS", "2"))):
-        process = subprocess.Popen(
-            words, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        # Waits until trials are on their way (this start may be slow), then for a random moment of them.
-        begun, limit = time.time(), time.monotonic() + 60
-        while time.monotonic() < limit and process.poll() is None and not _busy(store, begun):
-            time.sleep(0.05)
-        time.sleep(moments.uniform(0.0, 6.0))
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        for path, moment in finished.items():
-            assert path.stat().st_mtime_ns == moment, "a finished trial ran again"
-        finished = {path: path.stat().st_mtime_ns for path in store.glob("trials/*/result.json")}
-    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    for path, moment in finished.items():
-        assert path.stat().st_mtime_ns == moment, "a finished trial ran again"
-    assert samples_of(store) == samples_of(undisturbed)
-
-
-def _busy(store: Path, since: float) -> bool:
-    """Whether a trial has said, later than `since`, that it runs."""
-    for path in store.glob("trials/*/status.json"):
-        if '"running"' in path.read_text("utf-8") and path.stat().st_mtime > since:
-            return True
-    return False
+    """SIGKILL at random moments, then the same command; `python -m tests.e2e.chaos` is the long version."""
+    draw = random.Random(executor)
+    kills = [[Kill(victim, draw.uniform(0.0, 0.2), draw.uniform(0.0, 1.0)) for victim in row] for row in victims]
+    killed = Chaos(tmp_path, shared_cache, executor, words=SMALL)
+    starts, hit = killed.until_done(kills)
+    assert [kill.victim for kill in hit] == [victim for row in victims for victim in row]
+    assert starts == 3
+    assert killed.samples() == samples_of(undisturbed)
+    assert killed.outlived() == []
 
 
 @pytest.mark.parametrize("executor", ["serial", "ray"])
@@ -128,7 +108,7 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     begun, limit = time.time(), time.monotonic() + 60
-    while time.monotonic() < limit and not _busy(tmp_path / "runs", begun):
+    while time.monotonic() < limit and not busy(tmp_path / "runs", begun):
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)

@@ -1,0 +1,66 @@
+"""A trial that trains nothing and leaves in the store all that a real one leaves. Imported by Ray's workers."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.store import Store, now
+from harness.trial import TrialContext
+
+EPOCHS = 3
+METRICS = ("dice", "iou", "precision", "recall", "hd95", "hd95_max", "hd", "assd", "nsd")
+
+
+def run(
+    trial_id: str,
+    spec: dict[str, Any],
+    context: TrialContext,
+    report: Callable[[dict[str, Any]], None] = lambda event: None,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Has the signature, the lock, the files and the reports of `harness.trial.run_trial`."""
+    store = Store(context.store_root)
+    place: dict[str, Any] = {"started": now(), "host": platform.node(), "pid": os.getpid()}
+    with store.trial_lock(trial_id):
+        if store.result(trial_id) is not None:
+            return {"state": "done", "reason": None}
+        store.set_damaged_aside(trial_id)
+        store.start_trial(trial_id, spec)
+        store.write_status(trial_id, "running", **place, epoch=0)
+        rows = []
+        for epoch in range(1, EPOCHS + 1):
+            row = {"epoch": epoch, "stage": "all", "train_loss": 1 / epoch, "validation_dice": 1 - 1 / epoch}
+            rows.append({**row, "learning_rate": 0.001, "seconds": 0.01})
+            store.write_status(trial_id, "running", **place, epoch=epoch, epochs=EPOCHS, dice=0.5, epoch_seconds=0.01)
+            report({"phase": "training", **rows[-1], "dice": 1 - 1 / epoch, "epochs": EPOCHS})
+        report({"phase": "testing"})
+        store.finish_trial(
+            trial_id,
+            samples=samples(trial_id, spec),
+            curves=pd.DataFrame(rows),
+            provenance={"command": list(context.command), "libraries": {}},
+            summary={
+                "seconds": 0.1,
+                "training_seconds": 0.05,
+                "epochs": EPOCHS,
+                "chosen_epoch": EPOCHS,
+                "warnings": [],
+            },
+        )
+    return {"state": "done", "reason": None}
+
+
+def samples(trial_id: str, spec: dict[str, Any]) -> pd.DataFrame:
+    """A row for each test and validation image, drawn by the trial's own id."""
+    keys = [(role, key) for role in ("test", "validation") for key in spec["split"][role]]
+    values = np.random.default_rng(int(trial_id[:8], 16)).uniform(0.2, 1.0, (len(keys), len(METRICS)))
+    table = pd.DataFrame(values, columns=list(METRICS))
+    parts = [key.split("/") for _, key in keys]
+    places = {"modality": [p[0] for p in parts], "domain": [p[1] for p in parts], "id": [p[2] for p in parts]}
+    return pd.DataFrame({"trial": trial_id, "role": [role for role, _ in keys], **places}).join(table)
