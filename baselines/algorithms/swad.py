@@ -27,7 +27,8 @@ class SWAD(Algorithm):
     first ones. When a stage of training is over the method's weights become the average, so it belongs with
     `training.selection=last` and without `patience`: epochs before that are judged, and learn, as without SWAD. With no
     start found by then the average is that of the last epoch (as in the official code). Batch norm's running statistics
-    are averaged like weights; the paper froze batch norm.
+    are averaged like weights; the paper froze batch norm. While it trains, and in its checkpoints, it keeps up to
+    `end_patience` + 2 copies of the weights.
 
     Args:
         start_patience: the paper's N_s = 3, in epochs.
