@@ -102,19 +102,19 @@ def optuna_searcher(space: Sequence[Parameter], default: Values, trials: int, se
                     self.study.enqueue_trial(default)
                     self.asked[trial_id] = self.study.ask(dimensions)
                 self.seen.add(key_of(default))
-                return {"number": 0, "values": default}
+                return {"configuration": {"number": 0, "values": default}}
             for _ in range(_TRIES if number < trials else 0):
                 proposed = self.study.ask(dimensions)
                 if key_of(proposed.params) not in self.seen:
                     self.asked[trial_id] = proposed
                     self.seen.add(key_of(proposed.params))
-                    return {"number": number, "values": dict(proposed.params)}
+                    return {"configuration": {"number": number, "values": dict(proposed.params)}}
                 self.study.tell(proposed, state=optuna.trial.TrialState.FAIL)
             return Searcher.FINISHED  # type: ignore[return-value]
 
         def on_trial_result(self, trial_id: str, result: dict[str, Any]) -> None:
             proposed, value = self.asked.get(trial_id), result.get("objective")
-            if proposed is not None and value is not None and value == value:
+            if proposed is not None and "time" in result and value is not None and value == value:
                 proposed.report(value, result["time"])
 
         def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:

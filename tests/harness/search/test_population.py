@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_a_population_repeats_to_the_bit_after_a_kill(suite: Suite, context: Tri
         rates = [part["values"]["training.learning_rate"] for part in member.schedule]
         assert all(
             new == pytest.approx(old * factor) or new == old or new in SPACE[0].values
-            for old, new in zip(rates, rates[1:], strict=False)
+            for old, new in itertools.pairwise(rates)
             for factor in (0.8 if new < old else 1.2,)
         )
         assert [part["to_epoch"] for part in member.schedule] == [1, 2, 3, 4]

@@ -65,8 +65,8 @@ def proposals(default: dict[str, Any], trials: int, seed: int = 0) -> list[dict[
         told = searcher.suggest(str(number))
         if told == Searcher.FINISHED:
             break
-        found.append(told)
-        value = -abs(told["values"]["rate"] - 0.01)
+        found.append(told["configuration"])
+        value = -abs(found[-1]["values"]["rate"] - 0.01)
         searcher.on_trial_result(str(number), {"objective": value, "time": 1})
         if number % 3:  # else stopped early
             searcher.on_trial_complete(str(number), {"end": {"objective": value}})
@@ -89,7 +89,10 @@ def test_optuna_begins_with_the_default_and_repeats(default: dict[str, Any]) -> 
 def test_optuna_ends_where_a_space_of_lists_does(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("optuna", reason="Optuna is not installed (extra `search`)")
     searcher = optuna_searcher(SPACE[1:], {"kind": "a"}, 10, 0)
-    assert [searcher.suggest(str(number))["values"] for number in range(2)] == [{"kind": "a"}, {"kind": "b"}]
+    assert [searcher.suggest(str(number))["configuration"]["values"] for number in range(2)] == [
+        {"kind": "a"},
+        {"kind": "b"},
+    ]
     assert searcher.suggest("2") == Searcher.FINISHED
 
 

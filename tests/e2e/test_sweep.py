@@ -1,0 +1,87 @@
+"""A hyperparameter search from the command line: its outputs, a kill in the middle, and mistakes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .conftest import SMALL, command, environment
+
+pytestmark = pytest.mark.e2e
+
+WORDS = (
+    *(word for word in SMALL if not word.startswith(("method=", "data.modalities"))),
+    "data.modalities=[xray]", "method=unet", "protocol.max_folds=1", "executor=serial", "sweep=asha", "sweep.budget.trials=4",
+)  # fmt: skip
+
+
+def decisions(store: Path) -> list[dict[str, Any]]:
+    (path,) = store.glob("sweeps/*/search.json")
+    return list(json.loads(path.read_text())["overall"]["attempts"])
+
+
+def test_a_killed_search_goes_on_and_decides_the_same(tmp_path: Path, shared_cache: Path) -> None:
+    words = command("sweep", *WORDS, f"data.cache={shared_cache}")
+
+    def run(folder: Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, timeout=400)
+
+    for name in ("whole", "killed"):
+        (tmp_path / name).mkdir()
+    whole = run(tmp_path / "whole")
+    assert whole.returncode == 0, whole.stderr
+    assert "Validation Dice over 1 folds: best" in whole.stdout
+    assert "Unseen Dice with parameters chosen without the test domain" in whole.stdout
+
+    store = tmp_path / "killed" / "runs"
+    process = subprocess.Popen(
+        words, cwd=tmp_path / "killed", env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    limit = time.monotonic() + 300
+    # The default is done, the next configuration has been trained for an epoch.
+    while time.monotonic() < limit and process.poll() is None and len(list(store.glob("sweeps/*/epochs/*"))) < 2:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    finished = {path: path.stat().st_mtime_ns for path in store.glob("trials/*/result.json")}
+    assert len(finished) == 1 and not list(store.glob("sweeps/*/search.json"))
+    again = run(tmp_path / "killed")
+    assert again.returncode == 0, again.stderr
+    assert decisions(store) == decisions(tmp_path / "whole" / "runs")
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished, "a finished trial ran again"
+    (page,) = store.glob("sweeps/*/search.html")
+    assert "Phantoms" in page.read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ([], "Which search? Add sweep=NAME"),
+        (["sweep=ahsa"], "Did you mean 'asha'"),
+        (["sweep=asha", "method=[unet,otsu]"], "one method at a time, found 2"),
+        (["sweep=asha", "sweep.sampler=radnom"], "Did you mean 'random'"),
+        (
+            ["sweep=asha", "+sweep.parameters.training.learning_rat={choice:[1]}"],
+            "Did you mean 'training.learning_rate'",
+        ),
+        (["sweep=asha", "sweep.parameters={training.learning_rate:{log_uniform:[0,1]}}"], "both ends above 0"),
+    ],
+)
+def test_mistakes_end_before_anything_runs(
+    words: list[str], message: str, tmp_path: Path, shared_cache: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    from harness.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    given = [word for word in WORDS if not word.startswith(("sweep", "method="))]
+    method = [] if any(word.startswith("method=") for word in words) else ["method=unet"]
+    assert main(["sweep", *given, *method, *words, f"data.cache={shared_cache}"]) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("runs/trials/*"))

@@ -1,0 +1,97 @@
+"""A fold's search, on Ray Tune, is blind to the domain that the fold holds out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harness.config import RunConfig, SweepConfig
+from harness.search.space import Parameter
+from harness.search.tuning import Listener, Setting, placed, run_search
+from harness.suite import Suite, build_suite
+from harness.trial import TrialContext
+
+pytestmark = pytest.mark.e2e
+SPACE = [Parameter("training.learning_rate", "log_uniform", (1e-4, 1e-1))]
+
+
+@pytest.fixture
+def quiet_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from harness.execution import RAY_ENVIRONMENT
+
+    for key, value in RAY_ENVIRONMENT.items():
+        monkeypatch.setenv(key, value)
+    tests = Path(__file__).resolve().parents[2]
+    monkeypatch.setenv("PYTHONPATH", f"{tests.parent}:{tests}")  # where workers find the toy methods
+    names = ("ray", "ray.tune", "ray.tune.tune")
+    levels = {name: logging.getLogger(name).level for name in names}
+    yield
+    for name, level in levels.items():
+        logging.getLogger(name).setLevel(level)
+
+
+def poison(root: Path, *domains: str) -> None:
+    """Noise in place of every image of the domains, their masks inverted."""
+    random = np.random.default_rng(1)
+    for domain in domains:
+        for path in root.glob(f"*/{domain}/images/*.png"):
+            width, height = Image.open(path).size
+            Image.fromarray(random.integers(0, 256, (height, width, 3), dtype=np.uint8)).save(path)
+        for path in root.glob(f"*/{domain}/masks/*.png"):
+            Image.fromarray(255 - np.asarray(Image.open(path))).save(path)
+    (root / "manifest.csv").unlink()
+
+
+def decisions(search: Any) -> list[dict[str, Any]]:
+    return [asdict(attempt) for attempt in search.attempts]
+
+
+def test_a_poisoned_test_domain_changes_no_decision(
+    toy_config: Callable[..., RunConfig], small_dataset: Path, tmp_path: Path, quiet_ray: None
+) -> None:
+    pytest.importorskip("optuna", reason="Optuna is not installed (extra `search`)")
+    sweep = SweepConfig(sampler="optuna", scheduler="asha")
+    sweep.budget.trials = 7
+
+    def suite_of(name: str, *poisoned: str) -> Suite:
+        config = toy_config("TinyConv", epochs=3)
+        config.data.root = str(shutil.copytree(small_dataset, tmp_path / name))
+        poison(Path(config.data.root), *poisoned)
+        return build_suite(config)
+
+    suites = {
+        "clean": suite_of("clean"),
+        "test": suite_of("test", "clinic_a", "scanner_a"),
+        "training": suite_of("training", "clinic_b", "scanner_b"),
+    }
+    assert suites["clean"].splits[0].held_out == ("dermoscopy/clinic_a", "ultrasound/scanner_a")
+    context = TrialContext(str(tmp_path / "runs"), str(tmp_path / "cache"))
+    setting = Setting(sweep, SPACE, context, 3, tmp_path / "sweep")
+    found: dict[str, Any] = {}
+    with placed(setting, suites["clean"].config.executor, suites["clean"].trials) as setting:
+        assert setting.slots == 1
+        for name, suite in suites.items():
+            own = replace(
+                setting,
+                context=replace(context, store_root=str(tmp_path / f"runs-{name}")),
+                folder=tmp_path / f"sweep-{name}",
+            )
+            found[name] = run_search("fold0", suite.trials, own, Listener(), seconds=math.inf, gpu_seconds=math.inf)
+
+    assert decisions(found["clean"]) == decisions(found["test"])
+    assert found["clean"].best is not None and found["clean"].best.objective == found["test"].best.objective
+    # The same look finds a difference where there is one.
+    assert decisions(found["clean"]) != decisions(found["training"])
+    assert {attempt.state for attempt in found["clean"].attempts} == {"done", "stopped"}
+    # The trials are others, for their test images are.
+    ids = [{path.name for path in (tmp_path / f"runs-{name}" / "trials").iterdir()} for name in ("clean", "test")]
+    assert not ids[0] & ids[1]
