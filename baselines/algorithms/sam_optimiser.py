@@ -79,7 +79,8 @@ def _trainable(method: nn.Module) -> dict[str, Tensor]:
 
 def length(gradients: Gradients) -> Tensor:
     """The Euclidean norm over all parameters, above zero."""
-    return torch.stack([gradient.float().norm() for gradient in gradients.values()]).norm() + 1e-12
+    norm: Tensor = torch.stack([gradient.float().norm() for gradient in gradients.values()]).norm()
+    return norm + 1e-12
 
 
 def moved(method: nn.Module, gradients: Gradients, factor: Tensor) -> dict[str, Tensor]:
@@ -102,5 +103,5 @@ class _Given(torch.autograd.Function):
         return loss.clone()
 
     @staticmethod
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:
         return (None, None, *(outer * gradient for gradient in ctx.gradients))
