@@ -85,4 +85,7 @@ def _then(gelu: bool) -> tuple[str, list[float], str]:
 
 
 def _has_onednn(dtype: torch.dtype) -> bool:
-    return dtype in _DTYPES and torch.backends.mkldnn.is_available() and bool(torch.backends.mkldnn.enabled)
+    if dtype not in _DTYPES or not (torch.backends.mkldnn.is_available() and torch.backends.mkldnn.enabled):
+        return False
+    # A processor without the instructions for it gets an error of oneDNN, where PyTorch's own operators emulate.
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from baselines.sam.preprocessing import Preprocessing
 
+_LOADING = {"local_files_only": True, "output_loading_info": True, "dtype": torch.float32}
 # family -> (scaling, whether the aspect is kept), as their authors feed them.
 _FED = {"sam": ("sam", True), "sam_hq": ("sam", True), "medsam": ("minmax", False), "sam2": ("sam", False)}
 
@@ -123,16 +124,14 @@ def _load(class_name: str, model_types: tuple[str, ...], weights: str) -> nn.Mod
         raise ValueError(f"transformers {transformers.__version__} has no {class_name}: pip install '.[sam]'")
     try:
         found = transformers.PreTrainedConfig.get_config_dict(folder, local_files_only=True)[0].get("model_type")
-        if found not in model_types:
-            raise ValueError(
-                f"{weights}: its config.json says model_type '{found}', expected {' or '.join(model_types)}."
-            )
+        fits = found in model_types
         with _quiet(transformers.logging):
-            model, report = model_class.from_pretrained(
-                folder, local_files_only=True, output_loading_info=True, dtype=torch.float32
-            )
-    except (OSError, RuntimeError) as error:
+            loaded = model_class.from_pretrained(folder, **_LOADING) if fits else None
+    except Exception as error:  # each library that reads a part of it raises errors of its own
         raise ValueError(f"{weights} can't be read as weights of {class_name}: {str(error).strip()}") from error
+    if loaded is None:
+        raise ValueError(f"{weights}: its config.json says model_type '{found}', expected {' or '.join(model_types)}.")
+    model, report = loaded
     faults = [
         f"{len(report[kind])} {kind.removesuffix('_keys')}, first {sorted(map(str, report[kind]))[0]}"
         for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")

@@ -28,6 +28,8 @@ FAMILIES = {
     "sam_hq": ("baselines.sam.hub", "HubSamHQ"),
     "sam2": ("baselines.sam.hub", "HubSam2"),
 }
+# Those that learnt to draw three masks for an ambiguous prompt; MedSAM's authors trained the single mask alone.
+_AMBIGUOUS = ("mobile_sam", "sam", "sam_hq", "sam2")
 MODES = ("zero_shot", "decoder", "lora")
 # Logits where there is no object and so no prompt: beyond any doubt, yet finite.
 _NOTHING = -10.0
@@ -84,6 +86,7 @@ class SamMethod(nn.Module):
                 raise ValueError(f"{name}={value}: expected {least} or more.")
         module, class_name = FAMILIES[family]
         self.network = getattr(importlib.import_module(module), class_name)(weights, family)
+        self.draws_three = family in _AMBIGUOUS and mode == "zero_shot"
         self.mode, self.per_component, self.jitter = mode, per_component, jitter
         self.objects_per_image, self.loss = objects_per_image, LOSSES[loss]
         self.requires_grad_(False)
@@ -161,9 +164,9 @@ class SamMethod(nn.Module):
         return torch.stack(best).amax(0)
 
     def _best(self, embedding: tuple[Tensor, ...], prompts: Tensor) -> Tensor:
-        """(N, h, w): for each prompt one mask. A point is ambiguous, so an untrained network draws three and the one that
-        it trusts most is taken, as SAM's authors do."""
-        multimask = prompts.shape[1] == 2 and self.mode == "zero_shot"
+        """(N, h, w): for each prompt one mask. A point is ambiguous, so a network that learnt to draw three does so, and
+        the one that it trusts most is taken, as SAM's authors do; fine-tuning teaches the single mask."""
+        multimask = prompts.shape[1] == 2 and self.draws_three
         masks, quality = self.network.masks(embedding, prompts, multimask)
         return masks[torch.arange(len(masks), device=masks.device), quality.argmax(1)]
 
