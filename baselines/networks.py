@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -52,6 +53,7 @@ class SmpNetwork(Network):
         if architecture.lower() not in _ARCHITECTURES:
             raise unknown("architecture", architecture, _ARCHITECTURES)
         _check_encoder(encoder_name)
+        _check_options(architecture, encoder_name, options)
         tag = encoder_weights if encoder_weights in hub_tags(encoder_name) else None
         if tag is not None:
             require_hub_weights(encoder_name, tag)
@@ -87,3 +89,14 @@ def _check_encoder(name: str) -> None:
             raise unknown("timm encoder", name, [f"tu-{model}" for model in timm.list_models()])
     elif name not in smp.encoders.encoders:
         raise unknown("encoder", name, smp.encoders.get_encoder_names())
+
+
+def _check_options(architecture: str, encoder_name: str, options: dict[str, Any]) -> None:
+    """smp drops what it does not know, unless it hands it on to timm, which complains."""
+    if encoder_name.startswith("tu-"):
+        return
+    cls = smp.MODEL_ARCHITECTURES_MAPPING[architecture.lower()]
+    known = [name for name in inspect.signature(cls.__init__).parameters if name not in ("self", "kwargs")]
+    for name in options:
+        if name not in known:
+            raise unknown(f"option of {architecture}", name, known)

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
 
+from harness.compose import load_config
 from harness.errors import UserError
 from harness.methods import build_method, check_method_config, stages_of
 from harness.tree import config_folder
 
-NAMES = ("unet", "deeplabv3plus", "segformer", "otsu", "mean_mask")
+SMP = (
+    *("unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "pan", "upernet"),
+    *("segformer", "dpt"),
+)
+MONAI = ("attention_unet", "swin_unetr", "unetr", "segresnet", "dynunet", "flexible_unet")
+NAMES = (*SMP, *MONAI, "otsu", "mean_mask")
+
+
+@cache
+def chosen(name: str, *words: str) -> dict[str, Any]:
+    """What a run is told of a method."""
+    method: dict[str, Any] = load_config([f"method={name}", *words]).methods[name]
+    return method
 
 
 def read(name: str) -> dict[str, Any]:
@@ -24,7 +40,8 @@ def read(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_method_file_builds_a_method_that_runs(name: str) -> None:
-    config = read(name)
+    read(name)
+    config = chosen(name)
     check_method_config(name, config)
     method = build_method(name, config["model"], ["dermoscopy", "xray"]).eval()
     assert stages_of(method)
@@ -35,10 +52,34 @@ def test_a_method_file_builds_a_method_that_runs(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_none_is_pretrained_and_none_is_prompted(name: str) -> None:
-    card = read(name)["card"]
+    config = chosen(name)
+    card = config["card"]
     assert (card["prompt"], card["pretrained"], card["pretrained_on"]) == ("none", "none", [])
+    assert config["model"].get("encoder_weights") is None
+    if name in (*SMP, *MONAI):
+        assert re.search(r"(19|20)\d\d.*(doi:10\.|arXiv:\d)", card["paper"])
+
+
+def test_all_architectures_of_the_library_have_a_file() -> None:
+    import segmentation_models_pytorch as smp
+
+    assert set(SMP) == set(smp.MODEL_ARCHITECTURES_MAPPING)
+    assert all(chosen(name)["model"]["architecture"] == name for name in SMP)
+
+
+def test_pretrained_is_for_all_and_stands_in_the_card(tmp_path: Path) -> None:
+    config = load_config(["method=[unet,dpt]", "pretrained=imagenet"])
+    for name in ("unet", "dpt"):
+        assert config.methods[name]["model"]["encoder_weights"] == "imagenet"
+        assert config.methods[name]["card"]["pretrained"] == "encoder: ImageNet"
+    one = load_config(["method=[unet,fpn]", f"methods.fpn.model.encoder_weights={tmp_path}/mine.pth"]).methods
+    assert [one[name]["card"]["pretrained"] for name in ("unet", "fpn")] == ["none", "encoder: mine.pth"]
+
+
+def test_dynunet_is_planned_for_the_training_size() -> None:
+    assert chosen("dynunet", "training.image_size=160")["model"]["image_size"] == 160
 
 
 def test_a_wrong_name_in_a_method_file_is_the_user_s_error() -> None:
     with pytest.raises(UserError, match=r"Method 'unet' could not be built.*Did you mean 'unet'"):
-        build_method("unet", {**read("unet")["model"], "architecture": "unett"}, ["xray"])
+        build_method("unet", {**chosen("unet")["model"], "architecture": "unett"}, ["xray"])
