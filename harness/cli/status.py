@@ -57,11 +57,12 @@ def run(args: argparse.Namespace) -> int:
         from rich.live import Live
         from rich.text import Text
 
-        with Live(Text(text_of(status, _width())), auto_refresh=False) as live:
+        with Live(Text(text_of(status, _width())), auto_refresh=False, transient=True) as live:
             while status.at_work:
                 time.sleep(_LOOK_SECONDS)
                 status = reader.read(find())
                 live.update(Text(text_of(status, _width())), refresh=True)
+        print(text_of(status, _width()))
     elif args.watch:
         while status.at_work:
             print(line_of(status), flush=True)
@@ -168,6 +169,8 @@ def _process(holder: dict[str, Any]) -> str:
 
 
 def _time_left(status: RunStatus) -> str:
+    if not any(status.counts[state] for state in ("running", "pending", "interrupted")):
+        return "no trial is left to run: costs and the report follow"
     if not status.unknown:
         return "time left: " + ("unknown" if status.seconds_left is None else f"about {duration(status.seconds_left)}")
     names = ", ".join(status.unknown[:3]) + (f" and {len(status.unknown) - 3} more" if len(status.unknown) > 3 else "")
