@@ -43,7 +43,9 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True)
     config = load_config(args.overrides, config_folder_argument(args))
     if config.sweep.parameters:
-        raise UserError("sweep=... is a search: use `python -m harness sweep` with the same words. `run` searches nothing.")
+        raise UserError(
+            "sweep=... is a search: use `python -m harness sweep` with the same words. `run` searches nothing."
+        )
     store = Store(config.store.root)
     store.prepare()
     with store.exclusive():
