@@ -143,6 +143,11 @@ class Chaos:
             hits += hit
             # 1: trials failed for what was killed, and the command says: try again.
             assert code in (0, 1, -signal.SIGKILL), f"exit code {code}: {self.tail()}"
+            if code == 1:
+                words = ("To try again", "the same command goes on")
+                assert any(word in self.tail() for word in words), f"ended without a word: {self.tail()}"
+            if code == -signal.SIGKILL:
+                assert "driver" in [kill.victim for kill in hit], f"killed by somebody else: {self.tail()}"
             if code == 0 and start >= len(kills) - 1:
                 return start + 1, hits
         raise AssertionError(f"not done after {MOST_STARTS} starts: {self.tail()}")
@@ -169,7 +174,7 @@ class Chaos:
 def _is(kind: str, process: Process) -> bool:
     if kind == "raylet":
         return Path(process.title).name == "raylet"
-    return process.title.startswith("ray::") and not process.title.startswith("ray::IDLE")
+    return process.title.startswith("ray::ImplicitFunc")  # Ray's name for what runs a trial
 
 
 def busy(store: Path, since: float) -> bool:
