@@ -18,7 +18,8 @@ from harness.freezing import freeze_all_but, train_mode
 from harness.methods import build_method, check_method_config, checked_loss, stages_of
 from tests.baselines.sam.tiny import MODALITIES, Batch, method, squares
 
-FAMILIES = ("lite_medsam", "mobile_sam", "sam", "medsam", "sam_hq", "sam2")
+# MedSAM is SAM but for what it is fed: see test_hub.py.
+FAMILIES = ("lite_medsam", "mobile_sam", "sam", "sam_hq", "sam2")
 LEARNING = ("decoder", "lora")
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -33,11 +34,11 @@ def logits(made: SamMethod, batch: Batch) -> Tensor:
         return made.predict(batch.images, batch.modality)
 
 
-def step(made: SamMethod, batch: Batch, steps: int = 1) -> None:
+def step(made: SamMethod, batch: Batch, steps: int, rate: float = 1e-2) -> None:
     """As the harness trains."""
     (stage,) = stages_of(made)
     learnable = {name for name, value in made.named_parameters() if value.requires_grad}
-    optimizer = torch.optim.AdamW(freeze_all_but(made, stage.trainable, learnable).values(), lr=1e-2)
+    optimizer = torch.optim.AdamW(freeze_all_but(made, stage.trainable, learnable).values(), lr=rate)
     train_mode(made)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -121,9 +122,9 @@ def test_costs_are_counted(family: str, weights: dict[str, str]) -> None:
     made, image = method(family, weights[family]), squares(1).images
     own = sum(parameter.numel() for parameter in made.parameters())
     assert count_parameters(made) == {"parameters_total": own, "parameters_active": own, "parameters_trainable": 0}
-    whole = count_macs(made, image)
-    with torch.inference_mode():
-        assert whole > own / 1000 and made.training is False
+    one = count_macs(made, image)
+    # The encoder looks at each image, the decoder at each prompt: as many again for twice as many images.
+    assert one > own / 10 and count_macs(made, torch.cat((image, image))) == 2 * one
 
 
 # Prompts
@@ -206,7 +207,7 @@ def test_losses_by_image_belong_to_the_loss(weights: dict[str, str]) -> None:
 def test_learning_lowers_the_loss(weights: dict[str, str]) -> None:
     made, batch = method("lite_medsam", weights["lite_medsam"], mode="lora"), squares(2)
     first = float(made.training_loss(batch, None)[0])
-    step(made, batch, 4)
+    step(made, batch, 3, rate=3e-4)
     assert float(made.training_loss(batch, None)[0]) < first
 
 

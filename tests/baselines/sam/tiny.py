@@ -102,10 +102,12 @@ def squares(count: int = 3, height: int = SIDE, width: int = SIDE) -> Batch:
 
 
 def method(family: str, weights: object, prompt: str = "oracle box", seed: int = 0, **settings: Any) -> SamMethod:
-    """A method in evaluation mode; the light ones, whose size is fixed, are shown squares of 64 px to be quick."""
+    """A method in evaluation mode; the light ones, whose encoders take any size, get small squares to be quick."""
     torch.manual_seed(seed)
     made = build(MODALITIES, prompt, family=family, weights=str(weights), **settings)
     if family in ("lite_medsam", "mobile_sam"):
         own = made.network.preprocessing
-        made.network.preprocessing = Preprocessing(own.scaling, own.keeps_aspect, SIDE)
+        made.network.preprocessing = Preprocessing(
+            own.scaling, own.keeps_aspect, SIDE if family == "mobile_sam" else SIDE // 2
+        )
     return made.eval()
