@@ -56,10 +56,9 @@ NETWORKS: dict[str, Callable[[], Network]] = {
     "flexible_unet": partial(monai.FlexibleUnet, MODALITIES, backbone="resnet10"),
 }
 
-# Families of encoders that lay out features in other ways: channels last, attention, several branches.
+# Families of encoders that lay out features in other ways: inverted residuals, no stem at half the size, channels last.
 ENCODERS = {
-    f"unet on {encoder}": _smp("unet", encoder)
-    for encoder in ("mobilenet_v2", "dpn68", "tu-convnext_atto", "tu-mambaout_femto", "tu-hrnet_w18_small")
+    f"unet on {encoder}": _smp("unet", encoder) for encoder in ("mobilenet_v2", "tu-convnext_atto", "tu-mambaout_femto")
 }
 
 
