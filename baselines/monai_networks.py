@@ -275,7 +275,7 @@ def planned_halvings(image_size: int) -> int:
         raise ValueError(f"image_size={image_size}: expected 32 or more pixels, or there is nothing to halve.")
     halvings = 0
     while image_size >= 8:
-        image_size //= 2
+        image_size = -(-image_size // 2)
         halvings += 1
     return halvings
 

@@ -23,8 +23,10 @@ def test_pretrained_weights_are_said_not_to_exist() -> None:
         monai.SegResNet(MODALITIES, encoder_weights="imagenet")
 
 
-# nnU-Net v2 halves while a side has 2 x 4 positions or more: 7 resolutions at 256 and 224 -> 7 pixels, 6.
-@pytest.mark.parametrize(("size", "halvings"), [(32, 3), (64, 4), (96, 4), (128, 5), (224, 5), (256, 6), (512, 7)])
+# nnU-Net v2 halves, rounding up, while a side has 2 x 4 positions or more: 256 -> 4 by 6, 224 -> 7 by 5.
+@pytest.mark.parametrize(
+    ("size", "halvings"), [(32, 3), (64, 4), (96, 4), (128, 5), (224, 5), (256, 6), (480, 7), (512, 7)]
+)
 def test_the_plan_of_nnunet(size: int, halvings: int) -> None:
     assert monai.planned_halvings(size) == halvings
 
