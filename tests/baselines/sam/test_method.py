@@ -18,8 +18,8 @@ from harness.freezing import freeze_all_but, train_mode
 from harness.methods import build_method, check_method_config, checked_loss, stages_of
 from tests.baselines.sam.tiny import MODALITIES, Batch, method, squares
 
-# MedSAM is SAM but for what it is fed: see test_hub.py.
-FAMILIES = ("lite_medsam", "mobile_sam", "sam", "sam_hq", "sam2")
+# MobileSAM is LiteMedSAM but for its stem, MedSAM is SAM but for what it is fed: see test_light.py and test_hub.py.
+FAMILIES = ("lite_medsam", "sam", "sam_hq", "sam2")
 LEARNING = ("decoder", "lora")
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
@@ -123,8 +123,8 @@ def test_costs_are_counted(family: str, weights: dict[str, str]) -> None:
     own = sum(parameter.numel() for parameter in made.parameters())
     assert count_parameters(made) == {"parameters_total": own, "parameters_active": own, "parameters_trainable": 0}
     one = count_macs(made, image)
-    # The encoder looks at each image, the decoder at each prompt: as many again for twice as many images.
-    assert one > own / 10 and count_macs(made, torch.cat((image, image))) == 2 * one
+    # As much again for a second image, but for tables that a batch shares.
+    assert one > own / 10 and count_macs(made, torch.cat((image, image))) == pytest.approx(2 * one, rel=0.02)
 
 
 # Prompts
