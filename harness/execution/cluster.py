@@ -29,6 +29,7 @@ from harness.errors import UserError
 from harness.execution import RAY_ENVIRONMENT
 from harness.execution.nodes import Facts, Question, asking, faults, look, targets
 from harness.execution.placement import Node, cpus_per_trial, fitting, gpus_per_trial, slots
+from harness.execution.watchdog import ending_with, local_servers
 from harness.provenance import REVISION_VARIABLE, code_revision, usable_cores
 from harness.suite import Trial
 from harness.trial import TrialContext
@@ -52,14 +53,14 @@ class Cluster:
     """The Ray that trials run on.
 
     Attributes:
-        local: started for this run, on this machine alone.
+        servers: Ray's processes that this one started; empty on a cluster.
         cpus: what a trial of so many threads asks for.
         gpus: what every trial asks for.
         slots: trials at a time.
         question: what workers ask themselves before their first trial; None on a local Ray.
     """
 
-    local: bool
+    servers: dict[str, subprocess.Popen[bytes]]
     cpus: dict[int, int]
     gpus: float
     slots: int
@@ -82,7 +83,8 @@ def started_ray(config: ExecutorConfig, context: TrialContext, trials: Sequence[
         _start()
     else:
         _join(str(config.address), trials)
-    try:
+    servers = local_servers() if local else {}
+    with ending_with(servers), _shut_down_at_end():
         nodes = [Node.of(told) for told in ray.nodes() if told["Alive"]]
         gpus = gpus_per_trial(config, nodes)
         threads = {_threads(trial) for trial in trials}
@@ -91,7 +93,13 @@ def started_ray(config: ExecutorConfig, context: TrialContext, trials: Sequence[
         with contextlib.nullcontext() if local else asking(trials, context) as question:
             if question is not None:
                 _check_nodes(fitting(nodes, min(cpus.values()), gpus), question)
-            yield Cluster(local, cpus, gpus, slots(nodes, most, gpus), question)
+            yield Cluster(servers, cpus, gpus, slots(nodes, most, gpus), question)
+
+
+@contextlib.contextmanager
+def _shut_down_at_end() -> Iterator[None]:
+    try:
+        yield
     finally:
         ray.shutdown()
 

@@ -26,6 +26,10 @@ class Feed(Searcher):
         self.store, self.resources = store, resources
         self.error: UserError | None = None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Ray keeps a copy of its settings on the disk: not one of every spec, which nobody would read."""
+        return {}
+
     def close(self) -> None:
         """No more trials."""
         self.waiting.clear()

@@ -17,11 +17,8 @@ from harness.execution.drain import Drain, DrainExpired
 from harness.execution.feed import Feed
 from harness.execution.placement import Node, fitting
 from harness.execution.progress import ProgressDisplay
+from harness.execution.watchdog import RayIsGone, dead_server
 from harness.store import Store
-
-
-class RayIsGone(BaseException):
-    """No node is left to run trials on. No Exception: Ray Tune would first wait for its dead actors."""
 
 
 class Listener(Callback):
@@ -34,7 +31,7 @@ class Listener(Callback):
     """
 
     LOOK_EVERY_SECONDS = 2.0
-    # A cluster may bring another node; a local Ray's only one never comes back.
+    # A cluster may bring another node.
     NODES_PATIENCE_SECONDS = 300.0
 
     def __init__(
@@ -60,6 +57,8 @@ class Listener(Callback):
         return {}
 
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        if (name := dead_server(self.cluster.servers)) is not None:
+            raise RayIsGone(f"Ray itself died (its {name} was killed)")
         if self.drain.asked.is_set() and not self.told_to_stop:
             self.told_to_stop = True
             self.feed.close()
@@ -91,6 +90,11 @@ class Listener(Callback):
             # Other trials would meet the same.
             self.user_error = self.user_error or UserError(result["reason"])
             self.feed.close()
+
+    def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """Lets go of the running means that Tune keeps of every number: most of what an ended trial costs in memory."""
+        trial.metric_analysis.clear()
+        trial.metric_n_steps.clear()
 
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trial_id = trial.config["trial_id"]
@@ -131,8 +135,6 @@ class Listener(Callback):
         nodes = [Node.of(told) for told in ray.nodes() if told["Alive"]]
         if fitting(nodes, min(self.cluster.cpus.values()), self.cluster.gpus):
             self.last_capacity = now
-        elif self.cluster.local:
-            raise RayIsGone("Ray itself died (its raylet was killed)")
         elif now - self.last_capacity > self.NODES_PATIENCE_SECONDS:
             raise RayIsGone("no node that can run a trial is left in the cluster")
 

@@ -20,8 +20,9 @@ from harness.execution import Outcome
 from harness.execution.cluster import Cluster, started_ray
 from harness.execution.drain import Drain, DrainExpired
 from harness.execution.feed import Feed
-from harness.execution.listener import Listener, RayIsGone
+from harness.execution.listener import Listener
 from harness.execution.progress import ProgressDisplay
+from harness.execution.watchdog import RayIsGone
 from harness.execution.worker import run_in_worker
 from harness.store import Store
 from harness.suite import Trial
@@ -32,10 +33,15 @@ _MOST_PENDING = 200
 
 
 class RayTuneExecutor:
-    """Runs as many trials at a time as the CPUs (and GPUs) allow, on this machine or on a cluster that is joined."""
+    """Runs as many trials at a time as the CPUs (and GPUs) allow, on this machine or on a cluster that is joined.
 
-    def __init__(self, config: ExecutorConfig) -> None:
-        self.config = config
+    Args:
+        trainable: what runs a trial, as a dotted path to a function with the signature of `run_trial`: simulations of many
+            trials bring their own.
+    """
+
+    def __init__(self, config: ExecutorConfig, trainable: str = "harness.trial.run_trial") -> None:
+        self.config, self.trainable = config, trainable
 
     def run(self, trials: Sequence[Trial], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
         store, drain = Store(context.store_root), Drain(self.config.drain_seconds)
@@ -60,7 +66,11 @@ class RayTuneExecutor:
         shutil.rmtree(experiment, ignore_errors=True)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(cluster.slots, _MOST_PENDING))
         function = tune.with_parameters(
-            run_in_worker, context=asdict(context), question=cluster.question, drain_key=listener.drain_key
+            run_in_worker,
+            context=asdict(context),
+            question=cluster.question,
+            drain_key=listener.drain_key,
+            function=self.trainable,
         )
         try:
             tune.Tuner(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import platform
 import tempfile
@@ -17,8 +18,10 @@ from harness.store import Store
 from harness.trial import TrialContext
 
 
-def run_in_worker(config: dict[str, Any], context: dict[str, Any], question: Question | None, drain_key: str) -> None:
-    """Reads the spec of `config["trial_id"]` from the store and runs it.
+def run_in_worker(
+    config: dict[str, Any], context: dict[str, Any], question: Question | None, drain_key: str, function: str
+) -> None:
+    """Reads the spec of `config["trial_id"]` from the store and runs it by the function at the dotted path `function`.
 
     Reports {trial_id, phase, ...}: phase training with what an epoch tells, testing, and at last `ended` with {state, reason}.
     """
@@ -26,15 +29,15 @@ def run_in_worker(config: dict[str, Any], context: dict[str, Any], question: Que
     try:
         if question is not None:
             _check_place(question)
-        end = _run(trial_id, context, drain_key)
+        end = _run(trial_id, context, drain_key, function)
     except UserError as error:
         end = {"state": "failed", "reason": str(error), "user_error": True}
     tune.report({"trial_id": trial_id, "phase": "ended", **end})
 
 
-def _run(trial_id: str, context: dict[str, Any], drain_key: str) -> dict[str, Any]:
-    from harness.trial import run_trial
-
+def _run(trial_id: str, context: dict[str, Any], drain_key: str, function: str) -> dict[str, Any]:
+    module, _, name = function.rpartition(".")
+    run_trial = getattr(importlib.import_module(module), name)
     gpus = tune.get_context().get_trial_resources().required_resources.get("GPU", 0)
     if gpus:
         from harness.execution.gpu import take_share
