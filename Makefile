@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format performance statistics setup picture clean
+.PHONY: demo test lint format performance statistics scale chaos counts setup picture clean
 
 setup: $(READY)
 
@@ -33,7 +33,19 @@ performance: $(READY)
 
 # How often intervals hold the truth, and how often tests err, on simulated results. Minutes.
 statistics: $(READY)
-	$(BIN)/python -m pytest tests/simulation -m simulation -s
+	$(BIN)/python -m pytest tests/simulation/test_statistics.py -m simulation -s
+
+# 10,000 trials that train nothing through the real executor, store and status: memory and time. A quarter of an hour on a quiet machine.
+scale: $(READY)
+	$(BIN)/python -m pytest tests/simulation/test_scale.py -m simulation -s
+
+# 30 runs, in each the driver, a worker or the raylet is killed at a random moment. Half an hour on a quiet machine.
+chaos: $(READY)
+	$(BIN)/python -m tests.e2e.chaos 30
+
+# Parameters and multiply-accumulates that `list` shows, after a change of a method.
+counts: $(READY)
+	$(BIN)/python docs/count_costs.py
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

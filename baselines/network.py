@@ -65,6 +65,11 @@ class Network(nn.Module):
         """The loss of a batch with `images` (B, 3, H, W) and `masks` (B, 1, H, W), and its parts."""
         return self._loss(self._outputs(batch.images), batch.masks)
 
+    def loss_and_logits(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+        """`training_loss` and the logits (B, 1, H, W), of one pass."""
+        outputs = self._outputs(batch.images)
+        return *self._loss(outputs, batch.masks), outputs[0]
+
     def losses_by_image(self, batch: Any, step: Any) -> tuple[Tensor, Tensor]:
         """`training_loss`, and each image's own (B,) float32, of one pass; both with their graph."""
         outputs = self._outputs(batch.images)

@@ -27,7 +27,7 @@ from harness.tree import (
 )
 
 # Their values are taken as they stand: Hydra's grammar knows neither ~ nor commas, spaces or brackets in a path.
-PATH_KEYS = ("data.root", "data.cache", "store.root")
+PATH_KEYS = ("data.root", "data.cache", "store.root", "pretrained")
 # Groups whose files each become an entry of `<group>s`.
 _NAMED = ("method", "algorithm")
 # A single value, or several with commas, can only mean a list.
@@ -76,6 +76,7 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
         )
     config.data.root = _expanded("data.root", config.data.root)
     config.data.cache = _expanded("data.cache", config.data.cache)
+    config.pretrained = _expanded("pretrained", config.pretrained)
     config.store.root = _expanded("store.root", config.store.root) or ""
     check_config(config)
     return config

@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     console.print(f"{config.name}: {len(suite.trials)} trials on {suite.dataset.root}", soft_wrap=True, highlight=False)
     if config.costs_only:
         methods = len({trial.method for trial in suite.trials})
-        console.print(f"costs_only=true: `run` measures what {methods} methods cost, and runs no trial.", highlight=False)
+        console.print(
+            f"costs_only=true: `run` measures what {methods} methods cost, and runs no trial.", highlight=False
+        )
         return 0
     console.print(_splits_table(suite))
     console.print(_trials_table(suite, store, estimator))

@@ -122,8 +122,9 @@ class Listener(Callback):
 
     def _fail(self, trial_id: str, reason: str) -> None:
         self.failures[trial_id] = reason
-        with contextlib.suppress(UserError, OSError):  # for example a full disk
-            self.store.write_status(trial_id, "failed", reason=reason)
+        if (self.store.trial_folder(trial_id) / "spec.json").exists():  # else it never began
+            with contextlib.suppress(UserError, OSError):  # for example a full disk
+                self.store.write_status(trial_id, "failed", reason=reason)
         self.progress.end(trial_id, "failed", reason)
 
     def _note_try(self, trial_id: str, cause: str) -> None:

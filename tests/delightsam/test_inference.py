@@ -66,7 +66,13 @@ def test_a_chain_in_training_normalises_by_its_batch() -> None:
 # Autocast leaves float64 alone.
 @pytest.mark.parametrize(
     ("dtype", "autocast"),
-    [(torch.float32, False), (torch.float32, True), (torch.bfloat16, False), (torch.bfloat16, True), (torch.float64, False)],
+    [
+        (torch.float32, False),
+        (torch.float32, True),
+        (torch.bfloat16, False),
+        (torch.bfloat16, True),
+        (torch.float64, False),
+    ],
 )
 def test_linear_kernel(dtype: torch.dtype, autocast: bool) -> None:
     torch.manual_seed(0)
