@@ -30,7 +30,12 @@ TINY = (
 @pytest.fixture
 def newcomer(tmp_path: Path) -> Path:
     """A folder with the README's files in it."""
-    assert set(FILES) == {"my_method.py", "my_configs/method/mine.yaml", "my_configs/suite/ours.yaml"}
+    assert set(FILES) == {
+        "my_method.py",
+        "my_configs/method/mine.yaml",
+        "my_configs/suite/ours.yaml",
+        "my_configs/sweep/mine.yaml",
+    }
     for name, text in FILES.items():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(text)
