@@ -36,15 +36,18 @@ from harness.trial import TrialContext
 
 _PACKAGES = ("harness", "baselines", "delightsam", "suites")
 _ANSWER_SECONDS = 90.0
-# Answers with the cluster's address, or dies: Ray itself waits for minutes, and takes its process along.
+# Joining is tried in a process of its own first: where no cluster answers, Ray waits for minutes and ends its process.
 _PROBE = """
-import sys
-from ray._private.services import canonicalize_bootstrap_address
-from ray._raylet import GcsClient
-address = canonicalize_bootstrap_address(sys.argv[1])
-GcsClient(address=address)
-print(address)
+import logging, sys
+import ray
+try:
+    context = ray.init(address=sys.argv[1], log_to_driver=False, logging_level=logging.CRITICAL)
+except Exception as error:
+    print(" ".join(str(error).split()))
+    sys.exit(1)
+print(context.address_info["gcs_address"])
 """
+_PROBE_SECONDS = 30.0
 log = logging.getLogger(__name__)
 
 
@@ -141,29 +144,16 @@ def _deaf_to_sigterm() -> Iterator[None]:
 def _join(address: str, trials: Sequence[Trial]) -> None:
     _mute()
     address = _reachable(address)
-    environment = {**RAY_ENVIRONMENT, REVISION_VARIABLE: json.dumps(code_revision())}
-    try:
-        ray.init(
-            address=address,
-            runtime_env={
-                "env_vars": environment,
-                "py_modules": [str(path) for path in to_ship(targets(trials))],
-                "excludes": ["__pycache__"],
-            },
-            log_to_driver=False,
-            logging_level=logging.CRITICAL,
-        )
-    except (RuntimeError, ConnectionError, OSError, ValueError) as error:
-        text = " ".join(str(error).split())
-        if "ersion mismatch" in text:
-            raise UserError(
-                f"The Ray cluster at {address} runs other versions: {text} Install the same ray and Python here, or start"
-                " the cluster with the ones of this environment."
-            ) from error
-        raise UserError(
-            f"The Ray cluster at {address} answers, but can't be joined from this machine: {text} Run the command on a node"
-            " of the cluster (`ray start --address=...` makes one of this machine)."
-        ) from error
+    ray.init(
+        address=address,
+        runtime_env={
+            "env_vars": {**RAY_ENVIRONMENT, REVISION_VARIABLE: json.dumps(code_revision())},
+            "py_modules": [str(path) for path in to_ship(targets(trials))],
+            "excludes": ["__pycache__"],
+        },
+        log_to_driver=False,
+        logging_level=logging.CRITICAL,
+    )
 
 
 def _mute() -> None:
@@ -196,15 +186,25 @@ def _reachable(address: str) -> str:
         except (OSError, OverflowError) as error:
             raise UserError(f"No Ray cluster answers at executor.address={given}: {error}.{hint}") from error
     try:
-        done = subprocess.run([sys.executable, "-c", _PROBE, address], capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            [sys.executable, "-c", _PROBE, address], capture_output=True, text=True, timeout=_PROBE_SECONDS
+        )
     except subprocess.TimeoutExpired as error:
         raise UserError(
-            f"What listens at executor.address={address} is no Ray cluster: no answer in 20 s.{hint}"
+            f"What listens at executor.address={given} does not answer as a Ray cluster in {_PROBE_SECONDS:.0f} s.{hint}"
         ) from error
-    if done.returncode:
-        cause = (done.stderr.strip().splitlines() or ["no answer"])[-1]
-        raise UserError(f"No Ray cluster answers at executor.address={given}: {cause}{hint}")
-    return done.stdout.split()[-1]
+    answer = (done.stdout.strip().splitlines() or [f"Ray ended with code {done.returncode}"])[-1]
+    if done.returncode == 0:
+        return answer
+    if "ersion mismatch" in answer:
+        raise UserError(
+            f"The Ray cluster at executor.address={given} runs other versions. {answer} Install the same ray and Python"
+            " here, or start the cluster with those of this environment."
+        )
+    raise UserError(
+        f"The Ray cluster at executor.address={given} can't be joined from this machine: {answer} Run the command on a node"
+        f" of the cluster (`ray start --address=...` makes one of this machine).{hint}"
+    )
 
 
 def to_ship(names: set[str]) -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -99,14 +100,14 @@ class Listener(Callback):
     def on_trial_recover(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trial_id = trial.config["trial_id"]
         self.running.discard(trial_id)
-        cause = cause_of(trial.get_error())
+        cause = cause_of(_error_of(trial))
         self._note_try(trial_id, cause)
         self.progress.again(trial_id, cause)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trial_id = trial.config["trial_id"]
         self.running.discard(trial_id)
-        cause = cause_of(trial.get_error())
+        cause = cause_of(_error_of(trial))
         self._note_try(trial_id, cause)
         tries = trial.num_failures
         reason = f"{cause}{f' ({tries} tries)' if tries > 1 else ''}; the same command goes on from its last checkpoint"
@@ -140,9 +141,18 @@ class Listener(Callback):
             raise RayIsGone("no node that can run a trial is left in the cluster")
 
 
-def cause_of(error: Exception | None) -> str:
+def _error_of(trial: Any) -> str:
+    """What Tune wrote down of a try's error. `trial.get_error()` looks where Tune puts it only at the experiment's end."""
+    try:
+        # "Failure # 2 (occurred at ...)", then the error; one after the other.
+        return Path(trial.error_file).read_text("utf-8").rpartition("Failure # ")[2].partition("\n")[2]
+    except OSError:
+        return ""
+
+
+def cause_of(error: str) -> str:
     """Why Ray gave a try up: `run_trial` keeps causes of its own, so this is about processes, nodes and GPUs."""
-    text = " ".join(str(error or "").split())
+    text = " ".join(error.split())
     if "GpuBusy" in text:
         return text[text.rindex("GpuBusy: ") + len("GpuBusy: ") :]
     if "running low on memory" in text or "OutOfMemory" in text:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -50,7 +52,8 @@ class RayTuneExecutor:
             listener = Listener(progress, store, feed, drain, cluster, {trial.id: trial.label for trial in trials})
             # Here and not before: Ray puts a handler of its own in place when it starts.
             try:
-                with drain.on_sigterm():
+                # Ray prints page by page what befalls its servers; causes are told by our display, once.
+                with drain.on_sigterm(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
                     self._tune(feed, listener, cluster, context, len(trials))
             except DrainExpired:
                 pass

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import io
 import logging
+import platform
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +16,13 @@ import pytest
 import torch
 from rich.console import Console
 
-from harness.config import ExecutorConfig
+from harness.config import ExecutorConfig, RunConfig
 from harness.errors import UserError
 from harness.execution import make_executor
 from harness.execution.progress import ProgressDisplay
 from harness.execution.serial import local_device
 from harness.store import Store
-from harness.suite import Suite
+from harness.suite import Suite, build_suite
 from harness.trial import TrialContext
 
 ToySuite = Callable[..., Suite]
@@ -82,8 +85,9 @@ def quiet_ray() -> Iterator[None]:
 
 
 @pytest.mark.e2e
-def test_ray_gives_the_same_bytes_and_survives_a_worker_that_dies(
-    toy_suite: ToySuite,
+def test_ray_gives_the_same_bytes_and_workers_that_die_are_tried_again(
+    toy_config: Callable[..., RunConfig],
+    tmp_path: Path,
     context: TrialContext,
     progress: ProgressDisplay,
     lines: io.StringIO,
@@ -92,31 +96,46 @@ def test_ray_gives_the_same_bytes_and_survives_a_worker_that_dies(
 ) -> None:
     tests = Path(__file__).resolve().parents[1]
     monkeypatch.setenv("PYTHONPATH", f"{tests.parent}:{tests}")  # where workers find the toy methods
-    trials = toy_suite("DiesHard", "Broken", "TwoStages", augmentation="standard").trials
+    config = toy_config("DiesHard", "Broken", "TwoStages", "DiesOnce", augmentation="standard")
+    marker = tmp_path / "died"
+    config.methods["diesonce"]["model"] = {"_target_": "toy_dying.DiesOnce", "marker": str(marker)}
+    trials = build_suite(config).trials
     serial = replace(context, store_root=context.store_root + "-serial")
+    marker.touch()
     make_executor(ExecutorConfig(name="serial", device="cpu")).run(
-        trials[2:], serial, ProgressDisplay(1, Console(file=io.StringIO()))
+        trials[2:], serial, ProgressDisplay(2, Console(file=io.StringIO()))
     )
+    marker.unlink()
+    stdout = sys.stdout
 
     with progress:
-        outcomes = make_executor(ExecutorConfig(name="ray", device="cpu")).run(trials, context, progress)
+        executor = make_executor(ExecutorConfig(name="ray", device="cpu", retries=1))
+        outcomes = executor.run(trials, replace(context, checkpoint_seconds=0), progress)
 
     by_method = {outcome.trial.method: outcome for outcome in outcomes}
     assert {name: outcome.state for name, outcome in by_method.items()} == {
-        "dieshard": "failed", "broken": "failed", "twostages": "done",
+        "dieshard": "failed", "broken": "failed", "twostages": "done", "diesonce": "done",
     }  # fmt: skip
     assert "its process died" in str(by_method["dieshard"].reason)
+    assert "(2 tries)" in str(by_method["dieshard"].reason)
     assert "a mistake in the method's code" in str(by_method["broken"].reason)
     store, other = Store(context.store_root), Store(serial.store_root)
     assert store.status(trials[0].id)["state"] == "failed"
     assert "its process died" in store.status(trials[0].id)["reason"]
-    for name in ("samples.parquet", "checkpoint/model.safetensors"):
-        one, two = (where.trial_folder(trials[2].id) / name for where in (store, other))
+    for trial, name in product(trials[2:], ("samples.parquet", "checkpoint/model.safetensors")):
+        one, two = (where.trial_folder(trial.id) / name for where in (store, other))
         assert one.read_bytes() == two.read_bytes()
+    assert [len(store.tries(trial.id)) for trial in trials] == [2, 0, 0, 1]
+    (died,) = store.status(trials[3].id)["tries"]
+    assert died["cause"].startswith("its process died: ")
+    assert died["host"] == platform.node()
+    assert store.load(trials[3].id).status["state"] == "done"
     assert not (store.root / "ray").exists()
+    assert sys.stdout is stdout
     told = lines.getvalue()
     assert all(f"start  {method} fold0 seed 0" in told for method in by_method)
-    assert "(3/3)" in told
+    assert "again  diesonce fold0 seed 0\n       its process died: " in told
+    assert "(4/3)" in told  # the display was told of three
 
 
 def test_progress_off_a_terminal_is_plain_lines(monkeypatch: pytest.MonkeyPatch, lines: io.StringIO) -> None:

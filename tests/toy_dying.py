@@ -1,0 +1,26 @@
+"""Methods that take their process with them, named in specs as `toy_dying.<Class>`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from toy_methods import TinyConv
+from torch import Tensor
+
+
+class DiesOnce(TinyConv):
+    """Is killed in its second epoch, as by the kernel, unless `marker` says that it was before."""
+
+    def __init__(self, modalities: Sequence[str], marker: str) -> None:
+        super().__init__(modalities)
+        self.marker = Path(marker)
+
+    def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+        if step.epoch == 1 and not self.marker.exists():
+            self.marker.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().training_loss(batch, step)
