@@ -177,6 +177,8 @@ def _is_locked(path: Path) -> bool | None:
     """Whether the driver's lock is felt here; None: the file system has no locks, or is not there."""
     from filelock import FileLock, Timeout
 
+    if not path.exists():
+        return None
     with suppress(OSError, NotImplementedError):
         try:
             with FileLock(path).acquire(timeout=0):
