@@ -1,15 +1,16 @@
-"""Methods that take their process with them, named in specs as `toy_dying.<Class>`."""
+"""Methods that die or dawdle, named in specs as `toy_dying.<Class>`."""
 
 from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from toy_methods import TinyConv
 from torch import Tensor
+from toy_methods import TinyConv
 
 
 class DiesOnce(TinyConv):
@@ -23,4 +24,17 @@ class DiesOnce(TinyConv):
         if step.epoch == 1 and not self.marker.exists():
             self.marker.touch()
             os.kill(os.getpid(), signal.SIGKILL)
+        return super().training_loss(batch, step)
+
+
+class Dawdles(TinyConv):
+    """Takes half a second for a step as long as the folder `marker` is there, so that something can befall it meanwhile."""
+
+    def __init__(self, modalities: Sequence[str], marker: str) -> None:
+        super().__init__(modalities)
+        self.marker = Path(marker)
+
+    def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+        if self.marker.exists():
+            time.sleep(0.5)
         return super().training_loss(batch, step)

@@ -210,20 +210,29 @@ def _reachable(address: str) -> str:
 def to_ship(names: set[str]) -> list[Path]:
     """Folders of packages and files of modules that travel with the job.
 
-    The bench's own always do; of the classes named, those whose top-level package or module is not installed (lies outside
-    site-packages). What is installed must be on the nodes.
+    The bench's own always do. So do the modules that the classes named come from, where they are not installed (lie outside
+    site-packages), with what else of the same folder this process has imported. What is installed must be on the nodes.
     """
+    found = [path for name in _PACKAGES if (path := _place(name)) is not None]
     installed = {Path(sysconfig.get_path(kind)).resolve() for kind in ("purelib", "platlib", "stdlib")}
-    found = []
-    for name in (*_PACKAGES, *sorted({name.split(".")[0] for name in names} - {*_PACKAGES})):
+    for name in sorted({name.split(".")[0] for name in names}):
+        path = _place(name)
+        if path is not None and not any(path.is_relative_to(folder) for folder in installed):
+            beside = (_place(other) for other in sorted(sys.modules) if "." not in other and other != "__main__")
+            found += [path, *(other for other in beside if other is not None and other.parent == path.parent)]
+    return list(dict.fromkeys(found))
+
+
+def _place(name: str) -> Path | None:
+    """The folder of a top-level package, the file of a module; None: neither, or not to be found."""
+    try:
         spec = importlib.util.find_spec(name)
-        if spec is None:
-            continue  # told when the method was built
-        places = list(spec.submodule_search_locations or []) or [str(spec.origin)]
-        path = Path(places[0]).resolve()
-        if name in _PACKAGES or not any(path.is_relative_to(folder) for folder in installed):
-            found.append(path)
-    return found
+    except ValueError:  # made by hand, without a spec
+        return None
+    if spec is None or not (spec.submodule_search_locations or spec.has_location):
+        return None
+    path = Path(next(iter(spec.submodule_search_locations or []), str(spec.origin))).resolve()
+    return path if path.is_dir() or path.suffix == ".py" else None
 
 
 def _check_nodes(nodes: Sequence[Node], question: Question) -> None:
