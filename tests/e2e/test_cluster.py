@@ -23,8 +23,11 @@ from .test_run import samples_of
 pytestmark = pytest.mark.e2e
 
 TESTS = Path(__file__).resolve().parents[1]
-# Ray's own, which the nodes and the driver have to agree on.
-SURROUNDINGS = {**environment(), "RAY_AUTH_MODE": "disabled"}
+# Ray's own settings, on which nodes and driver have to agree: no token, and a dead node is missed in seconds.
+SURROUNDINGS = {
+    **environment(), "RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "1000",
+    "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_failure_threshold": "3",
+}  # fmt: skip
 METHOD = """\
 # @package methods.dawdles
 card: {title: Dawdles, paper: none, licence: none, prompt: none, uses_modality: false, pretrained: none, pretrained_on: []}
@@ -46,7 +49,7 @@ class Cluster:
         words = (
             "--config-dir", "mine", "method=[dawdles]", "data.modalities=[dermoscopy,xray]", "training=smoke",
             "data.phantoms.images_per_domain=4", "data.phantoms.image_size=64", "training.image_size=64",
-            "training.epochs=12", "store.checkpoint_seconds=0", "data.cache=cache", f"store.root={store}", *words,
+            "training.epochs=8", "store.checkpoint_seconds=0", "data.cache=cache", f"store.root={store}", *words,
         )  # fmt: skip
         return subprocess.Popen(
             command("run", *words), cwd=self.folder, env=SURROUNDINGS, text=True,
