@@ -70,7 +70,7 @@ def test_sam_as_meta_computes_it(teacher: SamTeacher) -> None:
     with torch.no_grad():
         embedding = teacher(images, (32, 32), None)
     assert embedding.shape == (1, 256, 32, 32)
-    assert torch.allclose(embedding[0, ::64, 3::16, 5::16].flatten(), torch.tensor(META_EMBEDDING), atol=2e-4)
+    assert torch.allclose(embedding[0, ::64, 3::16, 5::16].flatten(), torch.tensor(META_EMBEDDING), atol=1e-3)
 
 
 @pytest.mark.parametrize("grid", [(8, 8), (8, 12), (10, 6)])
