@@ -1,6 +1,6 @@
 """The command line: one file per command, each imported cheaply and doing its heavy imports when it runs.
 
-Exit codes: 0 done, 1 a trial failed, 2 a mistake of the user's, 130 stopped by Ctrl-C.
+Exit codes: 0 done, 1 a trial failed, 2 a mistake of the user's, 130 stopped by Ctrl-C, 143 by SIGTERM.
 """
 
 from __future__ import annotations

@@ -167,7 +167,7 @@ def test_frozen_early_layers_record_nothing_and_change_no_gradient(build: Build,
     early, first, *_ = model.encoder.backbone(x)
     assert not early.requires_grad and not first.requires_grad
     for ours, whole in zip(torch.autograd.grad(model(x, 2).square().mean(), learning), expected, strict=True):
-        assert (ours - whole).norm() <= 1e-2 * whole.norm() + 1e-12
+        assert (ours - whole).norm() <= 3e-2 * whole.norm() + 1e-6
     with torch.autocast("cpu", torch.bfloat16):
         _, rough, *_ = model.encoder.backbone(x)
     assert rough.dtype == torch.bfloat16 and (rough - first).norm() <= 0.02 * first.norm()

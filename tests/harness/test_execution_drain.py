@@ -199,3 +199,12 @@ def test_causes_of_dead_tries_stay_through_later_statuses(context: TrialContext)
 def test_a_store_at_an_address_is_refused() -> None:
     with pytest.raises(UserError, match=r"store\.root=s3://bucket/runs is an address"):
         Store("s3://bucket/runs")
+
+
+def test_a_store_through_a_link_is_the_same_store(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    (tmp_path / "link").symlink_to("runs")
+    with Store(tmp_path / "runs").exclusive():
+        hold = "import sys; from harness.store import Store; Store(sys.argv[1]).exclusive().__enter__()"
+        other = subprocess.run([sys.executable, "-c", hold, str(tmp_path / "link")], capture_output=True, text=True)
+    assert "is in use by process" in other.stderr
