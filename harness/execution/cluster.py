@@ -29,7 +29,7 @@ from harness.errors import UserError
 from harness.execution import RAY_ENVIRONMENT
 from harness.execution.nodes import Facts, Question, asking, faults, look, targets
 from harness.execution.placement import Node, cpus_per_trial, fitting, gpus_per_trial, slots
-from harness.execution.watchdog import ending_with, local_servers
+from harness.execution.watchdog import end_helpers, ending_with, local_servers
 from harness.provenance import REVISION_VARIABLE, code_revision, usable_cores
 from harness.suite import Trial
 from harness.trial import TrialContext
@@ -87,7 +87,7 @@ def started_ray(config: ExecutorConfig, context: TrialContext, trials: Sequence[
     else:
         _join(str(config.address), trials)
     servers = local_servers() if local else {}
-    with ending_with(servers), _shut_down_at_end():
+    with ending_with(servers), _shut_down_at_end(local):
         nodes = [Node.of(told) for told in ray.nodes() if told["Alive"]]
         gpus = gpus_per_trial(config, nodes)
         threads = {_threads(trial) for trial in trials}
@@ -100,10 +100,12 @@ def started_ray(config: ExecutorConfig, context: TrialContext, trials: Sequence[
 
 
 @contextlib.contextmanager
-def _shut_down_at_end() -> Iterator[None]:
+def _shut_down_at_end(local: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        if local:
+            end_helpers()
         ray.shutdown()
 
 

@@ -28,6 +28,15 @@ def local_servers() -> dict[str, Popen[bytes]]:
     return {name: node.all_processes[name][0].process for name in _SERVERS if node.all_processes.get(name)}
 
 
+def end_helpers() -> None:
+    """Ends what serves Ray's logs and dashboard, deaf to SIGTERM as they are: `ray.shutdown()` gives each a second to hear it."""
+    node: Any = ray._private.worker._global_node
+    for name, started in node.all_processes.items() if node is not None else ():
+        if name not in _SERVERS:
+            for info in started:
+                info.process.kill()
+
+
 def dead_server(servers: dict[str, Popen[bytes]]) -> str | None:
     """The name of a server that has ended."""
     return next((name for name, process in servers.items() if process.poll() is not None), None)
