@@ -160,14 +160,15 @@ def test_whoever_counts_or_exports_sees_pytorchs_operators(build: Build, images:
 
 
 def test_frozen_early_layers_record_nothing_and_change_no_gradient(build: Build, images: Images) -> None:
-    model, x = build(modalities=(2,)), images(2, 64)
+    # In float64: another order of sums, as frozen layers bring, is no more than rounding there on any processor.
+    model, x = build(modalities=(2,)).double(), images(2, 64).double()
     learning = [*model.controllers["2"].parameters()]
     expected = torch.autograd.grad(model(x, 2).square().mean(), learning)
     model.encoder.requires_grad_(False)
     early, first, *_ = model.encoder.backbone(x)
     assert not early.requires_grad and not first.requires_grad
     for ours, whole in zip(torch.autograd.grad(model(x, 2).square().mean(), learning), expected, strict=True):
-        assert (ours - whole).norm() <= 3e-2 * whole.norm() + 1e-6
+        assert (ours - whole).norm() <= 1e-9 * whole.norm() + 1e-15
     with torch.autocast("cpu", torch.bfloat16):
-        _, rough, *_ = model.encoder.backbone(x)
+        _, rough, *_ = model.float().encoder.backbone(x.float())
     assert rough.dtype == torch.bfloat16 and (rough - first).norm() <= 0.02 * first.norm()

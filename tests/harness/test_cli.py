@@ -262,7 +262,7 @@ def quick_end(monkeypatch: pytest.MonkeyPatch) -> Callable[[], int]:
     """Costs and reports have tests of their own; here they are only counted."""
     reports: list[int] = []
     monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
-    monkeypatch.setattr("harness.cli.run.write_report", lambda *_: reports.append(1))
+    monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: reports.append(1))
     return lambda: len(reports)
 
 

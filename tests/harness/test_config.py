@@ -48,7 +48,10 @@ def user_folder(tmp_path: Path) -> Path:
 def test_every_shipped_yaml_composes(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
     group, name = word.split("=")
     monkeypatch.setattr("harness.resolvers.package_file", lambda package, path: f"/{package}/{path}")
-    given = {"delightsam_mobilesam": ["methods.delightsam_mobilesam.model.encoder_weights=/mobile_sam.pt"]}
+    given = {
+        "delightsam_mobilesam": ["methods.delightsam_mobilesam.model.encoder_weights=/mobile_sam.pt"],
+        "mobilesam": ["methods.mobilesam.model.weights=/mobile_sam.pt"],
+    }
     config = load_config([word, *given.get(name, [])])
     if group == "method":
         assert list(config.methods) == [name]
