@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import socket
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -154,13 +156,21 @@ def test_a_store_that_is_not_there_is_a_fact_and_no_error(question: Question, tm
     assert not (tmp_path / "elsewhere").exists()
 
 
-def test_the_bench_and_methods_that_are_not_installed_travel(suite: Suite, tmp_path: Path) -> None:
-    names = targets(suite.trials)
-    assert names == {"toy_methods.TinyConv", "toy_methods.TwoStages"}
-    shipped = to_ship(names | {"torch.nn.Linear"})
+def test_the_bench_and_methods_that_are_not_installed_travel(
+    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert targets(suite.trials) == {"toy_methods.TinyConv", "toy_methods.TwoStages"}
+    for name in ("my_own_method", "beside_my_own", "never_imported"):
+        (tmp_path / f"{name}.py").touch()
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    importlib.import_module("beside_my_own")
+    shipped = to_ship({"my_own_method.Mine", "torch.nn.Linear"})
+    monkeypatch.delitem(sys.modules, "beside_my_own")
     root = Path(__file__).resolve().parents[2]
+    # The bench, the method, and what was imported of its folder; neither what is installed nor what nobody imported.
     assert shipped == [root / name for name in ("harness", "baselines", "delightsam", "suites")] + [
-        root / "tests" / "toy_methods.py"
+        (tmp_path / f"{name}.py").resolve() for name in ("my_own_method", "beside_my_own")
     ]
 
 
