@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format performance statistics scale chaos counts setup picture clean
+.PHONY: demo test lint format performance statistics scale smoke chaos counts setup picture clean
 
 setup: $(READY)
 
@@ -38,6 +38,10 @@ statistics: $(READY)
 # 10,000 trials that train nothing through the real executor, store and status: memory and time. A quarter of an hour on a quiet machine.
 scale: $(READY)
 	$(BIN)/python -m pytest tests/simulation/test_scale.py -m simulation -s
+
+# Every method that a suite names, trained and tested on six modalities in one run.
+smoke: $(READY)
+	$(BIN)/python -m harness run --config-dir tests/e2e/everything suite=everything store.root=runs/smoke
 
 # 30 runs, in each the driver, a worker or the raylet is killed at a random moment. Half an hour on a quiet machine.
 chaos: $(READY)

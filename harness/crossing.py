@@ -72,6 +72,11 @@ def check_algorithm_config(name: str, config: Any) -> None:
         )
 
 
+def wrapped_model(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The `model` of the method alone, out of that of a pair."""
+    return {key: value for key, value in model["method"].items() if key != "_partial_"}
+
+
 def _wrapped(method: dict[str, Any], name: str, algorithm: dict[str, Any]) -> dict[str, Any]:
     told = algorithm["card"]
     card = {

@@ -33,6 +33,8 @@ The harness never imports a method by name: it follows `_target_`. Optional are
     active_parameters() -> int                  that take part for an image of one modality; default: all
     deployed_parameters() -> iterable of Parameter
                                                 what is needed at test time (not, for example, a teacher); default: all
+    deployed_method() -> Module                 of an algorithm: what predicts, and is measured, in its place once it has done
+                                                its work; default: itself
 """
 
 from __future__ import annotations

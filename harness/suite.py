@@ -96,9 +96,9 @@ def build_suite(config: RunConfig) -> Suite:
         for split in make_splits(dataset, protocol):
             check_split(split, samples)
             splits.append(split)
-            fingerprint = split_fingerprint(split, dataset)
+            told = _told(split, dataset)
             trials += [
-                _make_trial(config, protocol, dataset, split, fingerprint, name, method, seed)
+                _make_trial(config, protocol, dataset, told, name, method, seed)
                 for name, method in (_one_per_modality(methods) if apart else methods).items()
                 for seed in config.seeds
             ]
@@ -217,12 +217,23 @@ def _check_adaptation(name: str, method: Any, card: dict[str, Any]) -> None:
         )
 
 
+def _told(split: Split, dataset: Dataset) -> dict[str, Any]:
+    """A split as specs hold it. All trials of a split hold the same one: 10,000 of them name 10,000 images each."""
+    return {
+        "name": split.name,
+        "held_out": list(split.held_out),
+        "fingerprint": split_fingerprint(split, dataset),
+        "train": list(split.train),
+        "validation": list(split.validation),
+        "test": list(split.test),
+    }
+
+
 def _make_trial(
     config: RunConfig,
     protocol: ProtocolConfig,
     dataset: Dataset,
-    split: Split,
-    fingerprint: str,
+    split: dict[str, Any],
     name: str,
     method: dict[str, Any],
     seed: int,
@@ -241,14 +252,7 @@ def _make_trial(
         "training": asdict(training),
         "versions": {"training": TRAINING_VERSION, "arrays": ARRAYS_VERSION},
         "protocol": asdict(protocol),
-        "split": {
-            "name": split.name,
-            "held_out": list(split.held_out),
-            "fingerprint": fingerprint,
-            "train": list(split.train),
-            "validation": list(split.validation),
-            "test": list(split.test),
-        },
+        "split": split,
         "data": {
             "root": str(dataset.root),
             "name": "phantoms" if config.data.root is None else dataset.root.name,

@@ -61,6 +61,11 @@ class Algorithm(nn.Module):
             return deployed
         return self.method.parameters()
 
+    def deployed_method(self) -> nn.Module:
+        """The wrapped method where prediction is left to it."""
+        passes_on = type(self).predict is Algorithm.predict and not hasattr(self, "predict_adapting")
+        return self.method if passes_on else self
+
     def __getattr__(self, name: str) -> Any:
         if name in _PASSED_ON:
             return getattr(super().__getattr__("method"), name)

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
 import pytest
 import torch
 
+from harness import efficiency
 from harness.compose import load_config
+from harness.costs import measure_missing_costs
 from harness.efficiency import count_macs, count_parameters
 from harness.errors import UserError
 from harness.methods import build_method
+from harness.store import Store
+from harness.suite import build_suite
 from harness.tree import option_names
 
 MODALITIES = ["dermoscopy", "xray"]
@@ -44,3 +53,27 @@ def test_the_costs_of_every_shipped_method_can_be_counted(name: str) -> None:
 def test_weights_that_only_a_user_can_give_are_asked_for(name: str) -> None:
     with pytest.raises(UserError, match=r"encoder_weights=\.\.\.|download https://.* and set `teacher_weights`"):
         build_method(name, load_config([f"method={name}"]).methods[name]["model"], MODALITIES)
+
+
+def test_algorithms_that_are_gone_at_test_time_share_their_method_s_measurement(
+    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = load_config(["algorithm=[erm,mixup,vrex,ema,batch_norm]"]).algorithms
+    suite = build_suite(replace(toy_config("TinyConv"), algorithms=shipped))
+    measured = []
+    monkeypatch.setattr(
+        efficiency,
+        "measure",
+        lambda method, *_: measured.append(type(method).__name__) or {"latency_ms_p50": len(measured)},
+    )
+    store = Store(tmp_path / "runs")
+    assert list(measure_missing_costs(suite, store)) == [
+        f"costs  {name}" for name in dict.fromkeys(t.method for t in suite.trials)
+    ]
+    # Those that predict otherwise, by an average or from test images, are measured as they are.
+    assert measured == ["TinyConv", "EMA", "BatchNormAdaptation"]
+    rows = {row["method"]: row for row in store.efficiency()}
+    assert list(measure_missing_costs(suite, store)) == []
+    assert set(rows) == {"tinyconv", *(f"tinyconv+{name}" for name in ("mixup", "vrex", "ema", "batch_norm"))}
+    assert rows["tinyconv+mixup"]["latency_ms_p50"] == rows["tinyconv"]["latency_ms_p50"] == 1
+    assert rows["tinyconv+mixup"]["model"]["_target_"].endswith("Mixup")
