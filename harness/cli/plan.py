@@ -57,8 +57,9 @@ def run(args: argparse.Namespace) -> int:
         )
     if len(known) < len(missing):
         unknown = sorted({trial.method for trial in missing if estimator.seconds(trial) is None})
+        named = ", ".join(unknown) if len(unknown) <= 8 else f"{len(unknown)} methods"
         console.print(
-            f"No estimate for {', '.join(unknown)}: no such trial has finished in {store.root} yet.",
+            f"No estimate for {named}: no such trial has finished in {store.root} yet.",
             soft_wrap=True,
             highlight=False,
         )
