@@ -48,6 +48,18 @@ training: {}
 """
 
 
+def tiny_command(name: str, folder: Path, *words: str) -> list[str]:
+    """A command about `method=tiny`, whose file is left in `folder`."""
+    tree = folder / "mine" / "method"
+    tree.mkdir(parents=True, exist_ok=True)
+    (tree / "tiny.yaml").write_text(TINY)
+    return command(name, "--config-dir", str(tree.parent), *words)
+
+
+def tiny_environment() -> dict[str, str]:
+    return {**environment(), "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+
+
 @dataclass(frozen=True)
 class Kill:
     """Who dies, and when: `seconds` after this start's first trial runs and the part `progress` of all epochs is done."""
@@ -75,17 +87,9 @@ class Chaos:
         return self.folder / "runs"
 
     def start(self) -> subprocess.Popen[bytes]:
-        tree = self.folder / "mine" / "method"
-        tree.mkdir(parents=True, exist_ok=True)
-        (tree / "tiny.yaml").write_text(TINY)
-        words = command(
-            "run", "--config-dir", "mine", *self.words, f"executor={self.executor}", f"data.cache={self.cache}"
-        )
-        paths = os.pathsep.join([str(TESTS.parent), str(TESTS)])
+        words = tiny_command("run", self.folder, *self.words, f"executor={self.executor}", f"data.cache={self.cache}")
         with (self.folder / "log.txt").open("ab") as log:
-            return subprocess.Popen(
-                words, cwd=self.folder, env={**environment(), "PYTHONPATH": paths}, stdout=log, stderr=log
-            )
+            return subprocess.Popen(words, cwd=self.folder, env=tiny_environment(), stdout=log, stderr=log)
 
     def look(self, driver: subprocess.Popen[bytes]) -> None:
         """Notes what is done and who belongs to the run."""

@@ -20,6 +20,7 @@ SMALL = (
     "training.amp=off",
     "method=[unet,mean_mask]",
     "methods.unet.model.encoder_name=mobilenet_v2",
+    "+methods.unet.model.decoder_channels=[16,16,8,8,8]",
     "store.checkpoint_seconds=0",
     "store.keep_weights=false",
 )

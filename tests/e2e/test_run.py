@@ -11,10 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from .chaos import Chaos, Kill, busy
-from .conftest import SMALL, Bench, command, environment
+from .chaos import WORDS as LEAST
+from .chaos import Chaos, Kill, busy, tiny_command, tiny_environment
 
 pytestmark = pytest.mark.e2e
+
+# Long enough that a run can be hit twice on a fast machine, too.
+WORDS = (*LEAST, "training.epochs=40")
 
 
 def samples_of(store: Path) -> dict[str, str]:
@@ -25,18 +28,22 @@ def samples_of(store: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
-    """The store of a serial run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    done = subprocess.run(
-        command("run", *SMALL, "executor=serial", f"data.cache={shared_cache}"),
+def harness(name: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        tiny_command(name, folder, *WORDS, *words),
         cwd=folder,
-        env=environment(),
+        env=tiny_environment(),
         capture_output=True,
         text=True,
         timeout=300,
     )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
+    """The store of a serial run that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    done = harness("run", folder, "executor=serial", f"data.cache={shared_cache}")
     assert done.returncode == 0, done.stderr
     return folder / "runs"
 
@@ -47,30 +54,30 @@ def test_run_leaves_whole_trials_and_a_report(undisturbed: Path) -> None:
     names = {path.name for path in report.iterdir()}
     assert {"leaderboard.html", "leaderboard.csv", "leaderboard.md"} <= names
     html = (report / "leaderboard.html").read_text("utf-8")
-    assert "U-Net" in html and "Mean training mask" in html
+    assert "Tiny" in html and "Mean training mask" in html
     assert not list(undisturbed.rglob("*.tmp")), "temporary files were left behind"
 
 
-def test_a_second_run_runs_nothing(undisturbed: Path, bench: Bench) -> None:
+def test_a_second_run_runs_nothing(undisturbed: Path, tmp_path: Path, shared_cache: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in undisturbed.glob("trials/*/*")}
-    done = bench("run", *SMALL, "executor=serial", f"store.root={undisturbed}")
+    done = harness("run", tmp_path, "executor=serial", f"store.root={undisturbed}", f"data.cache={shared_cache}")
     assert done.returncode == 0, done.stderr
     assert "6 of them already" in done.stderr
     assert before == {path: path.stat().st_mtime_ns for path in undisturbed.glob("trials/*/*")}
 
 
-def test_ray_gives_the_same_bytes_as_serial(undisturbed: Path, bench: Bench, tmp_path: Path) -> None:
-    done = bench("run", *SMALL, "executor=ray")
+def test_ray_gives_the_same_bytes_as_serial(undisturbed: Path, tmp_path: Path, shared_cache: Path) -> None:
+    done = harness("run", tmp_path, "executor=ray", f"data.cache={shared_cache}")
     assert done.returncode == 0, done.stderr
     assert samples_of(tmp_path / "runs") == samples_of(undisturbed)
 
 
-def test_plan_runs_nothing_and_knows_what_is_done(undisturbed: Path, bench: Bench, tmp_path: Path) -> None:
-    fresh = bench("plan", *SMALL)
+def test_plan_runs_nothing_and_knows_what_is_done(undisturbed: Path, tmp_path: Path, shared_cache: Path) -> None:
+    fresh = harness("plan", tmp_path, f"data.cache={shared_cache}")
     assert fresh.returncode == 0, fresh.stderr
     assert "6 of 6 trials are still to run" in fresh.stdout
     assert not (tmp_path / "runs" / "trials").exists()
-    again = bench("plan", *SMALL, f"store.root={undisturbed}", "seeds=[0,1]")
+    again = harness("plan", tmp_path, f"store.root={undisturbed}", "seeds=[0,1]", f"data.cache={shared_cache}")
     assert "6 of 12 trials are still to run" in again.stdout
     assert "Estimate for 6 of them" in again.stdout
 
@@ -84,7 +91,7 @@ def test_killed_runs_end_with_the_same_bytes(
     """SIGKILL at random moments, then the same command; `python -m tests.e2e.chaos` is the long version."""
     draw = random.Random(executor)
     kills = [[Kill(victim, draw.uniform(0.0, 0.2), draw.uniform(0.0, 1.0)) for victim in row] for row in victims]
-    killed = Chaos(tmp_path, shared_cache, executor, words=SMALL)
+    killed = Chaos(tmp_path, shared_cache, executor, WORDS)
     starts, hit = killed.until_done(kills)
     assert [kill.victim for kill in hit] == [victim for row in victims for victim in row]
     assert starts == 3
@@ -96,12 +103,12 @@ def test_killed_runs_end_with_the_same_bytes(
 def test_ctrl_c_stops_and_the_same_command_goes_on(
     executor: str, undisturbed: Path, tmp_path: Path, shared_cache: Path
 ) -> None:
-    words = command("run", *SMALL, f"executor={executor}", f"data.cache={shared_cache}")
+    words = tiny_command("run", tmp_path, *WORDS, f"executor={executor}", f"data.cache={shared_cache}")
     # A shell starts background jobs deaf to Ctrl-C, and these tests may run in one.
     process = subprocess.Popen(
         words,
         cwd=tmp_path,
-        env=environment(),
+        env=tiny_environment(),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,
@@ -115,6 +122,6 @@ def test_ctrl_c_stops_and_the_same_command_goes_on(
     assert process.returncode == 130, errors
     assert "the same command goes on from here" in errors
     assert "Traceback" not in errors
-    done = subprocess.run(words, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300)
+    done = subprocess.run(words, cwd=tmp_path, env=tiny_environment(), capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
     assert samples_of(tmp_path / "runs") == samples_of(undisturbed)
