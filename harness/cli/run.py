@@ -68,6 +68,7 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     if config.costs_only:
         told = f"costs of {len({trial.method for trial in suite.trials})} methods; costs_only=true runs no trials"
     console.print(f"{config.name}: {told}", soft_wrap=True, highlight=False)
+    _tell_of_threads(trials, config, console)
     if config.reuse == "never":
         _discard(trials, store)
     outcomes = []
@@ -75,8 +76,9 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
         outcomes = _execute(trials, config, store, command, console, followers)
     except UserError:
         # Data or store stop the run: what is finished still gets its report, where it can be written.
-        with contextlib.suppress(UserError, OSError):
-            write_report(store, folder, console)
+        if any(store.result(trial.id) is not None for trial in suite.trials):
+            with contextlib.suppress(UserError, OSError):
+                write_report(store, folder, console)
         raise
     if any(outcome.state == "interrupted" for outcome in outcomes):
         # Whoever takes the machine away will not wait for a report.
@@ -93,6 +95,19 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
         for warning in (store.result(trial.id) or {}).get("warnings", []):
             print(f"Warning: {trial.label}: {warning}.", file=sys.stderr)
     return _conclude([outcome for outcome in outcomes if outcome.state != "done"], store, command)
+
+
+def _tell_of_threads(trials: list[Trial], config: RunConfig, console: Any) -> None:
+    from harness.provenance import usable_cores
+
+    threads = max((trial.spec["training"]["cpu_threads"] for trial in trials), default=1)
+    if config.executor.address is None and threads > usable_cores():
+        console.print(
+            f"Note: training.cpu_threads={threads}, and this machine has {usable_cores()} cores to give: threads will wait for"
+            " each other. Fewer are faster here, but make other trials: their number is part of the numbers.",
+            soft_wrap=True,
+            highlight=False,
+        )
 
 
 def _command(args: argparse.Namespace) -> list[str]:

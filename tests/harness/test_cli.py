@@ -289,6 +289,30 @@ def test_a_damaged_result_is_run_again(
     assert "1 of them already in" in capsys.readouterr().err
 
 
+def test_more_threads_than_cores_are_told(
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    quick_end: Callable[[], int],
+) -> None:
+    monkeypatch.setattr("harness.provenance.usable_cores", lambda: 2)
+    for threads, told in ((3, True), (2, False)):
+        assert main(["run", *words, "method=[tinyconv]", f"training.cpu_threads={threads}"]) == 0
+        assert (f"training.cpu_threads={threads}, and this machine has 2 cores" in capsys.readouterr().err) is told
+
+
+def test_a_run_that_can_t_begin_leaves_no_report(
+    words: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    quick_end: Callable[[], int],
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert main(["run", *words, "method=[tinyconv]", "executor.device=cuda"]) == 2
+    assert "finds no GPU" in capsys.readouterr().err
+    assert quick_end() == 0
+
+
 def test_a_method_that_cannot_be_built_is_a_users_mistake(
     words: list[str], toys: Path, capsys: pytest.CaptureFixture[str], quick_end: Callable[[], int]
 ) -> None:
