@@ -94,11 +94,13 @@ def _yaml(text: str) -> Any:
 
 
 def _plain(card: dict[str, Any]) -> dict[str, Any]:
-    """Without what only a composed run knows: an interpolation with a default counts as that, any other as none."""
+    """Without what only a composed run knows: an interpolation with a default or a title counts as that, any other as none."""
     return {key: _without_interpolation(value) for key, value in card.items()}
 
 
 def _without_interpolation(value: Any) -> Any:
+    if isinstance(value, str):
+        value = re.sub(r"\$\{encoder_title:([^,]*),[^}]*\}\}", r"\1", value)
     if not isinstance(value, str) or not value.startswith("${"):
         return value
     default = re.fullmatch(r"\$\{oc\.select:[^,]+,(.*)\}", value)

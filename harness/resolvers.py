@@ -1,7 +1,7 @@
 """Files of other projects in a YAML: `${package_file:package,path}` and `${hub_file:repository,file}`.
 
 They turn into a local path where the configuration is composed; only methods that take part in a run are looked up.
-`${encoder_state:...}` says in a card which weights an encoder starts from.
+In a card `${encoder_state:...}` says which weights an encoder starts from, `${encoder_title:...}` which encoder it is.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
     OmegaConf.register_new_resolver("hub_file", hub_file, replace=True)
     OmegaConf.register_new_resolver("encoder_state", encoder_state, replace=True)
+    OmegaConf.register_new_resolver("encoder_title", encoder_title, replace=True)
 
 
 def package_file(package: str, path: str) -> str:
@@ -77,3 +78,8 @@ def encoder_state(weights: str | None) -> str:
     if weights is None:
         return "none"
     return "encoder: " + {"imagenet": "ImageNet"}.get(weights, Path(weights).name)
+
+
+def encoder_title(title: str, usual: str, name: str) -> str:
+    """`title` for the encoder that is `usual`, any other by the name it was chosen by."""
+    return title if name == usual else str(name).removeprefix("tu-")

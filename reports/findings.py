@@ -13,6 +13,9 @@ from reports.cells import interval, number
 from reports.frames import rows
 from reports.records import Records
 
+# More names than these make a sentence a list, and the tables below are better lists.
+MOST_NAMED = 6
+
 
 def findings(
     records: Records, table: pd.DataFrame, modalities: pd.DataFrame, lead: Callable[[str, str], Estimate]
@@ -45,7 +48,7 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
     way = "has the highest" if others else "is the only ranked method:"
     notes = [f"{best.title} {way} macro {kind} Dice{',' if others else ''} {_with_interval(best, 'dice')}."]
     if tied:
-        notes[0] += f" Not told apart from it by these images: {', '.join(tied)}."
+        notes[0] += f" Not told apart from it by these images: {_some(tied)}."
     elif others:
         notes[0] += " The interval of its lead over each other ranked method excludes 0."
     if pd.notna(best.gap):
@@ -71,16 +74,22 @@ def _lost_on_unseen_domains(table: pd.DataFrame) -> list[str]:
     elif losing:
         least, most = (_loss(choose(network.gap for network in losing)) for choose in (min, max))
         span = least if least == most else f"{least} to {most}"
-        each = ", ".join(f"{network.title} {_loss(network.gap)}" for network in losing)
+        each = _some([f"{network.title} {_loss(network.gap)}" for network in losing])
         which = "the networks" if len(losing) == len(networks) else f"{len(losing)} of {len(networks)} networks"
         notes.append(f"On unseen domains {which} lose on average {span} Dice: {each}.")
     if gaining:
-        each = ", ".join(f"{row.title} by {number(-row.gap, 2)}" for row in gaining)
+        each = _some([f"{row.title} by {number(-row.gap, 2)}" for row in gaining])
         notes.append(
             f"Better on unseen domains than on seen ones: {each}. The unseen test domains are easier, or validation images"
             " are few."
         )
     return notes
+
+
+def _some(names: list[str]) -> str:
+    """The first of them by name, the others by number: a sentence and no table."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _gains(row: Any) -> bool:
@@ -113,7 +122,13 @@ def _floors_not_beaten(table: pd.DataFrame, modalities: pd.DataFrame) -> list[st
             if row.dice <= floor["dice"]:
                 beside = f"{number(row.dice)}; {titles[floor['method']]} {number(floor['dice'])}"
                 places[row.method].append(f"{modality} ({beside})")
-    return [f"{titles[name]} does not beat the floor in {_listed(where)}." for name, where in places.items() if where]
+    notes = [f"{titles[name]} does not beat the floor in {_listed(where)}." for name, where in places.items() if where]
+    if len(notes) > MOST_NAMED:
+        more = len(notes) - MOST_NAMED
+        notes[MOST_NAMED:] = [
+            f"{more} more {'does' if more == 1 else 'do'} not beat it in a modality or more: see By domain."
+        ]
+    return notes
 
 
 def _domains_not_tested(records: Records) -> list[str]:

@@ -76,6 +76,20 @@ def test_pretrained_is_for_all_and_stands_in_the_card(tmp_path: Path) -> None:
     assert [one[name]["card"]["pretrained"] for name in ("unet", "fpn")] == ["none", "encoder: mine.pth"]
 
 
+def test_a_title_names_the_encoder_that_is_used() -> None:
+    words = [
+        "methods.pspnet.model.encoder_name=tu-convnext_atto",
+        "methods.flexible_unet.model.backbone=efficientnet-b4",
+    ]
+    cards = {
+        name: each["card"]["title"]
+        for name, each in load_config(["method=[pspnet,flexible_unet,unet]", *words]).methods.items()
+    }
+    assert cards == {
+        "pspnet": "PSPNet (convnext_atto to 1/8)", "flexible_unet": "FlexibleUNet (efficientnet-b4)", "unet": "U-Net (ResNet-18)",
+    }  # fmt: skip
+
+
 def test_dynunet_is_planned_for_the_training_size() -> None:
     assert chosen("dynunet", "training.image_size=160")["model"]["image_size"] == 160
 

@@ -24,7 +24,7 @@ def test_every_shipped_card_is_whole() -> None:
         assert set(ALGORITHM_KEYS) <= set(card), name
 
 
-@pytest.mark.parametrize("name", ["unet", "ablation_one_query"])
+@pytest.mark.parametrize("name", ["unet", "pspnet", "flexible_unet", "ablation_one_query"])
 def test_a_card_is_that_of_the_composed_method(name: str) -> None:
     assert method_cards()[name] == load_config([f"method={name}"]).methods[name]["card"]
 

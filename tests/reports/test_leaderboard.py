@@ -185,6 +185,23 @@ def test_a_floor_that_is_not_beaten_is_news_whatever_it_costs(make_store: Callab
     assert "Box-prompted SAM" in notes[1] and "dermoscopy (0.000;" in notes[1] and " and fundus (0.000;" in notes[1]
 
 
+def test_of_many_methods_a_few_are_named_and_the_others_counted(make_store: Callable[..., Any]) -> None:
+    """Nine equal networks below a floor: sentences stay sentences."""
+
+    def low(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+        frame["dice"] = 0.5 if method == "otsu" else np.where(frame["role"] == "test", 0.2, 0.3)
+        return frame
+
+    cards = {f"net{n}": {"title": f"Net {n}", "prompt": "none"} for n in range(9)}
+    cards["otsu"] = {"title": "Otsu", "prompt": "none", "floor": True}
+    notes = board_of(make_store(faults={}, cards=cards, change=low, predictions=False)).notes
+    (lost,) = (note for note in notes if note.startswith("On unseen domains"))
+    assert lost.count("Net ") == 6 and lost.endswith(" and 3 more.")
+    floors = [note for note in notes if "not beat" in note]
+    assert len(floors) == 7
+    assert floors[-1] == "3 more do not beat it in a modality or more: see By domain."
+
+
 def test_a_floor_is_one_by_its_card(make_store: Callable[..., Any]) -> None:
     cards = {"unet": {"title": "U-Net", "prompt": "none"}, "otsu": {"title": "Otsu", "prompt": "none"}}
     board = board_of(make_store(faults={}, cards=cards, change=sink, predictions=False))
