@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from harness.statistics import CriticalDifference, critical_difference, paired_tests, rank_distribution, tie_groups
+from harness.statistics import (
+    CriticalDifference,
+    RankDistribution,
+    critical_difference,
+    paired_tests,
+    rank_distribution,
+    tie_groups,
+)
 from reports.means import Means
 
 
@@ -20,16 +25,14 @@ class Comparison:
         pairs: one row per pair, the higher macro Dice first: better, worse, difference with interval, wilcoxon and permutation
             (p after Holm's correction over all pairs), rank_biserial.
         groups: rank of each method's group: methods whose difference from the best of their group is not significant share it.
-        rank_probabilities: (M, M) how often a method takes each rank when the images are drawn again.
-        expected_ranks: (M,).
+        ranks: how they vary when the images are drawn again; None where a domain has one subject, and nothing would vary.
         over_domains: average ranks over domains; None with fewer than two domains or three methods.
     """
 
     methods: list[str]
     pairs: pd.DataFrame
     groups: dict[str, int]
-    rank_probabilities: npt.NDArray[np.float64]
-    expected_ranks: npt.NDArray[np.float64]
+    ranks: RankDistribution | None
     over_domains: CriticalDifference | None
 
 
@@ -57,13 +60,11 @@ def compare_methods(table: pd.DataFrame, means: Means) -> Comparison | None:
         for second in range(first + 1, len(names))
     ]
     macro = table.set_index("method").loc[names, "dice"].to_numpy(float)
-    ranks = rank_distribution(means.test, columns)
     by_domain = means.test.means[:, columns]
     return Comparison(
         names,
         pd.DataFrame(pairs),
         dict(zip(names, tie_groups(macro, tests.permutation_holm), strict=True)),
-        ranks.probabilities,
-        ranks.expected,
+        rank_distribution(means.test, columns) if means.test.varies else None,
         critical_difference(by_domain) if len(by_domain) > 1 and len(names) > 2 else None,
     )

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from harness import __version__
+from reports.comparison import Comparison
 from reports.leaderboard import Leaderboard
 from reports.records import Records
 
@@ -44,14 +45,7 @@ def as_json(records: Records, board: Leaderboard, title: str, made: str) -> str:
         "costs": _rows(board.costs),
         "failures": _rows(board.failures),
         "pairs": _rows(compared.pairs) if compared else [],
-        "ranks": [
-            {"method": name, "group": compared.groups[name], "probabilities": shares, "expected": expected}
-            for name, shares, expected in zip(
-                compared.methods, compared.rank_probabilities.tolist(), compared.expected_ranks.tolist(), strict=True
-            )
-        ]
-        if compared
-        else [],
+        "ranks": _ranks(compared) if compared else [],
         "trials": [
             {key: getattr(trial, key) for key in ("id", "method", "fold", "seed", "state", "reason", "seconds")}
             | {"fingerprint": trial.spec["split"]["fingerprint"] if trial.spec else None}
@@ -59,6 +53,16 @@ def as_json(records: Records, board: Leaderboard, title: str, made: str) -> str:
         ],
     }
     return json.dumps(_plain(document), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def _ranks(compared: Comparison) -> list[dict[str, Any]]:
+    number = len(compared.methods)
+    shares = compared.ranks.probabilities if compared.ranks else np.full((number, number), np.nan)
+    expected = compared.ranks.expected if compared.ranks else np.full(number, np.nan)
+    return [
+        {"method": name, "group": compared.groups[name], "probabilities": row, "expected": mean}
+        for name, row, mean in zip(compared.methods, shares.tolist(), expected.tolist(), strict=True)
+    ]
 
 
 def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:

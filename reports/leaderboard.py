@@ -87,7 +87,8 @@ def build_leaderboard(records: Records) -> Leaderboard:
     )
     comparison = compare_methods(table, means)
     groups = comparison.groups if comparison is not None else {}
-    firsts = dict(zip(comparison.methods, comparison.rank_probabilities[:, 0], strict=True)) if comparison else {}
+    ranks = comparison.ranks if comparison is not None else None
+    firsts = dict(zip(comparison.methods, ranks.first, strict=True)) if comparison and ranks else {}
     table = table.assign(group=table["method"].map(groups), first=table["method"].map(firsts))
     costs = costs.set_index("method").loc[table["method"]].reset_index()
     return Leaderboard(

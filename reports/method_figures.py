@@ -114,11 +114,11 @@ def rank_map(board: Leaderboard, style: Style) -> Drawing | None:
     from matplotlib import pyplot as plt
     from matplotlib.colors import LinearSegmentedColormap
 
-    sure = board.comparison
-    if sure is None:
+    sure = board.comparison.ranks if board.comparison is not None else None
+    if board.comparison is None or sure is None:
         return None
-    names = sure.methods
-    shares = pd.DataFrame(sure.rank_probabilities, index=names, columns=range(1, len(names) + 1))
+    names = board.comparison.methods
+    shares = pd.DataFrame(sure.probabilities, index=names, columns=range(1, len(names) + 1))
     scale = LinearSegmentedColormap.from_list("shade", [(*SHADE, 0.0), (*SHADE, 0.8)])
     words = shares.map(lambda share: f"{100 * share:.0f}" if share >= 0.005 else "")
     figure, axes = plt.subplots(figsize=(max(2.2, 0.42 * len(names)), 0.6 + 0.34 * len(names)))
@@ -131,7 +131,7 @@ def rank_map(board: Leaderboard, style: Style) -> Drawing | None:
     axes.grid(visible=False)
     listed = "; ".join(
         f"{style.short[name]}: first in {100 * share:.0f} %, expected rank {expected:.1f}"
-        for name, share, expected in zip(names, sure.rank_probabilities[:, 0], sure.expected_ranks, strict=True)
+        for name, share, expected in zip(names, sure.first, sure.expected, strict=True)
     )
     alt = f"Ranks by macro Dice when the images are drawn again. {listed}."
     return Drawing("ranks", "How sure the ranks are", alt, figure)

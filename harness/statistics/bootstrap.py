@@ -112,6 +112,11 @@ class DomainBootstrap:
             with np.errstate(invalid="ignore", divide="ignore"):
                 self.replicates[:, position] = total / count
 
+    @property
+    def varies(self) -> bool:
+        """Whether every domain has two units at least: one alone is always drawn again, and certain of everything."""
+        return all(len(stratum.influence) > 1 for stratum in self._strata)
+
     def weights(self, column: int, domains: Sequence[str] | None = None) -> FloatArray:
         """(domains, columns) weights of a column's macro mean over `domains` (default: all)."""
         chosen = self._positions(domains)

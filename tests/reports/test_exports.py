@@ -16,11 +16,12 @@ import yaml
 
 from harness.errors import UserError
 from harness.store import Store
-from reports.build import ReportPaths, build_report_of
+from reports.build import ReportPaths, build_report, build_report_of
 from reports.html import safe_json
 from reports.json_export import schema
 from reports.latex import escape, latex
 from reports.leaderboard import build_leaderboard
+from reports.method_figures import rank_map
 from reports.reading import read_records
 from reports.runs import find_suite, read_runs
 from reports.selection import Selection, select
@@ -56,6 +57,24 @@ def test_every_field_of_the_json_is_in_the_schema(complete_report: ReportPaths) 
         described = set(properties[name]["items"]["properties"])
         found = {key for row in document[name] for key in row if not key.startswith("throughput_")}
         assert found and found <= described, (name, found - described)
+
+
+def test_one_subject_in_a_domain_makes_no_rank_sure(make_store: Callable[..., Any], tmp_path: Path) -> None:
+    """Drawn again it is always the same: no interval, and no "first in 100 % of the resamples" either."""
+
+    def one_subject(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+        frame.loc[frame["modality"] == "fundus", "subject"] = "the only one"
+        return frame
+
+    simulated = make_store(faults={}, change=one_subject, predictions=False)
+    paths = build_report(simulated.root, find_suite(Store(simulated.root)).folder, tmp_path)
+    assert paths.board.table["dice_low"].isna().all() and paths.board.table["first"].isna().all()
+    document = json.loads(paths.json.read_text("utf-8"))
+    jsonschema.validate(document, schema())
+    assert document["pairs"] and {row["expected"] for row in document["ranks"]} == {None}
+    page = paths.html.read_text("utf-8")
+    assert "first 100 %" not in page
+    assert rank_map(paths.board, None) is None
 
 
 def test_parquet_has_the_tables_and_every_image(complete_report: ReportPaths) -> None:
