@@ -29,7 +29,7 @@ from harness.errors import UserError
 from harness.execution import RAY_ENVIRONMENT
 from harness.execution.nodes import Facts, Question, asking, faults, look, targets
 from harness.execution.placement import Node, cpus_per_trial, fitting, gpus_per_trial, slots
-from harness.execution.watchdog import end_helpers, ending_with, local_servers
+from harness.execution.watchdog import ending_with, local_servers, shut_down
 from harness.provenance import REVISION_VARIABLE, code_revision, usable_cores
 from harness.suite import Trial
 from harness.trial import TrialContext
@@ -104,9 +104,7 @@ def _shut_down_at_end(local: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        if local:
-            end_helpers()
-        ray.shutdown()
+        (shut_down if local else ray.shutdown)()
 
 
 def _threads(trial: Trial) -> int:
@@ -126,6 +124,8 @@ def _start() -> None:
             object_store_memory=100 * 2**20,
             log_to_driver=False,
             logging_level=logging.CRITICAL,
+            # Of the workers that Ray starts ahead Tune can use none: its own have another environment.
+            _system_config={"prestart_worker_first_driver": False},
         )
 
 

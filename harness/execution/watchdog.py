@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from subprocess import Popen
 from typing import Any
 
+import psutil
 import ray
 
 _SERVERS = ("raylet", "gcs_server")
@@ -28,13 +29,26 @@ def local_servers() -> dict[str, Popen[bytes]]:
     return {name: node.all_processes[name][0].process for name in _SERVERS if node.all_processes.get(name)}
 
 
-def end_helpers() -> None:
-    """Ends what serves Ray's logs and dashboard, deaf to SIGTERM as they are: `ray.shutdown()` gives each a second to hear it."""
+def shut_down() -> None:
+    """`ray.shutdown()` of a Ray of our own, at once and with all that it started.
+
+    Its processes are deaf to SIGTERM: Ray would wait a second for each to hear it, and its agents would live on for a minute.
+    """
     node: Any = ray._private.worker._global_node
-    for name, started in node.all_processes.items() if node is not None else ():
-        if name not in _SERVERS:
-            for info in started:
-                info.process.kill()
+    servers = [info.process for started in node.all_processes.values() for info in started] if node is not None else []
+    helpers = [child for server in servers if server.poll() is None for child in _children(server.pid)]
+    for server in servers:
+        server.terminate = server.kill
+    ray.shutdown()
+    for helper in helpers:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            helper.kill()
+
+
+def _children(pid: int) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return psutil.Process(pid).children(recursive=True)
+    return []
 
 
 def dead_server(servers: dict[str, Popen[bytes]]) -> str | None:
