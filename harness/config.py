@@ -169,6 +169,8 @@ class RunConfig:
     reuse: str = "missing"
     # Image side at which costs are counted and timed; null: the training size.
     efficiency_image_size: int | None = None
+    # About how long one method is timed.
+    efficiency_seconds: float = 10.0
     # Measure parameters, MACs and speed of the methods, and train none.
     costs_only: bool = False
     # Weights that encoders start from: null, `imagenet` (in the cache, or downloaded), or the path of a file.
@@ -224,6 +226,7 @@ RANGES: dict[str, tuple[float, float]] = {
     "executor.retries": (0, 1000),
     "executor.drain_seconds": (0.0, 86400.0),
     "efficiency_image_size": (32, 8192),
+    "efficiency_seconds": (0.1, 3600.0),
     "sweep.budget.trials": (2, math.inf),
     "sweep.budget.hours": (1e-4, math.inf),
     "sweep.budget.gpu_hours": (1e-4, math.inf),

@@ -18,8 +18,8 @@ COSTS_VERSION = 1
 def measure_missing_costs(suite: Suite, store: Store) -> Iterator[str]:
     """Measures what the store lacks of the suite's methods, one at a time, and yields a line for people before each.
 
-    Costs belong to a method's model, image size, the modalities it is built for (those of its first trial) and the
-    machine: these make the key. A method that can't be measured gets a line that says so; its results stay. Algorithms that
+    Costs belong to a method's model, image size, the modalities it is built for (those of its first trial), the machine and
+    how long it was timed: these make the key. A method that can't be measured gets a line that says so; its results stay. Algorithms that
     are gone at test time share one measurement of their method: clocks would show a difference where there is none.
     """
     import torch
@@ -32,19 +32,19 @@ def measure_missing_costs(suite: Suite, store: Store) -> Iterator[str]:
         first_trials.setdefault(trial.method, trial)
     for name, trial in first_trials.items():
         size = suite.config.efficiency_image_size or trial.spec["training"]["image_size"]
-        key = _key(trial, size, device)
+        key = _key(trial, size, device, suite.config.efficiency_seconds)
         if key in known:
             continue
         yield f"costs  {name}"
         try:
-            row = _measure(trial, size, device, measured)
+            row = _measure(trial, size, device, suite.config.efficiency_seconds, measured)
         except Exception as error:  # the method's own code may raise anything
             yield f"costs  {name} could not be measured: {type(error).__name__}: {error}"
             continue
         store.write_efficiency(key, row)
 
 
-def _key(trial: Trial, size: int, device: Any) -> str:
+def _key(trial: Trial, size: int, device: Any, seconds: float) -> str:
     import torch
 
     from harness.provenance import describe_machine
@@ -56,12 +56,15 @@ def _key(trial: Trial, size: int, device: Any) -> str:
         "modalities": modalities_of(trial.spec),
         "device_name": describe_machine(device.type)["device_name"],
         "threads": usable_cores(),
+        "seconds": seconds,
         "torch": torch.__version__,
     }
     return sha256_json(identity)[:32]
 
 
-def _measure(trial: Trial, size: int, device: Any, measured: dict[str, dict[str, Any]]) -> dict[str, Any]:
+def _measure(
+    trial: Trial, size: int, device: Any, seconds: float, measured: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
     """A row of costs; `measured` holds, and is given, the figures of what predicts."""
     import torch
 
@@ -75,7 +78,7 @@ def _measure(trial: Trial, size: int, device: Any, measured: dict[str, dict[str,
     deployed = method.deployed_method() if hasattr(method, "deployed_method") else method
     alike = sha256_json([model if deployed is method else wrapped_model(model), modalities, size])
     if alike not in measured:
-        measured[alike] = efficiency.measure(deployed, size, device)
+        measured[alike] = efficiency.measure(deployed, size, device, budget_seconds=seconds)
     return {
         **measured[alike],
         **efficiency.count_parameters(method),

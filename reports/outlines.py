@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
@@ -50,32 +51,22 @@ def outline(mask: npt.NDArray[np.bool_]) -> tuple[str, bool]:
     # A value sits in the middle of its pixel.
     lines = [np.asarray(line) + 0.5 for line in contour_generator(z=small).lines(127.5)]
     length = sum(float(np.hypot(*np.diff(line, axis=0).T).sum()) for line in lines)
-    path = "".join(_path(simplified(line, TOLERANCE)) for line in lines)
+    path = "".join(map(_path, simplified(lines, TOLERANCE)))
     return path, 2 * length > DENSE * size[0] * size[1]
 
 
-def simplified(line: Points, tolerance: float) -> Points:
-    """Fewer points, none of the left-out ones further than `tolerance` from the line (Douglas and Peucker, 1973)."""
-    keep = np.zeros(len(line), bool)
-    keep[[0, -1]] = True
-    open_parts = [(0, len(line) - 1)]
-    while open_parts:
-        first, last = open_parts.pop()
-        if last - first < 2:
-            continue
-        inner, start, chord = line[first + 1 : last], line[first], line[last] - line[first]
-        length = float(np.hypot(*chord))
-        # The ends of a closed outline meet: then the distance is that to the point.
-        offsets = inner - start
-        away = (
-            np.abs(chord[0] * offsets[:, 1] - chord[1] * offsets[:, 0]) / length if length > 0 else np.hypot(*offsets.T)
-        )
-        farthest = int(np.argmax(away))
-        if away[farthest] > tolerance:
-            middle = first + 1 + farthest
-            keep[middle] = True
-            open_parts += [(first, middle), (middle, last)]
-    return line[keep]
+def simplified(lines: Sequence[Points], tolerance: float) -> list[Points]:
+    """Each line (n, 2) with fewer points: those left out are at most `tolerance` from it (Douglas and Peucker, 1973)."""
+    import shapely
+
+    if not lines:
+        return []
+    numbers = np.repeat(np.arange(len(lines)), [len(line) for line in lines])
+    shapes = shapely.linestrings(np.concatenate(lines), indices=numbers)
+    points, numbers = shapely.get_coordinates(
+        shapely.simplify(shapes, tolerance, preserve_topology=False), return_index=True
+    )
+    return np.split(points, np.flatnonzero(np.diff(numbers)) + 1)
 
 
 def _path(line: Points) -> str:

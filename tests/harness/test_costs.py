@@ -64,7 +64,7 @@ def test_algorithms_that_are_gone_at_test_time_share_their_method_s_measurement(
     monkeypatch.setattr(
         efficiency,
         "measure",
-        lambda method, *_: measured.append(type(method).__name__) or {"latency_ms_p50": len(measured)},
+        lambda method, *_, **__: measured.append(type(method).__name__) or {"latency_ms_p50": len(measured)},
     )
     store = Store(tmp_path / "runs")
     assert list(measure_missing_costs(suite, store)) == [
@@ -77,3 +77,15 @@ def test_algorithms_that_are_gone_at_test_time_share_their_method_s_measurement(
     assert set(rows) == {"tinyconv", *(f"tinyconv+{name}" for name in ("mixup", "vrex", "ema", "batch_norm"))}
     assert rows["tinyconv+mixup"]["latency_ms_p50"] == rows["tinyconv"]["latency_ms_p50"] == 1
     assert rows["tinyconv+mixup"]["model"]["_target_"].endswith("Mixup")
+
+
+def test_a_method_is_timed_for_as_long_as_the_config_says(
+    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[float] = []
+    monkeypatch.setattr(efficiency, "measure", lambda *_, budget_seconds: budgets.append(budget_seconds) or {})
+    store = Store(tmp_path / "runs")
+    for seconds in (2.0, 10.0, 2.0):
+        suite = build_suite(replace(toy_config("TinyConv"), efficiency_seconds=seconds))
+        list(measure_missing_costs(suite, store))
+    assert budgets == [2.0, 10.0]  # the third time it is there already

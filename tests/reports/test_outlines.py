@@ -68,7 +68,8 @@ def test_a_traced_outline_drawn_again_is_the_mask(height: int, width: int, seed:
 def test_simplifying_keeps_within_its_tolerance_and_the_ends() -> None:
     turn = np.linspace(0, 2 * np.pi, 400)
     line = np.stack([100 + 60 * np.cos(turn), 100 + 40 * np.sin(turn)], axis=1)
-    few = simplified(line, TOLERANCE)
+    few, speck = simplified([line, np.array([[5, 5], [5.1, 5], [5.1, 5.1], [5, 5]])], TOLERANCE)
+    assert len(speck) == 2 and (speck == 5).all()
     assert len(few) < 60 and (few[0] == line[0]).all() and (few[-1] == line[-1]).all()
     a, b = few[:-1], few[1:]
     t = np.clip(((line[:, None] - a) * (b - a)).sum(-1) / ((b - a) ** 2).sum(-1), 0, 1)[..., None]
