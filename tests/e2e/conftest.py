@@ -37,9 +37,16 @@ def command(*words: str) -> list[str]:
 
 
 @pytest.fixture(scope="session")
-def shared_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def shared_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all processes that run the tests."""
+    own = tmp_path_factory.getbasetemp()
+    return own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+
+
+@pytest.fixture(scope="session")
+def shared_cache(shared_folder: Path) -> Path:
     """Phantoms and decoded arrays are the same for all runs of this session: drawn once."""
-    return tmp_path_factory.mktemp("cache")
+    return shared_folder / "cache"
 
 
 @pytest.fixture

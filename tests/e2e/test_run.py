@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 import signal
 import subprocess
 import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from .chaos import WORDS as LEAST
 from .chaos import Chaos, Kill, busy, tiny_command, tiny_environment
@@ -40,11 +42,14 @@ def harness(name: str, folder: Path, *words: str) -> subprocess.CompletedProcess
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory, shared_cache: Path) -> Path:
-    """The store of a serial run that nothing disturbed."""
-    folder = tmp_path_factory.mktemp("undisturbed")
-    done = harness("run", folder, "executor=serial", f"data.cache={shared_cache}")
-    assert done.returncode == 0, done.stderr
+def undisturbed(shared_folder: Path, shared_cache: Path) -> Path:
+    """The store of a serial run that nothing disturbed; the first process that needs it makes it."""
+    folder = shared_folder / "undisturbed"
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            done = harness("run", folder, "executor=serial", f"data.cache={shared_cache}")
+            assert done.returncode == 0, done.stderr
     return folder / "runs"
 
 
@@ -59,11 +64,13 @@ def test_run_leaves_whole_trials_and_a_report(undisturbed: Path) -> None:
 
 
 def test_a_second_run_runs_nothing(undisturbed: Path, tmp_path: Path, shared_cache: Path) -> None:
-    before = {path: path.stat().st_mtime_ns for path in undisturbed.glob("trials/*/*")}
-    done = harness("run", tmp_path, "executor=serial", f"store.root={undisturbed}", f"data.cache={shared_cache}")
+    store = tmp_path / "runs"
+    shutil.copytree(undisturbed, store)
+    before = {path: path.stat().st_mtime_ns for path in store.glob("trials/*/*")}
+    done = harness("run", tmp_path, "executor=serial", f"data.cache={shared_cache}")
     assert done.returncode == 0, done.stderr
     assert "6 of them already" in done.stderr
-    assert before == {path: path.stat().st_mtime_ns for path in undisturbed.glob("trials/*/*")}
+    assert before == {path: path.stat().st_mtime_ns for path in store.glob("trials/*/*")}
 
 
 def test_ray_gives_the_same_bytes_as_serial(undisturbed: Path, tmp_path: Path, shared_cache: Path) -> None:

@@ -11,13 +11,16 @@ from typing import Any
 
 import pytest
 
-from .conftest import SMALL, command, environment
+from .chaos import WORDS as LEAST
+from .chaos import tiny_command, tiny_environment
 
 pytestmark = pytest.mark.e2e
 
-WORDS = (
-    *(word for word in SMALL if not word.startswith(("method=", "data.modalities"))),
-    "data.modalities=[xray]", "method=unet", "protocol.max_folds=1", "executor=serial", "sweep=asha", "sweep.budget.trials=4",
+# A tiny method, trained long enough that a kill meets it.
+SEARCH = (
+    *(word for word in LEAST if not word.startswith(("method=", "data.modalities", "training.epochs"))),
+    "data.modalities=[xray]", "method=tiny", "training.epochs=80", "protocol.max_folds=1", "executor=serial",
+    "sweep=asha", "sweep.budget.trials=4",
 )  # fmt: skip
 
 
@@ -27,10 +30,10 @@ def decisions(store: Path) -> list[dict[str, Any]]:
 
 
 def test_a_killed_search_goes_on_and_decides_the_same(tmp_path: Path, shared_cache: Path) -> None:
-    words = command("sweep", *WORDS, f"data.cache={shared_cache}")
+    words = tiny_command("sweep", tmp_path, *SEARCH, f"data.cache={shared_cache}")
 
     def run(folder: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(words, cwd=folder, env=environment(), capture_output=True, text=True, timeout=400)
+        return subprocess.run(words, cwd=folder, env=tiny_environment(), capture_output=True, text=True, timeout=400)
 
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
@@ -41,7 +44,7 @@ def test_a_killed_search_goes_on_and_decides_the_same(tmp_path: Path, shared_cac
 
     store = tmp_path / "killed" / "runs"
     process = subprocess.Popen(
-        words, cwd=tmp_path / "killed", env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        words, cwd=tmp_path / "killed", env=tiny_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
     limit = time.monotonic() + 300
     # The default is done, the next configuration has been trained for an epoch.
@@ -80,7 +83,7 @@ def test_mistakes_end_before_anything_runs(
     from harness.cli import main
 
     monkeypatch.chdir(tmp_path)
-    given = [word for word in WORDS if not word.startswith(("sweep", "method="))]
+    given = [word for word in SEARCH if not word.startswith(("sweep", "method="))]
     method = [] if any(word.startswith("method=") for word in words) else ["method=unet"]
     assert main(["sweep", *given, *method, *words, f"data.cache={shared_cache}"]) == 2
     assert message in capsys.readouterr().err
