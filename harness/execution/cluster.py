@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.air._internal import usage
 
 from harness.config import ExecutorConfig
 from harness.errors import UserError
@@ -160,6 +161,8 @@ def _join(address: str, trials: Sequence[Trial]) -> None:
 
 def _mute() -> None:
     """Failures are told by our own display, once and with their cause."""
+    # Usage statistics are off; to count them Tune would import MLflow and wandb, for seconds, if they are installed.
+    usage.tag_callbacks = lambda callbacks: False
     for name in ("ray", "ray.tune", "ray.tune.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

@@ -16,7 +16,6 @@ from typing import Any
 from uuid import uuid4
 
 from ray import tune
-from ray.air._internal import usage
 
 from harness.config import ExecutorConfig
 from harness.execution import Outcome
@@ -33,8 +32,6 @@ from harness.trial import TrialContext
 
 # Actors that Tune asks Ray for ahead of time.
 _MOST_PENDING = 200
-# Counts callbacks for statistics that are off (RAY_ENVIRONMENT), and imports MLflow and wandb to tell theirs apart: seconds.
-usage.tag_callbacks = lambda callbacks: False
 
 
 class RayTuneExecutor:
