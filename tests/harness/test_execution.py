@@ -12,6 +12,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
 from rich.console import Console
@@ -84,6 +85,21 @@ def quiet_ray() -> Iterator[None]:
         logging.getLogger(name).setLevel(level)
 
 
+def family_at_shutdown(monkeypatch: pytest.MonkeyPatch) -> list[psutil.Process]:
+    """Filled with what Ray has started when it is told to end; call it when an executor has imported Ray."""
+    import ray
+
+    before, family = set(psutil.Process().children(recursive=True)), list[psutil.Process]()
+    shutdown = ray.shutdown
+
+    def noted() -> None:
+        family.extend(set(psutil.Process().children(recursive=True)) - before)
+        shutdown()
+
+    monkeypatch.setattr(ray, "shutdown", noted)
+    return family
+
+
 @pytest.mark.e2e
 def test_ray_gives_the_same_bytes_and_workers_that_die_are_tried_again(
     toy_config: Callable[..., RunConfig],
@@ -108,9 +124,12 @@ def test_ray_gives_the_same_bytes_and_workers_that_die_are_tried_again(
     marker.unlink()
     stdout = sys.stdout
 
+    executor = make_executor(ExecutorConfig(name="ray", device="cpu", retries=1))
+    family = family_at_shutdown(monkeypatch)
     with progress:
-        executor = make_executor(ExecutorConfig(name="ray", device="cpu", retries=1))
         outcomes = executor.run(trials, replace(context, checkpoint_seconds=0), progress)
+    assert len(family) > 3
+    assert psutil.wait_procs(family, timeout=20)[1] == [], "Ray left processes behind"
 
     by_method = {outcome.trial.method: outcome for outcome in outcomes}
     assert {name: outcome.state for name, outcome in by_method.items()} == {
