@@ -18,9 +18,10 @@ COSTS_VERSION = 1
 def measure_missing_costs(suite: Suite, store: Store) -> Iterator[str]:
     """Measures what the store lacks of the suite's methods, one at a time, and yields a line for people before each.
 
-    Costs belong to a method's model, image size, the modalities it is built for (those of its first trial), the machine and
-    how long it was timed: these make the key. A method that can't be measured gets a line that says so; its results stay. Algorithms that
-    are gone at test time share one measurement of their method: clocks would show a difference where there is none.
+    Costs belong to a method's model, image size, the modalities it is built for (those of its first trial), the machine
+    and how long it was timed: these make the key. A method that can't be measured gets a line that says so; its results
+    stay. Algorithms that are gone at test time share one measurement of their method: clocks would show a difference where
+    there is none.
     """
     import torch
 
