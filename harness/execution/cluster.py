@@ -105,7 +105,10 @@ def _shut_down_at_end(local: bool) -> Iterator[None]:
     try:
         yield
     finally:
-        (shut_down if local else ray.shutdown)()
+        if local:
+            shut_down()
+        else:
+            ray.shutdown()
 
 
 def _threads(trial: Trial) -> int:
@@ -160,8 +163,8 @@ def _join(address: str, trials: Sequence[Trial]) -> None:
 
 
 def _mute() -> None:
-    """Failures are told by our own display, once and with their cause."""
-    # Usage statistics are off; to count them Tune would import MLflow and wandb, for seconds, if they are installed.
+    """Failures are told by our own display, once and with their cause; nothing is counted for statistics."""
+    # They are off, but Tune would import MLflow and wandb, for seconds, to tell whose callbacks ours are.
     usage.tag_callbacks = lambda callbacks: False
     for name in ("ray", "ray.tune", "ray.tune.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
