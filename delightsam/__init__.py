@@ -9,14 +9,14 @@ mask = model.segment(image, "fundus")  # (H, W, 3) or (H, W) uint8, name or numb
 ```
 """
 
-from delightsam.checkpoints import from_authors, from_authors_files, load, save, save_authors, to_authors
-from delightsam.config import MODALITY_NUMBERS, DeLightSAMConfig
-from delightsam.modalities import add_modality, modality_parameters
-from delightsam.model import DeLightSAM, Outputs
-from delightsam.sam_family import initialise_from
-from delightsam.segmentation import modality_number
-from delightsam.trial_weights import from_trial
-from delightsam.weights_files import WeightsError
+from delightsam.modeling.config import MODALITY_NUMBERS, DeLightSAMConfig
+from delightsam.modeling.model import DeLightSAM, Outputs
+from delightsam.modeling.segmentation import modality_number
+from delightsam.weights.add_modality import add_modality, modality_parameters
+from delightsam.weights.checkpoints import from_authors, from_authors_files, load, save, save_authors, to_authors
+from delightsam.weights.sam_family import initialise_from
+from delightsam.weights.trial_weights import from_trial
+from delightsam.weights.weights_files import WeightsError
 
 __all__ = [
     "MODALITY_NUMBERS",

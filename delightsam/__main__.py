@@ -10,11 +10,11 @@ from pathlib import Path
 
 import torch
 
-from delightsam.checkpoints import from_authors_files, load, save, save_authors
-from delightsam.config import MODALITY_NUMBERS, DeLightSAMConfig
-from delightsam.file_kinds import DESCRIPTIONS, file_kind
-from delightsam.sam_family import KINDS, read_sam_family
-from delightsam.weights_files import WeightsError, read_state_dict
+from delightsam.modeling.config import MODALITY_NUMBERS, DeLightSAMConfig
+from delightsam.weights.checkpoints import from_authors_files, load, save, save_authors
+from delightsam.weights.file_kinds import DESCRIPTIONS, file_kind
+from delightsam.weights.sam_family import KINDS, read_sam_family
+from delightsam.weights.weights_files import WeightsError, read_state_dict
 
 _NAMES = {number: name for name, number in MODALITY_NUMBERS.items()}
 

@@ -13,14 +13,14 @@ from io import StringIO
 
 import torch
 
-from harness.cards import COUNTED_SIZE
-from harness.compose import load_config
-from harness.data.sample import MODALITIES
-from harness.efficiency import count_macs, count_parameters
+from harness.config.cards import COUNTED_SIZE
+from harness.config.loading import load_config
+from harness.config.yaml_tree import config_folder, option_names
+from harness.data.folder.sample import MODALITIES
+from harness.efficiency.measure import count_macs, count_parameters
 from harness.errors import UserError
 from harness.files import atomic_write_text
-from harness.methods import build_method
-from harness.tree import config_folder, option_names
+from harness.methods.building import build_method
 
 
 def count(name: str) -> dict[str, object]:

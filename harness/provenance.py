@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 import subprocess
 import sys
 from functools import lru_cache
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
+from harness.hardware import describe_machine
 
 _LIBRARIES = (
     "torch", "torchvision", "numpy", "scipy", "pandas", "kornia", "timm",
@@ -20,23 +20,6 @@ _LIBRARIES = (
 )  # fmt: skip
 # The commit of the driver's checkout, for workers of a cluster, whose copy of the code has none.
 REVISION_VARIABLE = "DELIGHTSAM_BENCH_REVISION"
-
-
-@lru_cache
-def processor_name() -> str:
-    """The CPU's model name, for example `Intel(R) Xeon(R) ...`."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores this process may use: an allocation on a shared node has fewer than the machine."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache
@@ -76,24 +59,6 @@ def library_versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return found
-
-
-def describe_machine(device: str) -> dict[str, Any]:
-    """The machine a trial ran on; `device` is cpu or cuda."""
-    import torch
-
-    machine: dict[str, Any] = {
-        "host": platform.node(),
-        "system": f"{platform.system()} {platform.release()}",
-        "processor": processor_name(),
-        "cores": os.cpu_count(),
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "device_name": processor_name(),
-    }
-    if device.startswith("cuda"):
-        machine |= {"device_name": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
-    return machine
 
 
 def describe(device: str, command: list[str] | None = None) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import MetricsConfig, TrainingConfig
 from harness.errors import TrialFailed, TrialInterrupted, UserError
-from harness.leaks import check_split
-from harness.protocols import Split
-from harness.store import Store, now
+from harness.protocols.leaks import check_split
+from harness.protocols.rules import Split
+from harness.store.store import Store, now
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,12 +103,12 @@ def _run(
     import torch
 
     from harness import provenance
-    from harness.data.cache import ArrayCache
+    from harness.data.batches.array_cache import ArrayCache
     from harness.data.dataset import Dataset
-    from harness.evaluation import evaluate
-    from harness.methods import build_method
-    from harness.suite import modalities_of
-    from harness.training import TrainingData, fit, seed_everything
+    from harness.evaluation.measure import evaluate
+    from harness.methods.building import build_method
+    from harness.planning.plan import modalities_of
+    from harness.training.fit import TrainingData, fit, seed_everything
 
     training, metrics = TrainingConfig(**spec["training"]), _metrics_config(spec)
     torch.set_num_threads(training.cpu_threads)
@@ -190,7 +190,7 @@ def _run(
 
 
 def _checked_split(spec: dict[str, Any], dataset: Any) -> Split:
-    from harness.suite import split_fingerprint
+    from harness.planning.plan import split_fingerprint
 
     part = spec["split"]
     split = Split(

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UserError
 from harness.files import atomic_write_bytes, atomic_write_text
-from harness.store import Store, SuiteRecord, now
-from reports.cells import Column
-from reports.columns import columns, cost_columns, metric_columns
-from reports.leaderboard import Leaderboard, build_leaderboard
-from reports.records import Records
-from reports.runs import read_runs
-from reports.selection import Selection, select
+from harness.store.store import Store, SuiteRecord, now
+from reports.records.records import Records
+from reports.records.runs import read_runs
+from reports.records.selection import Selection, select
+from reports.tables.cells import Column
+from reports.tables.columns import columns, cost_columns, metric_columns
+from reports.tables.leaderboard import Leaderboard, build_leaderboard
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -68,12 +68,12 @@ class ReportPaths:
         return self.folder / "figures"
 
     def print_table(self, console: Console | None = None) -> None:
-        from reports.terminal import print_leaderboard
+        from reports.exports.terminal import print_leaderboard
 
         print_leaderboard(self.board, self.columns, self.title, console)
 
     def print_costs(self, console: Console | None = None) -> None:
-        from reports.terminal import print_costs
+        from reports.exports.terminal import print_costs
 
         print_costs(self.board, cost_columns(), self.title, console)
 
@@ -109,12 +109,12 @@ def build_report_of(
 
     Args:
         selection: only a part of the methods, domains and seeds.
-        published: a YAML file of results that papers report, see `harness.published`.
+        published: a YAML file of results that papers report, see `reports.records.published`.
         figure_files: also write every figure as SVG, PDF and PNG into `<out>/figures`.
     """
-    from reports.figures import draw_figures, save_figures
-    from reports.gallery import build_gallery
-    from reports.html import Tables, render
+    from reports.figures.figures import draw_figures, save_figures
+    from reports.gallery.gallery import build_gallery
+    from reports.page.html import Tables, render
 
     for _, suite in runs:
         if not suite.trials:
@@ -139,9 +139,9 @@ def build_report_of(
 
 
 def _write_tables(records: Records, paths: ReportPaths, further: list[Column], costs: list[Column], made: str) -> None:
-    from reports import export
-    from reports.json_export import as_json
-    from reports.latex import latex
+    from reports.exports import files as export
+    from reports.exports.json import as_json
+    from reports.exports.latex import latex
 
     board = paths.board
     atomic_write_text(paths.csv, export.ranking_csv(board))
@@ -155,7 +155,7 @@ def _write_tables(records: Records, paths: ReportPaths, further: list[Column], c
 
 
 def _title(records: Records) -> str:
-    from reports.html import readable_time
+    from reports.page.html import readable_time
 
     return f"{records.suite.name}, run of {readable_time(records.suite.time)}"
 
@@ -163,7 +163,7 @@ def _title(records: Records) -> str:
 def _read_published(path: Path | None) -> list[object]:
     if path is None:
         return []
-    from harness.published import read_published
+    from reports.records.published import read_published
 
     return list(read_published(path))
 

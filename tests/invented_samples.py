@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.data.cache import ArrayCache
-from harness.data.loading import EpochLoader
-from harness.data.sample import Sample
+from harness.data.batches.array_cache import ArrayCache
+from harness.data.batches.loader import EpochLoader
+from harness.data.folder.sample import Sample
 
 MODALITIES = ["dermoscopy", "ultrasound", "xray"]
 

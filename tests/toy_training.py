@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from harness.config import TrainingConfig
-from harness.data.cache import ArrayCache
-from harness.data.sample import Sample
-from harness.training import FitState, TrainingData, fit, seed_everything
+from harness.data.batches.array_cache import ArrayCache
+from harness.data.folder.sample import Sample
+from harness.training.fit import FitState, TrainingData, fit, seed_everything
 
 SIZE = 32
 CPU = torch.device("cpu")

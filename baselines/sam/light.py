@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.sam.preprocessing import Preprocessing
-from delightsam.decoder import Decoder, Hypernetwork
-from delightsam.encoder import EMBEDDING_CHANNELS, Encoder
-from delightsam.sam_family import KINDS, read_sam_family
-from delightsam.weights_files import WeightsError, read_state_dict
+from delightsam.modeling.decoder import Decoder, Hypernetwork
+from delightsam.modeling.encoder import EMBEDDING_CHANNELS, Encoder
+from delightsam.weights.sam_family import KINDS, read_sam_family
+from delightsam.weights.weights_files import WeightsError, read_state_dict
 
 # One token and one MLP for a single mask (number 0), and three for the parts of an ambiguous object.
 _TOKENS = 4

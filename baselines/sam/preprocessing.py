@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch.nn.functional as F
 from torch import Tensor
 
-from delightsam.preprocessing import normalise
+from delightsam.modeling.preprocessing import normalise
 
 
 @dataclass(frozen=True)
@@ -15,7 +15,7 @@ class Preprocessing:
     """From images in [0, 1] to a network's square of pixels.
 
     Attributes:
-        scaling: of delightsam.preprocessing: "sam" (mean and standard deviation) or "minmax" (each image by its own range).
+        scaling: of delightsam.modeling.preprocessing: "sam" (mean and standard deviation) or "minmax" (each image by its own range).
         keeps_aspect: the longest side becomes the square's, the rest (right, below) is zeros; False: stretched.
         side: of the square, in pixels.
     """

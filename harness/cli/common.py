@@ -39,7 +39,7 @@ def config_folder_argument(args: argparse.Namespace) -> Path | None:
     Raises:
         UserError: it is no folder, or not laid out as the shipped tree.
     """
-    from harness.tree import check_own_tree
+    from harness.config.yaml_tree import check_own_tree
 
     folder: Path | None = args.config_dir
     if folder is not None:

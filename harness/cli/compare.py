@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.statistics import Estimate
-    from harness.store import Store, SuiteRecord
-    from reports.records import Records
+    from harness.store.store import Store, SuiteRecord
+    from reports.records.records import Records
 
 LOST = 1
 _DESCRIPTION = """\
@@ -72,8 +72,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from reports.reading import read_records
-    from reports.records import METRICS
+    from reports.records.reading import read_records
+    from reports.records.records import METRICS
 
     if args.metric not in METRICS:
         raise UserError(f"--metric {args.metric} is unknown.{did_you_mean(args.metric, METRICS)}")
@@ -94,8 +94,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _find(word: str, root: Path) -> tuple[Store, SuiteRecord]:
     """The run that a word of the command line names."""
-    from harness.store import Store
-    from reports.runs import find_suite
+    from harness.store.store import Store
+    from reports.records.runs import find_suite
 
     path = Path(word).expanduser().resolve()
     if (path / "trials.json").is_file() and len(path.parts) > 3:

@@ -55,7 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run_verify(args: argparse.Namespace) -> int:
     from harness.data.dataset import existing_folder
-    from harness.data.integrity import verify
+    from harness.data.validation.integrity import verify
 
     root = existing_folder(args.root)
     with _progress("Examining") as progress:
@@ -103,7 +103,7 @@ def run_list(args: argparse.Namespace) -> int:
     from rich.table import Table
 
     from harness.data.catalogue import datasets_of
-    from harness.data.sample import MODALITIES
+    from harness.data.folder.sample import MODALITIES
 
     if args.root is not None:
         return _list_folder(args.root)

@@ -12,10 +12,10 @@ from harness.cli.common import config_folder_argument
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from harness.foreign import ForeignMasks
-    from harness.foreign.keep import ForeignTrial
-    from harness.store import Store, SuiteRecord
-    from harness.suite import Suite
+    from harness.evaluation.external import ForeignMasks
+    from harness.evaluation.external.trials import ForeignTrial
+    from harness.planning.plan import Suite
+    from harness.store.store import Store, SuiteRecord
 
 _OWN_WORDS = ("predictions", "name", "about", "seed")
 _SHOWN = 10
@@ -56,11 +56,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from harness.compose import load_config
-    from harness.foreign import match_masks
-    from harness.foreign.describe import read_description
-    from harness.store import Store
-    from harness.suite import build_suite
+    from harness.config.loading import load_config
+    from harness.evaluation.external import match_masks
+    from harness.evaluation.external.card import read_description
+    from harness.planning.plan import build_suite
+    from harness.store.store import Store
 
     words, described, others = _sorted_words(args.overrides)
     description = read_description(words["name"], words.get("about"), described)
@@ -110,7 +110,7 @@ def _keep_and_report(
     from rich.progress import Progress
 
     from harness.cli.run import write_report
-    from harness.foreign import evaluate_foreign
+    from harness.evaluation.external import evaluate_foreign
 
     console = Console(stderr=True)
     config, name, seed = suite.config, words["name"], _seed(words.get("seed", "0"))
@@ -169,7 +169,7 @@ def _run_of_same_splits(suite: Suite, store: Store) -> SuiteRecord | None:
     """The newest run whose trials have exactly these splits, by content, and measured alike."""
     from dataclasses import asdict
 
-    from harness.suite import split_fingerprint
+    from harness.planning.plan import split_fingerprint
 
     wanted = {split.name: split_fingerprint(split, suite.dataset) for split in suite.splits}
     for record in reversed(store.suites()):

@@ -6,12 +6,12 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cards import COUNTED_SIZE
 from harness.cli.common import config_folder_argument
+from harness.config.cards import COUNTED_SIZE
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from harness.cards import Counts
+    from harness.config.cards import Counts
     from harness.metrics import Metric
 
 KINDS = ("suites", "methods", "algorithms", "protocols", "trainings", "executors", "sweeps", "metrics")
@@ -40,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _rows(kind: str, extra: Path | None, *, whole: bool) -> list[tuple[str, list[str]]]:
     """Names with the lines beside them; `whole` cards only where one kind was asked for."""
-    from harness.cards import algorithm_cards, method_cards, method_counts
+    from harness.config.cards import algorithm_cards, method_cards, method_counts
 
     if kind == "methods":
         counts = method_counts()
@@ -56,7 +56,7 @@ def _rows(kind: str, extra: Path | None, *, whole: bool) -> list[tuple[str, list
 
 
 def _comments(group: str, extra: Path | None) -> dict[str, str]:
-    from harness.tree import file_of, option_names
+    from harness.config.yaml_tree import file_of, option_names
 
     names = option_names(group, extra)
     return {name: _first_comment(file_of(group, name, extra).read_text("utf-8")) for name in names}

@@ -10,9 +10,9 @@ from harness.cli.common import add_config_arguments, config_folder_argument
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from harness.estimate import Estimator
-    from harness.store import Store
-    from harness.suite import Suite
+    from harness.planning.estimate import Estimator
+    from harness.planning.plan import Suite
+    from harness.store.store import Store
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -28,10 +28,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from harness.compose import load_config
-    from harness.estimate import Estimator
-    from harness.store import Store
-    from harness.suite import build_suite, check_methods
+    from harness.config.loading import load_config
+    from harness.planning.estimate import Estimator
+    from harness.planning.plan import build_suite, check_methods
+    from harness.store.store import Store
 
     config = load_config(args.overrides, config_folder_argument(args))
     suite = build_suite(config)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from harness.prediction import Predictor
+    from harness.inference.predictors import Predictor
 
 PIXELS_AT_ONCE = 32_000_000
 """A batch ends when its images, as they are on the disk, have more pixels together: large scans must not fill the memory."""
@@ -57,7 +57,7 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from harness.files import explain_disk_errors
-    from harness.image_folder import find_images
+    from harness.inference.image_folder import find_images
 
     console = Console(stderr=True)
     out: Path = args.out.expanduser().resolve()
@@ -89,8 +89,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _predictor(args: argparse.Namespace) -> Predictor:
     from harness.execution.serial import local_device
-    from harness.prediction import best_trial, find_trial, trial_predictor, weights_predictor
-    from harness.store import Store
+    from harness.inference.predictors import best_trial, find_trial, trial_predictor, weights_predictor
+    from harness.store.store import Store
 
     if args.model is not None and args.method is not None:
         raise UserError("Give either a trial or a weights file, or --method; found both.")
@@ -149,7 +149,7 @@ def _predict_all(
 def _batches(
     root: Path, paths: list[Path], size: int, faults: list[str]
 ) -> Iterator[list[tuple[Path, NDArray[np.uint8]]]]:
-    from harness.data.images import read_image
+    from harness.data.folder.images import read_image
 
     batch: list[tuple[Path, NDArray[np.uint8]]] = []
     for path in paths:
@@ -170,7 +170,7 @@ def _write_pictures(out: Path, target: Path, image: NDArray[np.uint8], mask: NDA
     from PIL import Image
 
     from harness.files import atomic_path
-    from harness.overlay import outlined
+    from harness.inference.overlay import outlined
 
     with atomic_path(out / "masks" / target) as temporary:
         Image.fromarray(mask.astype(np.uint8) * 255).save(temporary, format="PNG")

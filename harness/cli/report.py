@@ -52,10 +52,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from harness.store import Store
+    from harness.store.store import Store
     from reports.build import build_report_of
-    from reports.runs import find_suite
-    from reports.selection import Selection
+    from reports.records.runs import find_suite
+    from reports.records.selection import Selection
 
     stores = [Store(root) for root in _store_roots(args.overrides, args.store or [])]
     if args.times and len(args.times) > 1 and len(stores) > 1:

@@ -16,8 +16,8 @@ from harness.errors import UserError
 if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.execution import Outcome
-    from harness.store import Store
-    from harness.suite import Suite, Trial
+    from harness.planning.plan import Suite, Trial
+    from harness.store.store import Store
     from harness.trackers.follower import Follower
 
 # As a shell says it of a process that SIGTERM ended: 128 + 15.
@@ -37,8 +37,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from harness.compose import load_config
-    from harness.store import Store
+    from harness.config.loading import load_config
+    from harness.store.store import Store
 
     console = Console(stderr=True)
     config = load_config(args.overrides, config_folder_argument(args))
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_in_store(config: RunConfig, store: Store, command: list[str], console: Any) -> int:
-    from harness.suite import build_suite, check_methods
+    from harness.planning.plan import build_suite, check_methods
 
     if config.data.root is None:
         console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
@@ -98,7 +98,7 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
 
 
 def _tell_of_threads(trials: list[Trial], config: RunConfig, console: Any) -> None:
-    from harness.provenance import usable_cores
+    from harness.hardware import usable_cores
 
     threads = max((trial.spec["training"]["cpu_threads"] for trial in trials), default=1)
     if config.executor.address is None and threads > usable_cores():
@@ -148,7 +148,7 @@ def _execute(
 ) -> list[Outcome]:
     from harness.execution import make_executor
     from harness.execution.progress import ProgressDisplay
-    from harness.suite import cache_folder
+    from harness.planning.plan import cache_folder
     from harness.trial import TrialContext
 
     context = TrialContext(
@@ -171,7 +171,7 @@ def _execute(
 
 def _measure_costs(suite: Suite, store: Store, console: Any) -> None:
     """Parameters, MACs and speed of each method once, after the trials, when the machine is idle."""
-    from harness.costs import measure_missing_costs
+    from harness.efficiency.costs import measure_missing_costs
 
     for line in measure_missing_costs(suite, store):
         console.print(line, highlight=False, markup=False, soft_wrap=True)

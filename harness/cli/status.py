@@ -18,8 +18,8 @@ from harness.cli.common import add_config_arguments, config_folder_argument
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.status import Row, RunStatus
-    from harness.store import Store
+    from harness.store.run_status import Row, RunStatus
+    from harness.store.store import Store
 
 _LOOK_SECONDS = 2.0
 _LINE_SECONDS = 30.0
@@ -46,7 +46,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from harness.status import StatusReader
+    from harness.store.run_status import StatusReader
 
     store, find = _finder(args.overrides, config_folder_argument(args))
     reader = StatusReader(store)
@@ -90,15 +90,15 @@ def _finder(words: list[str], extra: Path | None) -> tuple[Store, Any]:
         UserError: unknown words.
     """
     from harness.config import RunConfig, StoreConfig
-    from harness.status import find_run
-    from harness.store import Store
+    from harness.store.run_status import find_run
+    from harness.store.store import Store
 
     given = dict(word.partition("=")[::2] for word in words if "=" in word)
     if len(given) == len(words) and given.keys() <= {"store.root", "suite"} and all(given.values()):
         store = Store(given.get("store.root", StoreConfig().root))
         return store, lambda: find_run(store, given.get("suite"))
 
-    from harness.compose import load_config
+    from harness.config.loading import load_config
 
     config: RunConfig = load_config(words, extra)
     store = Store(config.store.root)
@@ -113,7 +113,7 @@ def _run_of(config: Any, store: Store) -> Path:
     """
     import yaml
 
-    from harness.status import find_run, run_folders
+    from harness.store.run_status import find_run, run_folders
 
     newest, wanted = find_run(store, config.name), asdict(config)
     for folder in reversed(run_folders(store)):

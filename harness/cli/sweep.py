@@ -13,8 +13,8 @@ from harness.cli.common import add_config_arguments, config_folder_argument
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from harness.search.ray_search import Attempt, Search
     from harness.search.sweep import Outcome, Plan
-    from harness.search.tuning import Attempt, Search
 
 _DESCRIPTION = """\
 Searches hyperparameters of one method by validation Dice on training domains, averaged over the folds of the suite's
@@ -34,12 +34,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from harness.compose import load_config
+    from harness.config.loading import load_config
+    from harness.config.yaml_tree import option_names
+    from harness.planning.plan import build_suite
     from harness.search.sweep import SearchFailed, plan_sweep, run_sweep
-    from harness.store import Store
-    from harness.suite import build_suite
-    from harness.tree import option_names
-    from reports.search import build_search_report
+    from harness.store.store import Store
+    from reports.search.page import build_search_report
 
     console = Console(stderr=True)
     folder = config_folder_argument(args)
@@ -89,7 +89,7 @@ def _tell_plan(plan: Plan, console: Any) -> None:
 
 def _printer(console: Any) -> Any:
     """A listener that prints a line when a search begins and when a configuration ends."""
-    from harness.search.tuning import Listener
+    from harness.search.ray_search import Listener
 
     class Printer(Listener):
         def begin(self, search: str, total: int | None) -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.data import integrity, layout, manifest, verdict
-from harness.data.sample import MANIFEST, MODALITIES, Problem, Sample, raise_problems
+from harness.data.folder import layout, manifest
+from harness.data.folder.sample import MANIFEST, MODALITIES, Problem, Sample, raise_problems
+from harness.data.validation import integrity, verified
 from harness.errors import UserError, did_you_mean
 from harness.files import atomic_write_text, sha256_json
 
@@ -130,7 +131,7 @@ def _from_manifest(root: Path, verify: bool, progress: integrity.Progress | None
     missing = [name for name in manifest.MEASURED if any(name in row.missing for row in rows)]
     samples = None if missing else [row.sample() for row in rows]
     if missing or verify:
-        known = verdict.recall(root, rows)
+        known = verified.load_verified(root, rows)
         if known is not None and missing:
             samples = _kept_samples(root, known)
         if known is None or samples is None:
@@ -138,7 +139,7 @@ def _from_manifest(root: Path, verify: bool, progress: integrity.Progress | None
             logger.info("Checking the %d pairs in %s once%s; the verdict is kept.", len(rows), root, measured)
             samples, problems = integrity.check_rows(root, rows, progress)
             raise_problems(root, problems)
-            verdict.keep(root, rows, manifest.manifest_text(root, samples) if missing else None)
+            verified.save_verified(root, rows, manifest.manifest_text(root, samples) if missing else None)
     assert samples is not None
     _warn_of_orphans(root, manifest.orphans(root, samples))
     return samples
@@ -147,7 +148,7 @@ def _from_manifest(root: Path, verify: bool, progress: integrity.Progress | None
 def _scan(root: Path, progress: integrity.Progress | None) -> list[Sample]:
     pairs, problems = layout.scan_folder(root)
     raise_problems(root, problems)
-    known = verdict.recall(root, pairs)
+    known = verified.load_verified(root, pairs)
     if known is not None and (kept := _kept_samples(root, known)) is not None:
         return kept
     logger.info("%s has no %s: scanning its %d pairs.", root, MANIFEST, len(pairs))
@@ -155,7 +156,7 @@ def _scan(root: Path, progress: integrity.Progress | None) -> list[Sample]:
     raise_problems(root, problems)
     text = manifest.manifest_text(root, samples)
     try:
-        written = verdict.is_writable(root)
+        written = verified.is_writable(root)
         if written:
             atomic_write_text(root / MANIFEST, text)
     except UserError:
@@ -164,9 +165,9 @@ def _scan(root: Path, progress: integrity.Progress | None) -> list[Sample]:
         logger.warning(
             "%s is read-only: its manifest is kept outside, in %s. To keep it with the data, make the folder writable once.",
             root,
-            verdict.user_cache_path(root),
+            verified.user_cache_path(root),
         )
-    verdict.keep(root, samples, manifest=None if written else text)
+    verified.save_verified(root, samples, manifest=None if written else text)
     return samples
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from harness.data.dataset import Dataset
-from harness.data.images import read_image
-from harness.data.integrity import Progress, in_threads
-from harness.data.sample import Sample
+from harness.data.folder.images import read_image
+from harness.data.folder.sample import Sample
+from harness.data.validation.integrity import Progress, in_threads
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from harness.trial import TrialContext
 
 if TYPE_CHECKING:
     from harness.execution.progress import ProgressDisplay
-    from harness.suite import Trial
+    from harness.planning.plan import Trial
 
 
 # Read by Ray while it is imported or started.
@@ -61,6 +61,6 @@ def make_executor(config: ExecutorConfig) -> Executor:
         return SerialExecutor(config)
     for key, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    from harness.execution.ray_tune import RayTuneExecutor
+    from harness.execution.ray.executor import RayTuneExecutor
 
     return RayTuneExecutor(config)

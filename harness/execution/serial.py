@@ -8,9 +8,9 @@ from dataclasses import replace
 from harness.config import ExecutorConfig
 from harness.errors import UserError
 from harness.execution import Outcome
-from harness.execution.drain import Drain, DrainExpired
+from harness.execution.graceful_stop import Drain, DrainExpired
 from harness.execution.progress import ProgressDisplay
-from harness.suite import Trial
+from harness.planning.plan import Trial
 from harness.trial import TrialContext, run_trial
 
 

@@ -10,8 +10,8 @@ from typing import Any
 from harness.config import TrainingConfig, training_for_method
 from harness.errors import UserError, did_you_mean
 from harness.files import sha256_json
+from harness.planning.plan import Trial, files_in, modalities_of, trial_id
 from harness.search.space import Parameter
-from harness.suite import Trial, files_in, modalities_of, trial_id
 
 Values = dict[str, Any]
 """Key -> value of every parameter of the space."""
@@ -71,7 +71,7 @@ def check_space(trial: Trial, space: Sequence[Parameter]) -> None:
     Raises:
         UserError: a key that is no setting of the method, a value that it can't have.
     """
-    from harness.methods import build_method
+    from harness.methods.building import build_method
 
     default = default_values(trial, space)
     for parameter in space:

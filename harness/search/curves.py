@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.files import atomic_write_json, read_json
-from harness.store import Store
+from harness.store.store import Store
 
 
 @dataclass(frozen=True)

@@ -22,13 +22,13 @@ from ray import tune
 
 from harness.config import SweepBudget, SweepConfig
 from harness.errors import UserError
+from harness.planning.plan import Trial
 from harness.search.configurations import Values, configured, default_values
-from harness.search.member import CHANGEABLE, Step, Told, evaluate_member, take_step, told_of
+from harness.search.population_member import CHANGEABLE, Step, Told, evaluate_member, take_step, told_of
+from harness.search.ray_search import Attempt, Listener, Search, Setting, run_batches, run_search, worker_context
 from harness.search.sampling import listed
 from harness.search.scheduling import Budget
 from harness.search.space import Parameter
-from harness.search.tuning import Attempt, Listener, Search, Setting, run_batches, run_search, worker_context
-from harness.suite import Trial
 
 if TYPE_CHECKING:
     import pandas as pd

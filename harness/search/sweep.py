@@ -14,18 +14,18 @@ from harness.config import RunConfig
 from harness.errors import TrialFailed, UserError
 from harness.execution import RAY_ENVIRONMENT
 from harness.files import atomic_write_json, atomic_write_text, sha256_json
+from harness.planning.plan import Suite, Trial, cache_folder, check_methods, modalities_of
 from harness.search.configurations import check_space, configured, method_yaml, tuned_name
+from harness.search.nested_score import NestedScore, mean_test_dice, nested_score, tested_rows
 from harness.search.sampling import check_optuna, needed
-from harness.search.scoring import NestedScore, mean_test_dice, nested_score, tested_rows
 from harness.search.space import Parameter, parse_space
-from harness.store import Store, now
-from harness.suite import Suite, Trial, cache_folder, check_methods, modalities_of
+from harness.store.store import Store, now
 from harness.trial import TrialContext
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.search.tuning import Attempt, Listener, Search, Setting
+    from harness.search.ray_search import Attempt, Listener, Search, Setting
 
 SCHEMA_VERSION = 1
 
@@ -118,9 +118,9 @@ def plan_sweep(config: RunConfig, suite: Suite) -> Plan:
         UserError: several methods, a method that learns nothing by epochs, a rule that looks at the test domain, a fault in
             the search space, a scheduler that does not fit.
     """
-    from harness.crossing import crossed
-    from harness.methods import build_method, stages_of
-    from harness.training import epochs_per_stage
+    from harness.methods.building import build_method, stages_of
+    from harness.methods.crossing import crossed
+    from harness.training.fit import epochs_per_stage
 
     sweep = config.sweep
     methods = sorted({trial.method for trial in suite.trials})
@@ -186,7 +186,7 @@ def run_sweep(plan: Plan, store: Store, command: Sequence[str], listener: Listen
     """
     for key, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    from harness.search.tuning import Setting, placed
+    from harness.search.ray_search import Setting, placed
 
     config, folds = plan.config, plan.folds()
     context = TrialContext(
@@ -257,7 +257,7 @@ def _shares(config: RunConfig, setting: Setting, folds: int) -> Iterator[tuple[f
 def _search(
     title: str, trials: list[Trial], setting: Setting, listener: Listener, share: tuple[float, float]
 ) -> Search:
-    from harness.search.tuning import run_search
+    from harness.search.ray_search import run_search
 
     if setting.sweep.scheduler == "pbt":
         from harness.search.population import run_population as run

@@ -12,8 +12,8 @@ from typing import Any, Protocol
 
 from harness.config import TRACKERS
 from harness.errors import UserError, did_you_mean
-from harness.store import Store
-from harness.suite import Trial
+from harness.planning.plan import Trial
+from harness.store.store import Store
 from harness.trackers.follower import Follower
 
 EXTRA = "pip install 'delightsam-bench[trackers]'"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.files import atomic_write_json
 from harness.metrics import REGISTRY
-from harness.store import Store
-from harness.suite import Trial
+from harness.planning.plan import Trial
+from harness.store.store import Store
 
 if TYPE_CHECKING:
     from harness.trackers import Tracker

@@ -11,10 +11,10 @@ import pytest
 import torch
 import yaml
 
-from harness.compose import load_config
+from harness.config.loading import load_config
+from harness.config.yaml_tree import config_folder
 from harness.errors import UserError
-from harness.methods import build_method, check_method_config, stages_of
-from harness.tree import config_folder
+from harness.methods.building import build_method, check_method_config, stages_of
 
 SMP = (
     *("unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "pan", "upernet"),

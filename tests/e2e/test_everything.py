@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from harness.compose import load_config
-from harness.crossing import crossed
-from harness.tree import option_names
+from harness.config.loading import load_config
+from harness.config.yaml_tree import option_names
+from harness.methods.crossing import crossed
 
 FOLDER = Path(__file__).parent / "everything"
 

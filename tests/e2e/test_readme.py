@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.compose import load_config
+from harness.config.loading import load_config
 
 from .conftest import Bench
 

@@ -30,7 +30,7 @@ def test_a_wheel_brings_its_configuration_and_templates(tmp_path: Path) -> None:
     target = tmp_path / "installed"
     subprocess.run([*pip, "install", "--no-deps", "--target", str(target), str(built)], check=True, timeout=120)
     code = (
-        "import harness, reports, suites, pathlib; from harness.compose import load_config;"
+        "import harness, reports, suites, pathlib; from harness.config.loading import load_config;"
         "print(pathlib.Path(harness.__file__).parent.parent);"
         "print(sorted(load_config(['suite=domain_generalization']).methods));"
         "print((pathlib.Path(reports.__file__).parent / 'templates' / 'leaderboard.html.j2').exists())"

@@ -17,11 +17,11 @@ import toy_methods
 from PIL import Image
 from safetensors.torch import load_file
 
-from harness.data.images import read_mask
+from harness.data.folder.images import read_mask
 from harness.errors import UserError
 from harness.metrics import dice
-from harness.store import Store
-from harness.suite import Suite, Trial, split_fingerprint, trial_id
+from harness.planning.plan import Suite, Trial, split_fingerprint, trial_id
+from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
 
 ToySuite = Callable[..., Suite]
@@ -281,7 +281,7 @@ def test_test_images_reach_nothing_but_the_test_rows(toy_suite: ToySuite, contex
         noise = random.integers(0, 256, (sample.height, sample.width, 3), dtype=np.uint8)
         Image.fromarray(noise).save(sample.image)
     (suite.dataset.root / "manifest.csv").unlink()
-    from harness.suite import build_suite
+    from harness.planning.plan import build_suite
 
     (poisoned,) = build_suite(suite.config).trials
     assert poisoned.id != trial.id
@@ -311,7 +311,7 @@ def test_a_method_gets_the_shared_cache_and_its_guesses_are_kept(toy_suite: ToyS
 
 
 def test_a_card_that_hides_the_truth_stops_the_run_before_it_starts(toy_suite: ToySuite, context: TrialContext) -> None:
-    from harness.suite import check_methods
+    from harness.planning.plan import check_methods
 
     suite = toy_suite("ToldTheTruth")
     with pytest.raises(UserError, match="its card says prompt: none"):

@@ -17,12 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from delightsam import DeLightSAM
-from delightsam.attention import WindowAttention
-from delightsam.controllers import BlockController
-from delightsam.decoder import HEADS, SHARED, Attention, Decoder, TwoWayBlock
-from delightsam.layers import ConvNorm, LayerNorm2d, TokenMLP
-from delightsam.preprocessing import normalise
-from delightsam.tiny_vit import AttentionBlock, Downsample, InvertedResidual
+from delightsam.modeling.attention import WindowAttention
+from delightsam.modeling.controllers import BlockController
+from delightsam.modeling.decoder import HEADS, SHARED, Attention, Decoder, TwoWayBlock
+from delightsam.modeling.layers import ConvNorm, LayerNorm2d, TokenMLP
+from delightsam.modeling.preprocessing import normalise
+from delightsam.modeling.tiny_vit import AttentionBlock, Downsample, InvertedResidual
 
 
 class PlainDeLightSAM(nn.Module):

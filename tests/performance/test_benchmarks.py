@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 
-from harness.compose import load_config
-from harness.methods import build_method
+from harness.config.loading import load_config
+from harness.methods.building import build_method
 from harness.metrics import evaluate_pair
 from tests.performance.masks import lesion_pair, vessel_pair
 

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor
 
 from delightsam import DeLightSAM, initialise_from
-from delightsam.config import MODALITY_NUMBERS
-from delightsam.losses import dice_bce
-from delightsam.preprocessing import normalise
+from delightsam.modeling.config import MODALITY_NUMBERS
+from delightsam.modeling.preprocessing import normalise
+from delightsam.training.losses import dice_bce
 
 pytestmark = [pytest.mark.performance, pytest.mark.real]
 

@@ -17,8 +17,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from delightsam import DeLightSAM, kernels
-from harness.efficiency import count_macs, peak_memory
+from delightsam import DeLightSAM
+from delightsam.modeling import kernels
+from harness.efficiency.measure import count_macs, peak_memory
 from tests.performance.plain_delightsam import PlainDeLightSAM
 
 pytestmark = pytest.mark.performance

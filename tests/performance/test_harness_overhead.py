@@ -21,16 +21,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from baselines.networks import SmpNetwork
+from baselines.networks.smp import SmpNetwork
 from harness.config import MetricsConfig, TrainingConfig
-from harness.data.augmentation import Augmentation
-from harness.data.cache import ArrayCache
+from harness.data.batches.array_cache import ArrayCache
+from harness.data.batches.augmentation import Augmentation
 from harness.data.dataset import Dataset
-from harness.data.images import read_mask
+from harness.data.folder.images import read_mask
 from harness.data.phantoms import write_phantoms
-from harness.evaluation import evaluate
+from harness.evaluation.measure import evaluate
 from harness.metrics import evaluate_pair
-from harness.training import TrainingData, fit
+from harness.training.fit import TrainingData, fit
 from harness.trial import TrialContext
 
 BOUND = 1.10

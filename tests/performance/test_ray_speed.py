@@ -18,9 +18,9 @@ from pathlib import Path
 import pytest
 
 from harness.config import DataConfig, PhantomConfig, ProtocolConfig, RunConfig, StoreConfig, TrainingConfig
-from harness.provenance import usable_cores
-from harness.store import Store
-from harness.suite import Trial, build_suite
+from harness.hardware import usable_cores
+from harness.planning.plan import Trial, build_suite
+from harness.store.store import Store
 
 TRIALS, WORKERS = 12, 2
 THROUGHPUT = 1.7
@@ -38,7 +38,7 @@ from rich.console import Console
 from harness.config import ExecutorConfig
 from harness.execution import make_executor
 from harness.execution.progress import ProgressDisplay
-from harness.suite import Trial
+from harness.planning.plan import Trial
 from harness.trial import TrialContext
 
 executor, specs, store, cache = sys.argv[1:]
@@ -48,12 +48,12 @@ progress = ProgressDisplay(len(trials), Console(file=io.StringIO()))
 outcomes = make_executor(ExecutorConfig(name=executor, device="cpu")).run(trials, context, progress)
 assert all(outcome.state == "done" for outcome in outcomes), [(outcome.state, outcome.reason) for outcome in outcomes]
 """
-IMPORTS = "import harness.training, harness.evaluation, harness.suite, baselines.networks"
+IMPORTS = "import harness.training.fit, harness.evaluation.measure, harness.planning.plan, baselines.networks.smp"
 
 
 def make_trials(folder: Path) -> list[Trial]:
     """A U-Net of a ResNet-18 on 96 px phantoms, with twelve seeds."""
-    model = {"_target_": "baselines.networks.SmpNetwork", "architecture": "unet", "encoder_name": "resnet18"}
+    model = {"_target_": "baselines.networks.smp.SmpNetwork", "architecture": "unet", "encoder_name": "resnet18"}
     config = RunConfig(
         data=DataConfig(
             modalities=["dermoscopy"],

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from harness.store import Store
+from harness.store.store import Store
 
 MODALITIES = ("dermoscopy", "fundus")
 DOMAINS = ("atlas", "clinic", "screening")

@@ -165,7 +165,7 @@ def test_costs_and_further_metrics_are_in_csv_and_markdown(report: ReportPaths) 
     ],
 )
 def test_pictures_of_few_images_are_named_rightly(count: int, expected: dict[int, str]) -> None:
-    from reports.gallery import _ranks
+    from reports.gallery.gallery import _ranks
 
     assert list(_ranks(count).items()) == list(expected.items())
 
@@ -208,11 +208,11 @@ def test_pictures_that_are_gone_are_said_to_be_gone(make_store: Callable[..., An
 
 
 def test_the_gallery_stays_within_its_room(holed: Any) -> None:
-    from harness.store import Store
-    from reports.gallery import build_gallery
-    from reports.leaderboard import build_leaderboard
-    from reports.reading import read_records
-    from reports.runs import find_suite
+    from harness.store.store import Store
+    from reports.gallery.gallery import build_gallery
+    from reports.records.reading import read_records
+    from reports.records.runs import find_suite
+    from reports.tables.leaderboard import build_leaderboard
 
     store = Store(holed.root)
     records = read_records(store, find_suite(store))
@@ -319,7 +319,7 @@ def test_what_failed_is_told_in_full_with_name_and_traceback(make_store: Callabl
 
 
 def test_a_device_with_a_comma_in_its_name_stays_whole(make_store: Callable[..., Any], tmp_path: Path) -> None:
-    from harness.store import Store
+    from harness.store.store import Store
 
     simulated = make_store(faults={}, predictions=False)
     Store(simulated.root).write_efficiency("x", {"method": "unet", "device": "CPU (Sky, IBRS)", "threads": 2})

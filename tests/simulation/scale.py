@@ -22,8 +22,8 @@ from rich.console import Console
 from harness.config import ExecutorConfig
 from harness.execution import make_executor
 from harness.execution.progress import ProgressDisplay
-from harness.store import Store
-from harness.suite import Trial, trial_id
+from harness.planning.plan import Trial, trial_id
+from harness.store.store import Store
 from harness.trial import TrialContext
 from tests.e2e.processes import descendants
 
@@ -117,7 +117,7 @@ def simulate(count: int, folder: Path) -> dict[str, Any]:
     context = TrialContext(store_root=str(store.root), cache_folder=str(folder / "cache"))
     config = ExecutorConfig(name="ray", device="cpu")
     make_executor(config)  # sets Ray's environment
-    from harness.execution.ray_tune import RayTuneExecutor
+    from harness.execution.ray.executor import RayTuneExecutor
 
     executor = RayTuneExecutor(config, "synthetic_trial.run")
     before, watch, used = resident(os.getpid()), Watch(count), time.process_time()

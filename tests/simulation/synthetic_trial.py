@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.store import Store, now
+from harness.store.store import Store, now
 from harness.trial import TrialContext
 
 EPOCHS = 3

@@ -17,12 +17,12 @@ import yaml
 from hydra.utils import get_class
 from torch import Tensor, nn
 
-from delightsam.method import DeLightSAMMethod
-from harness.crossing import check_algorithm_config, crossed
+from delightsam.training.method import DeLightSAMMethod
+from harness.config.yaml_tree import config_folder
 from harness.errors import UserError
-from harness.freezing import freeze_all_but, train_mode
-from harness.methods import build_method, checked_loss, stages_of
-from harness.tree import config_folder
+from harness.methods.building import build_method, checked_loss, stages_of
+from harness.methods.crossing import check_algorithm_config, crossed
+from harness.training.stages import freeze_all_but, train_mode
 from tests.baselines.algorithms.toy import MODALITIES, Batch, NoisyMethod, Step, disks, make
 
 FILES = {path.stem: path for path in sorted((config_folder() / "algorithm").glob("*.yaml"))}

@@ -9,7 +9,7 @@ import yaml
 from torch import Tensor
 
 from baselines.algorithms.bigaug import BigAug, _blurred
-from harness.tree import config_folder
+from harness.config.yaml_tree import config_folder
 from tests.baselines.algorithms.toy import disks, loss_of, make
 
 

@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from baselines.algorithms.mixup import Mixup
-from delightsam.losses import JOINT_LOSSES
+from delightsam.training.losses import JOINT_LOSSES
 from tests.baselines.algorithms.toy import ToyMethod, disks, loss_of, make
 
 

@@ -18,7 +18,7 @@ MODALITIES = ["dermoscopy", "xray"]
 
 @dataclass
 class Batch:
-    """As harness.data.loading.Batch."""
+    """As harness.data.batches.loader.Batch."""
 
     images: Tensor
     masks: Tensor
@@ -36,7 +36,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """As harness.methods.Step."""
+    """As harness.methods.building.Step."""
 
     index: int = 0
     total: int = 10

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from baselines.sam.method import BoxSam, OracleSam, SamMethod, WholeSam, build
-from harness.compose import load_config
-from harness.efficiency import count_macs, count_parameters
-from harness.freezing import freeze_all_but, train_mode
-from harness.methods import build_method, check_method_config, checked_loss, stages_of
+from harness.config.loading import load_config
+from harness.efficiency.measure import count_macs, count_parameters
+from harness.methods.building import build_method, check_method_config, checked_loss, stages_of
+from harness.training.stages import freeze_all_but, train_mode
 from tests.baselines.sam.tiny import MODALITIES, Batch, method, squares
 
 # MobileSAM is LiteMedSAM but for its stem, MedSAM is SAM but for what it is fed: see test_light.py and test_hub.py.

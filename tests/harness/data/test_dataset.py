@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data import integrity
 from harness.data.dataset import MODALITIES, Dataset
+from harness.data.validation import integrity
 from harness.errors import UserError
 from harness.files import sha256_file
 from tests.harness.data.editing import Row, edit_manifest, error_of, replace

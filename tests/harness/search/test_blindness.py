@@ -15,9 +15,9 @@ import pytest
 from PIL import Image
 
 from harness.config import RunConfig, SweepConfig
+from harness.planning.plan import Suite, build_suite
+from harness.search.ray_search import Listener, Setting, placed, run_search
 from harness.search.space import Parameter
-from harness.search.tuning import Listener, Setting, placed, run_search
-from harness.suite import Suite, build_suite
 from harness.trial import TrialContext
 
 pytestmark = pytest.mark.e2e

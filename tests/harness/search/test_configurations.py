@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from harness.compose import load_config
+from harness.config.loading import load_config
 from harness.errors import UserError
+from harness.planning.plan import Suite, build_suite
 from harness.search.configurations import check_space, configured, default_values, method_yaml, tuned_name
 from harness.search.space import Parameter
 from harness.search.sweep import plan_sweep
-from harness.suite import Suite, build_suite
 
 SPACE = [
     Parameter("training.learning_rate", "log_uniform", (1e-4, 1e-1)),

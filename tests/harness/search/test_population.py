@@ -15,16 +15,16 @@ from safetensors.torch import load_file
 
 from harness.config import SweepConfig, TrainingConfig
 from harness.errors import UserError
-from harness.optimization import make_optimizer, make_schedule
+from harness.planning.plan import Suite, Trial, build_suite
 from harness.search import population
 from harness.search.configurations import configured
-from harness.search.member import Step, _inherit, evaluate_member, take_step, told_of
 from harness.search.population import _attempt, _generations, _Member, check_population
+from harness.search.population_member import Step, _inherit, evaluate_member, take_step, told_of
+from harness.search.ray_search import Setting
 from harness.search.scheduling import Budget
 from harness.search.space import Parameter
-from harness.search.tuning import Setting
-from harness.store import Store
-from harness.suite import Suite, Trial, build_suite
+from harness.store.store import Store
+from harness.training.optimizers import make_optimizer, make_schedule
 from harness.trial import TrialContext, run_trial
 
 SPACE = [

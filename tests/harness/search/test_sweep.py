@@ -11,12 +11,12 @@ import pandas as pd
 import pytest
 
 from harness.config import RunConfig, SweepConfig
+from harness.planning.plan import build_suite
+from harness.search import ray_search as tuning
 from harness.search import sweep as sweeping
-from harness.search import tuning
-from harness.search.scoring import mean_test_dice, nested_score
+from harness.search.nested_score import mean_test_dice, nested_score
+from harness.search.ray_search import Attempt, Listener, Search, Setting
 from harness.search.sweep import SearchFailed
-from harness.search.tuning import Attempt, Listener, Search, Setting
-from harness.suite import build_suite
 from harness.trial import TrialContext
 
 

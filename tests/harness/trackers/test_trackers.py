@@ -18,11 +18,11 @@ import pytest
 from rich.console import Console
 
 from harness.cli.run import _execute, _followers
-from harness.compose import load_config
+from harness.config.loading import load_config
 from harness.errors import UserError
 from harness.execution.progress import ProgressDisplay
-from harness.store import Store
-from harness.suite import Trial
+from harness.planning.plan import Trial
+from harness.store.store import Store
 from harness.trackers import make_followers
 from harness.trackers.follower import Follower, epoch_values, hyperparameters
 

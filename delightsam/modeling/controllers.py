@@ -1,0 +1,117 @@
+"""Modality controllers: the only part of the encoder that belongs to one modality.
+
+A controller holds, for each attention block of the encoder, a learned key and a learned value token that every window
+also attends to, and an expert MLP that runs beside the block's own. An image meets the controller of its modality only.
+"""
+
+# torch types the call of a module as Any.
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from delightsam.modeling.layers import TokenMLP
+
+CONTROLLER_KINDS = ("full", "tokens", "expert", "none")
+
+# exp(-4) beside 49 or 196 keys of similar size: a fresh token takes less than 0.04 % of the attention, yet the softmax
+# still lets a gradient through (minus infinity, the exact zero effect, would not).
+INITIAL_TOKEN_BIAS = -4.0
+
+
+class BlockController(nn.Module):
+    """What one controller adds to one attention block of width `dim`.
+
+    Args:
+        dim: channels of the block's tokens.
+        heads: attention heads; the token has `dim / heads` values per head.
+        kind: "full" (tokens and expert), "tokens" or "expert".
+        tied: the key token and the value token are one parameter, as in the published weights.
+    """
+
+    def __init__(self, dim: int, heads: int, kind: str = "full", tied: bool = True) -> None:
+        super().__init__()
+        self.key_token: nn.Parameter | None = None
+        self.value_token: nn.Parameter | None = None
+        self.token_bias: nn.Parameter | None = None
+        self.expert: TokenMLP | None = None
+        if kind in ("full", "tokens"):
+            self.key_token = nn.Parameter(torch.randn(heads, 1, dim // heads) * 0.02)
+            if not tied:
+                self.value_token = nn.Parameter(torch.zeros(heads, 1, dim // heads))
+            self.token_bias = nn.Parameter(torch.full((1,), INITIAL_TOKEN_BIAS))
+        if kind in ("full", "expert"):
+            self.expert = TokenMLP(dim)
+
+    def initialise(self) -> None:
+        """Sets the expert to zero effect: a new controller leaves the shared encoder as it was."""
+        if self.expert is not None:
+            nn.init.zeros_(self.expert.fc2.weight)
+            nn.init.zeros_(self.expert.fc2.bias)
+
+    def tokens(self) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Key token (heads, 1, d), value token (heads, 1, d) and their bias (1,), or None where the kind has no tokens."""
+        if self.key_token is None or self.token_bias is None:
+            return None
+        return (
+            self.key_token,
+            self.key_token if self.value_token is None else self.value_token,
+            self.token_bias,
+        )
+
+
+class Controller(nn.Module):
+    """The controller of one modality: a BlockController for every attention block of the encoder, in order."""
+
+    def __init__(self, blocks: Sequence[tuple[int, int]], kind: str = "full", tied: bool = True) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(BlockController(dim, heads, kind, tied) for dim, heads in blocks)
+
+
+@dataclass(frozen=True)
+class Group:
+    """A run of images of one modality in a batch that is sorted by modality: images [start, stop)."""
+
+    modality: int
+    start: int
+    stop: int
+
+
+@dataclass(frozen=True)
+class Route:
+    """The part of a controller that works on the images [start, stop) in one block."""
+
+    controller: BlockController
+    start: int
+    stop: int
+
+
+def group_by_modality(modality: Sequence[int]) -> tuple[list[int], list[Group]]:
+    """The order that sorts a batch by modality (stable), and the groups of the sorted batch.
+
+    Example: [2, 0, 2] -> order [1, 0, 2], groups (0: image 0), (2: images 1 and 2).
+    """
+    order = sorted(range(len(modality)), key=lambda i: modality[i])
+    groups: list[Group] = []
+    for position, index in enumerate(order):
+        if groups and groups[-1].modality == modality[index]:
+            groups[-1] = Group(modality[index], groups[-1].start, position + 1)
+        else:
+            groups.append(Group(modality[index], position, position + 1))
+    return order, groups
+
+
+def apply_experts(x: Tensor, routes: Sequence[Route]) -> Tensor | None:
+    """Runs each image's tokens (B, H, W, C) through the expert of its modality; None where no route has one."""
+    if not routes or routes[0].controller.expert is None:
+        return None
+    if len(routes) == 1:
+        return routes[0].controller.expert(x)
+    parts = []
+    for route in routes:
+        assert route.controller.expert is not None
+        parts.append(route.controller.expert(x[route.start : route.stop]))
+    return torch.cat(parts)

@@ -1,0 +1,219 @@
+"""Multi-modal decoupled knowledge distillation (MDKD): De-LightSAM taught by a SAM ViT.
+
+Xu et al., "De-LightSAM", IEEE TCSVT 2025, arXiv 2407.14153v5. The stages, each of which can be left out:
+
+- common: the student's encoder, without controllers, imitates the embeddings of SAM as it is. No masks are looked at.
+  Starting from MobileSAM, which was made so, takes its place.
+- teacher: SAM stays frozen; its tokens and adapters learn per modality, together with SP-Generator and QM-Decoder, by the
+  segmentation loss. A teacher without pretrained weights learns as a whole: a random one has nothing to teach.
+- controllers: SP-Generator and QM-Decoder work on as the teacher left them; the student's controllers alone learn, to
+  give the embeddings of the adapted teacher.
+- decode, joint: see delightsam.training.stages. `joint` may go on imitating beside the segmentation loss (`distillation_weight`).
+"""
+
+# torch types the call of a module as Any.
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from delightsam.modeling.model import Outputs
+from delightsam.modeling.preprocessing import normalise
+from delightsam.training.embedding_cache import WeightsDigest, embedding_key
+from delightsam.training.method import DeLightSAMMethod, TrainingBatch, TrainingStep
+from delightsam.training.stages import DECODE, JOINT, Stage
+from delightsam.training.teacher import PUBLISHED_AT, TEACHER_SIZES, SamTeacher
+from delightsam.weights.weights_files import WeightsError, check_shapes, existing_file
+
+COMMON, TEACHER, CONTROLLERS = "common", "teacher", "controllers"
+
+_BASE = "teacher.vit."
+
+
+class MDKDMethod(DeLightSAMMethod):
+    """A DeLightSAM student and its teacher. What is tested and deployed is the student, unless `teacher` is the last stage.
+
+    Weights of the teacher that come from a file never change, so checkpoints and kept weights leave them out.
+
+    Args:
+        modalities: names, as for DeLightSAMMethod.
+        teacher: size of the SAM ViT: "b", "l", "h", or "tiny".
+        teacher_weights: path of its file (see SamTeacher). Null, for "tiny" only: random weights that learn in the stage
+            `teacher`.
+        start_from: null, or the path of the weights that an earlier training of the same architecture and teacher kept
+            (its state dict as safetensors): for the stages in trainings of their own, one after another.
+        distillation_weight: factor of the imitation's loss that `joint` adds to the segmentation loss.
+        stages: as for DeLightSAMMethod, with `common`, `teacher` and `controllers` beside `decode` and `joint`. Those that
+            imitate see each image in `views` fixed versions, whose teacher embeddings are kept on the disk; with
+            `views: null` every image is augmented and embedded anew each time, which only a small teacher affords.
+        **settings: everything else is DeLightSAMMethod's.
+
+    Raises:
+        ValueError: a wrong setting, or a stage that needs one before it.
+        WeightsError: a weights file that is missing, damaged, or does not fit.
+    """
+
+    through_teacher: Tensor
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        teacher: str = "b",
+        teacher_weights: str | None = None,
+        start_from: str | None = None,
+        distillation_weight: float = 0.0,
+        stages: Sequence[str | Mapping[str, Any]] = (COMMON, TEACHER, CONTROLLERS),
+        **settings: Any,
+    ) -> None:
+        self._teacher_learns = teacher_weights is None
+        super().__init__(modalities, stages=stages, **settings)
+        if distillation_weight < 0:
+            raise ValueError(f"`distillation_weight` is at least 0; found {distillation_weight}.")
+        self.distillation_weight = distillation_weight
+        self._views = {stage.name: stage.views for stage in self._stages}
+        _check_order(list(self._views), teacher, self._teacher_learns, started=start_from is not None)
+        # After the student, which so starts from the same numbers with and without a teacher.
+        self.teacher = SamTeacher(self.numbers.tolist(), teacher, teacher_weights)
+        self._base_digest, self._teacher_digest = WeightsDigest(), WeightsDigest()
+        # True while the stage `teacher` is the last that learnt; a part of what the weights mean, so kept with them.
+        self.register_buffer("through_teacher", torch.tensor(False))
+        if not self._teacher_learns:
+            self.register_state_dict_post_hook(_leave_base_out)  # type: ignore[no-untyped-call]
+            self.register_load_state_dict_pre_hook(_put_base_back)  # type: ignore[no-untyped-call]
+        if start_from is not None:
+            self._start_from(start_from)
+        self.through_teacher.fill_(self._stages[-1].name == TEACHER)
+
+    def training_loss(self, batch: TrainingBatch, step: TrainingStep) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of a batch in the stage `step.stage`, and its terms."""
+        self.through_teacher.fill_(step.stage == TEACHER)
+        self.without_controllers.fill_(step.stage == DECODE)
+        if step.stage in (COMMON, CONTROLLERS):
+            numbers = None if step.stage == COMMON else self.numbers[batch.modality]
+            if step.stage == CONTROLLERS:
+                self.network.encoder.eval()
+            images = normalise(batch.images, self.network.config.preprocessing)
+            loss = self._imitation_loss(self.network.encode(images, numbers), batch.images, numbers, step.stage)
+            return loss, {"imitation": loss.detach()}
+        outputs = self.outputs(batch.images, batch.modality)
+        loss, terms = self.segmentation_loss(outputs, batch.masks)
+        if step.stage == JOINT and self.distillation_weight:
+            numbers = self.numbers[batch.modality]
+            imitation = self._imitation_loss(outputs.embedding, batch.images, numbers, step.stage)
+            loss, terms = loss + self.distillation_weight * imitation, terms | {"imitation": imitation.detach()}
+        return loss, terms
+
+    def outputs(self, images: Tensor, modality: Tensor, patches: Tensor | None = None) -> Outputs:
+        """As DeLightSAMMethod's; in and after the stage `teacher`, of the teacher's embeddings."""
+        if not self.through_teacher:
+            return super().outputs(images, modality, patches)
+        numbers = self.numbers[modality]
+        embedding = self.teacher(images, self._grid(images), numbers)
+        return self.network.decode(embedding, numbers, (images.shape[-2], images.shape[-1]), patches)
+
+    def deployed_parameters(self) -> Iterable[nn.Parameter]:
+        """Those needed at test time: the student's, or where the teacher predicts, its own with prompts and decoder."""
+        if not self.through_teacher:
+            return self.network.parameters()
+        needed = ("teacher.", "network.prompts.", "network.decoder.")
+        return [parameter for name, parameter in self.named_parameters() if name.startswith(needed)]
+
+    def active_parameters(self) -> int:
+        """Parameters that take part for an image of one modality."""
+        active = super().active_parameters()
+        if self.through_teacher:
+            active += _count(self.teacher.vit) - _count(self.network.encoder)
+            active += _count_each(self.teacher.controllers) - _count_each(self.network.controllers)
+        return active
+
+    def _available_stages(self, pretrained: bool) -> dict[str, Stage]:
+        heads = ("network.prompts.*", "network.decoder.*")
+        base = (f"{_BASE}*",) if self._teacher_learns else ()
+        stages = (
+            # The student has no decoder that fits yet: a validation Dice would say nothing.
+            Stage(COMMON, share=3, trainable=("network.encoder.*",), views=4, scored=False),
+            Stage(TEACHER, share=3, trainable=("teacher.controllers.*", *base, *heads)),
+            Stage(CONTROLLERS, share=2, trainable=("network.controllers.*",), views=4),
+        )
+        return {**super()._available_stages(pretrained), **{stage.name: stage for stage in stages}}
+
+    def _imitation_loss(self, embedding: Tensor, images: Tensor, numbers: Tensor | None, stage: str) -> Tensor:
+        target = self._teacher_embedding(images, numbers, keep=self._views[stage] is not None)
+        return F.mse_loss(embedding.float(), target.float())
+
+    @torch.no_grad()
+    def _teacher_embedding(self, images: Tensor, numbers: Tensor | None, keep: bool) -> Tensor:
+        """What the student imitates.
+
+        Args:
+            images: (B, 3, S, S) in [0, 1].
+            numbers: (B,) modality numbers; None: of SAM as it is, without controllers.
+            keep: take it from the cache or put it there, where there is one.
+
+        Returns:
+            (B, 256, h, w) of the student's grid.
+        """
+        grid = self._grid(images)
+        if self._cache is None or not keep:
+            return self.teacher(images, grid, numbers)
+        digest = self._base_digest(self.teacher.vit) if numbers is None else self._teacher_digest(self.teacher)
+        whose = ["common"] * len(images) if numbers is None else [str(k) for k in numbers.tolist()]
+        keys = [embedding_key(image, f"{digest} {k} {grid}") for image, k in zip(images, whose, strict=True)]
+        kept = self._cache.get_or_compute(
+            keys, lambda i: self.teacher(images[i : i + 1], grid, None if numbers is None else numbers[i : i + 1])[0]
+        )
+        return kept.to(images.device)
+
+    def _grid(self, images: Tensor) -> tuple[int, int]:
+        """Height and width of the student's embedding."""
+        cell = self.network.config.size_multiple // 2  # a patch of the SP-Generator is two cells wide
+        return images.shape[-2] // cell, images.shape[-1] // cell
+
+    def _start_from(self, path: str) -> None:
+        try:
+            kept = load_file(existing_file(path))
+        except SafetensorError as error:
+            raise WeightsError(f"{path} (`start_from`) is no whole safetensors file: {error}") from error
+        expected = {name: tuple(tensor.shape) for name, tensor in self.state_dict().items()}
+        check_shapes(expected, {name: tuple(tensor.shape) for name, tensor in kept.items()}, path)
+        self.load_state_dict(kept)
+
+
+def _count(module: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in module.parameters())
+
+
+def _count_each(controllers: nn.ModuleDict) -> int:
+    """Parameters of one of several equal modules; 0 without any."""
+    return _count(controllers) // max(len(controllers), 1)
+
+
+def _check_order(stages: Sequence[str], size: str, teacher_learns: bool, started: bool) -> None:
+    """A teacher must know something before it teaches."""
+    if teacher_learns and size in TEACHER_SIZES and (file := TEACHER_SIZES[size].file) is not None:
+        raise ValueError(
+            f"The teacher '{size}' needs its weights: download {PUBLISHED_AT}{file} and set `teacher_weights` to the path"
+            " of the file. (Only the teacher 'tiny' learns from scratch.)"
+        )
+    for number, stage in enumerate(stages):
+        needs_taught = stage == CONTROLLERS or (stage == COMMON and teacher_learns)
+        if needs_taught and not started and TEACHER not in stages[:number]:
+            raise ValueError(
+                f"Stage '{stage}' needs a teacher that has learnt: put 'teacher' before it, or give `start_from`;"
+                f" found the stages {', '.join(stages)}."
+            )
+
+
+def _leave_base_out(module: nn.Module, state: dict[str, Tensor], prefix: str, metadata: object) -> None:
+    for name in [name for name in state if name.startswith(prefix + _BASE)]:
+        del state[name]
+
+
+def _put_base_back(module: MDKDMethod, state: dict[str, Tensor], prefix: str, *others: object) -> None:
+    state.update({f"{prefix}{_BASE}{name}": tensor for name, tensor in module.teacher.vit.state_dict().items()})

@@ -1,0 +1,182 @@
+"""De-LightSAM as a method of a bench: built from plain values, trained by any loop, no other package needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from delightsam.modeling.config import MODALITY_NUMBERS, DeLightSAMConfig
+from delightsam.modeling.model import DeLightSAM, Outputs
+from delightsam.modeling.preprocessing import normalise
+from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_key
+from delightsam.training.losses import JOINT_LOSSES
+from delightsam.training.stages import DECODE, JOINT, Stage, read_stages, segmentation_stages
+from delightsam.weights.checkpoints import load
+from delightsam.weights.sam_family import initialise_from
+from delightsam.weights.weights_files import WeightsError
+
+
+class TrainingBatch(Protocol):
+    """What `training_loss` reads of a batch.
+
+    Attributes:
+        images: (B, 3, S, S) float32 in [0, 1].
+        masks: (B, 1, S, S) float32, 0 and 1.
+        modality: (B,) int64, index into the method's `modalities`.
+    """
+
+    images: Tensor
+    masks: Tensor
+    modality: Tensor
+
+
+class TrainingStep(Protocol):
+    """What `training_loss` reads of where the training stands: the name of its stage."""
+
+    @property
+    def stage(self) -> str: ...
+
+
+class DeLightSAMMethod(nn.Module):
+    """Trains and applies a DeLightSAM for modalities given by name.
+
+    Args:
+        modalities: names; a batch's modality is an index into this list. Names of the published six keep their numbers,
+            others get the numbers from 6 on, in the order given.
+        loss: "dice_bce" or "paper" (see delightsam.training.losses).
+        weights: null, or the path of a local file of `delightsam.save`; its config then says the architecture.
+        encoder_weights: null, or the path of a local MobileSAM or LiteMedSAM checkpoint that encoder and decoder start from.
+        stages: names or mappings: see delightsam.training.stages.
+        checkpoint_activations: training keeps less in memory and computes it twice.
+        **config: fields of DeLightSAMConfig (stem, controllers, hypernetworks, preprocessing, ...).
+
+    Raises:
+        ValueError: an unknown loss or stage, a bad config value, or `config` fields that contradict the weights' own.
+        WeightsError: a weights file that is missing, damaged, or lacks one of the modalities.
+    """
+
+    numbers: Tensor
+    without_controllers: Tensor
+
+    def __init__(
+        self,
+        modalities: Sequence[str],
+        loss: str = "dice_bce",
+        weights: str | None = None,
+        encoder_weights: str | None = None,
+        stages: Sequence[str | Mapping[str, Any]] = (JOINT,),
+        checkpoint_activations: bool = False,
+        **config: Any,
+    ) -> None:
+        super().__init__()
+        if loss not in JOINT_LOSSES:
+            raise ValueError(f"Unknown loss '{loss}'. Available: {', '.join(JOINT_LOSSES)}.")
+        if weights is not None and encoder_weights is not None:
+            raise ValueError(
+                "Give either `weights` (a whole model) or `encoder_weights` (of the SAM family), not both."
+            )
+        self.modalities = list(modalities)
+        self.loss = loss
+        pretrained = weights is not None or encoder_weights is not None
+        self._stages = read_stages(stages, self._available_stages(pretrained))
+        self._cache: EmbeddingCache | None = None
+        self._encoder_digest = WeightsDigest()
+        numbers = modality_numbers(self.modalities)
+        self.register_buffer("numbers", torch.tensor([numbers[name] for name in self.modalities]), persistent=False)
+        # True from the first step of `decode` to the first of a later stage: a part of what the weights mean, so kept
+        # with them.
+        self.register_buffer("without_controllers", torch.tensor(False))
+        if weights is None:
+            self.network = DeLightSAM(DeLightSAMConfig(modalities=tuple(numbers.values()), **config))
+        else:
+            self.network = _network_of_file(weights, numbers, config)
+        if encoder_weights is not None:
+            initialise_from(self.network, encoder_weights)
+        self.network.checkpoint_activations(checkpoint_activations)
+
+    def _available_stages(self, pretrained: bool) -> dict[str, Stage]:
+        return segmentation_stages(pretrained)
+
+    def use_cache(self, folder: str | Path) -> None:
+        """Keeps the embeddings of the frozen encoder in `folder`, which other trainings may share."""
+        self._cache = EmbeddingCache(folder)
+
+    def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+        """Mask logits (B, 1, S, S) of images (B, 3, S, S) in [0, 1]; `modality` (B,) indexes `modalities`."""
+        return self.outputs(images, modality).logits
+
+    def training_loss(self, batch: TrainingBatch, step: TrainingStep) -> tuple[Tensor, dict[str, Tensor]]:
+        """The segmentation loss of a batch, of one or of several modalities, and its terms."""
+        self.without_controllers.fill_(step.stage == DECODE)
+        outputs = self.outputs(batch.images, batch.modality)
+        return self.segmentation_loss(outputs, batch.masks)
+
+    def segmentation_loss(self, outputs: Outputs, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """The loss of `outputs` against masks (B, 1, S, S) of 0 and 1, and its terms."""
+        return JOINT_LOSSES[self.loss](outputs.logits, outputs.patch_logits, masks)
+
+    def outputs(self, images: Tensor, modality: Tensor, patches: Tensor | None = None) -> Outputs:
+        """All that one pass gives, for images in [0, 1] and indices of modalities.
+
+        Args:
+            patches: (B, 1, h/2, w/2) zeros and ones that take the place of the self-made prompt; None: none do.
+        """
+        images, numbers = normalise(images, self.network.config.preprocessing), self.numbers[modality]
+        if not self.without_controllers:
+            return self.network.outputs(images, numbers, patches)
+        height, width = images.shape[-2:]
+        return self.network.decode(self._shared_embedding(images), numbers, (height, width), patches)
+
+    def _shared_embedding(self, images: Tensor) -> Tensor:
+        """What the encoder without controllers makes of normalised images; it does not learn here."""
+        encoder = self.network.encoder
+        encoder.eval()
+        with torch.no_grad():
+            if self._cache is None:
+                return self.network.encode(images, None)
+            digest = self._encoder_digest(encoder)
+            keys = [embedding_key(image, digest) for image in images]
+            kept = self._cache.get_or_compute(keys, lambda i: self.network.encode(images[i : i + 1], None)[0])
+        # As the encoder gives them: the decoder's tokens are then a view.
+        return kept.to(images.device).contiguous(memory_format=torch.channels_last)
+
+    def active_parameters(self) -> int:
+        """Parameters that take part for an image of one modality."""
+        return self.network.parameter_counts()["active"]
+
+    def stages(self) -> list[Stage]:
+        """The stages in order, as the arguments say: `joint` alone by default, in which from scratch everything learns."""
+        return self._stages
+
+
+def modality_numbers(names: Sequence[str]) -> dict[str, int]:
+    """The number of every name: the published ones' own, others from 6 on in the order given.
+
+    Raises:
+        ValueError: no name, or one given twice.
+    """
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"`modalities` needs one or more different names; found {list(names)}.")
+    others = [name for name in names if name not in MODALITY_NUMBERS]
+    return {
+        name: MODALITY_NUMBERS.get(name, len(MODALITY_NUMBERS) + (others.index(name) if name in others else 0))
+        for name in names
+    }
+
+
+def _network_of_file(path: str, numbers: Mapping[str, int], config: Mapping[str, Any]) -> DeLightSAM:
+    network = load(path)
+    for field, value in config.items():
+        if getattr(network.config, field) != value:
+            raise ValueError(
+                f"{path} has {field} = {getattr(network.config, field)!r}; found {field} = {value!r} in the settings. "
+                f"Leave the setting out or make it the same."
+            )
+    missing = [name for name, number in numbers.items() if number not in network.config.modalities]
+    if missing:
+        raise WeightsError(f"{path} has no controller for {', '.join(missing)} (numbers {network.config.modalities}).")
+    return network.train()

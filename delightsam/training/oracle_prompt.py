@@ -1,0 +1,26 @@
+"""An upper bound for the SP-Generator: the prompt is made of the true mask. For ablations, never a result."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from delightsam.training.losses import patch_target
+from delightsam.training.method import DeLightSAMMethod, TrainingBatch, TrainingStep
+from delightsam.training.stages import DECODE
+
+
+class OraclePatchMethod(DeLightSAMMethod):
+    """DeLightSAMMethod whose prompt is the patches that hold true foreground, in training and in testing alike."""
+
+    def predict_oracle(self, images: Tensor, modality: Tensor, masks: Tensor) -> Tensor:
+        """Mask logits (B, 1, S, S) of images in [0, 1] that are prompted with their true masks (B, 1, S, S), 0 or 1."""
+        return self.outputs(images, modality, self._true_patches(masks)).logits
+
+    def training_loss(self, batch: TrainingBatch, step: TrainingStep) -> tuple[Tensor, dict[str, Tensor]]:
+        self.without_controllers.fill_(step.stage == DECODE)
+        outputs = self.outputs(batch.images, batch.modality, self._true_patches(batch.masks))
+        return self.segmentation_loss(outputs, batch.masks)
+
+    def _true_patches(self, masks: Tensor) -> Tensor:
+        side = self.network.config.size_multiple
+        return patch_target(masks, (masks.shape[-2] // side, masks.shape[-1] // side))

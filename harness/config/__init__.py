@@ -1,0 +1,50 @@
+"""What a user may set: the schema, its checks, the YAML tree, and the texts of configuration errors.
+
+Owns every configuration key; nothing here reads data or builds a method.
+"""
+
+from harness.config.schema import (
+    PROTOCOLS,
+    RANGES,
+    SELECTION_RULES,
+    TRACKERS,
+    AshaConfig,
+    DataConfig,
+    ExecutorConfig,
+    MetricsConfig,
+    PbtConfig,
+    PhantomConfig,
+    ProtocolConfig,
+    RunConfig,
+    StoreConfig,
+    SweepBudget,
+    SweepConfig,
+    TrainingConfig,
+    all_keys,
+    check_config,
+    training_for_method,
+    wrong_type,
+)
+
+__all__ = [
+    "PROTOCOLS",
+    "RANGES",
+    "SELECTION_RULES",
+    "TRACKERS",
+    "AshaConfig",
+    "DataConfig",
+    "ExecutorConfig",
+    "MetricsConfig",
+    "PbtConfig",
+    "PhantomConfig",
+    "ProtocolConfig",
+    "RunConfig",
+    "StoreConfig",
+    "SweepBudget",
+    "SweepConfig",
+    "TrainingConfig",
+    "all_keys",
+    "check_config",
+    "training_for_method",
+    "wrong_type",
+]

@@ -1,0 +1,189 @@
+"""Decodes and resizes every image once, and keeps the arrays where every process can map them into memory."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+from PIL import Image
+
+from harness.data.folder.images import read_image, read_mask
+from harness.data.folder.sample import Sample
+from harness.data.validation.integrity import Progress
+from harness.errors import UserError
+from harness.files import explain_disk_errors, sha256_json
+
+VERSION = 1
+"""Raised when the arrays of the same files come out otherwise (decoding rules, resizing)."""
+
+_AT_ONCE = 64
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ArrayCache:
+    """Decoded, square-resized arrays of a set of samples, memory-mapped, keyed by content.
+
+    Images are stretched to a square (no padding) with antialiased bilinear filtering, masks with nearest neighbour.
+
+    Attributes:
+        images: (N, S, S, 3) uint8, RGB, mapped read-only.
+        masks: (N, S, S) uint8, 0 or 1, mapped read-only.
+        index: row of each sample's key.
+        folder: where the arrays lie.
+    """
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.uint8]
+    index: dict[str, int]
+    folder: Path
+
+    @classmethod
+    def open(
+        cls, samples: Sequence[Sample], image_size: int, folder: str | Path, progress: Progress | None = None
+    ) -> ArrayCache:
+        """Opens the arrays of `samples`; builds them first if they are missing or damaged.
+
+        The order of `samples` doesn't matter. Several processes may ask at once: one builds, the others wait.
+
+        Args:
+            image_size: side of the square in pixels, a multiple of 32.
+            folder: the folder of all caches; each set of samples and size gets its own folder within.
+            progress: called with (done, total) while building.
+
+        Raises:
+            UserError: no samples, an unfit size, a file that can't be read, a full or read-only disk.
+        """
+        if image_size < 32 or image_size % 32:
+            raise UserError(
+                f"Expected an image size that is a multiple of 32, found {image_size}. Try 128, 256 or 1024."
+            )
+        ordered = sorted(samples, key=lambda sample: sample.key)
+        index = {sample.key: row for row, sample in enumerate(ordered)}
+        if not ordered or len(index) != len(ordered):
+            found = "none" if not ordered else "some of them twice"
+            raise UserError(f"Expected at least one sample, each once, to make arrays of; found {found}.")
+        content = [[sample.sha256_image, sample.sha256_mask] for sample in ordered]
+        name = sha256_json({"version": VERSION, "size": image_size, "content": content})[:32]
+        place = Path(folder).expanduser().absolute() / name
+        arrays = _load(place, len(ordered), image_size)
+        if arrays is None:
+            with explain_disk_errors(place):
+                place.parent.mkdir(parents=True, exist_ok=True)
+                with FileLock(place.with_suffix(".lock")):
+                    arrays = _load(place, len(ordered), image_size)  # another process may have built it meanwhile
+                    if arrays is None:
+                        _build(place, ordered, image_size, progress)
+                        arrays = _load(place, len(ordered), image_size)
+        if arrays is None:
+            raise UserError(
+                f"{place}: expected the arrays just written, found others. Remove the folder and try again."
+            )
+        return cls(*arrays, index, place)
+
+    @property
+    def image_size(self) -> int:
+        return int(self.images.shape[1])
+
+    def rows(self, keys: Sequence[str]) -> list[int]:
+        """The rows of `keys`.
+
+        Raises:
+            UserError: a key is not in the cache.
+        """
+        try:
+            return [self.index[key] for key in keys]
+        except KeyError as error:
+            raise UserError(
+                f"Expected every key among the {len(self.index)} samples of the array cache {self.folder}, "
+                f"found {error}. Open the cache with all samples of the dataset."
+            ) from error
+
+
+def _load(place: Path, count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
+    """The mapped arrays, or nothing when they are missing or not what they should be."""
+    try:
+        images = np.load(place / "images.npy", mmap_mode="r", allow_pickle=False)
+        masks = np.load(place / "masks.npy", mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError:
+        if place.is_dir():
+            logger.warning("The array cache %s is incomplete and is built again.", place)
+        return None
+    except (OSError, ValueError, EOFError) as error:
+        logger.warning("The array cache %s is damaged (%s) and is built again.", place, error)
+        return None
+    fits = images.shape == (count, size, size, 3) and masks.shape == (count, size, size)
+    if not fits or images.dtype != np.uint8 or masks.dtype != np.uint8:
+        logger.warning("The array cache %s holds other arrays than it should and is built again.", place)
+        return None
+    return images, masks
+
+
+def _build(place: Path, samples: Sequence[Sample], size: int, progress: Progress | None) -> None:
+    """Writes both arrays to a temporary folder and renames it: what is there under its name is whole.
+
+    The arrays are written through files rather than through a memory map: on a full disk a write to a map kills the
+    process with SIGBUS, a write to a file raises an error that can be explained.
+    """
+    logger.info("Decoding %d pairs to %d x %d pixels (once).", len(samples), size, size)
+    for left_behind in place.parent.glob(f".{place.name}.*"):  # by a build that was killed: we hold the lock
+        shutil.rmtree(left_behind)
+    temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
+    try:
+        with (
+            (temporary / "images.npy").open("wb") as images,
+            (temporary / "masks.npy").open("wb") as masks,
+            ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool,
+        ):
+            _write_header(images, (len(samples), size, size, 3))
+            _write_header(masks, (len(samples), size, size))
+            for start in range(0, len(samples), _AT_ONCE):
+                part = samples[start : start + _AT_ONCE]
+                for image, mask in pool.map(lambda sample: _decode(sample, size), part):
+                    images.write(image.tobytes())
+                    masks.write(mask.tobytes())
+                if progress is not None:
+                    progress(start + len(part), len(samples))
+            for file in (images, masks):
+                file.flush()
+                os.fsync(file.fileno())
+        temporary.chmod(0o755)
+        if place.exists():
+            shutil.rmtree(place)
+        temporary.replace(place)
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(temporary)
+
+
+def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
+    description = np.lib.format.dtype_to_descr(np.dtype(np.uint8))
+    np.lib.format.write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": shape})
+
+
+def _decode(sample: Sample, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    image, mask = read_image(sample.image), read_mask(sample.mask)
+    if image.shape[:2] != mask.shape:
+        raise UserError(
+            f"{sample.mask}: expected a mask of {image.shape[1]} x {image.shape[0]} pixels (width x height), as its image, "
+            f"found {mask.shape[1]} x {mask.shape[0]}. Restore the mask that was drawn on this image."
+        )
+    small_mask = Image.fromarray(mask.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST)
+    return stretched(image, size), np.asarray(small_mask)
+
+
+def stretched(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """An image (H, W, 3) as methods get it: (size, size, 3), its sides stretched, bilinear and antialiased."""
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))

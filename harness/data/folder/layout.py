@@ -1,0 +1,234 @@
+"""The canonical folder: `<root>/<modality>/<domain>/images/<id>.<ext>` and `<root>/<modality>/<domain>/masks/<id>.png`.
+
+Pairs its pictures by name and opens none of them. What a whole folder has wrong (its name, the names of all its masks) is
+one problem and not one for each picture. A tree that is no canonical folder at all is explained in `wrong_layout.py`.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+
+from harness.data.folder.images import SUFFIXES
+from harness.data.folder.sample import MODALITIES, Pair, Problem
+from harness.errors import UserError, did_you_mean
+
+PARTS = ("images", "masks")
+_OTHER_NAMES = {
+    "images": {"images", "image", "imgs", "img"},
+    "masks": {
+        "masks", "mask", "labels", "label", "gt", "groundtruth", "ground_truth", "annotations", "segmentations",
+        "segmentation",
+    },
+}  # fmt: skip
+_TRIED_NAMES = 20
+_MOST_HINTS = 50
+"""Up to so many pictures without a partner, the nearest name is looked for: that takes the square of their number."""
+
+Pictures = dict[str, list[Path]]
+"""Pictures by stem: more than one where only their suffixes differ."""
+
+logger = logging.getLogger(__name__)
+
+
+def scan_folder(root: Path) -> tuple[list[Pair], list[Problem]]:
+    """Pairs the pictures of a canonical folder by name; opens none of them.
+
+    Returns:
+        The pairs sorted by key, and the pictures and folders that are not as they should be.
+
+    Raises:
+        UserError: the folder holds no `<modality>/<domain>/images`; says which level is missing.
+    """
+    from harness.data.folder.layout_help import (  # which themselves look at folders from here
+        explain_layout,
+        without_domain,
+    )
+
+    domains = list(domain_folders(root))
+    if not domains:
+        raise UserError(explain_layout(root))
+    pairs: list[Pair] = []
+    problems = without_domain(root)
+    for folder in domains:
+        found, faults = _scan_domain(root, folder)
+        pairs += found
+        problems += faults
+    for modality in sorted({pair.modality for pair in pairs} - set(MODALITIES)):
+        near = did_you_mean(modality, MODALITIES)
+        if "Did you mean" in near:
+            logger.warning("%s: '%s' is none of the usual modalities.%s", root, modality, near)
+    return sorted(pairs, key=lambda pair: pair.key), problems
+
+
+def canonical_files(root: Path) -> list[Path]:
+    """All pictures in the folders `<modality>/<domain>/{images,masks}`, sorted."""
+    return [
+        file
+        for folder in domain_folders(root)
+        for part in PARTS
+        for files in pictures(folder / part)[0].values()
+        for file in files
+    ]
+
+
+def relative(path: Path, root: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def domain_folders(root: Path) -> Iterator[Path]:
+    """The folders `<modality>/<domain>` that hold images or masks, also when those folders are named a little otherwise."""
+    for modality in subfolders(root):
+        for domain in subfolders(modality):
+            if has_parts(domain):
+                yield domain
+
+
+def subfolders(folder: Path) -> list[Path]:
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+
+
+def has_parts(folder: Path) -> bool:
+    return any(part_folder(folder, part) is not None for part in PARTS)
+
+
+def part_folder(folder: Path, part: str) -> Path | None:
+    """The folder of images or of masks in `folder`: the one of that name, else one that may be meant (`Images`, `img`)."""
+    if (folder / part).is_dir():
+        return folder / part
+    return next((entry for entry in subfolders(folder) if entry.name.lower() in _OTHER_NAMES[part]), None)
+
+
+def pictures(folder: Path) -> tuple[Pictures, list[Path]]:
+    """Pictures by stem, and the other entries (hidden ones apart); nothing of a folder that is not there."""
+    found: Pictures = {}
+    others = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.name.startswith(".") or path.name == "Thumbs.db":
+            continue
+        if path.suffix.lower() in SUFFIXES:
+            found.setdefault(path.stem, []).append(path)
+        else:
+            others.append(path)
+    return found, others
+
+
+def ambiguous(root: Path, files: list[Path]) -> Problem | None:
+    if len(files) < 2:
+        return None
+    names = " and ".join(file.name for file in files)
+    return Problem("ambiguous name", relative(files[0], root), f"expected one file a name, found {names}. Keep one.")
+
+
+def _scan_domain(root: Path, folder: Path) -> tuple[list[Pair], list[Problem]]:
+    problems = [_missing_part(root, folder, part) for part in PARTS if not (folder / part).is_dir()]
+    if problems:
+        return [], problems
+    images, other_images = pictures(folder / "images")
+    masks, other_masks = pictures(folder / "masks")
+    if not images and not masks:
+        inside = [entry.name for entry in (*other_images, *other_masks)]
+        found = f"only {', '.join(inside[:4])}{' ...' if len(inside) > 4 else ''}" if inside else "none"
+        message = f"expected pictures directly in its images and masks, found {found}. Add them, or remove this folder."
+        return [], [Problem("empty domain", relative(folder, root), message)]
+    lone_masks, lone_images = sorted(masks.keys() - images.keys()), sorted(images.keys() - masks.keys())
+    explained: set[str] = set()
+    for part, lone, partners, of in (
+        ("masks", lone_masks, lone_images, masks),
+        ("images", lone_images, lone_masks, images),
+    ):
+        if affixes := _common_affixes(lone, partners):
+            problem, named = _affix_problem(root, folder / part, affixes, lone, partners, of)
+            problems.append(problem)
+            explained |= named
+            break
+    hints = len(lone_masks) + len(lone_images) - len(explained) <= _MOST_HINTS
+    pairs = []
+    for stem in sorted(images.keys() | masks.keys()):
+        if stem in explained:
+            continue
+        problem_of_stem = _unpaired(root, folder, stem, images, masks, [*other_images, *other_masks], hints)
+        if problem_of_stem:
+            problems.append(problem_of_stem)
+        else:
+            pairs.append(Pair(folder.parent.name, folder.name, stem, images[stem][0], masks[stem][0]))
+    return pairs, problems
+
+
+def _missing_part(root: Path, folder: Path, part: str) -> Problem:
+    near = part_folder(folder, part)
+    if near is not None:
+        message = f"expected the name '{part}' (in lower case), found '{near.name}'. Rename this folder to '{part}'."
+        return Problem("folder name", relative(near, root), message)
+    other = PARTS[1 - PARTS.index(part)]
+    message = f"expected the folders images and masks, found only {other}. Add {part}, or remove this folder."
+    return Problem("missing folder", relative(folder, root), message)
+
+
+def _common_affixes(names: list[str], partners: list[str]) -> tuple[str, str] | None:
+    """What most of `names` have before and after the name of a partner (`("", "_mask")`), when at least two have it."""
+    candidates = Counter(
+        (name[:at], name[at + len(partner) :])
+        for name in names[:_TRIED_NAMES]
+        for partner in partners
+        if (at := name.find(partner)) >= 0
+    )
+    counts = {affixes: len(_with_affixes(affixes, names, partners)) for affixes, _ in candidates.most_common(5)}
+    best = max(counts, key=lambda affixes: counts[affixes], default=None)
+    return best if best is not None and counts[best] > 1 else None
+
+
+def _with_affixes(affixes: tuple[str, str], names: list[str], partners: list[str]) -> dict[str, str]:
+    """Of the `names` that are a partner's name between `affixes`: name -> partner."""
+    before, after = affixes
+    found = {
+        name: name[len(before) : len(name) - len(after)]
+        for name in names
+        if name.startswith(before) and name.endswith(after)
+    }
+    known = set(partners)
+    return {name: partner for name, partner in found.items() if partner in known}
+
+
+def _affix_problem(
+    root: Path, folder: Path, affixes: tuple[str, str], lone: list[str], partners: list[str], pictures_there: Pictures
+) -> tuple[Problem, set[str]]:
+    """One problem for all of them, and the stems, of both parts, that it explains."""
+    before, after = affixes
+    named = _with_affixes(affixes, lone, partners)
+    part, partner = folder.name, "image" if folder.name == "masks" else "mask"
+    words = [f"start with '{before}'"] if before else []
+    words += [f"end in '{after}'"] if after else []
+    count = f"all {len(named)}" if len(named) == len(pictures_there) else f"{len(named)} of {len(pictures_there)}"
+    name, new = next(iter(named.items()))
+    file = pictures_there[name][0]
+    message = (
+        f"{count} {part} {' and '.join(words)}: rename them so that each {part[:-1]} has its {partner}'s name "
+        f"({file.name} -> {new}{file.suffix})."
+    )
+    return Problem(f"names of {part}", relative(folder, root), message), named.keys() | set(named.values())
+
+
+def _unpaired(
+    root: Path, folder: Path, stem: str, images: Pictures, masks: Pictures, others: list[Path], hints: bool
+) -> Problem | None:
+    for files in (images.get(stem, []), masks.get(stem, [])):
+        if problem := ambiguous(root, files):
+            return problem
+    if stem in images and stem in masks:
+        return None
+    here, kind, there = (
+        (images, "image without mask", "masks") if stem in images else (masks, "mask without image", "images")
+    )
+    partner = "mask" if there == "masks" else "image"
+    expected = relative(folder / there / (f"{stem}.png" if partner == "mask" else f"{stem}.<ext>"), root)
+    unread = [file.name for file in others if file.stem == stem and file.parent.name == there]
+    partners = masks if partner == "mask" else images
+    near = get_close_matches(stem, partners.keys(), n=1, cutoff=0.6) if hints else []
+    found = f"only {unread[0]}, which is none of {', '.join(sorted(SUFFIXES))}" if unread else "none"
+    hint = f" The nearest name there is '{near[0]}'." if near and not unread else ""
+    message = f"expected its {partner} {expected}, found {found}.{hint} Add the {partner}, or remove this file."
+    return Problem(kind, relative(here[stem][0], root), message)

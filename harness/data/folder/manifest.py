@@ -1,0 +1,238 @@
+"""The manifest of a dataset: `<root>/manifest.csv`, one row a pair.
+
+Needed are the columns `modality`, `domain` and `id`. All others may be absent, or empty in some rows:
+
+- `image`, `mask` (paths within the folder): without them the pair is looked for where the canonical layout has it;
+- `width`, `height`, `foreground_fraction`, `sha256_image`, `sha256_mask`: without them they are measured, once. A file
+  whose hash is stated must have that hash; without one, a changed file is simply measured again;
+- `subject`: the patient, where several images are of one.
+
+Other columns are ignored. A manifest that somebody wrote is never written to: what was measured is kept with the verdict
+(harness/data/validation/verified.py). Only a folder without a manifest gets one, with all columns.
+
+Problems of single rows and files are collected, so that a user sees all of them at once; what makes the whole unreadable
+is raised.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import logging
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from harness.data.folder.images import SUFFIXES
+from harness.data.folder.layout import Pictures, ambiguous, canonical_files, pictures, relative
+from harness.data.folder.sample import MANIFEST, Pair, Problem, Sample
+from harness.errors import UserError
+
+REQUIRED = ("modality", "domain", "id")
+MEASURED = ("width", "height", "foreground_fraction", "sha256_image", "sha256_mask")
+COLUMNS = (*REQUIRED, "image", "mask", *MEASURED, "subject")
+
+_NAME = re.compile(r"(?!\.{1,2}$)[^\s/\\\x00-\x1f](?:[^/\\\x00-\x1f]*[^\s/\\\x00-\x1f])?$")
+_SHA256 = re.compile(r"[0-9a-f]{64}$")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Row(Pair):
+    """A pair with what the manifest says of it, as in `Sample`; None where it says nothing."""
+
+    width: int | None
+    height: int | None
+    foreground_fraction: float | None
+    sha256_image: str | None
+    sha256_mask: str | None
+    subject: str | None
+
+    @property
+    def missing(self) -> list[str]:
+        """The columns of `MEASURED` that the row says nothing in."""
+        return [name for name in MEASURED if getattr(self, name) is None]
+
+    def sample(self, found: Sample | None = None) -> Sample:
+        """The row as a sample; what is missing in it is taken from what was `found` in its files."""
+        return Sample(**vars(self) | {name: getattr(found, name) for name in self.missing})
+
+
+def read_manifest(root: Path) -> tuple[list[Row], list[Problem]]:
+    """Reads `<root>/manifest.csv` and sees that its pairs' files are there; opens none of them.
+
+    Returns:
+        The good rows sorted by key, and the problems of the others.
+
+    Raises:
+        UserError: the manifest is no UTF-8 CSV, has no rows, or lacks one of the columns modality, domain and id.
+    """
+    path = root / MANIFEST
+    try:
+        return parse_manifest(root, path.read_bytes().decode("utf-8-sig"))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: expected a CSV file in UTF-8, found something else ({error}). Restore it.") from error
+
+
+def parse_manifest(root: Path, text: str) -> tuple[list[Row], list[Problem]]:
+    """As `read_manifest`, of a text. Raises csv.Error where that can't be read."""
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    reader.fieldnames = [column.strip() for column in reader.fieldnames or []]
+    lines = [(reader.line_num, row) for row in reader]
+    _check_columns(root / MANIFEST, list(reader.fieldnames))
+    if not lines:
+        raise UserError(
+            f"{root / MANIFEST}: expected one row a pair, found none. Move it away to have the folder scanned."
+        )
+    rows: list[Row] = []
+    problems: list[Problem] = []
+    seen: dict[str, int] = {}
+    listings: dict[Path, Pictures] = {}
+    for line, cells in lines:
+        try:
+            row = _parse(root, cells, listings)
+        except ValueError as error:
+            problems.append(Problem("bad row", f"{MANIFEST} line {line}", str(error)))
+            continue
+        if isinstance(row, Problem):
+            problems.append(row)
+            continue
+        first = seen.setdefault(row.key, line)
+        if first != line:
+            message = f"expected every pair once, found {row.key} here and in line {first}. Remove one of them."
+            problems.append(Problem("duplicate row", f"{MANIFEST} line {line}", message))
+            continue
+        rows.append(row)
+    for row in rows:
+        for file in (row.image, row.mask):
+            if not file.is_file():
+                message = f"expected the file of {row.key}, found none. Restore it, or remove its row in {MANIFEST}."
+                problems.append(Problem("missing file", relative(file, root), message))
+    return sorted(rows, key=lambda row: row.key), problems
+
+
+def manifest_text(root: Path, samples: Iterable[Sample]) -> str:
+    """The manifest of `samples`, with all columns; `subject` only where some sample has one."""
+    ordered = sorted(samples, key=lambda sample: sample.key)
+    columns = [name for name in COLUMNS if name != "subject" or any(sample.subject for sample in ordered)]
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for sample in ordered:
+        row = {name: getattr(sample, name) for name in columns}
+        row |= {"image": relative(sample.image, root), "mask": relative(sample.mask, root)}
+        row["foreground_fraction"] = f"{sample.foreground_fraction:.6f}"
+        writer.writerow(["" if value is None else value for value in row.values()])
+    return text.getvalue()
+
+
+def orphans(root: Path, samples: Iterable[Pair]) -> list[Problem]:
+    """Pictures in the canonical folders that the manifest does not name."""
+    named = {file for sample in samples for file in (sample.image, sample.mask)}
+    message = f"expected a row in {MANIFEST}, found none: the file is not used. Remove it, or move {MANIFEST} away to "
+    message += "have the folder scanned again."
+    return [
+        Problem("orphan file", relative(file, root), message) for file in canonical_files(root) if file not in named
+    ]
+
+
+def _check_columns(path: Path, columns: list[str]) -> None:
+    absent = [column for column in COLUMNS if column not in columns]
+    if missing := [column for column in REQUIRED if column in absent]:
+        separator = (
+            " Separate the columns with commas." if len(columns) == 1 and re.search(r"[;\t]", columns[0]) else ""
+        )
+        raise UserError(
+            f"{path}: expected at least the columns {', '.join(REQUIRED)}; {', '.join(missing)} missing, "
+            f"found {', '.join(columns) or 'nothing'}.{separator} Add what is missing, or move the manifest away: "
+            "the folder is then scanned and gets a new one."
+        )
+    for column in columns:
+        near = get_close_matches(column, absent, n=1, cutoff=0.75)
+        if column not in COLUMNS and near:
+            logger.warning("%s: the column '%s' is not used. Did you mean '%s'?", path, column, near[0])
+
+
+def _parse(root: Path, row: dict[str, str], listings: dict[Path, Pictures]) -> Row | Problem:
+    """One row; a problem where its files can't be found. Raises ValueError with words for the user.
+
+    `listings` keeps what was seen of the canonical folders: each is looked through once.
+    """
+    if None in row or None in row.values():
+        raise ValueError("expected as many values as there are columns, found more or fewer. Mend the row.")
+    cells = dict.fromkeys(COLUMNS, "") | {name: value.strip() for name, value in row.items()}
+    for name in REQUIRED:
+        if not _NAME.match(cells[name]):
+            raise ValueError(f"expected a name without slashes as {name}, found '{cells[name]}'. Mend the row.")
+    for name in ("sha256_image", "sha256_mask"):
+        if cells[name] and not _SHA256.match(cells[name].lower()):
+            raise ValueError(f"expected 64 hexadecimal digits as {name}, found '{cells[name]}'. Mend the row.")
+    width, height = (_number(name, cells[name], minimum=1, whole=True) for name in ("width", "height"))
+    files = []
+    for name in ("image", "mask"):
+        file = _inside(root, name, cells[name]) if cells[name] else _canonical(root, cells, f"{name}s", listings)
+        if isinstance(file, Problem):
+            return file
+        files.append(file)
+    return Row(
+        modality=cells["modality"],
+        domain=cells["domain"],
+        id=cells["id"],
+        image=files[0],
+        mask=files[1],
+        width=None if width is None else int(width),
+        height=None if height is None else int(height),
+        foreground_fraction=_number("foreground_fraction", cells["foreground_fraction"], minimum=0, maximum=1),
+        sha256_image=cells["sha256_image"].lower() or None,
+        sha256_mask=cells["sha256_mask"].lower() or None,
+        subject=cells["subject"] or None,
+    )
+
+
+def _canonical(root: Path, cells: dict[str, str], part: str, listings: dict[Path, Pictures]) -> Path | Problem:
+    """The picture of a row that names no file, at its place in the canonical layout."""
+    folder = root / cells["modality"] / cells["domain"] / part
+    if folder not in listings:
+        listings[folder] = pictures(folder)[0]
+    found = listings[folder].get(cells["id"], [])
+    if found:
+        return ambiguous(root, found) or found[0]
+    expected = relative(folder / cells["id"], root)
+    if Path(cells["id"]).suffix.lower() in SUFFIXES:
+        message = f"expected an id without a file's suffix in {MANIFEST}, found '{cells['id']}'. Mend the row."
+        return Problem("id with suffix", expected, message)
+    message = (
+        f"expected this file with one of the suffixes {', '.join(sorted(SUFFIXES))}, as the row of its id in {MANIFEST} "
+        f"names no {part[:-1]}; found none. Add the file, name it in the column '{part[:-1]}', or remove the row."
+    )
+    return Problem(f"{part[:-1]} of a row not found", expected, message)
+
+
+def _number(name: str, text: str, *, minimum: float, maximum: float = 1e9, whole: bool = False) -> float | None:
+    if not text:
+        return None
+    kind = "a whole number" if whole else "a number"
+    try:
+        value = float(int(text)) if whole else float(text)
+    except ValueError:
+        value = float("nan")
+    if not minimum <= value <= maximum:
+        limits = f"from {minimum:g} to {maximum:g}" if maximum < 1e9 else f"of at least {minimum:g}"
+        raise ValueError(f"expected {kind} {limits} as {name}, found '{text}'. Mend the row.")
+    return value
+
+
+def _inside(root: Path, name: str, text: str) -> Path:
+    """The absolute path of a file that the manifest names relative to its own folder.
+
+    The path's spelling must stay inside; links inside the folder may lead elsewhere, as whoever made them meant it.
+    """
+    relative_path = Path(os.path.normpath(text))
+    absolute = PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
+    if absolute or relative_path.parts[:1] == ("..",):
+        raise ValueError(f"expected a path inside the dataset's folder as {name}, found '{text}'. Mend the row.")
+    return root / relative_path

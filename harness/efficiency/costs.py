@@ -1,0 +1,91 @@
+"""Measures each method's costs once per machine and keeps them in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from harness.files import sha256_json
+from harness.hardware import usable_cores
+from harness.methods.crossing import wrapped_model
+from harness.planning.plan import Suite, Trial, modalities_of
+from harness.store.store import Store, now
+
+# Raised when the same method on the same machine would be given other figures.
+COSTS_VERSION = 1
+
+
+def measure_missing_costs(suite: Suite, store: Store) -> Iterator[str]:
+    """Measures what the store lacks of the suite's methods, one at a time, and yields a line for people before each.
+
+    Costs belong to a method's model, image size, the modalities it is built for (those of its first trial), the machine
+    and how long it was timed: these make the key. A method that can't be measured gets a line that says so; its results
+    stay. Algorithms that are gone at test time share one measurement of their method: clocks would show a difference where
+    there is none.
+    """
+    import torch
+
+    device = torch.device("cuda" if torch.cuda.is_available() and suite.config.executor.device != "cpu" else "cpu")
+    known = {row["key"] for row in store.efficiency()}
+    measured: dict[str, dict[str, Any]] = {}
+    first_trials: dict[str, Trial] = {}
+    for trial in suite.trials:
+        first_trials.setdefault(trial.method, trial)
+    for name, trial in first_trials.items():
+        size = suite.config.efficiency_image_size or trial.spec["training"]["image_size"]
+        key = _key(trial, size, device, suite.config.efficiency_seconds)
+        if key in known:
+            continue
+        yield f"costs  {name}"
+        try:
+            row = _measure(trial, size, device, suite.config.efficiency_seconds, measured)
+        except Exception as error:  # the method's own code may raise anything
+            yield f"costs  {name} could not be measured: {type(error).__name__}: {error}"
+            continue
+        store.write_efficiency(key, row)
+
+
+def _key(trial: Trial, size: int, device: Any, seconds: float) -> str:
+    import torch
+
+    from harness.hardware import describe_machine
+
+    identity = {
+        "costs_version": COSTS_VERSION,
+        "method": {key: trial.spec["method"][key] for key in ("name", "version", "model")},
+        "image_size": size,
+        "modalities": modalities_of(trial.spec),
+        "device_name": describe_machine(device.type)["device_name"],
+        "threads": usable_cores(),
+        "seconds": seconds,
+        "torch": torch.__version__,
+    }
+    return sha256_json(identity)[:32]
+
+
+def _measure(
+    trial: Trial, size: int, device: Any, seconds: float, measured: dict[str, dict[str, Any]]
+) -> dict[str, Any]:
+    """A row of costs; `measured` holds, and is given, the figures of what predicts."""
+    import torch
+
+    from harness.efficiency import measure as efficiency
+    from harness.methods.building import build_method
+
+    torch.set_num_threads(usable_cores())
+    model, modalities = trial.spec["method"]["model"], modalities_of(trial.spec)
+    prompt = trial.spec["method"]["card"]["prompt"]
+    method = build_method(trial.method, model, modalities, prompt=prompt).to(device)
+    deployed = method.deployed_method() if hasattr(method, "deployed_method") else method
+    alike = sha256_json([model if deployed is method else wrapped_model(model), modalities, size])
+    if alike not in measured:
+        measured[alike] = efficiency.measure(deployed, size, device, budget_seconds=seconds)
+    return {
+        **measured[alike],
+        **efficiency.count_parameters(method),
+        "method": trial.method,
+        "method_version": trial.spec["method"]["version"],
+        "model": model,
+        "modalities": modalities,
+        "measured": now(),
+    }

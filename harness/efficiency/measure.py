@@ -1,0 +1,267 @@
+"""What a method costs: parameters, multiply-accumulates, latency, throughput and memory of `predict`.
+
+Nothing is trained and weights don't matter, so a freshly built method will do. Measure one method at a time on an
+otherwise idle machine. Counts (parameters, MACs) are the same everywhere; times belong to the machine named in the row.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from harness.errors import did_you_mean
+from harness.hardware import describe_machine, is_out_of_memory
+from harness.training.validation import answer
+
+WARM_UPS = 10
+ITERATIONS = 40
+_FEWEST_ITERATIONS = 5
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_MIB = 2**20
+
+
+def measure(
+    method: nn.Module,
+    image_size: int,
+    device: torch.device | str = "cpu",
+    *,
+    dtype: str = "float32",
+    modality: int = 0,
+    budget_seconds: float = 10.0,
+    max_batch: int = 64,
+) -> dict[str, Any]:
+    """Measures `method.predict` on square images, moved to `device`, in evaluation mode.
+
+    Args:
+        image_size: side of the images in pixels.
+        dtype: `float32`; or `bfloat16`, `float16`: the forward pass runs under autocast. MACs and memory are always
+            those of float32.
+        modality: the modality number that all images are given.
+        budget_seconds: about so long at most for the times; a slow method gets fewer warm-ups and iterations.
+        max_batch: the largest batch tried for throughput.
+
+    Returns:
+        A row of plain numbers and words:
+        `parameters_total` (needed at test time: the method's `deployed_parameters()`, else all), `parameters_active` (that
+        take part for one modality: its `active_parameters()`, else the total), `parameters_trainable`; `gmacs` (10^9 multiply-accumulates of convolutions, matrix products and attention
+        for one image); `latency_ms_p50`, `latency_ms_p95` (one image) and `latency_iterations` behind them;
+        `throughput_images_per_second` at its best batch, `throughput_batch`; `peak_memory_mib` (weights, one image and
+        the largest sum of tensors alive in its forward pass); `image_size`, `device` (the name of the processor or GPU),
+        `threads`, `dtype`, `torch`.
+
+    Raises:
+        ValueError: an unknown dtype.
+    """
+    if dtype not in _DTYPES:
+        raise ValueError(f"Unknown dtype '{dtype}'.{did_you_mean(dtype, _DTYPES)}")
+    device = torch.device(device)
+    method.to(device)
+    was_training = method.training
+    method.eval()
+    try:
+        image = _random_images(1, image_size, device)
+        memory = peak_memory(method, image, modality)
+        row = {
+            **count_parameters(method),
+            "gmacs": count_macs(method, image, modality) / 1e9,
+            **_latency(_forward(method, image, modality, dtype), device, budget_seconds / 2),
+            **_throughput(method, image_size, modality, dtype, device, budget_seconds / 2, max_batch, memory),
+            "peak_memory_mib": memory / _MIB,
+        }
+    finally:
+        method.train(was_training)
+    return {
+        "image_size": image_size,
+        **row,
+        "device": describe_machine(device.type)["device_name"],
+        "threads": torch.get_num_threads(),
+        "dtype": dtype,
+        "torch": str(torch.__version__),
+    }
+
+
+def count_parameters(method: nn.Module) -> dict[str, int]:
+    """Numbers of parameters: deployed ones, those active for an image of one modality, trained ones. No buffers."""
+    total = sum(parameter.numel() for parameter in _deployed_parameters(method))
+    hook = getattr(method, "active_parameters", None)
+    return {
+        "parameters_total": total,
+        "parameters_active": int(hook()) if callable(hook) else total,
+        "parameters_trainable": sum(p.numel() for p in method.parameters() if p.requires_grad),
+    }
+
+
+def _deployed_parameters(method: nn.Module) -> set[nn.Parameter]:
+    hook = getattr(method, "deployed_parameters", method.parameters)
+    return set(hook())
+
+
+def count_macs(method: nn.Module, images: Tensor, modality: int = 0) -> int:
+    """Multiply-accumulates of one `predict` on `images` (B, 3, H, W): convolutions, matrix products, attention.
+
+    That is half of what torch counts as floating-point operations. Attention is counted only when it runs as matrix
+    products, hence the math backend and no fused encoder layer.
+    """
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    # The counter hooks into modules and trips over expanded views of parameters that want gradients.
+    learning = [parameter for parameter in method.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+            _forward(method, images, modality, "float32")()
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)
+        for parameter in learning:
+            parameter.requires_grad_(True)
+    return int(counter.get_total_flops()) // 2
+
+
+def peak_memory(method: nn.Module, images: Tensor, modality: int = 0) -> int:
+    """Bytes of weights, images and the largest sum of tensors alive during one `predict` on `images` (B, 3, H, W).
+
+    On a GPU as torch's allocator counts them. On a CPU the process's resident memory says little (freed memory is used
+    again, untouched pages don't count), so the profiler's record of torch's allocations is added up instead; what a
+    library takes from the system by itself is not in it.
+    """
+    forward = _forward(method, images, modality, "float32")
+    weights = sum(t.numel() * t.element_size() for t in [*_deployed_parameters(method), *method.buffers()])
+    forward()  # leaves first-time costs, such as cached tables and chosen kernels, out of the count
+    if images.is_cuda:
+        torch.cuda.synchronize(images.device)
+        before = torch.cuda.memory_allocated(images.device)
+        torch.cuda.reset_peak_memory_stats(images.device)
+        forward()
+        growth = torch.cuda.max_memory_allocated(images.device) - before
+    else:
+        growth = _peak_growth_on_cpu(forward)
+    return weights + images.numel() * images.element_size() + growth
+
+
+def _peak_growth_on_cpu(forward: Callable[[], Any]) -> int:
+    # The profiler's C++ part reports its own start and stop on stderr, otherwise.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        forward()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "trace.json"
+        profile.export_chrome_trace(str(path))
+        events = json.loads(path.read_text("utf-8"))["traceEvents"]
+    changes = [(event["ts"], event["args"]["Bytes"]) for event in events if event.get("name") == "[memory]"]
+    alive = np.cumsum([size for _, size in sorted(changes, key=lambda change: change[0])])
+    return int(max(0, alive.max(initial=0)))
+
+
+def _latency(forward: Callable[[], Any], device: torch.device, budget_seconds: float) -> dict[str, Any]:
+    """A fifth of the time at most goes to warming up; then as many iterations as fit, but never too few."""
+    started = time.perf_counter()
+
+    def spent() -> float:
+        return time.perf_counter() - started
+
+    for _ in range(WARM_UPS):
+        _seconds(forward, device)
+        if spent() > budget_seconds / 5:
+            break
+    milliseconds: list[float] = []
+    while len(milliseconds) < _FEWEST_ITERATIONS or (len(milliseconds) < ITERATIONS and spent() < budget_seconds):
+        milliseconds.append(1000 * _seconds(forward, device))
+    p50, p95 = np.percentile(milliseconds, [50, 95])
+    return {"latency_ms_p50": float(p50), "latency_ms_p95": float(p95), "latency_iterations": len(milliseconds)}
+
+
+def _throughput(
+    method: nn.Module,
+    image_size: int,
+    modality: int,
+    dtype: str,
+    device: torch.device,
+    budget_seconds: float,
+    max_batch: int,
+    memory_of_one: int,
+) -> dict[str, Any]:
+    """Doubles the batch until memory or time run out, or two doublings in a row bring nothing."""
+    best, best_batch, batch, disappointments = 0.0, 1, 1, 0
+    started = time.perf_counter()
+    while batch <= max_batch and disappointments < 2 and _fits(batch * memory_of_one, device):
+        try:
+            forward = _forward(method, _random_images(batch, image_size, device), modality, dtype)
+            warm = _seconds(forward, device)
+            seconds = min(_seconds(forward, device) for _ in range(3 if warm < budget_seconds / 10 else 1))
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if batch == 1 or not is_out_of_memory(error):
+                raise
+            break
+        rate = batch / seconds
+        disappointments = 0 if rate > 1.02 * best else disappointments + 1
+        if rate > best:
+            best, best_batch = rate, batch
+        left = budget_seconds - (time.perf_counter() - started)
+        batch *= 2
+        # A doubled batch takes twice as long, at least twice (warm-up, measurement).
+        if 4 * seconds > left:
+            break
+    return {"throughput_images_per_second": best, "throughput_batch": best_batch}
+
+
+def _forward(method: nn.Module, images: Tensor, modality: int, dtype: str) -> Callable[[], Any]:
+    """One prediction, ready to be called. A method prompted with the truth is given a square in the image's middle."""
+    masks = torch.zeros_like(images[:, :1])
+    quarter = images.shape[-1] // 4
+    masks[..., quarter : -quarter or None, quarter : -quarter or None] = 1
+    numbers = torch.full((len(images),), modality, dtype=torch.int64, device=images.device)
+
+    def run() -> Any:
+        precision = nullcontext() if dtype == "float32" else torch.autocast(images.device.type, _DTYPES[dtype])
+        with torch.inference_mode(), precision:
+            return answer(method, images, numbers, masks, adapting=True)
+
+    return run
+
+
+def _random_images(count: int, size: int, device: torch.device) -> Tensor:
+    generator = torch.Generator().manual_seed(0)
+    return torch.rand(count, 3, size, size, generator=generator).to(device)
+
+
+def _seconds(forward: Callable[[], Any], device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    started = time.perf_counter()
+    forward()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter() - started
+
+
+def _fits(size: int, device: torch.device) -> bool:
+    """Whether `size` bytes are a safe part of the main memory: Linux ends a process that asks for too much."""
+    if device.type != "cpu":
+        return True
+    return all(size < free / 2 for free in _free_memory())
+
+
+def _free_memory() -> Iterator[int]:
+    """Bytes free on the machine, and in this container; nothing where the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        yield from (int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+        folder = Path("/sys/fs/cgroup")
+        limit, used = ((folder / name).read_text("ascii").strip() for name in ("memory.max", "memory.current"))
+        if limit != "max":
+            yield int(limit) - int(used)
+    except (OSError, ValueError):
+        return

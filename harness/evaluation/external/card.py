@@ -1,0 +1,97 @@
+"""What is said of a foreign tool: its card, as methods of the bench have one, and costs that its makers state."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError, did_you_mean
+from harness.files import sha256_json
+
+COSTS = (
+    "parameters_total", "parameters_active", "parameters_trainable", "gmacs", "image_size", "latency_ms_p50",
+    "latency_ms_p95", "throughput_images_per_second", "throughput_batch", "peak_memory_mib", "device", "threads", "dtype",
+)  # fmt: skip
+_WORDS = ("device", "dtype")
+_TIMES = ("latency_ms_p50", "latency_ms_p95", "throughput_images_per_second")
+
+
+@dataclass(frozen=True)
+class Description:
+    """`card` has all keys that a method's card has; `costs` those that were stated."""
+
+    card: dict[str, Any]
+    costs: dict[str, Any]
+
+    def cost_row(self, name: str) -> tuple[str, dict[str, Any]]:
+        """Key and row for `Store.write_efficiency`; `stated` tells that nothing of it was measured here."""
+        from harness.store.store import now
+
+        row = {"device": "as stated", **self.costs, "method": name, "stated": True, "measured": now()}
+        return sha256_json({"external": name})[:32], row
+
+
+def read_description(name: str, about: str | None, words: Mapping[str, str]) -> Description:
+    """Card and costs from a YAML file {card: ..., costs: ...} and from words such as `card.title`, which win.
+
+    Raises:
+        UserError: no such file, an unknown key, a value of the wrong kind, or a speed without its device.
+    """
+    import yaml
+
+    from harness.methods.building import CARD_KEYS, PROMPTS, USES_MODALITY
+
+    given = _read(Path(about).expanduser()) if about else {}
+    parts: dict[str, dict[str, Any]] = {"card": {}, "costs": {}}
+    for part, content in given.items():
+        if part not in parts or not isinstance(content, dict):
+            raise UserError(f"about={about}: expected card: and costs:, each with lines of key: value; found {part}.")
+        parts[part] |= content
+    for word, text in words.items():
+        part, _, key = word.partition(".")
+        try:
+            parts[part][key] = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{word}={text}: expected a value as YAML has it ({error}).") from error
+    for part, known in (("card", CARD_KEYS), ("costs", COSTS)):
+        for key in parts[part]:
+            if key not in known:
+                raise UserError(f"{part}.{key} is unknown.{did_you_mean(str(key), known)}")
+    unsaid = {"title": name, "prompt": "none", "uses_modality": False, "pretrained_on": []}
+    card = {**dict.fromkeys(CARD_KEYS, "not stated"), **unsaid, **parts["card"]}
+    for key, choices in (("prompt", PROMPTS), ("uses_modality", USES_MODALITY)):
+        if card[key] not in choices:
+            raise UserError(f"card.{key}={card[key]}: expected one of {', '.join(map(str, choices))}.")
+    if not isinstance(card["pretrained_on"], list):
+        raise UserError(f"card.pretrained_on={card['pretrained_on']}: expected a list, for example [isic2017, ph2].")
+    _check_costs(parts["costs"])
+    return Description(card, parts["costs"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(
+            f"about={path}: expected a YAML file, found none that can be read ({error.strerror})."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"about={path} is no valid YAML: {error}") from error
+    if not isinstance(content, dict):
+        raise UserError(f"about={path}: expected card: and costs:, each with lines of key: value.")
+    return content
+
+
+def _check_costs(costs: dict[str, Any]) -> None:
+    for key, value in costs.items():
+        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
+        if key in _WORDS and not isinstance(value, str):
+            raise UserError(f"costs.{key}={value}: expected a text.")
+        if key not in _WORDS and not number:
+            raise UserError(f"costs.{key}={value}: expected a number from 0 up, for example 33000000 or 5.4.")
+    if any(key in costs for key in _TIMES) and "device" not in costs:
+        raise UserError("A speed says nothing without its machine: add costs.device='...' to the stated costs.")

@@ -1,0 +1,248 @@
+"""Measures foreign masks and keeps them in the store as trials: one for each split and test domain, marked as external.
+
+A domain with masks for only some of its images has no result: its trial fails, with the missing ones as the reason, and
+reports show a hole there. A mean over the images that a tool happened to answer is never made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.data.folder.sample import Problem, list_problems
+from harness.errors import UserError
+from harness.evaluation.external.mask_files import read_foreign_mask
+from harness.evaluation.external.matching import SHOWN, ForeignMasks
+from harness.evaluation.rows import image_row
+from harness.files import sha256_file, sha256_json
+from harness.metrics import METRIC_VERSION
+
+if TYPE_CHECKING:
+    from harness.config import MetricsConfig, ProtocolConfig
+    from harness.data.dataset import Dataset, Sample
+    from harness.metrics.masks import Mask
+    from harness.protocols.rules import Split
+    from harness.store.store import Store
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class ForeignTrial:
+    """What became of one split and domain. `missing` images without a mask leave it without a result."""
+
+    id: str
+    fold: str
+    domain: str
+    images: int
+    missing: int
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One split's masks of one domain."""
+
+    split: Split
+    domain: str
+    test: list[str]
+    validation: list[str]
+
+
+def evaluate_foreign(
+    masks: ForeignMasks,
+    splits: Sequence[Split],
+    dataset: Dataset,
+    store: Store,
+    *,
+    name: str,
+    card: dict[str, Any],
+    protocol: ProtocolConfig,
+    metrics: MetricsConfig,
+    data_name: str,
+    seed: int = 0,
+    keep_predictions: bool = True,
+    command: Sequence[str] = (),
+    progress: Progress = lambda done, total: None,
+) -> list[ForeignTrial]:
+    """Measures every mask first, and keeps the results only if all could be read.
+
+    Args:
+        name: of the method, in tables and in the store.
+        card: as in a method's YAML; `external: true` is added.
+        data_name: of the dataset, in reports.
+        progress: called with (done, total) masks.
+
+    Raises:
+        UserError: masks that can't be read, have another size than their image or more than two values; lists them all.
+    """
+    samples = dataset.by_key()
+    parts = [part for split in splits for part in _parts(split, masks)]
+    rows, problems = _measure(masks, parts, samples, metrics, progress)
+    if problems:
+        count = "a mask" if len(problems) == 1 else f"{len(problems)} masks"
+        raise UserError(f"{count[0].upper()}{count[1:]} can't be used, nothing was kept:\n{list_problems(problems)}")
+    kept = []
+    for part in parts:
+        spec = _spec(part, dataset, name=name, card=card, protocol=protocol, metrics=metrics, seed=seed)
+        spec["data"] = {"root": str(dataset.root), "name": data_name}
+        found = masks.files[part.split.name]
+        trial_id = _trial_id(spec, {key: sha256_file(found[key]) for key in _keys(part) if key in found})
+        missing = [key for key in part.test if key not in found]
+        _keep(store, trial_id, spec, part, rows, missing, command)
+        if keep_predictions and not missing:
+            _keep_pictures(store.trial_folder(trial_id) / "predictions", {key: found[key] for key in part.test})
+        kept.append(ForeignTrial(trial_id, part.split.name, part.domain, len(part.test), len(missing)))
+    return kept
+
+
+def _parts(split: Split, masks: ForeignMasks) -> list[_Part]:
+    """The split's test domains; validation images go along where the split has masks for all of their domain.
+
+    The domains of validation images are others than the tested ones, so they ride with the first of their modality.
+    """
+    found = masks.files[split.name]
+    tests, validations = _by_domain(split.test), _by_domain(split.validation)
+    parts = [_Part(split, domain, keys, []) for domain, keys in tests.items()]
+    for domain, keys in validations.items():
+        host = next((part for part in parts if part.domain.split("/")[0] == domain.split("/")[0]), None)
+        if host is not None and all(key in found for key in keys):
+            host.validation.extend(keys)
+    return parts
+
+
+def _by_domain(keys: Sequence[str]) -> dict[str, list[str]]:
+    domains: dict[str, list[str]] = {}
+    for key in keys:
+        domains.setdefault(key.rsplit("/", 1)[0], []).append(key)
+    return domains
+
+
+def _keys(part: _Part) -> list[str]:
+    return [*part.test, *part.validation]
+
+
+def _measure(
+    masks: ForeignMasks, parts: Sequence[_Part], samples: dict[str, Sample], metrics: MetricsConfig, progress: Progress
+) -> tuple[dict[tuple[str, str], dict[str, Any]], list[Problem]]:
+    """(split, key) -> row without its role, of every mask; a file that serves several splits is measured once."""
+    wanted = {
+        (masks.files[part.split.name][key], key): None
+        for part in parts
+        for key in _keys(part)
+        if key in masks.files[part.split.name]
+    }
+    measured: dict[tuple[Path, str], dict[str, Any]] = {}
+    problems = []
+    for done, (path, key) in enumerate(wanted, start=1):
+        try:
+            measured[path, key] = image_row(samples[key], _fitting(path, samples[key]), "test", metrics)
+        except UserError as error:
+            problems.append(Problem("unusable mask", str(path), str(error).removeprefix(f"{path}: ")))
+        progress(done, len(wanted))
+    rows = {
+        (part.split.name, key): measured[masks.files[part.split.name][key], key]
+        for part in parts
+        for key in _keys(part)
+        if key in masks.files[part.split.name] and not problems
+    }
+    return rows, problems
+
+
+def _fitting(path: Path, sample: Sample) -> Mask:
+    mask = read_foreign_mask(path)
+    if mask.shape == (sample.height, sample.width):
+        return mask
+    turned = " Its rows and columns seem to be exchanged." if mask.shape == (sample.width, sample.height) else ""
+    raise UserError(
+        f"{path}: expected {sample.width} x {sample.height} pixels (width x height), the size of {sample.key}, found"
+        f" {mask.shape[1]} x {mask.shape[0]}.{turned} Bring predictions to the image's own size before saving them."
+    )
+
+
+def _spec(
+    part: _Part,
+    dataset: Dataset,
+    *,
+    name: str,
+    card: dict[str, Any],
+    protocol: ProtocolConfig,
+    metrics: MetricsConfig,
+    seed: int,
+) -> dict[str, Any]:
+    from harness.planning.plan import split_fingerprint
+
+    return {
+        "method": {"name": name, "version": 1, "model": {}, "files": {}, "card": {**card, "external": True}},
+        # How it was trained is not known here; that it held to the protocol is its maker's word.
+        "training": {"selection": "external"},
+        "versions": {},
+        "protocol": asdict(protocol),
+        "split": {
+            "name": part.split.name,
+            "held_out": [part.domain] if part.domain in part.split.held_out else [],
+            "fingerprint": split_fingerprint(part.split, dataset),
+            "train": list(part.split.train),
+            "validation": part.validation,
+            "test": part.test,
+        },
+        "seed": seed,
+        "metrics": {"version": METRIC_VERSION, **asdict(metrics)},
+    }
+
+
+def _trial_id(spec: dict[str, Any], masks: dict[str, str]) -> str:
+    """By the masks' content: the same masks under the same name are the same trial."""
+    split = {key: spec["split"][key] for key in ("name", "fingerprint", "test")}
+    identity = {"external": spec["method"]["name"], "seed": spec["seed"], "metrics": spec["metrics"], "split": split}
+    return sha256_json({**identity, "masks": masks})
+
+
+def _keep(
+    store: Store,
+    trial_id: str,
+    spec: dict[str, Any],
+    part: _Part,
+    rows: dict[tuple[str, str], dict[str, Any]],
+    missing: list[str],
+    command: Sequence[str],
+) -> None:
+    import pandas as pd
+
+    from harness import provenance
+
+    with store.trial_lock(trial_id):
+        store.discard_trial(trial_id)  # its card or costs may be newer than what is there
+        store.start_trial(trial_id, spec)
+        if missing:
+            listed = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
+            reason = f"{len(missing)} of {len(part.test)} masks of {part.domain} are missing: {listed}"
+            store.write_status(trial_id, "failed", reason=reason)
+            return
+        roles = (("test", part.test), ("validation", part.validation))
+        table = pd.DataFrame([{**rows[part.split.name, key], "role": role} for role, keys in roles for key in keys])
+        table.insert(0, "trial", trial_id)
+        store.finish_trial(
+            trial_id,
+            samples=table,
+            curves=pd.DataFrame(columns=["epoch", "stage", "train_loss", "learning_rate", "seconds"]),
+            provenance=provenance.describe("cpu", list(command)),
+            summary={"test_dice": _or_none(float(table.loc[table["role"] == "test", "dice"].mean())), "warnings": []},
+        )
+
+
+def _or_none(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if value != value else value
+
+
+def _keep_pictures(folder: Path, files: dict[str, Path]) -> None:
+    """The masks as the bench keeps its own, for the report's gallery."""
+    from PIL import Image
+
+    from harness.files import atomic_path
+
+    for key, path in files.items():
+        with atomic_path(folder / f"{key}.png") as temporary:
+            Image.fromarray(read_foreign_mask(path)).save(temporary, format="PNG")

@@ -1,0 +1,107 @@
+"""Ray Tune as executor and scheduler: one Tune trial for each of ours.
+
+The store, not Ray, is the database: a Tune trial is told only an id, reads its spec from the store, and writes its result
+there. After a crash the same command makes a new experiment of what the store lacks.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from ray import tune
+
+from harness.config import ExecutorConfig
+from harness.execution import Outcome
+from harness.execution.graceful_stop import Drain, DrainExpired
+from harness.execution.progress import ProgressDisplay
+from harness.execution.ray.callbacks import Listener
+from harness.execution.ray.cluster import Cluster, started_ray
+from harness.execution.ray.trial_queue import Feed
+from harness.execution.ray.watchdog import RayIsGone
+from harness.execution.ray.worker import run_in_worker
+from harness.planning.plan import Trial
+from harness.store.store import Store
+from harness.trial import TrialContext
+
+# Actors that Tune asks Ray for ahead of time.
+_MOST_PENDING = 200
+
+
+class RayTuneExecutor:
+    """Runs as many trials at a time as the CPUs (and GPUs) allow, on this machine or on a cluster that is joined.
+
+    Args:
+        trainable: what runs a trial, as a dotted path to a function with the signature of `run_trial`: simulations of many
+            trials bring their own.
+    """
+
+    def __init__(self, config: ExecutorConfig, trainable: str = "harness.trial.run_trial") -> None:
+        self.config, self.trainable = config, trainable
+
+    def run(self, trials: Sequence[Trial], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
+        store, drain = Store(context.store_root), Drain(self.config.drain_seconds)
+        with started_ray(self.config, context, trials) as cluster:
+            feed = Feed(trials, store, cluster.resources)
+            listener = Listener(progress, store, feed, drain, cluster, {trial.id: trial.label for trial in trials})
+            # Here and not before: Ray puts a handler of its own in place when it starts.
+            try:
+                # Ray prints page by page what befalls its servers; causes are told by our display, once.
+                with drain.on_sigterm(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+                    self._tune(feed, listener, cluster, context, len(trials))
+            except DrainExpired:
+                pass
+            except RayIsGone as gone:
+                listener.lost(str(gone))
+        if error := feed.error or listener.user_error:
+            raise error
+        return [_outcome(trial, store, listener, drain) for trial in trials]
+
+    def _tune(self, feed: Feed, listener: Listener, cluster: Cluster, context: TrialContext, total: int) -> None:
+        # Ray's own bookkeeping is worth nothing: neither that of a killed run, nor ours once every trial is in the store.
+        experiment = feed.store.root / "ray"
+        shutil.rmtree(experiment, ignore_errors=True)
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(cluster.slots, _MOST_PENDING))
+        function = tune.with_parameters(
+            run_in_worker,
+            context=asdict(context),
+            question=cluster.question,
+            drain_key=listener.drain_key,
+            function=self.trainable,
+        )
+        try:
+            tune.Tuner(
+                tune.with_resources(function, lambda config: tune.PlacementGroupFactory([config["resources"]])),
+                tune_config=tune.TuneConfig(
+                    search_alg=feed, num_samples=total, reuse_actors=True, trial_dirname_creator=_short_name
+                ),
+                run_config=tune.RunConfig(
+                    name=f"experiment-{uuid4().hex[:8]}",
+                    storage_path=str(experiment),
+                    verbose=0,
+                    callbacks=[listener],
+                    failure_config=tune.FailureConfig(max_failures=self.config.retries),
+                ),
+            ).fit()
+        finally:
+            shutil.rmtree(experiment, ignore_errors=True)
+
+
+def _outcome(trial: Trial, store: Store, listener: Listener, drain: Drain) -> Outcome:
+    if store.result(trial.id) is not None:
+        return Outcome(trial, "done", None)
+    if trial.id in listener.failures:
+        return Outcome(trial, "failed", listener.failures[trial.id])
+    if drain.asked.is_set():
+        return Outcome(trial, "interrupted", "stopped before its end")
+    return Outcome(trial, "failed", "it ended without a result")
+
+
+def _short_name(trial: Any) -> str:
+    return str(trial.config["trial_id"])[:16]

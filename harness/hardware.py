@@ -1,0 +1,92 @@
+"""The machine: cores, devices, memory, and the number formats that are native to them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+# Instructions for bfloat16 of x86 processors, and of ARM's.
+_NATIVE = {"avx512_bf16", "amx_bf16", "bf16"}
+
+
+@lru_cache
+def processor_name() -> str:
+    """The CPU's model name, for example `Intel(R) Xeon(R) ...`."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores this process may use: an allocation on a shared node has fewer than the machine."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def describe_machine(device: str) -> dict[str, Any]:
+    """The machine a trial runs on; `device` is cpu or cuda."""
+    import torch
+
+    machine: dict[str, Any] = {
+        "host": platform.node(),
+        "system": f"{platform.system()} {platform.release()}",
+        "processor": processor_name(),
+        "cores": os.cpu_count(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "device_name": processor_name(),
+    }
+    if device.startswith("cuda"):
+        machine |= {"device_name": torch.cuda.get_device_name(), "cuda": torch.version.cuda}
+    return machine
+
+
+def native_amp(device: str, cpu_facts: Path = Path("/proc/cpuinfo")) -> str:
+    """`bfloat16` where the device has instructions for it, else `off`: the meaning of `training.amp: auto`.
+
+    A CPU without these instructions emulates bfloat16, about ten times slower than float32. The choice is written into
+    the trial's spec, and so into its id: on a machine of another kind the same words may name other trials.
+
+    Args:
+        device: `auto`, `cuda` or `cpu`, as in `executor.device`.
+        cpu_facts: what Linux says of the processor; where there is no such file: `off`.
+    """
+    if device != "cpu":
+        import torch
+
+        if torch.cuda.is_available():
+            return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "off"
+    return "bfloat16" if _NATIVE & _cpu_features(cpu_facts) else "off"
+
+
+def _cpu_features(cpu_facts: Path) -> set[str]:
+    try:
+        lines = cpu_facts.read_text("utf-8").splitlines()
+    except OSError:
+        return set()
+    return {word for line in lines if line.startswith(("flags", "Features")) for word in line.split(":", 1)[1].split()}
+
+
+def autocast(device: torch.device, amp: str) -> torch.autocast:
+    """The mixed-precision context of a trial; `amp` is off, bfloat16 or float16."""
+    import torch
+
+    dtype = torch.float16 if amp == "float16" else torch.bfloat16
+    return torch.autocast(device.type, dtype=dtype, enabled=amp != "off")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the error says that the memory of a GPU or of the machine is exhausted."""
+    import torch
+
+    text = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text

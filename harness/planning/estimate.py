@@ -1,0 +1,34 @@
+"""How long trials will take, from finished trials of the same methods in the same store."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import Any
+
+from harness.planning.plan import Trial
+from harness.store.store import Store
+
+
+class Estimator:
+    """Learns from a store, once, how many seconds a method takes for each image, epoch and pixel."""
+
+    def __init__(self, store: Store) -> None:
+        self.rates: dict[str, list[float]] = {}
+        for trial_id in store.trial_ids():
+            result = store.result(trial_id)
+            if result is not None:
+                spec = store.spec(trial_id)
+                if "epochs" not in spec["training"]:  # foreign masks: nothing was trained here
+                    continue
+                self.rates.setdefault(spec["method"]["name"], []).append(result["seconds"] / _work(spec))
+
+    def seconds(self, trial: Trial) -> float | None:
+        """Seconds the trial will take on a machine like the one that filled the store; None: nothing to learn from."""
+        rates = self.rates.get(trial.method)
+        return median(rates) * _work(trial.spec) if rates else None
+
+
+def _work(spec: dict[str, Any]) -> float:
+    training, split = spec["training"], spec["split"]
+    images = len(split["train"]) * training["epochs"] + len(split["test"]) + len(split["validation"])
+    return float(max(1, images) * training["image_size"] ** 2)

@@ -1,0 +1,73 @@
+"""One configuration, judged: its trials run fold after fold, and the running mean of their validation Dice is told."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from harness.planning.plan import Trial
+from harness.search.curves import Curve, EpochLog, EpochScore
+from harness.store.store import Store
+from harness.trial import TrialContext, run_trial
+
+
+def judge(
+    trials: Sequence[Trial],
+    context: TrialContext,
+    epochs: int,
+    folder: Path,
+    report: Callable[[dict[str, Any]], None],
+) -> dict[str, Any]:
+    """Runs what the store lacks of a configuration's trials, as ordinary trials, in their order.
+
+    What is known of a trial is told again without training: a search that is repeated, or another one that meets the same
+    trial, goes through the same reports in no time.
+
+    Args:
+        epochs: of each trial.
+        folder: the sweep's own, where the scores of unfinished trials are kept.
+        report: called after each epoch with {time, objective}: the epochs done over all folds, and the mean over the folds
+            so far of the validation Dice that the selection rule would choose. May raise SystemExit to stop early.
+
+    Returns:
+        {state: done | failed, objective, dice: [of each trial], reason}
+
+    Raises:
+        UserError: the data or the store is at fault.
+    """
+    store = Store(context.store_root)
+    ended: list[float] = []
+    for place, trial in enumerate(trials):
+        curve, log = Curve(trial.spec["training"]["selection"]), EpochLog(store, trial.id, folder)
+
+        def tell(score: EpochScore, curve: Curve = curve, place: int = place) -> None:
+            curve.add(score)
+            report({"time": place * epochs + score.epoch, "objective": fmean([*ended, curve.value])})
+
+        def hear(event: dict[str, Any], log: EpochLog = log) -> None:
+            score = log.add(event) if event["phase"] == "training" else None
+            if score is not None:
+                tell(score)
+
+        for score in list(log.scores):
+            tell(score)
+        status = {"state": "done"} if log.finished else _run(store, trial, context, hear)
+        if status["state"] != "done":
+            reason = f"{trial.spec['split']['name']}: {status['reason']}"
+            return {"state": "failed", "objective": float("nan"), "dice": ended, "reason": reason}
+        ended.append(curve.value)
+        if len(log.scores) < epochs:
+            # Out of patience: at the next fold's first epoch all configurations are at the same time again.
+            report({"time": (place + 1) * epochs, "objective": fmean(ended)})
+    return {"state": "done", "objective": fmean(ended), "dice": ended, "reason": None}
+
+
+def _run(store: Store, trial: Trial, context: TrialContext, hear: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    try:
+        return run_trial(trial.id, trial.spec, context, hear)
+    except SystemExit:
+        # Ray Tune ends a configuration so, at a report. Its checkpoint stays: `run`, or a later search, goes on from it.
+        store.write_status(trial.id, "interrupted", reason="stopped early by a hyperparameter search")
+        raise

@@ -1,0 +1,215 @@
+"""One member of a population: trained a few epochs at a time, from its own state or from another's."""
+
+from __future__ import annotations
+
+import math
+import shutil
+from dataclasses import asdict, dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.config import MetricsConfig, TrainingConfig
+from harness.errors import TrialFailed, TrialInterrupted
+from harness.files import atomic_write_bytes, atomic_write_json, read_json
+from harness.planning.plan import Trial, modalities_of
+from harness.search.configurations import Values
+from harness.search.curves import Curve, EpochScore
+from harness.trial import TrialContext
+
+if TYPE_CHECKING:
+    import torch
+
+RATES = ("lr", "initial_lr", "max_lr", "min_lr")
+CHANGEABLE = ("learning_rate", "weight_decay", "clip_norm")
+"""Training settings that mean the same in the middle of a training."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a member does next: from `parent`'s folder (None: from scratch) until `to_epoch`, all folds at once.
+
+    `before` are the values that the parent was trained with, `values` those to go on with.
+    """
+
+    member: int
+    folder: Path
+    parent: Path | None
+    before: Values
+    values: Values
+    from_epoch: int
+    to_epoch: int
+
+
+@dataclass(frozen=True)
+class Told:
+    """What is known of a member after a step; `reason` says why its training failed.
+
+    `dice` is the validation Dice that the selection rule would choose, of each trial; `curves` holds it after each epoch.
+    """
+
+    dice: list[float]
+    curves: list[list[float]]
+    reason: str | None = None
+
+    @property
+    def objective(self) -> float:
+        return sum(self.dice) / len(self.dice) if self.reason is None else math.nan
+
+
+def told_of(step: Step) -> Told | None:
+    """None while the step is not done."""
+    path = step.folder / "told.json"
+    if not path.exists():
+        return None
+    told = read_json(path)
+    return Told([_number(value) for value in told["dice"]], told["curves"], told["reason"])
+
+
+def take_step(step: Step, trials: list[Trial], context: TrialContext) -> None:
+    """Trains the member on the training images of each trial; reads no test image. Writes its state and `told.json`.
+
+    A step that was interrupted starts again from its parent's state: the same bits, whoever takes it and whenever.
+    """
+    if told_of(step) is not None:
+        return
+    curves = []
+    try:
+        for place, trial in enumerate(trials):
+            curves.append(_train(step, place, trial, context))
+        reason = None
+    except TrialFailed as error:
+        reason = str(error)
+    values = [
+        [_followed(rows, count, trial) for count in range(1, len(rows) + 1)]
+        for rows, trial in zip(curves, trials, strict=False)
+    ]
+    told = Told([each[-1] for each in values], values, reason)
+    atomic_write_json(step.folder / "told.json", _json(asdict(told)))
+
+
+def _train(step: Step, place: int, trial: Trial, context: TrialContext) -> list[EpochScore]:
+    """One trial's part of a step; the scores of all its epochs so far."""
+    import torch
+
+    from harness.training.fit import TrainingData, fit
+
+    training = TrainingConfig(**trial.spec["training"])
+    folder = step.folder / str(place)
+    shutil.rmtree(folder, ignore_errors=True)
+    if step.parent is not None:
+        _inherit(step, step.parent / str(place) / "training.pt", folder / "training.pt")
+    method, device = _built(trial, training, context)
+    split = trial.spec["split"]
+    cache, samples = _arrays(trial, [*split["train"], *split["validation"]], training, context)
+    data = TrainingData(cache, samples, modalities_of(trial.spec), split["train"], split["validation"])
+    epochs = iter(range(step.from_epoch + 1, training.epochs + 1_000_000))
+    try:
+        state = fit(
+            method, data, training, seed=trial.spec["seed"], device=device, folder=folder, checkpoint_seconds=math.inf,
+            should_stop=lambda: next(epochs) >= step.to_epoch,
+        )  # fmt: skip
+        curves = state.curves
+        _keep_weights(method, folder)
+    except TrialInterrupted:
+        curves = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)["state"]["curves"]
+    return [EpochScore(row["epoch"], row["stage"], row["validation_dice"]) for row in curves]
+
+
+def _followed(rows: list[EpochScore], count: int, trial: Trial) -> float:
+    curve = Curve(trial.spec["training"]["selection"])
+    for score in rows[:count]:
+        curve.add(score)
+    return curve.value
+
+
+def _inherit(step: Step, source: Path, target: Path) -> None:
+    """The parent's state with the member's own learning rate and weight decay in its optimiser and schedule.
+
+    The schedule goes on where it was, with every rate in it multiplied.
+    """
+    import torch
+
+    saved = torch.load(source, map_location="cpu", weights_only=True)
+    for key, value in step.values.items():
+        name, before = key.rpartition(".")[2], step.before[key]
+        if name == "learning_rate":
+            factor = value / before
+            for group in saved["optimizer"]["param_groups"]:
+                group.update({rate: group[rate] * factor for rate in RATES if rate in group})
+            for rates in ("base_lrs", "_last_lr"):
+                if rates in saved["schedule"]:
+                    saved["schedule"][rates] = [rate * factor for rate in saved["schedule"][rates]]
+        elif name == "weight_decay":
+            for group in saved["optimizer"]["param_groups"]:
+                # Vectors have none and keep none.
+                group["weight_decay"] = value if group["weight_decay"] else 0.0
+    buffer = BytesIO()
+    torch.save(saved, buffer)
+    atomic_write_bytes(target, buffer.getvalue())
+
+
+def evaluate_member(folder: Path, trials: list[Trial], context: TrialContext) -> None:
+    """Writes `tested.parquet`: a row for each test image, by the weights that the member's last step chose."""
+    import pandas as pd
+    from safetensors.torch import load_file
+
+    from harness.evaluation.measure import evaluate
+
+    rows = []
+    for place, trial in enumerate(trials):
+        training, keys = TrainingConfig(**trial.spec["training"]), trial.spec["split"]["test"]
+        method, device = _built(trial, training, context)
+        method.load_state_dict(load_file(folder / str(place) / "model.safetensors"))
+        cache, samples = _arrays(trial, keys, training, context)
+        metrics = {key: trial.spec["metrics"][key] for key in ("empty", "nsd_tolerance")}
+        rows += evaluate(
+            method.to(device), keys, "test", cache=cache, samples=samples, modalities=modalities_of(trial.spec),
+            batch_size=training.batch_size, device=device, amp=training.amp, metrics=MetricsConfig(**metrics),
+        )  # fmt: skip
+    buffer = BytesIO()
+    pd.DataFrame(rows).to_parquet(buffer, index=False)
+    atomic_write_bytes(folder / "tested.parquet", buffer.getvalue())
+
+
+def _built(trial: Trial, training: TrainingConfig, context: TrialContext) -> tuple[torch.nn.Module, torch.device]:
+    import torch
+
+    from harness.methods.building import build_method
+    from harness.training.fit import seed_everything
+
+    torch.set_num_threads(training.cpu_threads)
+    device, told = torch.device(context.device), trial.spec["method"]
+    seed_everything(trial.spec["seed"], 0)
+    method = build_method(told["name"], told["model"], modalities_of(trial.spec), prompt=told["card"]["prompt"])
+    if hasattr(method, "use_cache"):
+        method.use_cache(Path(context.cache_folder) / "embeddings")
+    return method.to(device), device
+
+
+def _arrays(trial: Trial, keys: list[str], training: TrainingConfig, context: TrialContext) -> tuple[Any, Any]:
+    from harness.data.batches.array_cache import ArrayCache
+    from harness.data.dataset import Dataset
+
+    samples = Dataset.open(Path(trial.spec["data"]["root"])).by_key()
+    used = [samples[key] for key in sorted(set(keys))]
+    return ArrayCache.open(used, training.image_size, Path(context.cache_folder)), samples
+
+
+def _keep_weights(method: torch.nn.Module, folder: Path) -> None:
+    from safetensors.torch import save
+
+    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in method.state_dict().items()}
+    atomic_write_bytes(folder / "model.safetensors", save(weights))
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {key: _json(item) for key, item in value.items()}
+    return [_json(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,72 @@
+"""What the methods of a run cost, from the store's measurements: one row per method and machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from reports.records.records import MethodFacts, Records, Trial
+
+COUNTS = ("parameters_total", "parameters_active", "parameters_trainable", "gmacs")
+"""The same on every machine."""
+_MEASURED = [
+    *COUNTS, "latency_ms_p50", "latency_ms_p95", "throughput_images_per_second", "throughput_batch", "peak_memory_mib",
+    "image_size", "device", "threads", "dtype", "torch", "measured",
+]  # fmt: skip
+
+
+def cost_table(records: Records) -> pd.DataFrame:
+    """Costs of each method at its own input size, of this run's model and version, the newest row of each machine.
+
+    Returns:
+        Columns method, title, machine and what was measured. The rows of a method stand together, newest first. One that
+        was never measured has a single row, whose `machine` is None: not measured is not free.
+    """
+    rows = []
+    for name, facts in records.methods.items():
+        newest: dict[str, dict[str, Any]] = {}
+        for row in sorted(_matching(records, facts), key=lambda row: str(row.get("measured") or ""), reverse=True):
+            newest.setdefault(_machine(row), row)
+        for machine, row in newest.items() or [(None, {})]:
+            values = {key: row.get(key) for key in _MEASURED}
+            rows.append({"method": name, "title": facts.title, "machine": machine, **values})
+    return pd.DataFrame(rows, columns=["method", "title", "machine", *_MEASURED])
+
+
+def machines(costs: pd.DataFrame) -> list[str]:
+    """Those on which a speed was measured."""
+    timed = costs[costs["throughput_images_per_second"].notna()]
+    return sorted(timed["machine"].dropna().unique())
+
+
+def _matching(records: Records, facts: MethodFacts) -> list[dict[str, Any]]:
+    """Costs of another size, of an older model or version, or of other modalities are not this method's costs."""
+    built_for = [_modalities(trial) for trial in records.trials_of(facts.name) if trial.spec]
+    wanted = {
+        "method": facts.origin or facts.name,
+        "method_version": facts.version,
+        "image_size": records.suite.config.get("efficiency_image_size") or facts.image_size,
+        "model": facts.model,
+    }
+    return [
+        row
+        for row in records.efficiency
+        if all(value is None or row.get(key, value) == value for key, value in wanted.items())
+        and (not built_for or "modalities" not in row or set(row["modalities"]) in built_for)
+    ]
+
+
+def _modalities(trial: Trial) -> set[str]:
+    """Those that the trial's model was built for."""
+    return {key.split("/", 1)[0] for role in ("train", "validation", "test") for key in trial.spec["split"][role]}
+
+
+def _machine(row: dict[str, Any]) -> str:
+    threads = row.get("threads")
+    parts = [
+        str(row.get("device", "unknown device")),
+        f"{threads} thread{'s' * (threads != 1)}" if threads else "",
+        row.get("dtype"),
+    ]
+    return ", ".join(str(part) for part in parts if part)

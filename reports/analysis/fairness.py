@@ -1,0 +1,76 @@
+"""Equal terms: what a method's training differs in from that of the others, so that a reader need not take it on trust."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from reports.records.records import Records, Trial
+
+_TOLERANCE = 0.02
+"""Images seen that differ by less are the same budget: batches are rounded to whole ones."""
+_ALIKE = "Same budget in images seen, augmentation, selection and every other training setting for all trained methods."
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A method's title and what differs, in words such as "augmentation none (others: standard)"."""
+
+    title: str
+    what: tuple[str, ...]
+
+
+def differences(records: Records) -> list[Difference]:
+    """Of every trained method what differs from what most have; floors and other tools' masks are trained by no setting."""
+    trained = {
+        name: [trial for trial in records.trials_of(name) if "epochs" in trial.spec.get("training", {})]
+        for name, facts in records.methods.items()
+        if not facts.floor and not facts.external
+    }
+    settings = {name: trials[0].spec["training"] for name, trials in trained.items() if trials}
+    images = {name: seen for name, trials in trained.items() if (seen := _images_seen(trials)) is not None}
+    usual = {key: _most_common(own.get(key) for own in settings.values()) for key in _keys(settings)}
+    usual_images = _most_common(images.values())
+    found = []
+    for name, own in settings.items():
+        what = [
+            f"{key} {_word(own.get(key))} (others: {_word(value)})"
+            for key, value in usual.items()
+            if own.get(key) != value
+        ]
+        if name in images and abs(images[name] - usual_images) > _TOLERANCE * usual_images:
+            what.append(f"saw {images[name]:,.0f} images in training (others: {usual_images:,.0f})")
+        if records.methods[name].card.get("sees_test_images"):
+            what.append("adapts to the unlabelled test images of each domain")
+        if what:
+            found.append(Difference(records.methods[name].title, tuple(what)))
+    return found
+
+
+def equal_terms(found: list[Difference]) -> str:
+    """The sentence that stands above the list."""
+    if not found:
+        return _ALIKE
+    return "All trained methods have the same settings and see as many images, but for these:"
+
+
+def _images_seen(trials: Iterable[Trial]) -> float | None:
+    """The median over finished trials: folds differ a little in their number of images."""
+    seen = [float(trial.summary["images_seen"]) for trial in trials if trial.summary.get("images_seen")]
+    return median(seen) if seen else None
+
+
+def _keys(settings: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for own in settings.values() for key in own))
+
+
+def _most_common(values: Iterable[Any]) -> Any:
+    counted = Counter(values).most_common(1)
+    return counted[0][0] if counted else None
+
+
+def _word(value: Any) -> str:
+    return "none" if value is None else str(value)

@@ -1,0 +1,152 @@
+"""What the tables say, in sentences: the first thing that a reader sees."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness.statistics import Estimate
+from reports.records.frames import rows
+from reports.records.records import Records
+from reports.tables.cells import interval, number
+
+# More names than these make a sentence a list, and the tables below are better lists.
+MOST_NAMED = 6
+
+
+def findings(
+    records: Records, table: pd.DataFrame, modalities: pd.DataFrame, lead: Callable[[str, str], Estimate]
+) -> list[str]:
+    """The findings of a run, the most important first.
+
+    Args:
+        table, modalities: as in `reports.tables.leaderboard.Leaderboard`.
+        lead: macro Dice of one ranked method minus that of another, paired by image.
+    """
+    if all(trial.state != "done" for trial in records.trials):
+        return ["No trial has finished yet: there is nothing to rank."]
+    return [
+        *_about_the_best(records, table, lead),
+        *_lost_on_unseen_domains(table),
+        *_one_seed(records, table),
+        *_floors_not_beaten(table, modalities),
+        *_domains_not_tested(records),
+    ]
+
+
+def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, str], Estimate]) -> list[str]:
+    ranked = rows(table[table["track"] == "automatic"])
+    if not ranked:
+        return []
+    best, others = ranked[0], ranked[1:]
+    # Asked of each one directly: places don't tell, because "not told apart" is not transitive.
+    tied = [other.title for other in others if not lead(best.method, other.method).excludes_zero()]
+    kind = "unseen-domain" if records.unseen else "test"
+    way = "has the highest" if others else "is the only ranked method:"
+    notes = [f"{best.title} {way} macro {kind} Dice{',' if others else ''} {_with_interval(best, 'dice')}."]
+    if tied:
+        notes[0] += f" Not told apart from it by these images: {_some(tied)}."
+    elif others:
+        notes[0] += " The interval of its lead over each other ranked method excludes 0."
+    if pd.notna(best.gap):
+        if _gains(best):
+            way = f"On unseen domains it does better than on seen ones, {best.dice:.3f} against {best.seen:.3f} Dice"
+        else:
+            way = f"From domains seen in training to unseen ones it goes from {best.seen:.3f} to {best.dice:.3f} Dice"
+        notes.append(f"{way}: a gap of {_with_interval(best, 'gap')}.")
+    if pd.notna(best.worst_dice):
+        notes.append(f"Its worst domain is {best.worst_domain} with {best.worst_dice:.3f}.")
+    return notes
+
+
+def _lost_on_unseen_domains(table: pd.DataFrame) -> list[str]:
+    automatic = rows(table[(table["track"] == "automatic") & table["gap"].notna()])
+    networks = [row for row in automatic if not row.floor]
+    losing = [row for row in networks if not _gains(row)]
+    # The best one's gap is told whatever it is, so a negative one is explained, a floor's too.
+    gaining = [row for row in automatic if _gains(row) and (not row.floor or row is automatic[0])]
+    notes = []
+    if len(losing) == 1:
+        notes.append(f"On unseen domains {losing[0].title} loses on average {_loss(losing[0].gap)} Dice.")
+    elif losing:
+        least, most = (_loss(choose(network.gap for network in losing)) for choose in (min, max))
+        span = least if least == most else f"{least} to {most}"
+        each = _some([f"{network.title} {_loss(network.gap)}" for network in losing])
+        which = "the networks" if len(losing) == len(networks) else f"{len(losing)} of {len(networks)} networks"
+        notes.append(f"On unseen domains {which} lose on average {span} Dice: {each}.")
+    if gaining:
+        each = _some([f"{row.title} by {number(-row.gap, 2)}" for row in gaining])
+        notes.append(
+            f"Better on unseen domains than on seen ones: {each}. The unseen test domains are easier, or validation images"
+            " are few."
+        )
+    return notes
+
+
+def _some(names: list[str]) -> str:
+    """The first of them by name, the others by number: a sentence and no table."""
+    more = len(names) - MOST_NAMED
+    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _gains(row: Any) -> bool:
+    """Whether the gap is negative by more than rounding."""
+    return bool(row.gap <= -0.005)
+
+
+def _loss(gap: float) -> str:
+    return number(max(gap, 0.0), 2)
+
+
+def _one_seed(records: Records, table: pd.DataFrame) -> list[str]:
+    trained = table["dice"].notna() & ~table["floor"].astype(bool)
+    if len({trial.seed for trial in records.trials}) > 1 or not trained.any():
+        return []
+    return ["One seed: the chance of training is not in the intervals."]
+
+
+def _floors_not_beaten(table: pd.DataFrame, modalities: pd.DataFrame) -> list[str]:
+    """A network that is no better than a trivial method is news, whatever it costs and wherever it is ranked."""
+    floors = set(table.loc[table["floor"].astype(bool), "method"])
+    titles = dict(zip(table["method"], table["title"], strict=True))
+    places: dict[str, list[str]] = {name: [] for name in table["method"] if name not in floors}
+    for modality, members in modalities.dropna(subset=["dice"]).groupby("modality", sort=False):
+        trivial = members[members["method"].isin(floors)]
+        if trivial.empty:
+            continue
+        floor = trivial.iloc[int(np.argmax(trivial["dice"].to_numpy(float)))]
+        for row in rows(members[~members["method"].isin(floors)]):
+            if row.dice <= floor["dice"]:
+                beside = f"{number(row.dice)}; {titles[floor['method']]} {number(floor['dice'])}"
+                places[row.method].append(f"{modality} ({beside})")
+    notes = [f"{titles[name]} does not beat the floor in {_listed(where)}." for name, where in places.items() if where]
+    if len(notes) > MOST_NAMED:
+        more = len(notes) - MOST_NAMED
+        notes[MOST_NAMED:] = [
+            f"{more} more {'does' if more == 1 else 'do'} not beat it in a modality or more: see By domain."
+        ]
+    return notes
+
+
+def _domains_not_tested(records: Records) -> list[str]:
+    partly = records.partly_tested()
+    if not partly:
+        return []
+    alike: dict[tuple[int, int], list[str]] = {}
+    for modality, counts in partly.items():
+        alike.setdefault(counts, []).append(modality)
+    parts = [f"{tested} of {all_} in {_listed(names)}" for (tested, all_), names in alike.items()]
+    folds = (records.suite.config.get("protocol") or {}).get("max_folds")
+    why = f" (protocol.max_folds={folds})" if folds else ""
+    return [f"The folds of this run{why} do not test every domain: {'; '.join(parts)}."]
+
+
+def _listed(words: list[str]) -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+
+
+def _with_interval(row: Any, name: str) -> str:
+    return f"{number(getattr(row, name))} {interval(getattr(row, f'{name}_low'), getattr(row, f'{name}_high'))}".strip()

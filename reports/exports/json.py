@@ -1,0 +1,82 @@
+"""The whole leaderboard as JSON, by the schema that stands beside this file (leaderboard.schema.json)."""
+
+from __future__ import annotations
+
+import json
+import math
+from importlib import resources
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harness import __version__
+from reports.analysis.comparison import Comparison
+from reports.records.records import Records
+from reports.tables.leaderboard import Leaderboard
+
+FORMAT_VERSION = 1
+"""Rises when a field changes its meaning or goes; new fields don't raise it."""
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (2020-12) of `leaderboard.json`."""
+    text = resources.files("reports.exports").joinpath("leaderboard.schema.json").read_text("utf-8")
+    return dict(json.loads(text))
+
+
+def as_json(records: Records, board: Leaderboard, title: str, made: str) -> str:
+    """All tables with full precision; undefined and missing values are null."""
+    compared = board.comparison
+    document = {
+        "format_version": FORMAT_VERSION,
+        "bench": __version__,
+        "title": title,
+        "made": made,
+        "headline": board.headline,
+        "cautions": board.cautions,
+        "notes": board.notes,
+        "differences": [{"title": each.title, "what": list(each.what)} for each in board.differences],
+        "unseen": records.unseen,
+        "hardware": board.hardware,
+        "methods": _rows(board.table),
+        "domains": _rows(board.domains.merge(board.spread.drop(columns="images"), how="left", on=["method", "domain"])),
+        "modalities": _rows(board.modalities),
+        "costs": _rows(board.costs),
+        "failures": _rows(board.failures),
+        "pairs": _rows(compared.pairs) if compared else [],
+        "ranks": _ranks(compared) if compared else [],
+        "trials": [
+            {key: getattr(trial, key) for key in ("id", "method", "fold", "seed", "state", "reason", "seconds")}
+            | {"fingerprint": trial.spec["split"]["fingerprint"] if trial.spec else None}
+            for trial in records.trials
+        ],
+    }
+    return json.dumps(_plain(document), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+
+
+def _ranks(compared: Comparison) -> list[dict[str, Any]]:
+    number = len(compared.methods)
+    shares = compared.ranks.probabilities if compared.ranks else np.full((number, number), np.nan)
+    expected = compared.ranks.expected if compared.ranks else np.full(number, np.nan)
+    return [
+        {"method": name, "group": compared.groups[name], "probabilities": row, "expected": mean}
+        for name, row, mean in zip(compared.methods, shares.tolist(), expected.tolist(), strict=True)
+    ]
+
+
+def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
+
+
+def _plain(value: Any) -> Any:
+    """What JSON knows: NaN and its kin become null."""
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return None if value is pd.NA or value is pd.NaT else value

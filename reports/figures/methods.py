@@ -1,0 +1,205 @@
+"""Figures of methods: Dice against cost, what is lost on unseen domains, how sure ranks are, learning curves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from reports.figures.drawing import SHADE, Drawing, Style, legend_below, plain_log_ticks
+from reports.records.frames import rows
+from reports.tables.cells import number
+from reports.tables.leaderboard import Leaderboard
+
+_COSTS = {
+    "parameters": ("parameters_total", "Parameters", "parameters", False),
+    "gmacs": ("gmacs", "GMACs for one image", "GMACs", False),
+    "throughput": ("throughput_0", "Images/s", "speed", True),
+}
+"""Name -> column of the table, label of the axis, what a method without cost has none of, whether more is better."""
+
+
+def dice_against_cost(board: Leaderboard, style: Style, cost: str, *, unseen: bool) -> Drawing | None:
+    """Dice and its interval against one kind of cost, with the Pareto front of the automatic methods."""
+    from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
+
+    key, label, unit, more_is_better = _COSTS[cost]
+    if key not in board.table:
+        return None
+    whole = board.table[board.table["dice"].notna()]
+    costs = pd.to_numeric(whole[key])
+    priced, free, unmeasured = rows(whole[costs > 0]), rows(whole[costs == 0]), rows(whole[costs.isna()])
+    if not priced:
+        return None
+    figure, axes = plt.subplots(figsize=(4.6, 3.2))
+    handles: list[Any] = []
+    for row in priced:
+        bars = None if pd.isna(row.dice_low) else [[row.dice - row.dice_low], [row.dice_high - row.dice]]
+        color = style.palette[row.method]
+        handles.append(
+            axes.errorbar(
+                getattr(row, key), row.dice, yerr=bars, fmt=style.markers[row.method], color=color, markersize=8, capsize=3,
+                elinewidth=1.2, markerfacecolor=color if row.track == "automatic" else "none", label=style.short[row.method],
+            )
+        )  # fmt: skip
+    front = pareto_front(
+        [(float(getattr(row, key)), float(row.dice)) for row in priced if row.track == "automatic"], more_is_better
+    )
+    if len(front) > 1:
+        axes.plot(*zip(*front, strict=True), color=style.theme.muted, linewidth=1.2, linestyle=(0, (1, 2)), zorder=1)
+        handles.append(Line2D([], [], color=style.theme.muted, linestyle=(0, (1, 2)), label="Pareto front"))
+    for row in free:
+        name = f"{style.short[row.method]}, no {unit}"
+        handles.append(
+            axes.axhline(row.dice, color=style.palette[row.method], linestyle=(0, (4, 3)), linewidth=1.2, label=name)
+        )
+    # Not measured is not free: named, but not drawn.
+    handles += [
+        Line2D([], [], linestyle="none", label=f"{style.short[row.method]}: cost not measured") for row in unmeasured
+    ]
+    spent = [getattr(row, key) for row in priced]
+    axes.set_xscale("log")
+    axes.set_xlim(min(spent) / 2, max(spent) * 2)
+    axes.set_xlabel(f"{label} (log scale)")
+    axes.set_ylabel("Macro unseen-domain Dice" if unseen else "Macro test Dice")
+    plain_log_ticks(axes)
+    legend_below(axes, handles)
+    where = f" on {board.hardware[0]}" if cost == "throughput" else ""
+    listed = "; ".join(f"{row.title}: Dice {number(row.dice)} at {getattr(row, key):.3g}" for row in priced)
+    alt = f"Macro Dice against {label}{where}. {listed}."
+    alt += "".join(f" {row.title}, no {unit}: Dice {number(row.dice)}." for row in free)
+    alt += f" Cost not measured: {', '.join(row.title for row in unmeasured)}." if unmeasured else ""
+    best = [row.title for row in priced if (float(getattr(row, key)), float(row.dice)) in front]
+    alt += f" On the Pareto front: {', '.join(best)}." if best else ""
+    return Drawing(f"cost-{cost}", f"Dice against {label.lower() if cost != 'gmacs' else label}", alt, figure)
+
+
+def pareto_front(points: list[tuple[float, float]], more_is_better: bool = False) -> list[tuple[float, float]]:
+    """Those (cost, value) that no other beats in both; by rising cost. `more_is_better`: of the first, too, as of a speed."""
+    sign = -1 if more_is_better else 1
+    front: list[tuple[float, float]] = []
+    for cost, value in sorted(set(points), key=lambda point: (sign * point[0], -point[1])):
+        if not front or value > front[-1][1]:
+            front.append((cost, value))
+    return sorted(front)
+
+
+def seen_and_unseen(board: Leaderboard, style: Style) -> Drawing | None:
+    """A line for each method from its Dice on seen domains to that on unseen ones."""
+    from matplotlib import pyplot as plt
+
+    shown = rows(board.table[board.table["gap"].notna()])
+    if not shown:
+        return None
+    figure, axes = plt.subplots(figsize=(3.6, 0.9 + 0.42 * len(shown)))
+    for place, row in enumerate(reversed(shown)):
+        color = style.palette[row.method]
+        axes.plot([row.dice, row.seen], [place, place], color=color, linewidth=2.5, alpha=0.55, zorder=2)
+        (seen,) = axes.plot(row.seen, place, "o", color=color, markersize=8, zorder=3)
+        seen.set(markerfacecolor=style.theme.paper, markeredgewidth=1.8)
+        axes.plot(row.dice, place, "o", color=color, markersize=8, zorder=3)
+    axes.set_yticks(range(len(shown)), [style.short[row.method] for row in reversed(shown)], color=style.theme.ink)
+    axes.set_ylim(-0.6, len(shown) - 0.4)
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel("Macro Dice (open: seen, filled: unseen)")
+    listed = "; ".join(f"{row.title}: seen {number(row.seen)}, unseen {number(row.dice)}" for row in shown)
+    alt = f"Macro Dice on seen and unseen domains. {listed}."
+    return Drawing("gap", "What is lost on unseen domains", alt, figure)
+
+
+def rank_map(board: Leaderboard, style: Style) -> Drawing | None:
+    """How often each automatic method takes each rank when the images are drawn again."""
+    import seaborn as sns
+    from matplotlib import pyplot as plt
+    from matplotlib.colors import LinearSegmentedColormap
+
+    sure = board.comparison.ranks if board.comparison is not None else None
+    if board.comparison is None or sure is None:
+        return None
+    names = board.comparison.methods
+    shares = pd.DataFrame(sure.probabilities, index=names, columns=range(1, len(names) + 1))
+    scale = LinearSegmentedColormap.from_list("shade", [(*SHADE, 0.0), (*SHADE, 0.8)])
+    words = shares.map(lambda share: f"{100 * share:.0f}" if share >= 0.005 else "")
+    figure, axes = plt.subplots(figsize=(max(2.2, 0.42 * len(names)), 0.6 + 0.34 * len(names)))
+    sns.heatmap(
+        shares, vmin=0, vmax=1, cmap=scale, annot=words, fmt="", linewidths=1.5, linecolor=style.theme.paper, ax=axes,
+        cbar=False, annot_kws={"size": 8.5, "color": style.theme.ink},
+    )  # fmt: skip
+    axes.set_yticklabels([style.short[name] for name in names], color=style.theme.ink, rotation=0)
+    axes.set_xlabel("Rank (% of resamples)")
+    axes.grid(visible=False)
+    listed = "; ".join(
+        f"{style.short[name]}: first in {100 * share:.0f} %, expected rank {expected:.1f}"
+        for name, share, expected in zip(names, sure.first, sure.expected, strict=True)
+    )
+    alt = f"Ranks by macro Dice when the images are drawn again. {listed}."
+    return Drawing("ranks", "How sure the ranks are", alt, figure)
+
+
+def critical_difference_diagram(board: Leaderboard, style: Style) -> Drawing | None:
+    """Average ranks over domains; a bar joins methods that the domains can't tell apart (Demsar, JMLR 7, 2006)."""
+    from matplotlib import pyplot as plt
+
+    found = board.comparison.over_domains if board.comparison is not None else None
+    if board.comparison is None or found is None:
+        return None
+    names, ranks = board.comparison.methods, found.average_ranks
+    order = sorted(range(len(names)), key=lambda index: ranks[index])
+    height = 0.24
+    figure, axes = plt.subplots(figsize=(4.6, 0.9 + height * (len(names) + len(found.cliques))))
+    for place, index in enumerate(order):
+        color = style.palette[names[index]]
+        axes.plot(ranks[index], -place, style.markers[names[index]], color=color, markersize=7, zorder=3)
+        axes.plot([1, ranks[index]], [-place, -place], color=style.theme.line, linewidth=0.8, zorder=1)
+    for place, clique in enumerate(found.cliques):
+        ends = [min(ranks[list(clique)]), max(ranks[list(clique)])]
+        below = -len(names) - place + 0.2
+        axes.plot(ends, [below, below], color=style.theme.ink, linewidth=3.5, solid_capstyle="round")
+    axes.plot([1, 1 + found.difference], [0.9, 0.9], color=style.theme.muted, linewidth=1.5, marker="|", markersize=7)
+    axes.annotate(
+        f"critical difference {found.difference:.2f}", (1 + found.difference, 0.9), xytext=(6, 0), va="center",
+        textcoords="offset points", color=style.theme.muted, fontsize=9,
+    )  # fmt: skip
+    axes.set_yticks(
+        [-place for place in range(len(names))], [style.short[names[index]] for index in order], color=style.theme.ink
+    )
+    axes.set_ylim(-len(names) - len(found.cliques) + 0.2, 1.5)
+    axes.set_xlim(0.8, max(len(names) + 0.2, 1.2 + found.difference))
+    axes.grid(axis="y", visible=False)
+    axes.set_xlabel(f"Average rank over {found.blocks} domains (bars: not told apart)")
+    listed = "; ".join(f"{style.short[names[index]]} {ranks[index]:.2f}" for index in order)
+    joined = "; ".join(", ".join(style.short[names[index]] for index in clique) for clique in found.cliques)
+    alt = f"Average ranks over {found.blocks} domains: {listed}. Critical difference at 5 %: {found.difference:.2f}."
+    alt += f" Not told apart: {joined}." if joined else " All are told apart."
+    return Drawing("critical-difference", "Critical differences over domains", alt, figure)
+
+
+def learning_curves(board: Leaderboard, curves: pd.DataFrame, style: Style) -> Drawing | None:
+    """Validation Dice by epoch: the mean over folds and seeds, with the range between them."""
+    import seaborn as sns
+    from matplotlib import pyplot as plt
+    from matplotlib.lines import Line2D
+    from matplotlib.ticker import MaxNLocator
+
+    data = curves.dropna(subset=["validation_dice"]) if "validation_dice" in curves else curves.iloc[:0]
+    # One epoch is a point, not a curve.
+    if data.empty or data["epoch"].nunique() < 2:
+        return None
+    order = [name for name in board.table["method"] if name in set(data["method"])]
+    figure, axes = plt.subplots(figsize=(4.6, 3.2))
+    sns.lineplot(
+        data, x="epoch", y="validation_dice", hue="method", hue_order=order, palette=style.palette, ax=axes,
+        errorbar=("pi", 100), marker="o" if data["epoch"].nunique() < 30 else None, markersize=4, legend=False,
+    )  # fmt: skip
+    titles = dict(zip(board.table["method"], board.table["title"], strict=True))
+    axes.set_xlabel("Epoch")
+    axes.set_ylabel("Dice on validation images")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))
+    legend_below(axes, [Line2D([], [], color=style.palette[name], label=style.short[name]) for name in order])
+    final = (
+        data.sort_values("epoch").groupby(["method", "fold", "seed"])["validation_dice"].last().groupby("method").mean()
+    )
+    listed = "; ".join(f"{titles[name]} ends at {final[name]:.3f}" for name in order)
+    alt = f"Validation Dice by epoch: mean over folds and seeds, band from lowest to highest. {listed}."
+    return Drawing("curves", "Learning curves (domains seen in training)", alt, figure)

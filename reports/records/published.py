@@ -1,0 +1,98 @@
+"""Numbers that papers report, for grey reference rows: shown beside measured ones, never ranked with them.
+
+    results:
+      - method: De-LightSAM
+        modality: dermoscopy
+        domain: ph2            # left out: the mean over the modality's domains
+        metric: dice           # as in `python -m harness list metrics`; overlaps from 0 to 1, distances in pixels
+        value: 0.912
+        source: "Xu et al., De-LightSAM, 2025, doi:..."
+        page: "Table 2, p. 6"
+
+Other data splits, sizes and metric code stand behind such a number: it tells where a field is, not who is better.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from harness.errors import UserError, did_you_mean
+
+
+@dataclass(frozen=True)
+class PublishedResult:
+    """One number of one paper. `domain` None: over the modality's domains; `page` says where in the source it stands."""
+
+    method: str
+    modality: str
+    domain: str | None
+    metric: str
+    value: float
+    source: str
+    page: str
+
+
+def read_published(path: Path) -> list[PublishedResult]:
+    """Reads a file of published results, in its order.
+
+    Raises:
+        UserError: no such file, no YAML, an entry with a missing, unknown or impossible value, or one given twice.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(path.read_text("utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: expected a YAML file of published results, found none that can be read.") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is no valid YAML: {error}") from error
+    if not isinstance(content, dict) or set(content) != {"results"} or not isinstance(content["results"], list):
+        raise UserError(
+            f"{path}: expected one key, results:, with a list of entries. See reports/records/published.py."
+        )
+    results = [_entry(entry, f"{path}, entry {number}") for number, entry in enumerate(content["results"], start=1)]
+    seen: dict[tuple[Any, ...], int] = {}
+    for number, result in enumerate(results, start=1):
+        place = (result.method, result.modality, result.domain, result.metric, result.source)
+        if place in seen:
+            raise UserError(
+                f"{path}, entry {number}: entry {seen[place]} is of the same method, place, metric and source."
+            )
+        seen[place] = number
+    return results
+
+
+def _entry(entry: Any, where: str) -> PublishedResult:
+    from harness.metrics import REGISTRY
+
+    names = [field.name for field in fields(PublishedResult)]
+    if not isinstance(entry, dict):
+        raise UserError(f"{where}: expected lines of key: value with {', '.join(names)}; found {entry!r}.")
+    for key in entry:
+        if key not in names:
+            raise UserError(f"{where}: {key} is unknown.{did_you_mean(str(key), names)}")
+    absent = [name for name in names if name != "domain" and entry.get(name) in (None, "")]
+    if absent:
+        raise UserError(f"{where}: {', '.join(absent)} is missing. A number without its source can't be checked.")
+    metric, value = str(entry["metric"]), entry["value"]
+    if metric not in REGISTRY:
+        raise UserError(f"{where}: metric {metric} is unknown.{did_you_mean(metric, REGISTRY)}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise UserError(f"{where}: value {value!r}: expected a number, such as 0.912.")
+    highest = math.inf if REGISTRY[metric].unit else 1.0
+    if not 0 <= value <= highest:
+        hint = f" Percent? Write {value / 100:g}." if 1 < value <= 100 else ""
+        raise UserError(f"{where}: {metric} {value} is out of range: expected 0 to {highest:g}.{hint}")
+    domain = entry.get("domain")
+    return PublishedResult(
+        method=str(entry["method"]),
+        modality=str(entry["modality"]),
+        domain=None if domain is None else str(domain),
+        metric=metric,
+        value=float(value),
+        source=str(entry["source"]),
+        page=str(entry["page"]),
+    )

@@ -1,0 +1,198 @@
+"""Reads one run of a suite from the store into tidy tables, and says plainly what is not there.
+
+What was expected comes from the suite's list of trials, never from what happens to lie on the disk.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pandas as pd
+
+from harness.errors import UserError
+from harness.files import sha256_json
+from harness.store.store import Store, SuiteRecord, TrialRecord
+from reports.records.records import GUESS, METRICS, ROLES, MethodFacts, Records, Trial, domain_of, modality_order
+
+_SAMPLE_COLUMNS = ["key", "modality", "domain", "id", "subject", "role", "width", "height", "empty", *METRICS]
+_SAMPLE_COLUMNS += ["reference_pixels", "predicted_pixels"]
+_CELL_COLUMNS = ["expected", "found", "state", "why", "keys"]
+
+
+def read_records(store: Store, suite: SuiteRecord) -> Records:
+    """Loads all trials of a run. Trials that failed, are damaged or were never begun become entries, not errors."""
+    trials, frames, curves = [], [], []
+    splits: dict[str, dict[str, Any]] = {}
+    for entry in suite.trials:
+        trial, record = _read_trial(store, entry)
+        if trial.spec:
+            # Hundreds of trials share a split of thousands of keys: keep each split once.
+            split = trial.spec["split"]
+            trial.spec["split"] = splits.setdefault(sha256_json(split), split)
+        labels: dict[str, Any] = {"method": trial.method, "fold": trial.fold, "seed": trial.seed}
+        if trial.state == "done" and record is not None and record.samples is not None:
+            frames.append(_samples(record.samples).assign(**labels, trial=trial.id))
+            if record.curves is not None and len(record.curves):
+                curves.append(record.curves.assign(**labels))
+        trials.append(trial)
+    columns = ["method", "fold", "seed", "trial"]
+    empty = pd.DataFrame(columns=[*columns, *_SAMPLE_COLUMNS, GUESS])
+    samples = pd.concat(frames, ignore_index=True) if frames else empty
+    return Records(
+        suite=suite,
+        trials=trials,
+        methods=_method_facts(suite, trials),
+        samples=samples,
+        cells=count_cells(trials),
+        curves=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns),
+        efficiency=store.efficiency(),
+    )
+
+
+def _samples(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns that reports use; the guess of the modality is absent where a method makes none."""
+    return table[_SAMPLE_COLUMNS].assign(**{GUESS: table.get(GUESS)})
+
+
+def _read_trial(store: Store, entry: dict[str, Any]) -> tuple[Trial, TrialRecord | None]:
+    """`entry` is {id, method, fold, seed}, as in trials.json."""
+    base: dict[str, Any] = {
+        "id": entry["id"],
+        "method": str(entry["method"]),
+        "fold": str(entry["fold"]),
+        "seed": entry["seed"],
+    }
+    try:
+        record = store.load(entry["id"])
+    except UserError as error:
+        state, reason = _why_not_loaded(store, entry["id"], error)
+        return Trial(**base, state=state, reason=reason), None
+    details: dict[str, Any] = {"spec": record.spec, "provenance": record.provenance, "folder": record.folder}
+    state = str(record.status.get("state", "pending"))
+    if record.result is None:
+        if state == "done" or (record.folder / "result.json").exists():
+            return Trial(**base, **details, state="damaged", reason="its files don't match their checksums"), None
+        if state == "failed":
+            reason = str(record.status.get("reason") or "no cause given")
+            file = record.folder / "error.txt"
+            traceback = file.relative_to(store.root).as_posix() if file.exists() else ""
+            return Trial(**base, **details, state="failed", reason=reason, error=traceback), None
+        return Trial(**base, **details, state="unfinished", reason=_how_far(record.status)), None
+    hole = _what_is_missing(record)
+    if hole:
+        return Trial(**base, **details, state="damaged", reason=hole), None
+    seconds = record.result.get("seconds")
+    return Trial(**base, **details, state="done", seconds=seconds, summary=record.result), record
+
+
+def _how_far(status: dict[str, Any]) -> str:
+    """ "interrupted in epoch 3 of 8" where its process is gone, "running, in epoch 3 of 8" where it lives."""
+    epochs = status.get("epochs")
+    where = f"in epoch {status.get('epoch')} of {epochs}" if epochs else "before the end of its first epoch"
+    return {"interrupted": f"interrupted {where}", "running": f"running, {where}"}.get(
+        status["state"], "begun, no result yet"
+    )
+
+
+def _why_not_loaded(store: Store, trial_id: str, error: UserError) -> tuple[str, str]:
+    """The state of a trial that the store can't load, and its reason."""
+    folder = store.trial_folder(trial_id)
+    if any((folder / name).exists() for name in ("result.json", "spec.json", "status.json")):
+        return "damaged", str(error)
+    # A run moves a damaged trial aside before it begins anew; it may have been stopped in between.
+    if next((store.root / "damaged").glob(f"{trial_id}-*"), None):
+        return "damaged", "its files didn't match their checksums; moved aside, not run again yet"
+    return "missing", "never begun"
+
+
+def _what_is_missing(record: TrialRecord) -> str:
+    """What a finished trial's table lacks: columns, or images of its split; "" when whole."""
+    assert record.samples is not None
+    lacking = [name for name in _SAMPLE_COLUMNS if name not in record.samples]
+    if lacking:
+        return f"samples.parquet has no column {', '.join(lacking)}: written by another version of the bench"
+    for role in ROLES:
+        expected = set(record.spec["split"][role])
+        found = record.samples.loc[record.samples["role"] == role, "key"]
+        if set(found) != expected or found.duplicated().any():
+            return f"{len(expected)} {role} images expected, rows found for {len(expected & set(found))} of them"
+    return ""
+
+
+def _method_facts(suite: SuiteRecord, trials: Sequence[Trial]) -> dict[str, MethodFacts]:
+    configured = suite.config.get("methods") or {} if isinstance(suite.config, dict) else {}
+    facts = {}
+    for name in dict.fromkeys(trial.method for trial in trials):
+        spec = next((trial.spec for trial in trials if trial.method == name and trial.spec), None)
+        if spec:
+            method, training = spec["method"], spec.get("training") or {}
+        else:
+            method = configured.get(name) or {}
+            training = {**(suite.config.get("training") or {}), **(method.get("training") or {})}
+        # A trial is used again when only the card has changed since: what this run was asked for says it best.
+        card = {**(method.get("card") or {}), **((configured.get(name) or {}).get("card") or {})}
+        selection = str(training.get("selection", "unknown"))
+        title = str(card.get("title") or name)
+        facts[name] = MethodFacts(
+            name, title, card, selection, training.get("image_size"), method.get("model"), method.get("version")
+        )
+    return titles_apart(facts)
+
+
+def titles_apart(facts: dict[str, MethodFacts]) -> dict[str, MethodFacts]:
+    """Adds the name to titles that are alike: two rows of one title could not be told apart in any table or figure."""
+    titles = Counter(each.title.casefold() for each in facts.values())
+    return {
+        name: replace(each, title=f"{each.title} ({name})") if titles[each.title.casefold()] > 1 else each
+        for name, each in facts.items()
+    }
+
+
+def count_cells(trials: Sequence[Trial]) -> pd.DataFrame:
+    """Which domains every method should cover. A trial without a spec borrows the split from others of its fold."""
+    # Trials of other tools' masks have splits of a single domain: no measure for what others should cover.
+    own = [trial for trial in trials if trial.spec and not (trial.spec["method"].get("card") or {}).get("external")]
+    splits = {trial.fold: trial.spec["split"] for trial in own}
+    places = {id(split): _keys_by_domain(split) for split in _distinct(trials)}
+    counts: dict[tuple[str, str, str], dict[str, Any]] = {}
+    for trial in trials:
+        split = trial.spec["split"] if trial.spec else splits.get(trial.fold)
+        if split is None:
+            continue
+        for role in ROLES:
+            for domain, keys in places[id(split)][role].items():
+                cell = counts.setdefault(
+                    (trial.method, role, domain),
+                    {"expected": 0, "found": 0, "state": "done", "why": [], "keys": keys},
+                )
+                if cell["keys"] is not keys:
+                    cell["keys"] = cell["keys"] | keys
+                cell["expected"] += 1
+                cell["found"] += trial.state == "done"
+                if trial.state != "done":
+                    cell["why"].append(f"{trial.fold}, seed {trial.seed}")
+                cell["state"] = max(cell["state"], trial.state, key=_severity)
+    rows = [{"method": m, "role": r, "domain": d, **cell} for (m, r, d), cell in counts.items()]
+    cells = pd.DataFrame(rows, columns=["method", "role", "domain", *_CELL_COLUMNS])
+    order = modality_order(cells["domain"])
+    return cells.sort_values("domain", key=lambda names: names.map(order), kind="stable", ignore_index=True)
+
+
+def _distinct(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    return list({id(trial.spec["split"]): trial.spec["split"] for trial in trials if trial.spec}.values())
+
+
+def _keys_by_domain(split: dict[str, Any]) -> dict[str, dict[str, frozenset[str]]]:
+    """Role -> domain -> keys of its images."""
+    found: dict[str, dict[str, list[str]]] = {role: {} for role in ROLES}
+    for role, places in found.items():
+        for key in split[role]:
+            places.setdefault(domain_of(key), []).append(key)
+    return {role: {domain: frozenset(keys) for domain, keys in places.items()} for role, places in found.items()}
+
+
+def _severity(state: str) -> int:
+    return {"done": 0, "missing": 1, "unfinished": 2, "damaged": 3, "failed": 4}[state]

@@ -1,0 +1,269 @@
+"""The columns of the ranking, of more metrics and of costs, and what each means."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from reports.tables.cells import (
+    SELECTION_WORDS,
+    Cell,
+    Column,
+    counted,
+    dice_cell,
+    empties_cell,
+    fixed,
+    machine_cell,
+    measured_cell,
+    method_and_track_cell,
+    method_cell,
+    modality_knowledge_cell,
+    number_words,
+    parameters_cell,
+    rank_cell,
+    significant,
+    size_words,
+    sort_key,
+    status_cell,
+    with_interval_words,
+    words_of,
+    written,
+)
+
+
+def columns(
+    hardware: list[str], *, unseen: bool, seen_where_tested: bool = True, distance_unit: str = "px"
+) -> list[Column]:
+    """The columns of a run's ranking; one for throughput for each machine in `hardware`.
+
+    `seen_where_tested`: seen Dice is of the same domains as unseen Dice, see `Records.seen_domains`.
+    """
+    kind = "Unseen Dice" if unseen else "Test Dice"
+    where = (
+        "of domains that the model never saw in training, selection or normalisation"
+        if unseen
+        else "kept for testing; their domains were seen in training (protocol in_domain)"
+    )
+    seen_where = (
+        "of the tested domains, from folds that trained on them"
+        if seen_where_tested
+        else "of all domains that were seen in training: not every tested domain was seen in another fold, so seen and unseen"
+        " Dice are of different domains here"
+    )
+    throughput = [
+        Column(
+            f"throughput_{index}",
+            "Images/s" if len(hardware) == 1 else f"Images/s ({chr(65 + index)})",
+            f"Throughput at the best batch size, measured apart from training with all cores idle, on {machine}."
+            " Machines have columns of their own: speeds are never compared across them.",
+            number_words(f"throughput_{index}", significant),
+            better="higher",
+        )
+        for index, machine in enumerate(hardware)
+    ]
+    return [
+        Column(
+            "rank",
+            "Rank",
+            "Place by macro Dice within the group. “1–3” means that the images can't settle it: a method is placed behind another"
+            " only where the 95 % interval of their difference (paired by image, not corrected for the number of comparisons)"
+            " excludes 0. Below it, how often the method is first when the images are drawn again. Incomplete methods have no"
+            " rank.",
+            rank_cell,
+        ),
+        Column(
+            "title",
+            "Method",
+            "Name on the method's card; under it the name in the configuration. A floor is a trivial method that every"
+            " network should beat.",
+            method_cell,
+            numeric=False,
+        ),
+        Column(
+            "dice",
+            kind,
+            f"Macro Dice (0 to 1) over images {where}: mean over images within a domain, then over domains. An image tested in"
+            " several folds or seeds counts once, by its mean. In brackets the 95 % interval. ± is the standard deviation over"
+            " seeds, where there is more than one.",
+            dice_cell,
+            better="higher",
+        ),
+        Column(
+            "hd95",
+            "HD95",
+            f"Macro 95th percentile Hausdorff distance in {distance_unit} at the mask's native resolution (both directions pooled,"
+            " as in MedPy), averaged as the Dice is.",
+            with_interval_words("hd95", 1),
+            better="lower",
+        ),
+        Column(
+            "worst",
+            "Worst domain",
+            "The lowest Dice of a single test domain, and which one. What a hospital may meet.",
+            lambda row: Cell(
+                fixed(row["worst_dice"], 3), words_of(row["worst_domain"], ""), sort_key(row["worst_dice"])
+            ),
+            better="higher",
+        ),
+        Column(
+            "quartile",
+            "Lower quartile",
+            "A quarter of a domain's images have a Dice below this: the 25 % quantile within each domain, averaged over domains.",
+            lambda row: Cell(fixed(row["quartile"], 3), sort=sort_key(row["quartile"])),
+            better="higher",
+        ),
+        Column(
+            "seen",
+            "Seen Dice",
+            f"Macro Dice over the validation images {seen_where}. The chosen epoch was picked on these images under the rule"
+            " training_domain_validation, so it flatters a little.",
+            with_interval_words("seen", 3),
+            better="higher",
+        ),
+        Column(
+            "gap",
+            "Gap",
+            "Seen minus unseen Dice: what is lost on the way to a new domain."
+            + ("" if seen_where_tested else " The two are of different domains here, see Seen Dice.")
+            + " Its interval draws images that play both roles jointly.",
+            with_interval_words("gap", 3, sign=True),
+            better="lower",
+        ),
+        Column(
+            "missed",
+            "Failures",
+            "Test predictions that are empty although there is an object (missed), not empty but without a common pixel"
+            " (elsewhere), and with an object where there is none (false alarm); both empty counts as Dice 1. Counted in every"
+            " fold and seed.",
+            empties_cell,
+            better="lower",
+        ),
+        Column(
+            "parameters_total",
+            "Parameters",
+            "All parameters of the model; under it those that one image passes through, where that is fewer.",
+            parameters_cell,
+            better="lower",
+        ),
+        Column(
+            "gmacs",
+            "GMACs",
+            "Billions of multiply-accumulate operations for one image at the stated input size (FLOPs are twice that), attention"
+            " included.",
+            lambda row: Cell(
+                written(row["gmacs"], significant),
+                size_words(row) if pd.notna(row["gmacs"]) else "",
+                sort_key(row["gmacs"]),
+            ),
+            better="lower",
+        ),
+        *throughput,
+        Column(
+            "prompt",
+            "Prompt",
+            "What the method is given beside the image. Oracle prompts are derived from the truth: such rows are ranked apart.",
+            lambda row: Cell(row["prompt"], sort=row["prompt"]),
+            numeric=False,
+        ),
+        Column(
+            "modality_knowledge",
+            "Modality",
+            "What the method knows of the image's modality: none, given (the true one), or inferred from the image, with how often"
+            " that was right on the test images.",
+            modality_knowledge_cell,
+            numeric=False,
+        ),
+        Column(
+            "selection",
+            "Selection",
+            "How the tested weights were chosen: by the validation images of the training domains, the last epoch, or (oracle, ranked"
+            " apart) by the test images.",
+            lambda row: Cell(SELECTION_WORDS.get(row["selection"], row["selection"]), sort=row["selection"]),
+            numeric=False,
+        ),
+        Column(
+            "status",
+            "Status",
+            "Finished of expected trials (folds × seeds). A method with a failed or missing trial has no mean and no rank."
+            " “Possibly seen”: its pretraining data may contain a test domain, which no check of ours can rule out."
+            " “Sees test images”: it adapts itself to a domain's unlabelled test images.",
+            status_cell,
+            numeric=False,
+        ),
+    ]
+
+
+def metric_columns(nsd_tolerance: float | None) -> list[Column]:
+    """Further metrics of the ranked methods, in pixels of the native masks; `nsd_tolerance` is None where trials differ."""
+    from harness.metrics import REGISTRY
+
+    shown = []
+    for name, digits in (("nsd", 3), ("hd95_max", 1), ("precision", 3), ("recall", 3)):
+        metric = REGISTRY[name]
+        tolerance = f" ({nsd_tolerance:g} px)" if name == "nsd" and nsd_tolerance is not None else ""
+        definition = f"{metric.definition} P is the prediction, G the truth. Averaged as the Dice is."
+        better = "higher" if metric.higher_is_better else "lower"
+        shown.append(Column(name, f"{metric.title}{tolerance}", definition, with_interval_words(name, digits), better))
+    return [Column("title", "Method", "", method_and_track_cell, numeric=False), *shown]
+
+
+def cost_columns() -> list[Column]:
+    """Columns of the costs: for rows of `Leaderboard.costs`, one for each method and machine."""
+    return [
+        Column("title", "Method", "", method_cell, numeric=False),
+        Column(
+            "parameters_total",
+            "Parameters",
+            "All parameters.",
+            number_words("parameters_total", counted),
+            better="lower",
+        ),
+        Column(
+            "parameters_active",
+            "Active",
+            "Parameters that an image of one modality passes through.",
+            number_words("parameters_active", counted),
+            better="lower",
+        ),
+        Column(
+            "parameters_trainable",
+            "Trainable",
+            "Parameters that gradients may change. A method may freeze some of them in some of its stages.",
+            number_words("parameters_trainable", counted),
+            better="lower",
+        ),
+        Column(
+            "gmacs",
+            "GMACs",
+            "Billions of multiply-accumulate operations for one image of the stated size, attention included.",
+            lambda row: Cell(written(row["gmacs"], significant), size_words(row, "image_size")),
+            better="lower",
+        ),
+        Column(
+            "latency",
+            "Latency",
+            "Milliseconds for one image alone: the median, and the time that 95 % of the runs stay within (p95).",
+            lambda row: measured_cell(row, "latency_ms_p50", "{} ms", "latency_ms_p95", "p95 {} ms"),
+            better="lower",
+        ),
+        Column(
+            "throughput",
+            "Images/s",
+            "Throughput at the best of the batch sizes tried, and which one.",
+            lambda row: measured_cell(row, "throughput_images_per_second", "{}", "throughput_batch", "batch {}"),
+            better="higher",
+        ),
+        Column(
+            "peak_memory_mib",
+            "Peak memory",
+            "Weights, one image, and the largest sum of tensors alive while it is predicted (float32).",
+            lambda row: measured_cell(row, "peak_memory_mib", "{} MiB"),
+            better="lower",
+        ),
+        Column("machine", "Measured on", "Processor or GPU, threads, number format.", machine_cell, numeric=False),
+    ]
+
+
+def telling(columns: list[Column], table: pd.DataFrame) -> list[Column]:
+    """Without the columns on how methods were chosen and prompted in which all rows say the same: a page has little room."""
+    plain = ("prompt", "modality_knowledge", "selection")
+    return [column for column in columns if column.key not in plain or len(set(table[column.key])) > 1]

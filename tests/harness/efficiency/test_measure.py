@@ -1,0 +1,225 @@
+"""Costs: counts against known values, times and memory against layers whose cost is known by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from baselines.floors import OtsuThreshold
+from baselines.networks.smp import SmpNetwork
+from harness.efficiency import measure as efficiency
+
+COLUMNS = {
+    "image_size",
+    "parameters_total",
+    "parameters_active",
+    "parameters_trainable",
+    "gmacs",
+    "latency_ms_p50",
+    "latency_ms_p95",
+    "latency_iterations",
+    "throughput_images_per_second",
+    "throughput_batch",
+    "peak_memory_mib",
+    "device",
+    "threads",
+    "dtype",
+    "torch",
+}
+
+
+class Convolution(nn.Module):
+    """A 3 x 3 convolution from 3 to 8 channels; `fail_from` is the first batch size that does not fit."""
+
+    def __init__(self, fail_from: int | None = None, message: str = "CUDA out of memory") -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 8, 3, padding=1, bias=False)
+        self.fail_from, self.message = fail_from, message
+        self.batches: list[int] = []
+
+    def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+        self.batches.append(len(images))
+        assert not self.training and torch.is_inference_mode_enabled() and modality.shape == (len(images),)
+        if self.fail_from is not None and len(images) >= self.fail_from:
+            raise RuntimeError(self.message)
+        out: Tensor = self.layer(images)
+        return out[:, :1]
+
+
+class Attention(nn.Module):
+    """Fused attention over the pixels, and an encoder layer: both count as nothing unless they are taken apart."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.part = part
+        self.layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+
+    def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+        tokens = images[:, 0].flatten(1)[:, :, None].expand(-1, -1, 8)
+        if self.part == "sdpa":
+            heads = tokens[:, None]
+            return nn.functional.scaled_dot_product_attention(heads, heads, heads)
+        out: Tensor = self.layer(tokens)
+        return out
+
+
+class Switched(Convolution):
+    def active_parameters(self) -> int:
+        return 7
+
+
+@pytest.mark.parametrize(
+    ("architecture", "encoder", "low", "high"), [("unet", "resnet18", 5.39, 5.41), ("segformer", "mit_b0", 1.7, 1.8)]
+)
+def test_gmacs_of_known_networks_at_256(architecture: str, encoder: str, low: float, high: float) -> None:
+    method = SmpNetwork(["xray"], architecture, encoder).eval()
+    assert low < efficiency.count_macs(method, torch.rand(1, 3, 256, 256)) / 1e9 < high
+
+
+def test_macs_of_a_convolution_by_hand() -> None:
+    assert efficiency.count_macs(Convolution().eval(), torch.rand(2, 3, 10, 20)) == 2 * 10 * 20 * 3 * 8 * 9
+
+
+def test_attention_is_counted() -> None:
+    tokens = 16
+    attention = 2 * tokens * tokens * 8
+    image = torch.rand(1, 3, 4, 4)
+    assert efficiency.count_macs(Attention("sdpa").eval(), image) == attention
+    projections = tokens * 8 * 8 * 4 + 2 * tokens * 8 * 16
+    assert efficiency.count_macs(Attention("encoder layer").eval(), image) == attention + projections
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+def test_a_row_has_every_column_in_plain_types() -> None:
+    method = Convolution().train()
+    row = efficiency.measure(method, 32, budget_seconds=0.5, max_batch=4)
+    assert set(row) == COLUMNS
+    assert all(type(value) in (int, float, str) for value in row.values())
+    assert row["parameters_total"] == row["parameters_active"] == row["parameters_trainable"] == 216
+    assert row["gmacs"] == pytest.approx(32 * 32 * 216 / 1e9)
+    assert 0 < row["latency_ms_p50"] <= row["latency_ms_p95"] and row["throughput_images_per_second"] > 0
+    assert (row["image_size"], row["dtype"], row["torch"]) == (32, "float32", str(torch.__version__))
+    assert row["threads"] == torch.get_num_threads() and row["device"]
+    assert method.training
+
+
+def test_frozen_and_inactive_parameters_are_told_apart() -> None:
+    method = Switched()
+    method.layer.weight.requires_grad_(False)
+    assert efficiency.count_parameters(method) == {
+        "parameters_total": 216,
+        "parameters_active": 7,
+        "parameters_trainable": 0,
+    }
+
+
+def test_floors_have_no_parameters_and_no_macs() -> None:
+    row = efficiency.measure(OtsuThreshold(["xray"]), 32, budget_seconds=0.2, max_batch=2)
+    assert row["parameters_total"] == 0 and row["gmacs"] == 0
+
+
+def test_peak_memory_is_weights_image_and_the_most_that_is_alive_at_once() -> None:
+    class Steps(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(1000))
+
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            wide = torch.cat([images * 2] * 4, 1)  # 3 channels and 12 at once, here is the peak
+            return wide.mean(1, keepdim=True)  # then 12 and 1
+
+    channel = 64 * 64 * 4
+    measured = efficiency.peak_memory(Steps().eval(), torch.rand(1, 3, 64, 64))
+    expected = 1000 * 4 + 3 * channel + (3 + 12) * channel
+    assert expected <= measured < expected + channel
+
+
+def test_memory_does_not_depend_on_what_ran_before() -> None:
+    method, image = SmpNetwork(["xray"]).eval(), torch.rand(1, 3, 64, 64)
+    assert efficiency.peak_memory(method, image) == efficiency.peak_memory(method, image)
+
+
+@pytest.mark.parametrize("message", ["CUDA out of memory. Tried", "DefaultCPUAllocator: can't allocate memory"])
+def test_batches_grow_until_memory_is_out(message: str) -> None:
+    method = Convolution(fail_from=4, message=message)
+    row = efficiency.measure(method, 32, budget_seconds=2)
+    assert max(method.batches) == 4 and row["throughput_batch"] < 4
+
+
+def test_other_errors_are_not_taken_for_memory() -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        efficiency.measure(Convolution(fail_from=2, message="shapes differ"), 32, budget_seconds=2)
+
+
+def test_a_batch_that_would_fill_the_memory_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    method = Convolution()
+    one = efficiency.peak_memory(method.eval(), torch.rand(1, 3, 64, 64))
+    monkeypatch.setattr(efficiency, "_free_memory", lambda: iter([10 * one]))
+    efficiency.measure(method, 64, budget_seconds=5)
+    assert max(method.batches) == 4
+
+
+def test_a_slow_method_gets_fewer_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = [0.0]
+
+    def slow(forward: Any, device: torch.device) -> float:
+        now[0] += 1.0
+        return 1.0
+
+    monkeypatch.setattr(efficiency, "_seconds", slow)
+    monkeypatch.setattr(efficiency.time, "perf_counter", lambda: now[0])
+    row = efficiency.measure(Convolution(), 32, budget_seconds=20)
+    assert row["latency_ms_p50"] == 1000 and row["latency_iterations"] < efficiency.ITERATIONS
+    assert now[0] <= 20
+
+
+def test_bfloat16_runs_under_autocast() -> None:
+    dtypes = []
+
+    class Recorder(Convolution):
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            out = super().predict(images, modality)
+            dtypes.append(out.dtype)
+            return out
+
+    row = efficiency.measure(Recorder(), 32, dtype="bfloat16", budget_seconds=0.2, max_batch=1)
+    assert row["dtype"] == "bfloat16" and torch.bfloat16 in dtypes
+
+
+def test_an_unknown_dtype_gets_a_hint() -> None:
+    with pytest.raises(ValueError, match="Did you mean 'bfloat16'"):
+        efficiency.measure(Convolution(), 32, dtype="bfloat")
+
+
+class WithTeacher(Convolution):
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = nn.Linear(100, 100)
+
+    def deployed_parameters(self) -> list[nn.Parameter]:
+        return [*self.layer.parameters(), *self.layer.parameters()]
+
+
+def test_what_is_not_needed_at_test_time_costs_nothing() -> None:
+    counts = efficiency.count_parameters(WithTeacher())
+    assert counts["parameters_total"] == counts["parameters_active"] == 3 * 8 * 9
+    assert counts["parameters_trainable"] == 3 * 8 * 9 + 100 * 101
+    image = torch.rand(1, 3, 32, 32)
+    assert efficiency.peak_memory(WithTeacher().eval(), image) == efficiency.peak_memory(Convolution().eval(), image)
+
+
+class BoxedIn(nn.Module):
+    """Answers for no image without a mask."""
+
+    def predict_oracle(self, images: Tensor, modality: Tensor, masks: Tensor) -> Tensor:
+        assert masks.shape == (len(images), 1, *images.shape[2:])
+        assert set(masks.unique().tolist()) == {0.0, 1.0}
+        return masks
+
+
+def test_a_method_that_needs_the_truth_is_measured_with_a_stand_in() -> None:
+    row = efficiency.measure(BoxedIn(), 32, budget_seconds=0.05, max_batch=2)
+    assert row["gmacs"] == 0

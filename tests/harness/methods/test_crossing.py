@@ -1,0 +1,70 @@
+"""Methods crossed with algorithms: names, models, cards, training, and what can't be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from harness.errors import UserError
+from harness.methods.crossing import crossed
+
+METHOD_CARD = {
+    "title": "Net", "paper": "A paper", "licence": "MIT", "prompt": "none", "uses_modality": False, "pretrained": "none",
+    "pretrained_on": [],
+}  # fmt: skip
+ALGORITHM_CARD = {"title": "Algorithm", "paper": "Another", "licence": "MIT", "sees_test_images": False}
+UNET = {"card": METHOD_CARD, "version": 2, "model": {"_target_": "a.Net", "width": 3}, "training": {"epochs": 4}}
+FLOOR = {"card": METHOD_CARD, "version": 1, "model": {"_target_": "a.Floor"}, "training": {}, "crossed": False}
+ERM = {"card": ALGORITHM_CARD, "version": 1, "model": None, "training": {}}
+MIX = {
+    "card": {**ALGORITHM_CARD, "title": "Mix"},
+    "version": 3,
+    "model": {"_target_": "b.Mix", "alpha": 0.1},
+    "training": {"epochs": 2, "augmentation": "none"},
+}
+
+
+def test_every_method_with_every_algorithm_and_floors_once() -> None:
+    pairs = crossed({"unet": UNET, "floor": FLOOR}, {"erm": ERM, "mix": MIX})
+    assert list(pairs) == ["unet", "unet+mix", "floor"]
+    assert pairs["unet"] is UNET
+
+
+def test_a_pair_wraps_the_model_and_says_who_it_is() -> None:
+    pair = crossed({"unet": UNET}, {"mix": MIX})["unet+mix"]
+    assert pair["model"] == {
+        "_target_": "b.Mix",
+        "alpha": 0.1,
+        "method": {"_partial_": True, "_target_": "a.Net", "width": 3},
+    }
+    assert pair["version"] == "2+3"
+    assert pair["card"]["title"] == f"{METHOD_CARD['title']} + Mix"
+    assert pair["card"]["algorithm"]["name"] == "mix"
+    assert pair["card"]["paper"] == METHOD_CARD["paper"]
+    # The algorithm's word on training counts after the method's.
+    assert pair["training"] == {"epochs": 2, "augmentation": "none"}
+
+
+def test_without_algorithms_the_methods_alone() -> None:
+    assert crossed({"unet": UNET}, {}) == {"unet": UNET}
+
+
+def test_a_card_says_when_test_images_are_seen() -> None:
+    told = {**MIX, "card": {**MIX["card"], "sees_test_images": True}}
+    pairs = crossed({"unet": UNET}, {"mix": MIX, "tent": told})
+    assert [pair["card"]["sees_test_images"] for pair in pairs.values()] == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"modle": {}}, r"algorithms\.mix\.modle is unknown\. Did you mean 'model'"),
+        ({"model": {"alpha": 1}}, r"algorithms\.mix\.model\._target_ is missing"),
+        ({"card": {"title": "Mix"}}, r"algorithms\.mix\.card lacks paper, licence, sees_test_images"),
+        ({"card": {**ALGORITHM_CARD, "sees_test_images": "maybe"}}, "sees_test_images is 'maybe'"),
+    ],
+)
+def test_a_wrong_file_is_told(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError, match=told):
+        crossed({"unet": UNET}, {"mix": {**MIX, **change}})

@@ -1,0 +1,56 @@
+"""What finished trials say about those to come."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from harness.config import ProtocolConfig
+from harness.planning.estimate import Estimator
+from harness.planning.plan import Suite, Trial, build_suite
+from harness.store.store import Store
+
+ToySuite = Callable[..., Suite]
+
+
+def finish(store: Store, trial: Trial, seconds: float) -> None:
+    store.start_trial(trial.id, trial.spec)
+    empty = pd.DataFrame({"key": ["a"]})
+    store.finish_trial(trial.id, samples=empty, curves=empty, provenance={}, summary={"seconds": seconds})
+
+
+def test_an_empty_store_teaches_nothing(toy_suite: ToySuite, tmp_path: Path) -> None:
+    (trial,) = toy_suite().trials
+    assert Estimator(Store(tmp_path / "none")).seconds(trial) is None
+
+
+def test_the_same_work_takes_as_long_and_the_median_counts(toy_config: Any, tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    suite = build_suite(replace(toy_config(), protocol=ProtocolConfig(), seeds=[0, 1]))
+    for trial, seconds in zip(suite.trials[:3], (10.0, 12.0, 500.0), strict=True):
+        finish(store, trial, seconds)
+    assert Estimator(store).seconds(suite.trials[3]) == pytest.approx(12, rel=0.1)
+
+
+def test_work_grows_with_epochs_and_pixels(toy_suite: ToySuite, tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    finish(store, toy_suite(epochs=100).trials[0], 10.0)
+    estimator = Estimator(store)
+    assert estimator.seconds(toy_suite(epochs=200).trials[0]) == pytest.approx(20, rel=0.02)
+    assert estimator.seconds(toy_suite(epochs=100, image_size=64).trials[0]) == pytest.approx(40)
+
+
+def test_only_finished_trials_of_the_same_method_count(toy_suite: ToySuite, tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    tiny, floor = toy_suite("TinyConv", "Floor").trials
+    finish(store, tiny, 10.0)
+    store.start_trial(floor.id, floor.spec)
+    store.write_status(floor.id, "running")
+    estimator = Estimator(store)
+    assert estimator.seconds(tiny) == pytest.approx(10)
+    assert estimator.seconds(floor) is None

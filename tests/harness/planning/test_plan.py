@@ -1,0 +1,285 @@
+"""From configuration to trials, and what the id of a trial stands for."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import DataConfig, PhantomConfig, ProtocolConfig, RunConfig
+from harness.data.dataset import Dataset
+from harness.errors import UserError
+from harness.planning.plan import (
+    Suite,
+    build_suite,
+    cache_folder,
+    check_methods,
+    files_in,
+    open_dataset,
+    split_fingerprint,
+    trial_id,
+)
+
+ToySuite = Callable[..., Suite]
+ToyConfig = Callable[..., RunConfig]
+
+SPEC: dict[str, Any] = {
+    "method": {
+        "name": "toy",
+        "version": 1,
+        "model": {"_target_": "a.B", "width": 4},
+        "files": {},
+        "card": {"title": "Toy"},
+    },
+    "training": {"image_size": 32, "epochs": 2, "learning_rate": 0.001, "selection": "last"},
+    "versions": {"training": 1, "arrays": 1},
+    "protocol": {"name": "leave_one_domain_out"},
+    "split": {
+        "name": "fold0",
+        "held_out": ["a/b"],
+        "fingerprint": "f" * 64,
+        "train": ["a/c/1"],
+        "validation": [],
+        "test": [],
+    },
+    "data": {"root": "/data", "name": "data"},
+    "seed": 0,
+    "metrics": {"version": "1", "empty": "diagonal", "nsd_tolerance": 2.0},
+}
+
+
+def changed(path: str, value: Any) -> dict[str, Any]:
+    spec = copy.deepcopy(SPEC)
+    *parents, last = path.split(".")
+    part = spec
+    for name in parents:
+        part = part[name]
+    part[last] = value
+    return spec
+
+
+def test_an_id_is_the_same_in_all_releases() -> None:
+    """When this fails, results that users have would be run again: raise a version instead of changing the recipe."""
+    assert trial_id(SPEC) == "88dd39f820585767c6ef319e271f4d6e346f907fae2956d66878634553fa2a93"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("method.name", "other"),
+        ("method.version", 2),
+        ("method.model", {"_target_": "a.B", "width": 5}),
+        ("method.model._target_", "a.C"),
+        ("training.epochs", 3),
+        ("training.learning_rate", 0.002),
+        ("training.selection", "oracle"),
+        ("versions.training", 2),
+        ("versions.arrays", 2),
+        ("method.files", {"weights": "a" * 64}),
+        ("split.fingerprint", "e" * 64),
+        ("seed", 1),
+        ("metrics.version", "2"),
+        ("metrics.empty", "nan"),
+        ("metrics.nsd_tolerance", 3.0),
+    ],
+)
+def test_an_id_changes_with_everything_that_changes_numbers(path: str, value: Any) -> None:
+    assert trial_id(changed(path, value)) != trial_id(SPEC)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("data.root", "/elsewhere"),
+        ("data.name", "other"),
+        ("method.card", {"title": "Better title"}),
+        ("split.name", "fold9"),
+        ("protocol", {}),
+    ],
+)
+def test_an_id_does_not_change_with_names_and_places(path: str, value: Any) -> None:
+    assert trial_id(changed(path, value)) == trial_id(SPEC)
+
+
+def test_methods_folds_and_seeds_are_crossed(toy_config: ToyConfig) -> None:
+    config = replace(toy_config("TinyConv", "Floor"), seeds=[0, 7], protocol=ProtocolConfig())
+    suite = build_suite(config)
+    assert len(suite.trials) == 2 * 3 * 2
+    assert len({trial.id for trial in suite.trials}) == 12
+    assert suite.trials[1].label == "tinyconv fold0 seed 7"
+    assert {(trial.method, trial.spec["split"]["name"], trial.spec["seed"]) for trial in suite.trials} == {
+        (method, fold, seed)
+        for method in ("tinyconv", "floor")
+        for fold in ("fold0", "fold1", "fold2")
+        for seed in (0, 7)
+    }
+
+
+def test_a_spec_survives_json_and_names_its_trial(toy_suite: ToySuite) -> None:
+    (trial,) = toy_suite().trials
+    back = json.loads(json.dumps(trial.spec))
+    assert back == trial.spec
+    assert trial_id(back) == trial.id
+    split = trial.spec["split"]
+    assert set(split["held_out"]) == {key.rsplit("/", 1)[0] for key in split["test"]}
+    assert not set(split["held_out"]) & {key.rsplit("/", 1)[0] for key in split["train"] + split["validation"]}
+    assert trial.spec["data"]["name"] == "small_dataset"
+
+
+def test_the_same_data_elsewhere_gives_the_same_trials(toy_config: ToyConfig, tmp_path: Path) -> None:
+    config = toy_config()
+    moved = tmp_path / "moved"
+    shutil.copytree(str(config.data.root), moved)
+    there = replace(config, data=replace(config.data, root=str(moved)))
+    assert [trial.id for trial in build_suite(there).trials] == [trial.id for trial in build_suite(config).trials]
+
+
+def test_other_pixels_or_another_subject_give_other_trials(toy_config: ToyConfig) -> None:
+    dataset = open_dataset(toy_config())
+    (split, *_) = build_suite(toy_config()).splits
+    before = split_fingerprint(split, dataset)
+    key = split.train[0]
+    for change in ({"sha256_image": "0"}, {"sha256_mask": "0"}, {"subject": "p1"}):
+        samples = tuple(replace(s, **change) if s.key == key else s for s in dataset.samples)
+        assert split_fingerprint(split, Dataset(dataset.root, samples)) != before
+    moved = replace(split, train=split.train[1:], validation=(*split.validation, key))
+    assert split_fingerprint(moved, dataset) != before
+    assert split_fingerprint(replace(split, train=split.train[::-1], name="x"), dataset) == before
+
+
+def test_a_methods_own_training_is_in_its_spec_alone(toy_config: ToyConfig) -> None:
+    config = toy_config("TinyConv", "Floor")
+    config.methods["floor"]["training"] = {"epochs": 1}
+    by_method = {trial.method: trial.spec["training"]["epochs"] for trial in build_suite(config).trials}
+    assert by_method == {"tinyconv": 2, "floor": 1}
+
+
+def test_mistakes_are_told_before_any_data_is_read(toy_config: ToyConfig, tmp_path: Path) -> None:
+    config = toy_config()
+    config.methods["tinyconv"]["modell"] = {}
+    with pytest.raises(UserError, match="modell is unknown"):
+        build_suite(replace(config, data=DataConfig(root=str(tmp_path / "nowhere"))))
+
+
+def test_a_copied_file_in_another_domain_is_refused_by_name(toy_config: ToyConfig) -> None:
+    config = toy_config()
+    root = Path(str(config.data.root))
+    for part in ("images", "masks"):
+        source = root / "dermoscopy" / "clinic_a" / part / "case_0.png"
+        shutil.copy(source, root / "dermoscopy" / "clinic_b" / part / "copied.png")
+    (root / "manifest.csv").unlink()
+    with pytest.raises(UserError, match=r"Leak.*case_0\.png.*copied\.png|Leak.*copied\.png.*case_0\.png") as caught:
+        build_suite(config)
+    assert "SHA-256" in str(caught.value)
+
+
+def test_without_a_root_phantoms_are_drawn_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from harness.data import phantoms
+
+    calls: list[dict[str, Any]] = []
+    real = phantoms.write_phantoms
+
+    def few(root: Path, **options: Any) -> None:
+        calls.append(options)
+        real(root, **options, modalities=["dermoscopy"])
+
+    monkeypatch.setattr(phantoms, "write_phantoms", few)
+    config = RunConfig(
+        data=DataConfig(cache=str(tmp_path / "c"), phantoms=PhantomConfig(images_per_domain=2, image_size=64, seed=3))
+    )
+    first, second = open_dataset(config), open_dataset(config)
+    assert calls == [{"images_per_domain": 2, "image_size": 64, "seed": 3}]
+    assert first.fingerprint() == second.fingerprint()
+    assert cache_folder(config) in first.root.parents
+    assert all(count == 2 for count in (sum(s.domain == d for s in first.samples) for d in first.domains("dermoscopy")))
+
+
+def test_the_cache_lies_in_the_store_unless_told_otherwise(tmp_path: Path) -> None:
+    config = RunConfig()
+    config.store.root = str(tmp_path / "runs")
+    assert cache_folder(config) == tmp_path / "runs" / "cache"
+    config.data.cache = str(tmp_path / "elsewhere")
+    assert cache_folder(config) == tmp_path / "elsewhere"
+
+
+def test_a_weights_file_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
+    def id_with(path: Path) -> str:
+        model = {"_target_": "a.B", "weights": str(path)}
+        spec = changed("method.model", model)
+        spec["method"]["files"] = files_in(model)
+        return trial_id(spec)
+
+    first, copy_of_it, other = tmp_path / "a.bin", tmp_path / "b.bin", tmp_path / "c.bin"
+    first.write_bytes(b"weights")
+    copy_of_it.write_bytes(b"weights")
+    other.write_bytes(b"other weights")
+    assert id_with(first) == id_with(copy_of_it) != id_with(other)
+
+
+def test_a_weights_file_inside_a_crossed_model_counts_by_content_too(tmp_path: Path) -> None:
+    def id_with(path: Path) -> str:
+        model = {"_target_": "a.Mix", "method": {"_target_": "a.B", "weights": str(path)}}
+        spec = changed("method.model", model)
+        spec["method"]["files"] = files_in(model)
+        assert list(spec["method"]["files"]) == ["method.weights"]
+        return trial_id(spec)
+
+    first, copy_of_it, other = tmp_path / "a.bin", tmp_path / "b.bin", tmp_path / "c.bin"
+    first.write_bytes(b"weights")
+    copy_of_it.write_bytes(b"weights")
+    other.write_bytes(b"other weights")
+    assert id_with(first) == id_with(copy_of_it) != id_with(other)
+
+
+def crossed_config(toy_config: ToyConfig, target: str, **card: Any) -> RunConfig:
+    card = {"title": "A", "paper": "none", "licence": "MIT", "sees_test_images": False} | card
+    config = toy_config("TinyConv")
+    config.algorithms = {
+        "erm": {"card": card, "version": 1, "model": None, "training": {}},
+        "own": {"card": card, "version": 1, "model": {"_target_": target}, "training": {"epochs": 1}},
+    }
+    return config
+
+
+def test_methods_and_algorithms_are_crossed(toy_config: ToyConfig) -> None:
+    plain = build_suite(toy_config("TinyConv")).trials
+    trials = build_suite(crossed_config(toy_config, "toy_methods.Doubled")).trials
+    assert [trial.method for trial in trials] == ["tinyconv", "tinyconv+own"]
+    assert trials[0].id == plain[0].id  # ERM is the method itself
+    assert trials[1].spec["training"]["epochs"] == 1
+    check_methods(trials)
+
+
+def test_whoever_learns_from_test_images_must_say_so(toy_config: ToyConfig) -> None:
+    config = toy_config("LearnsAtTest")
+    with pytest.raises(UserError, match=r"has predict_adapting, but its card says sees_test_images: false"):
+        check_methods(build_suite(config).trials)
+    config.methods["learnsattest"]["card"] = {**config.methods["learnsattest"]["card"], "sees_test_images": True}
+    check_methods(build_suite(config).trials)
+    with pytest.raises(UserError, match=r"Doubled lacks predict_adapting, but its card says sees_test_images: true"):
+        check_methods(build_suite(crossed_config(toy_config, "toy_methods.Doubled", sees_test_images=True)).trials)
+
+
+def test_both_scopes_stand_beside_each_other(toy_config: ToyConfig) -> None:
+    config = toy_config("TinyConv")
+    config.protocol = ProtocolConfig(name="in_domain", scope="both")
+    suite = build_suite(config)
+    found = {(trial.method, trial.spec["split"]["name"]) for trial in suite.trials}
+    assert found == {
+        ("tinyconv", "fold0"),
+        ("tinyconv@per_modality", "dermoscopy"),
+        ("tinyconv@per_modality", "ultrasound"),
+    }
+    tested = {
+        name: sorted(key for t in suite.trials if t.method == name for key in t.spec["split"]["test"])
+        for name in ("tinyconv", "tinyconv@per_modality")
+    }
+    assert tested["tinyconv"] == tested["tinyconv@per_modality"] != []
+    assert {t.spec["protocol"]["scope"] for t in suite.trials} == {"universal", "per_modality"}
+    assert len({t.spec["method"]["card"]["title"] for t in suite.trials}) == 2

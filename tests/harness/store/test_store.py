@@ -1,0 +1,282 @@
+"""Results are whole or not there, damage is noticed, and only one run writes at a time."""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+import harness.store.store
+from harness.errors import UserError
+from harness.store.store import Store
+
+TRIAL = "ab" * 32
+SPEC = {"method": {"name": "toy"}, "training": {"epochs": 1}, "seed": 0}
+
+
+def samples(dice: float = 0.5) -> pd.DataFrame:
+    return pd.DataFrame(
+        {"trial": [TRIAL, TRIAL], "key": ["a/b/c", "a/b/d"], "dice": [dice, 1.0], "subject": [None, None]}
+    )
+
+
+def finish(store: Store, frame: pd.DataFrame | None = None) -> Path:
+    folder = store.start_trial(TRIAL, SPEC)
+    store.finish_trial(
+        TRIAL,
+        samples=samples() if frame is None else frame,
+        curves=pd.DataFrame({"epoch": [1], "train_loss": [0.25]}),
+        provenance={"bench": "0"},
+        summary={"seconds": 1.5},
+    )
+    return folder
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    made = Store(tmp_path / "runs")
+    made.prepare()
+    return made
+
+
+def test_making_a_store_touches_nothing(tmp_path: Path) -> None:
+    store = Store(tmp_path / "runs")
+    assert (store.trial_ids(), store.suites(), store.efficiency()) == ([], [], [])
+    assert not store.root.exists()
+
+
+def test_what_is_finished_is_read_back(store: Store) -> None:
+    folder = finish(store)
+    record = store.load(TRIAL)
+    assert store.trial_ids() == [TRIAL]
+    assert store.spec(TRIAL) == SPEC
+    assert record.spec["method"] == {"name": "toy"}
+    assert record.result is not None
+    assert (record.result["state"], record.result["seconds"]) == ("done", 1.5)
+    assert set(record.result["files"]) == {"spec.json", "samples.parquet", "curves.csv", "provenance.json"}
+    assert (record.status["state"], record.status["seconds"]) == ("done", 1.5)
+    assert record.samples is not None
+    assert record.curves is not None
+    pd.testing.assert_frame_equal(record.samples, samples())
+    assert record.curves.to_dict("list") == {"epoch": [1], "train_loss": [0.25]}
+    assert record.provenance["bench"] == "0"
+    assert record.folder == folder
+    assert not list(store.root.rglob("*.tmp"))
+
+
+text_column = st.text(st.characters(blacklist_categories=["Cs"]), max_size=8)
+
+
+@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(
+        st.tuples(text_column, st.floats(width=64), st.integers(0, 2**40), st.none() | text_column),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_samples_come_back_bit_for_bit(tmp_path: Path, rows: list[tuple[Any, ...]]) -> None:
+    store = Store(tmp_path / "round_trip")
+    frame = pd.DataFrame(rows, columns=["key", "dice", "reference_pixels", "subject"])
+    frame["subject"] = frame["subject"].astype(object)
+    folder = finish(store, frame)
+    first = (folder / "samples.parquet").read_bytes()
+    record = store.load(TRIAL)
+    assert record.samples is not None
+    pd.testing.assert_frame_equal(record.samples, frame, check_exact=True, check_dtype=False)
+    finish(store, frame)
+    assert (folder / "samples.parquet").read_bytes() == first
+
+
+def test_the_result_is_written_last_so_a_trial_is_whole_or_not_there(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write of every file in turn fails; until `result.json` itself is there the trial has not happened."""
+    written: list[str] = []
+    allowed = [0]
+    for name in ("atomic_write_bytes", "atomic_write_text", "atomic_write_json"):
+        original = getattr(harness.store.store, name)
+
+        def write(path: Path, content: Any, original: Any = original) -> None:
+            if len(written) == allowed[0]:
+                raise OSError(errno.EIO, "stopped here")
+            original(path, content)
+            written.append(path.name)
+
+        monkeypatch.setattr(harness.store.store, name, write)
+    for allowed[0] in range(5):
+        written.clear()
+        shutil.rmtree(store.trial_folder(TRIAL), ignore_errors=True)
+        with pytest.raises(OSError, match="stopped here"):
+            finish(store)
+        assert "result.json" not in written
+        assert store.result(TRIAL) is None
+        if store.trial_ids():
+            assert store.load(TRIAL).samples is None
+    allowed[0] = 100
+    written.clear()
+    finish(store)
+    assert set(harness.store.store._RESULT_FILES) <= set(written[:-2])
+    assert written[-2:] == ["result.json", "status.json"]
+    assert store.result(TRIAL) is not None
+
+
+@pytest.mark.parametrize("name", ["spec.json", "samples.parquet", "curves.csv", "provenance.json", "result.json"])
+@pytest.mark.parametrize("harm", ["flip", "cut", "remove"])
+def test_a_damaged_trial_is_moved_aside_and_counts_as_not_run(
+    store: Store, name: str, harm: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = finish(store) / name
+    content = path.read_bytes()
+    if harm == "flip":
+        # A digit, so that JSON and CSV stay readable: only the checksum can tell.
+        position = next(i for i in reversed(range(len(content))) if content[i : i + 1].isdigit())
+        other = b"1" if content[position : position + 1] != b"1" else b"2"
+        path.write_bytes(content[:position] + other + content[position + 1 :])
+    elif harm == "cut":
+        path.write_bytes(content[: len(content) // 2])
+    else:
+        path.unlink()
+    with caplog.at_level(logging.WARNING):
+        assert store.result(TRIAL) is None
+    if (name, harm) == ("result.json", "remove"):  # then it was never finished
+        assert store.trial_folder(TRIAL).exists()
+        return
+    assert name in caplog.text
+    assert store.trial_folder(TRIAL).exists(), "reading must not move anything"
+    store.set_damaged_aside(TRIAL)
+    assert not store.trial_folder(TRIAL).exists()
+    (aside,) = (store.root / "damaged").iterdir()
+    assert aside.name.startswith(TRIAL)
+    finish(store)
+    assert store.result(TRIAL) is not None
+
+
+@pytest.mark.parametrize("name", ["spec.json", "status.json", "provenance.json"])
+def test_a_newer_schema_is_refused_with_a_word(store: Store, name: str) -> None:
+    folder = finish(store)
+    value = json.loads((folder / name).read_text())
+    (folder / name).write_text(json.dumps(value | {"schema_version": harness.store.store.SCHEMA_VERSION + 1}))
+    result = json.loads((folder / "result.json").read_text())
+    if name in result["files"]:  # as the newer version would have sealed it
+        result["files"][name] = harness.store.store.sha256_file(folder / name)
+        result.pop("checksum")
+        (folder / "result.json").write_text(json.dumps(result | {"checksum": harness.store.store.sha256_json(result)}))
+    with pytest.raises(UserError, match=rf"{name} has schema_version 2; this version of the bench reads up to 1"):
+        store.load(TRIAL)
+
+
+def test_a_newer_result_is_refused_and_not_called_damaged(store: Store) -> None:
+    folder = finish(store)
+    value = json.loads((folder / "result.json").read_text())
+    (folder / "result.json").write_text(json.dumps(value | {"schema_version": harness.store.store.SCHEMA_VERSION + 1}))
+    with pytest.raises(UserError, match="written by a newer version"):
+        store.result(TRIAL)
+    assert folder.exists()
+
+
+def test_newer_suites_and_costs_are_refused(store: Store) -> None:
+    store.write_efficiency("k", {"method": "toy", "schema_version": 99})
+    with pytest.raises(UserError, match=r"k\.json has schema_version 99"):
+        store.efficiency()
+    folder = store.start_suite("s", "name: s\n", [])
+    (folder / "trials.json").write_text(json.dumps({"trials": []}))
+    with pytest.raises(UserError, match=r"trials\.json has schema_version None"):
+        store.suites()
+
+
+def test_a_trial_that_is_not_there(store: Store) -> None:
+    assert store.result(TRIAL) is None
+    assert store.status(TRIAL) == {"state": "pending"}
+    with pytest.raises(UserError, match=f"There is no trial {TRIAL}"):
+        store.load(TRIAL)
+
+
+def test_a_new_try_keeps_the_checkpoint_and_discarding_forgets_all(store: Store) -> None:
+    folder = store.start_trial(TRIAL, SPEC)
+    (folder / "checkpoint").mkdir()
+    (folder / "checkpoint" / "training.pt").write_bytes(b"x")
+    store.write_status(TRIAL, "running", epoch=3)
+    store.start_trial(TRIAL, SPEC)
+    assert (folder / "checkpoint" / "training.pt").read_bytes() == b"x"
+    assert store.status(TRIAL)["epoch"] == 3
+    store.discard_trial(TRIAL)
+    assert not folder.exists()
+    store.discard_trial(TRIAL)
+
+
+def test_costs_and_suites_come_back(store: Store) -> None:
+    store.write_efficiency("key1", {"method": "toy", "gmacs": 1.5})
+    assert store.efficiency() == [{"key": "key1", "schema_version": 1, "method": "toy", "gmacs": 1.5}]
+    first = store.start_suite("s", "name: s\nseeds: [0]\n", [{"id": TRIAL}])
+    second = store.start_suite("s", "name: s\n", [])
+    assert first != second  # within one second, too
+    records = store.suites()
+    assert [record.folder for record in records] == [first, second]
+    assert (records[0].name, records[0].config["seeds"], records[0].trials) == ("s", [0], [{"id": TRIAL}])
+
+
+@pytest.mark.parametrize(("number", "words"), [(errno.EROFS, "read-only"), (errno.ENOSPC, "disk is full")])
+def test_a_store_that_cannot_be_written_is_told_before_anything_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
+) -> None:
+    def refuse(self: Path, *args: Any, **options: Any) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(UserError, match=words):
+        Store(tmp_path / "runs").prepare()
+
+
+def test_a_store_whose_name_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "runs").write_text("")
+    with pytest.raises(UserError, match="a file stands where a folder is needed"):
+        Store(tmp_path / "runs").prepare()
+
+
+HOLD = """
+import sys
+from harness.store.store import Store
+with Store(sys.argv[1]).exclusive():
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_second_run_is_told_who_holds_the_store(store: Store) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(store.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdin is not None
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with (
+            pytest.raises(UserError, match=rf"in use by process {other.pid} on .* since .*store\.root="),
+            store.exclusive(),
+        ):
+            pytest.fail("two runs hold one store")
+        # A killed run leaves no lock, though its note about the holder is still there.
+        other.kill()
+        other.wait()
+    assert (store.root / "run.holder.json").exists()
+    with store.exclusive():
+        assert json.loads((store.root / "run.holder.json").read_text())["pid"] == os.getpid()
+    assert not (store.root / "run.holder.json").exists()
+
+
+def test_the_store_is_free_again_after_a_run_that_failed(store: Store) -> None:
+    with pytest.raises(RuntimeError, match="run failed"), store.exclusive():
+        raise RuntimeError("run failed")
+    with store.exclusive():
+        pass

@@ -1,0 +1,49 @@
+"""Mixed precision where it is native, and a spec that says what was chosen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from harness.config import RunConfig
+from harness.hardware import native_amp
+from harness.planning.plan import build_suite
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ("processor : 0\nflags\t\t: fpu avx2 avx512_bf16 amx_tile\n", "bfloat16"),
+        ("processor : 0\nflags\t\t: fpu avx2 avx512f\n", "off"),
+        ("Features\t: fp asimd bf16 i8mm\n", "bfloat16"),
+        # A processor's name is no instruction.
+        ("model name : bf16 wonder\nflags : fpu\n", "off"),
+    ],
+)
+def test_by_the_processors_instructions(facts: str, expected: str, tmp_path: Path) -> None:
+    (tmp_path / "cpuinfo").write_text(facts)
+    assert native_amp("cpu", tmp_path / "cpuinfo") == expected
+
+
+def test_a_system_that_does_not_say(tmp_path: Path) -> None:
+    assert native_amp("cpu", tmp_path / "nothing") == "off"
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_by_the_gpu_where_there_is_one(native: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: native and not including_emulation)
+    assert native_amp("auto", tmp_path / "nothing") == ("bfloat16" if native else "off")
+
+
+@pytest.mark.parametrize("chosen", ["bfloat16", "off"])
+def test_a_spec_says_what_was_chosen(
+    toy_config: Callable[..., RunConfig], chosen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.planning.plan.native_amp", lambda device: chosen)
+    told: dict[str, Any] = {amp: build_suite(toy_config(amp=amp)).trials[0] for amp in ("auto", chosen)}
+    assert told["auto"].spec["training"]["amp"] == chosen
+    assert told["auto"].id == told[chosen].id

@@ -1,0 +1,396 @@
+"""The fit loop: budget, learning, memory and stages."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+import toy_methods
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from toy_training import CONFIG, ONE_STEP, copy_of, curves, distance, make, make_data, run, same_bits
+
+from harness.errors import TrialFailed
+from harness.methods.building import Stage
+from harness.training.fit import epochs_per_stage
+
+# --- the budget ------------------------------------------------------------------------------------------------------
+
+stages = st.lists(
+    st.builds(
+        Stage,
+        name=st.text(max_size=3),
+        share=st.sampled_from([0.01, 0.5, 1.0, 2.0, 3.0, 10.0, 100.0]),
+        gradient=st.booleans(),
+    ),
+    min_size=1,
+    max_size=8,
+)
+
+
+@given(stages, st.integers(1, 60))
+def test_stages_share_the_budget(stages: list[Stage], epochs: int) -> None:
+    counts = epochs_per_stage(stages, epochs)
+    with_gradient = [stage for stage in stages if stage.gradient]
+    assert [count == 0 for count in counts] == [not stage.gradient for stage in stages]
+    assert sum(counts) == (max(epochs, len(with_gradient)) if with_gradient else 0)
+    total = sum(stage.share for stage in with_gradient)
+    for stage, count in zip(stages, counts, strict=True):
+        # Nobody gets an epoch more than its share, but for the one that each stage needs.
+        assert count <= max(1, math.ceil(epochs * stage.share / total) if total else 0)
+    for one, first in zip(stages, counts, strict=True):
+        for other, second in zip(stages, counts, strict=True):
+            if one.gradient and other.gradient and one.share < other.share:
+                assert first <= second
+
+
+@pytest.mark.parametrize(
+    ("shares", "epochs", "expected"),
+    [([3, 1], 8, [6, 2]), ([1, 1], 5, [3, 2]), ([10, 10, 1, 1, 1, 1, 1], 7, [1] * 7), ([1, 1, 1], 1, [1, 1, 1])],
+)
+def test_shares_worked_by_hand(shares: list[float], epochs: int, expected: list[int]) -> None:
+    assert epochs_per_stage([Stage(str(i), share) for i, share in enumerate(shares)], epochs) == expected
+
+
+# --- learning --------------------------------------------------------------------------------------------------------
+
+
+def test_a_network_learns_and_says_how() -> None:
+    events: list[dict[str, Any]] = []
+    method = make(toy_methods.TinyConv)
+    state = run(method, replace(CONFIG, epochs=12), on_epoch=events.append)
+    assert state.curves[-1]["train_loss"] < 0.7 * state.curves[0]["train_loss"]
+    assert state.curves[-1]["validation_dice"] > 0.8
+    assert [row["epoch"] for row in state.curves] == list(range(1, 13))
+    assert [(event["epoch"], event["epochs"], event["stage"]) for event in events] == [
+        (i, 12, "train") for i in range(1, 13)
+    ]
+    assert events[-1]["dice"] == state.curves[-1]["validation_dice"]
+    assert (state.epoch, state.images_seen, state.micro_batch) == (12, 12 * 8, 4)
+    assert not method.training
+    assert not any(parameter.requires_grad for parameter in method.parameters())
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not() -> None:
+    config = replace(CONFIG, augmentation="standard", epochs=2)
+    one, two, other = make(toy_methods.TinyConv), make(toy_methods.TinyConv), make(toy_methods.TinyConv)
+    assert curves(run(one, config)) == curves(run(two, config))
+    assert same_bits(one, two)
+    run(other, config, seed=1)
+    assert not same_bits(one, other)
+
+
+@pytest.mark.parametrize("amp", ["bfloat16", "float16"])
+def test_mixed_precision_learns_with_weights_in_float32(amp: str) -> None:
+    dtypes = set()
+
+    class Watched(toy_methods.TinyConv):
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            logits = super().predict(images, modality)
+            dtypes.add(logits.dtype)
+            return logits
+
+    method = make(Watched)
+    state = run(method, replace(CONFIG, amp=amp, epochs=6))
+    assert dtypes == {getattr(torch, amp)}
+    assert state.curves[-1]["train_loss"] < state.curves[0]["train_loss"]
+    assert {value.dtype for key, value in method.state_dict().items() if "batches" not in key} == {torch.float32}
+
+
+def test_gradients_are_clipped_over_all_parameters_together() -> None:
+    for clip_norm in (1e-3, 1e-2):
+        method = make(toy_methods.TinyConv)
+        before = copy_of(method)
+        run(method, replace(ONE_STEP, learning_rate=0.1, clip_norm=clip_norm))
+        # Nesterov's first step is (1 + momentum) times the gradient.
+        assert distance(before, method) == pytest.approx(0.1 * 1.9 * clip_norm, rel=1e-2)
+
+
+def test_accumulated_batches_are_one_large_batch() -> None:
+    large, accumulated = (make(toy_methods.TinyConv, norm=False) for _ in range(2))
+    before = copy_of(large)
+    config = replace(ONE_STEP, epochs=3, learning_rate=0.5)
+    run(large, config)
+    run(accumulated, replace(config, batch_size=4, accumulation=2))
+    assert distance(before, large) > 0.05
+    for key, value in large.state_dict().items():
+        torch.testing.assert_close(accumulated.state_dict()[key], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_last_group_with_fewer_batches_weighs_as_much_as_a_full_one() -> None:
+    """12 images, batches of 4, accumulation 2: one step of two batches, one step of the single batch left."""
+    taken: list[float] = []
+
+    class ConstantGradient(toy_methods.TinyConv):
+        def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+            taken.append(float(self.decoder.bias.detach()))
+            assert step.index == len(taken[:-1]) // 2
+            assert step.total == 2
+            return self.decoder.bias.sum(), {}
+
+    method = make(ConstantGradient)
+    run(method, replace(ONE_STEP, batch_size=4, accumulation=2, learning_rate=0.1, epochs=1), make_data(train=12))
+    first, again, second = taken
+    assert first == again
+    assert second == pytest.approx(first - 0.1 * 1.9)
+    momentum = 1 + 0.9
+    assert float(method.decoder.bias) == pytest.approx(second - 0.1 * (1 + 0.9 * momentum))
+
+
+# --- memory ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("error", ["cuda", "cpu"])
+def test_out_of_memory_halves_the_micro_batch_and_changes_nothing_else(error: str) -> None:
+    roomy, cramped = make(toy_methods.TinyConv, norm=False), make(toy_methods.NeedsMemory, largest=2, error=error)
+    config = replace(ONE_STEP, epochs=2, learning_rate=0.5)
+    before = copy_of(roomy)
+    assert run(roomy, config).micro_batch == 8
+    state = run(cramped, config)
+    assert (state.micro_batch, state.images_seen) == (2, 16)
+    assert distance(before, roomy) > 0.05
+    for key, value in roomy.state_dict().items():
+        torch.testing.assert_close(cramped.state_dict()[key], value, rtol=1e-5, atol=1e-6)
+
+
+def test_a_batch_that_fails_half_way_keeps_the_gradients_of_the_one_before_once() -> None:
+    """Calls of the loss: batch 1; batch 2 fails; its first half; its second half fails; its four images."""
+
+    class FailsTwice(toy_methods.TinyConv):
+        calls = 0
+
+        def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+            self.calls += 1
+            if self.calls in (2, 4):
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return super().training_loss(batch, step)
+
+    config = replace(ONE_STEP, batch_size=4, accumulation=2, learning_rate=0.5)
+    smooth, troubled = make(toy_methods.TinyConv, norm=False), make(FailsTwice, norm=False)
+    run(smooth, config)
+    assert run(troubled, config).micro_batch == 1
+    assert troubled.calls == 8
+    for key, value in smooth.state_dict().items():
+        torch.testing.assert_close(troubled.state_dict()[key], value, rtol=1e-5, atol=1e-6)
+
+
+def test_not_even_one_image_fits() -> None:
+    with pytest.raises(TrialFailed, match=r"single image of 32 px: use a smaller training\.image_size"):
+        run(make(toy_methods.NeedsMemory, largest=0))
+
+
+def test_another_runtime_error_is_not_taken_for_memory() -> None:
+    class Wrong(toy_methods.TinyConv):
+        def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+            raise RuntimeError("shapes do not match")
+
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        run(make(Wrong))
+
+
+@pytest.mark.parametrize("epoch", [0, 2])
+def test_a_loss_that_is_no_number_stops_the_trial_and_says_where(epoch: int) -> None:
+    method = make(toy_methods.LossBecomesNan, epoch=epoch)
+    with pytest.raises(TrialFailed, match=rf"became nan in epoch {epoch + 1}, step {2 * epoch + 1} .*learning_rate"):
+        run(method)
+
+
+# --- stages ----------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_stage_freezes_keeps_its_bits_statistics_and_all() -> None:
+    method = make(toy_methods.TwoStages)
+    start = copy_of(method)
+    seen: list[tuple[str, bool, bool]] = []
+
+    def look(event: dict[str, Any]) -> None:
+        now = method.state_dict()
+        frozen = {key: value for key, value in now.items() if key.startswith("encoder.")}
+        still = all(torch.equal(start[key], value) for key, value in frozen.items())
+        seen.append((event["stage"], still, torch.equal(start["decoder.weight"], now["decoder.weight"])))
+
+    run(method, on_epoch=look)
+    assert seen == [("decoder", True, False)] * 2 + [("joint", False, False)] * 2
+    assert not torch.equal(start["encoder.1.running_mean"], method.state_dict()["encoder.1.running_mean"])
+
+
+def test_only_parts_that_are_frozen_as_a_whole_stand_still() -> None:
+    class Mixed(toy_methods.TinyConv):
+        """An own frozen parameter beside children that train; and a frozen part whose BatchNorm has no parameters."""
+
+        def __init__(self, modalities: Sequence[str]) -> None:
+            super().__init__(modalities)
+            self.position = nn.Parameter(torch.zeros(1))
+            self.stem = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, affine=False), nn.Dropout(0.5))
+
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            return super().predict(self.stem(images) + self.position, modality)
+
+        def stages(self) -> list[Stage]:
+            return [Stage("train", trainable=("encoder.*", "decoder.*"))]
+
+    method = make(Mixed)
+    start = copy_of(method)
+    run(method, replace(CONFIG, epochs=1))
+    moved = {key for key, value in method.state_dict().items() if not torch.equal(start[key], value)}
+    assert {"encoder.1.running_mean", "encoder.0.weight", "decoder.bias"} <= moved
+    assert not {key for key in moved if key.startswith(("stem.", "position"))}
+
+
+def test_a_stage_that_trains_nothing_is_told() -> None:
+    class Typo(toy_methods.TinyConv):
+        def stages(self) -> list[Stage]:
+            return [Stage("train", trainable=("decodr.*",))]
+
+    with pytest.raises(TrialFailed, match=r"decodr.*Typo has no parameter of such a name"):
+        run(make(Typo))
+
+
+def test_observe_sees_every_training_image_once_as_it_is() -> None:
+    data = make_data()
+    method = make(toy_methods.MeanColour)
+    state = run(method, replace(CONFIG, epochs=1, augmentation="standard"), data)
+    rows = data.cache.rows(data.train)
+    expected = torch.from_numpy(data.cache.images[rows] / 255.0).float().mean((1, 2)).sum(0)
+    assert int(method.seen) == 8
+    torch.testing.assert_close(method.colour, expected)
+    assert state.images_seen == 8 + 8
+
+
+def test_observing_after_training_works_with_the_chosen_weights_and_is_kept() -> None:
+    class Worsens(toy_methods.MeanColour):
+        """Each epoch raises the bias; the first, with the smallest, is the best on validation."""
+
+        def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+            return -5 * self.decoder.bias.sum(), {}
+
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            # Foreground is dark; with a higher bias ever more of the ground is foreground, too.
+            return 0.35 - images.mean(1, keepdim=True) + 0.1 * self.decoder.bias.clamp(min=0)
+
+    config = replace(CONFIG, selection="training_domain_validation", optimizer="sgd", learning_rate=0.1)
+    method = make(Worsens, when="after")
+    state = run(method, replace(config, schedule="constant", clip_norm=1.0))
+    assert state.best_epoch < 4
+    assert int(method.seen) == 8
+    assert torch.equal(method.bias_at_observe, method.decoder.bias)
+
+
+def test_what_a_method_froze_when_it_was_built_stays_frozen_in_the_default_stage() -> None:
+    method = make(toy_methods.TinyConv)
+    first = next(iter(method.parameters()))
+    first.requires_grad_(False)
+    before = first.detach().clone()
+    run(method)
+    assert torch.equal(first, before)
+
+
+# --- views -----------------------------------------------------------------------------------------------------------
+
+
+class Watches(toy_methods.TinyConv):
+    """Two stages of two epochs and notes what it is shown; `views` are those of the second stage."""
+
+    def __init__(self, modalities: Sequence[str], views: int | None = None) -> None:
+        super().__init__(modalities)
+        self.views = views
+        self.shown: dict[tuple[int, str], bytes] = {}
+
+    def stages(self) -> list[Stage]:
+        return [Stage("first", 1, views=0), Stage("second", 3, views=self.views)]
+
+    def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+        for key, image, mask in zip(batch.keys, batch.images, batch.masks, strict=True):
+            self.shown[step.epoch, key] = image.numpy().tobytes() + mask.numpy().tobytes()
+        return super().training_loss(batch, step)
+
+
+def shown_to(method: nn.Module, epoch: int) -> dict[str, bytes]:
+    return {key: pixels for (when, key), pixels in method.shown.items() if when == epoch}
+
+
+def test_fixed_views_come_again_whatever_seed_and_batch() -> None:
+    config = replace(CONFIG, epochs=8, augmentation="standard", batch_size=4)
+    one, other = make(Watches, views=2), make(Watches, views=2)
+    run(one, config, seed=0)
+    run(other, replace(config, batch_size=3, learning_rate=0.1), seed=7)
+    assert shown_to(one, 2) == shown_to(one, 4) == shown_to(one, 6) == shown_to(other, 2) == shown_to(other, 6)
+    assert shown_to(one, 3) == shown_to(one, 5) == shown_to(other, 3)
+    assert shown_to(one, 2) != shown_to(one, 3)
+
+
+def test_no_views_are_the_images_as_they_are_and_none_is_new_each_time() -> None:
+    data = make_data()
+    method = make(Watches, views=None)
+    run(method, replace(CONFIG, epochs=8, augmentation="standard"), data)
+    rows = data.cache.rows(data.train)
+    images = torch.from_numpy(data.cache.images[rows]).permute(0, 3, 1, 2).float().div(255)
+    masks = torch.from_numpy(data.cache.masks[rows])[:, None].float()
+    plain = {k: i.numpy().tobytes() + m.numpy().tobytes() for k, i, m in zip(data.train, images, masks, strict=True)}
+    assert shown_to(method, 0) == shown_to(method, 1) == plain
+    later = [shown_to(method, epoch) for epoch in range(2, 8)]
+    assert all(a != b for i, a in enumerate(later) for b in later[:i])
+
+
+# --- rates and scores ------------------------------------------------------------------------------------------------
+
+
+def test_a_part_with_a_small_factor_moves_little() -> None:
+    class Slow(toy_methods.TinyConv):
+        def stages(self) -> list[Stage]:
+            return [Stage("train", learning_rate={"encoder.*": 1e-3})]
+
+    def moved(kind: type[nn.Module], part: str) -> float:
+        method = make(kind, norm=False)
+        before = copy_of(method)
+        run(method, replace(ONE_STEP, learning_rate=0.1))
+        return float((method.state_dict()[part] - before[part]).abs().max())
+
+    assert moved(Slow, "encoder.0.weight") == pytest.approx(
+        1e-3 * moved(toy_methods.TinyConv, "encoder.0.weight"), rel=1e-2
+    )
+    assert moved(Slow, "decoder.weight") == moved(toy_methods.TinyConv, "decoder.weight")
+
+
+def test_a_stage_that_is_not_scored_hands_on_its_last_weights() -> None:
+    predicted: list[str] = []
+
+    class Blind(toy_methods.TinyConv):
+        stage = "before"
+
+        def stages(self) -> list[Stage]:
+            return [Stage("blind", scored=False), Stage("seeing")]
+
+        def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+            self.stage = step.stage
+            return super().training_loss(batch, step)
+
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            if not self.training:
+                predicted.append(self.stage)
+            return super().predict(images, modality)
+
+    config = replace(CONFIG, selection="training_domain_validation", patience=1, learning_rate=0.05)
+    state = run(make(Blind), config)
+    assert [row["stage"] for row in state.curves][:2] == ["blind", "blind"]
+    assert all(math.isnan(row["validation_dice"]) == (row["stage"] == "blind") for row in state.curves)
+    assert set(predicted) == {"seeing"}
+    assert state.best_epoch > 2
+
+
+def test_a_method_is_called_back_after_each_step_and_epoch() -> None:
+    method = make(toy_methods.CountsSteps)
+    state = run(method, replace(CONFIG, epochs=2, batch_size=4, accumulation=1))
+    scores = [row["validation_dice"] for row in curves(state)]
+    assert method.calls == [0, 1, scores[0], 2, 3, scores[1]]
+
+
+def test_steps_are_optimiser_steps() -> None:
+    method = make(toy_methods.CountsSteps)
+    run(method, replace(CONFIG, epochs=1, batch_size=2, accumulation=3))
+    assert [call for call in method.calls if isinstance(call, int)] == [0, 1]

@@ -1,0 +1,81 @@
+"""Equal terms: what differs between methods is told, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.store.store import Store
+from reports.analysis.fairness import differences, equal_terms
+from reports.build import build_report
+from reports.records.reading import read_records
+from reports.records.records import Records
+from reports.records.runs import find_suite
+
+pytestmark = pytest.mark.usefixtures("without_figures")
+
+
+@pytest.fixture
+def records(complete: Any) -> Records:
+    store = Store(complete.root)
+    found = read_records(store, find_suite(store))
+    trials = [
+        replace(trial, spec={**trial.spec, "training": dict(trial.spec["training"])}, summary={"images_seen": 480})
+        for trial in found.trials
+    ]
+    return replace(found, trials=trials)
+
+
+def change(records: Records, method: str, summary: dict[str, Any] | None = None, **training: Any) -> Records:
+    trials = [
+        replace(
+            trial,
+            spec={**trial.spec, "training": {**trial.spec["training"], **training}},
+            summary={**trial.summary, **(summary or {})},
+        )
+        if trial.method == method
+        else trial
+        for trial in records.trials
+    ]
+    return replace(records, trials=trials)
+
+
+def test_alike_is_said_too(records: Records) -> None:
+    assert differences(records) == []
+    assert equal_terms([]).startswith("Same budget")
+
+
+def test_a_setting_that_differs_stands_beside_that_of_the_others(records: Records) -> None:
+    (found,) = differences(change(records, "unet", augmentation="bigger", patience=3))
+    assert found.title == "U-Net (ResNet-18)"
+    assert found.what == ("augmentation bigger (others: none)", "patience 3 (others: none)")
+
+
+@pytest.mark.parametrize(("seen", "told"), [(484, False), (960, True)])
+def test_another_budget_is_told_but_not_the_rounding_of_batches(records: Records, seen: int, told: bool) -> None:
+    found = differences(change(records, "unet", {"images_seen": seen}))
+    assert bool(found) == told
+    if told:
+        assert found[0].what == ("saw 960 images in training (others: 480)",)
+
+
+def test_floors_are_trained_by_no_setting(records: Records) -> None:
+    assert differences(change(records, "otsu", {"images_seen": 24}, epochs=1)) == []
+
+
+def test_the_report_says_who_sees_test_images(make_store: Callable[..., Any], tmp_path: Any) -> None:
+    simulated = make_store(
+        faults={}, predictions=False, cards={"unet": {"title": "U-Net + TENT", "sees_test_images": True}}
+    )
+    paths = build_report(simulated.root, simulated.suite, tmp_path / "out")
+    page, document = paths.html.read_text("utf-8"), json.loads(paths.json.read_text("utf-8"))
+    assert page.count(">sees test images</abbr>") == 1
+    assert document["differences"] == [
+        {"title": "U-Net + TENT", "what": ["adapts to the unlabelled test images of each domain"]}
+    ]
+    assert "adapts to the unlabelled test images" in paths.markdown.read_text("utf-8")
+    assert {row["method"]: row["sees_test_images"] for row in document["methods"]}["unet"] is True

@@ -1,0 +1,183 @@
+"""Figures: what is drawn, what is left out, and that nothing overlaps or is cut."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from harness.store.store import Store
+from reports.figures import figures
+from reports.figures.domains import heat_map
+from reports.figures.drawing import MAX_TICKS, PAGE, SHADE, SHADE_OPACITY, Style, drawing_style, for_page, log_ticks
+from reports.figures.figures import draw_figures, save_figures
+from reports.figures.methods import dice_against_cost, learning_curves, pareto_front
+from reports.records.reading import read_records
+from reports.records.runs import find_suite
+from reports.tables.leaderboard import build_leaderboard
+
+
+def figures_of(simulated: Any) -> dict[str, Any]:
+    store = Store(simulated.root)
+    records = read_records(store, find_suite(store))
+    drawn = draw_figures(build_leaderboard(records), records.curves, unseen=True)
+    return {figure.name: figure for figure in drawn}
+
+
+@pytest.fixture(scope="module")
+def complete_figures(complete: Any) -> dict[str, Any]:
+    return figures_of(complete)
+
+
+def draw(simulated: Any, kind: Callable[..., Any], *words: Any, **options: Any) -> Any:
+    """One figure alone, for the page; None where there is nothing to draw."""
+    store = Store(simulated.root)
+    board = build_leaderboard(read_records(store, find_suite(store)))
+    with drawing_style(PAGE):
+        drawing = kind(board, *words, style=Style.of(board, PAGE), **options)
+        return drawing and for_page(drawing)
+
+
+def texts(figure: Any) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]+)</text>", figure.svg)
+
+
+def cost_figure(simulated: Any, gmacs: dict[str, float | None]) -> Any:
+    """The figure of Dice against cost when each method has those GMACs (None: never measured)."""
+    import shutil
+
+    shutil.rmtree(simulated.root / "efficiency")
+    store = Store(simulated.root)
+    for method, value in gmacs.items():
+        if value is not None:
+            store.write_efficiency(method, {"method": method, "image_size": 64, "gmacs": value, "device": "CPU"})
+    return draw(simulated, dice_against_cost, cost="gmacs", unseen=True)
+
+
+def test_unmeasured_costs_are_not_drawn_as_none(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    figure = cost_figure(simulated, {"delightsam": 4.0, "boxed": 9.0, "otsu": 0.0, "unet": None})
+    words = texts(figure)
+    assert "U-Net (ResNet-18): cost not measured" in words and "Otsu threshold, no GMACs" in words
+    assert not any("U-Net" in text and "no GMACs" in text for text in words)
+    assert "Cost not measured: U-Net (ResNet-18)." in figure.alt and "Otsu threshold, no GMACs: Dice" in figure.alt
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.5, 2.1), (0.4, 40), (0.06, 900), (3e4, 2e9), (1e-6, 1e9), (0.9, 3.7)])
+def test_few_round_ticks_on_the_axis_of_costs(low: float, high: float) -> None:
+    ticks = log_ticks(low, high)
+    assert 1 <= len(ticks) <= MAX_TICKS and ticks == sorted(ticks)
+    assert all(low <= tick <= high and f"{tick:e}"[0] in "1235" for tick in ticks)
+
+
+def test_ticks_of_a_wide_axis_are_few_in_the_figure(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    figure = cost_figure(simulated, {"delightsam": 0.03, "boxed": 900.0, "otsu": 0.0, "unet": 1.0})
+    axis = figure.svg[
+        figure.svg.index('id="cost-gmacs-matplotlib.axis_1"') : figure.svg.index('id="cost-gmacs-matplotlib.axis_2"')
+    ]
+    assert 2 <= axis.count("cost-gmacs-xtick_") <= MAX_TICKS
+
+
+def test_one_epoch_is_no_curve(make_store: Callable[..., Any]) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    store = Store(simulated.root)
+    curves = read_records(store, find_suite(store)).curves
+    assert draw(simulated, learning_curves, curves) is not None
+    assert draw(simulated, learning_curves, curves[curves["epoch"] == 1]) is None
+    assert draw(simulated, learning_curves, curves.drop(columns="validation_dice")) is None
+
+
+def test_the_axis_of_curves_has_whole_epochs(complete_figures: dict[str, Any]) -> None:
+    figure = complete_figures["curves"]
+    axis = figure.svg[figure.svg.index("curves-matplotlib.axis_1") : figure.svg.index("curves-matplotlib.axis_2")]
+    labels = re.findall(r"<text[^>]*>([^<]+)</text>", axis)
+    assert labels == ["1", "2", "Epoch"]
+
+
+def test_the_heat_map_leaves_incomplete_methods_out_and_says_so(holed: Any, complete_figures: dict[str, Any]) -> None:
+    heat = draw(holed, heat_map, unseen=True)
+    assert "De-LightSAM" in texts(heat) and not {"U-Net (ResNet-18)", "Otsu threshold"} & set(texts(heat))
+    assert heat.title.endswith("complete methods only") and "Left out because incomplete: 2." in heat.alt
+    whole = complete_figures["heat"]
+    assert "U-Net (ResNet-18)" in texts(whole) and "complete" not in whole.title
+
+
+def test_tables_and_heat_map_shade_alike(report: Any) -> None:
+    page = report.html.read_text("utf-8")
+    heat = page[page.index('id="heat-') :]
+    red, green, blue = (round(255 * part) for part in SHADE)
+    assert f"--shade-color: rgb({red} {green} {blue}); --shade-opacity: {SHADE_OPACITY};" in page
+    assert f"#{red:02x}{green:02x}{blue:02x}" in heat
+    opacities = [float(value) for value in re.findall(r"fill-opacity: ([\d.]+)", heat)]
+    assert opacities and max(opacities) <= SHADE_OPACITY
+    assert "Shading, here and in the heat map: Dice" in page
+
+
+def test_titles_cut_alike_keep_their_names_in_figures(complete: Any) -> None:
+    store = Store(complete.root)
+    records = read_records(store, find_suite(store))
+    board = build_leaderboard(records)
+    long = "A title that is far too long for any figure"
+    table = board.table.assign(title=[f"{long} ({name})" for name in board.table["method"]])
+    drawn = draw_figures(replace(board, table=table), records.curves, unseen=True)
+    for figure in drawn:
+        words = texts(figure)
+        # Otsu has no learning curve; the prompted one is not compared with the automatic ones.
+        lacking = {"curves": "otsu", "ranks": "boxed", "critical-difference": "boxed"}.get(figure.name)
+        names = [name for name in records.methods if name != lacking]
+        assert all(any(f"… ({name})" in text for text in words) for name in names), figure.name
+
+
+def test_the_pareto_front_holds_whom_nobody_beats_in_both() -> None:
+    points = [(1.0, 0.5), (2.0, 0.7), (3.0, 0.6), (3.0, 0.9), (4.0, 0.9)]
+    assert pareto_front(points) == [(1.0, 0.5), (2.0, 0.7), (3.0, 0.9)]
+    # Of speeds more is better: the fastest and whoever is slower but more exact.
+    assert pareto_front(points, more_is_better=True) == [(4.0, 0.9)]
+    assert pareto_front([(10.0, 0.5), (1.0, 0.9)], more_is_better=True) == [(1.0, 0.9), (10.0, 0.5)]
+
+
+def test_the_front_is_of_automatic_methods_only(make_store: Callable[..., Any]) -> None:
+    figure = draw(make_store(faults={}, predictions=False), dice_against_cost, cost="parameters", unseen=True)
+    assert "Pareto front" not in texts(figure)  # De-LightSAM is best and cheapest: one point is no line
+    assert "On the Pareto front: De-LightSAM." in figure.alt
+
+
+def test_figures_of_ranks_and_of_critical_differences_tell_their_numbers(complete_figures: dict[str, Any]) -> None:
+    assert "De-LightSAM: first in 100 %, expected rank 1.0" in complete_figures["ranks"].alt
+    critical = complete_figures["critical-difference"]
+    assert "Average ranks over 6 domains: De-LightSAM 1.00" in critical.alt
+    assert any(text.startswith("critical difference") for text in texts(critical))
+
+
+def test_spreads_show_medians_of_every_domain(complete: Any, complete_figures: dict[str, Any]) -> None:
+    assert {"spread-0", "spread-1"} <= set(complete_figures)
+    store = Store(complete.root)
+    board = build_leaderboard(read_records(store, find_suite(store)))
+    own = board.images[(board.images["method"] == "unet") & (board.images["place"] == "fundus/atlas")]
+    assert f"U-Net (ResNet-18) {own['dice'].median():.2f}" in complete_figures["spread-1"].alt
+
+
+def test_figure_files_are_whole_and_the_same_each_time(
+    complete: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(complete.root)
+    records = read_records(store, find_suite(store))
+    board = build_leaderboard(records)
+    drawings = figures._drawings
+    # Two of them, for speed: the first and the one with a map of colours.
+    monkeypatch.setattr(
+        figures, "_drawings", lambda *a: (d for d in drawings(*a) if d.name in ("cost-parameters", "ranks"))
+    )
+    heads = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
+    for folder in ("a", "b"):
+        paths = save_figures(board, records.curves, tmp_path / folder, unseen=True)
+        for path in paths:
+            assert path.read_bytes().startswith(heads[path.suffix[1:]])
+            # Real colours, none of the page's.
+            assert b"var(--" not in path.read_bytes() and (path.suffix != ".svg" or b"#010203" not in path.read_bytes())
+    assert len(paths) == 3 * 2
+    assert all((tmp_path / "a" / path.name).read_bytes() == path.read_bytes() for path in paths)

@@ -1,0 +1,63 @@
+"""Published numbers are read with their source, or not at all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from harness.errors import UserError
+from reports.records.published import PublishedResult, read_published
+
+ENTRY = {
+    "method": "A", "modality": "fundus", "domain": "drishti", "metric": "dice", "value": 0.91, "source": "Paper, 2025",
+    "page": "Table 2",
+}  # fmt: skip
+
+
+def write(path: Path, *entries: object) -> Path:
+    path = path / "published.yaml"
+    path.write_text(yaml.safe_dump({"results": list(entries)}))
+    return path
+
+
+def test_entries_come_in_order(tmp_path: Path) -> None:
+    whole = {key: value for key, value in ENTRY.items() if key != "domain"} | {"metric": "hd95", "value": 12}
+    assert read_published(write(tmp_path, ENTRY, whole)) == [
+        PublishedResult("A", "fundus", "drishti", "dice", 0.91, "Paper, 2025", "Table 2"),
+        PublishedResult("A", "fundus", None, "hd95", 12.0, "Paper, 2025", "Table 2"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"source": None}, "entry 1: source is missing"),
+        ({"page": ""}, "page is missing"),
+        ({"metric": "dise"}, "Did you mean 'dice'"),
+        ({"value": 91.2}, r"expected 0 to 1\. Percent\? Write 0\.912"),
+        ({"value": "high"}, "expected a number"),
+        ({"value": float("nan")}, "expected a number"),
+        ({"metric": "hd95", "value": -1}, "out of range"),
+        ({"vallue": 1}, "vallue is unknown. Did you mean 'value'"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        read_published(write(tmp_path, ENTRY | change))
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="found none"):
+        read_published(tmp_path / "absent.yaml")
+    with pytest.raises(UserError, match="entry 2: entry 1 is of the same"):
+        read_published(write(tmp_path, ENTRY, ENTRY | {"value": 0.5}))
+    with pytest.raises(UserError, match="entry 1: expected lines"):
+        read_published(write(tmp_path, "text"))
+    (tmp_path / "published.yaml").write_text("- a\n")
+    with pytest.raises(UserError, match="expected one key, results:"):
+        read_published(tmp_path / "published.yaml")
+    (tmp_path / "published.yaml").write_text("a: [")
+    with pytest.raises(UserError, match="no valid YAML"):
+        read_published(tmp_path / "published.yaml")
