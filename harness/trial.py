@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import MetricsConfig, TrainingConfig
 from harness.errors import TrialFailed, TrialInterrupted, UserError
 from harness.protocols.leaks import check_split
-from harness.protocols.rules import Split
+from harness.protocols.split import Split
 from harness.store.store import Store, now
+from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from harness.data.dataset import Dataset
 
 
 @dataclass(frozen=True)
@@ -35,8 +37,7 @@ class TrialContext:
 
 
 def run_trial(
-    trial_id: str,
-    spec: dict[str, Any],
+    spec: TrialSpec,
     context: TrialContext,
     report: Callable[[dict[str, Any]], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
@@ -53,16 +54,16 @@ def run_trial(
     Raises:
         UserError: the data or the store is at fault; other trials would meet the same.
     """
-    store = Store(context.store_root)
+    store, trial_id = Store(context.store_root), spec.id
     status = _Status(store, trial_id, {"started": now(), "host": platform.node(), "pid": os.getpid()})
     try:
         with store.trial_lock(trial_id):
             if store.result(trial_id) is not None:  # by another process, while this one waited for the lock
                 return {"state": "done", "reason": None}
             store.set_damaged_aside(trial_id)
-            store.start_trial(trial_id, spec)
+            store.start_trial(spec)
             status.write("running", epoch=0)
-            _run(store, trial_id, spec, context, report, should_stop, status)
+            _run(store, spec, context, report, should_stop, status)
         return {"state": "done", "reason": None}
     except TrialInterrupted as stop:
         status.write("interrupted", reason=str(stop))
@@ -92,8 +93,7 @@ class _Status:
 
 def _run(
     store: Store,
-    trial_id: str,
-    spec: dict[str, Any],
+    spec: TrialSpec,
     context: TrialContext,
     report: Callable[[dict[str, Any]], None],
     should_stop: Callable[[], bool],
@@ -107,30 +107,27 @@ def _run(
     from harness.data.dataset import Dataset
     from harness.evaluation.measure import evaluate
     from harness.methods.building import build_method
-    from harness.planning.plan import modalities_of
     from harness.training.fit import TrainingData, fit, seed_everything
 
-    training, metrics = TrainingConfig(**spec["training"]), _metrics_config(spec)
+    training, trial_id = spec.trained, spec.id
     torch.set_num_threads(training.cpu_threads)
     if context.device.startswith("cuda"):
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     device = torch.device(context.device)
 
-    dataset = Dataset.open(Path(spec["data"]["root"]))
+    dataset = Dataset.open(Path(spec.data.root))
     samples = dataset.by_key()
     split = _checked_split(spec, dataset)
-    used = [samples[key] for key in sorted({*split.train, *split.validation, *split.test})]
+    used = [samples[key] for key in split.keys]
     cache = ArrayCache.open(used, training.image_size, Path(context.cache_folder))
-    modalities = modalities_of(spec)
+    modalities = spec.modalities
 
-    seed_everything(spec["seed"], 0)
-    told = spec["method"]
-    method = build_method(told["name"], told["model"], modalities, prompt=told["card"]["prompt"]).to(device)
+    seed_everything(spec.seed, 0)
+    method = build_method(spec.method.name, spec.method.model, modalities, prompt=spec.method.prompt).to(device)
     if hasattr(method, "use_cache"):
         method.use_cache(Path(context.cache_folder) / "embeddings")
     folder = store.trial_folder(trial_id)
-    scored = split.test if training.selection == "oracle" else split.validation
-    data = TrainingData(cache, samples, modalities, split.train, scored)
+    data = TrainingData(cache, samples, modalities, split.train, spec.scored)
 
     def on_epoch(event: dict[str, Any]) -> None:
         status.write(
@@ -146,7 +143,7 @@ def _run(
         method,
         data,
         training,
-        seed=spec["seed"],
+        seed=spec.seed,
         device=device,
         folder=folder / "checkpoint",
         on_epoch=on_epoch,
@@ -159,7 +156,7 @@ def _run(
     for role, keys in (("test", split.test), ("validation", split.validation)):
         rows += evaluate(
             method, keys, role, cache=cache, samples=samples, modalities=modalities, batch_size=training.batch_size,
-            device=device, amp=training.amp, metrics=metrics,
+            device=device, amp=training.amp, metrics=spec.evaluation,
             predictions=folder / "predictions" if context.predictions and role == "test" else None,
         )  # fmt: skip
     (folder / "error.txt").unlink(missing_ok=True)  # of an earlier try
@@ -189,32 +186,19 @@ def _run(
     (folder / "checkpoint" / "training.pt").unlink(missing_ok=True)
 
 
-def _checked_split(spec: dict[str, Any], dataset: Any) -> Split:
-    from harness.planning.plan import split_fingerprint
-
-    part = spec["split"]
-    split = Split(
-        part["name"],
-        tuple(part["train"]),
-        tuple(part["validation"]),
-        tuple(part["test"]),
-        tuple(part["held_out"]),
-    )
-    samples = dataset.by_key()
+def _checked_split(spec: TrialSpec, dataset: Dataset) -> Split:
+    """The spec's split, after the guard: the images are those that the trial was planned on, and none leaks."""
+    split, samples = spec.split, dataset.by_key()
     missing = [key for key in (*split.train, *split.validation, *split.test) if key not in samples]
     if missing:
         raise UserError(
             f"{dataset.root} lacks {len(missing)} images of split {split.name}, the first is {missing[0]}."
             " Restore the data, or plan the run again on what is there."
         )
-    if split_fingerprint(split, dataset) != part["fingerprint"]:
+    if split.with_fingerprint(samples).fingerprint != split.fingerprint:
         raise UserError(f"The images in {dataset.root} changed since the trial was planned. Run the command again.")
     check_split(split, samples)
     return split
-
-
-def _metrics_config(spec: dict[str, Any]) -> MetricsConfig:
-    return MetricsConfig(empty=spec["metrics"]["empty"], nsd_tolerance=spec["metrics"]["nsd_tolerance"])
 
 
 def _warnings(tested: pd.DataFrame) -> list[str]:

@@ -146,7 +146,9 @@ def compare_runs(before: Records, after: Records, metric: str, level: float) -> 
 
 
 def _check_rules(before: Records, after: Records) -> None:
-    rules = [next((trial.spec["metrics"] for trial in run.trials if trial.spec), None) for run in (before, after)]
+    rules = [
+        next((trial.spec.settings()["metrics"] for trial in run.trials if trial.spec), None) for run in (before, after)
+    ]
     if None not in rules and rules[0] != rules[1]:
         raise UserError(
             f"The runs measured by different rules: {rules[0]} and {rules[1]}. Such numbers can't be compared; run one again."
@@ -217,11 +219,13 @@ def _changed_settings(name: str, before: Records, after: Records) -> str:
     sides: list[dict[str, Any]] = []
     for run in (before, after):
         trial = run.trials_of(name)[0]
-        model = {f"model.{key}": value for key, value in (trial.spec["method"].get("model") or {}).items()}
-        training = {f"training.{key}": value for key, value in trial.spec["training"].items()}
+        if trial.spec is None:
+            return ""
+        model = {f"model.{key}": value for key, value in trial.spec.method.model.items()}
+        training = {f"training.{key}": value for key, value in trial.spec.settings()["training"].items()}
         libraries = trial.provenance.get("libraries") or {}
         code = {"code": (trial.provenance.get("code") or {}).get("commit"), "bench": trial.provenance.get("bench")}
-        counts = {"trials": len(run.trials_of(name)), "version": trial.spec["method"].get("version")}
+        counts = {"trials": len(run.trials_of(name)), "version": trial.spec.method.version}
         sides.append({**counts, **model, **training, **code, **libraries})
     keys = [key for key in dict.fromkeys([*sides[0], *sides[1]]) if sides[0].get(key) != sides[1].get(key)]
     return ", ".join(f"{key} {_short(sides[0].get(key))} → {_short(sides[1].get(key))}" for key in keys)

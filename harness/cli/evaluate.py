@@ -139,8 +139,8 @@ def _seed(word: str) -> int:
 def _refuse_name_of_a_method(store: Store, name: str) -> None:
     """Rows of one name become one method: masks from elsewhere must not mix with trials of the bench."""
     for trial_id in store.trial_ids():
-        method = store.spec(trial_id)["method"]
-        if method["name"] == name and method.get("card", {}).get("external") is not True:
+        spec = store.spec(trial_id)
+        if spec.method.name == name and not spec.is_external:
             raise UserError(f"name={name}: the store {store.root} has trials of a method of that name. Choose another.")
 
 
@@ -167,11 +167,8 @@ def _start_run(
 
 def _run_of_same_splits(suite: Suite, store: Store) -> SuiteRecord | None:
     """The newest run whose trials have exactly these splits, by content, and measured alike."""
-    from dataclasses import asdict
 
-    from harness.planning.plan import split_fingerprint
-
-    wanted = {split.name: split_fingerprint(split, suite.dataset) for split in suite.splits}
+    wanted = {split.name: split.fingerprint for split in suite.splits}
     for record in reversed(store.suites()):
         found: dict[str, str] = {}
         alike = True
@@ -179,8 +176,8 @@ def _run_of_same_splits(suite: Suite, store: Store) -> SuiteRecord | None:
             if entry["fold"] in found or not (store.trial_folder(entry["id"]) / "spec.json").exists():
                 continue
             spec = store.spec(entry["id"])
-            found[entry["fold"]] = spec["split"]["fingerprint"]
-            alike &= {**spec["metrics"], "version": ""} == {**asdict(suite.config.metrics), "version": ""}
+            found[entry["fold"]] = spec.split.fingerprint
+            alike &= spec.evaluation == suite.config.metrics
         if found == wanted and alike:
             return record
     return None

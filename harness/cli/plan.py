@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     console = Console()
     console.print(f"{config.name}: {len(suite.trials)} trials on {suite.dataset.root}", soft_wrap=True, highlight=False)
     if config.costs_only:
-        methods = len({trial.method for trial in suite.trials})
+        methods = len({trial.method.name for trial in suite.trials})
         console.print(
             f"costs_only=true: `run` measures what {methods} methods cost, and runs no trial.", highlight=False
         )
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             f"Estimate for {len(known)} of them, one at a time: {sum(known) / 60:.0f} minutes.", highlight=False
         )
     if len(known) < len(missing):
-        unknown = sorted({trial.method for trial in missing if estimator.seconds(trial) is None})
+        unknown = sorted({trial.method.name for trial in missing if estimator.seconds(trial) is None})
         named = ", ".join(unknown) if len(unknown) <= 8 else f"{len(unknown)} methods"
         console.print(
             f"No estimate for {named}: no such trial has finished in {store.root} yet.",
@@ -92,7 +92,5 @@ def _trials_table(suite: Suite, store: Store, estimator: Estimator) -> Table:
         state = "done" if done else store.status(trial.id)["state"]
         seconds = None if done else estimator.seconds(trial)
         estimate = "" if seconds is None else f"{seconds:.0f} s"
-        table.add_row(
-            trial.method, trial.spec["split"]["name"], str(trial.spec["seed"]), state, estimate, trial.id[:12]
-        )
+        table.add_row(trial.method.name, trial.split.name, str(trial.seed), state, estimate, trial.id[:12])
     return table

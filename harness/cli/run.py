@@ -16,9 +16,10 @@ from harness.errors import UserError
 if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.execution import Outcome
-    from harness.planning.plan import Suite, Trial
+    from harness.planning.plan import Suite
     from harness.store.store import Store
     from harness.trackers.follower import Follower
+    from harness.trial_spec import TrialSpec
 
 # As a shell says it of a process that SIGTERM ended: 128 + 15.
 TERMINATED = 143
@@ -66,7 +67,7 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     done = len(suite.trials) - len(trials)
     told = f"{len(suite.trials)} trials, {done} of them already in {store.root}"
     if config.costs_only:
-        told = f"costs of {len({trial.method for trial in suite.trials})} methods; costs_only=true runs no trials"
+        told = f"costs of {len({trial.method.name for trial in suite.trials})} methods; costs_only=true runs no trials"
     console.print(f"{config.name}: {told}", soft_wrap=True, highlight=False)
     _tell_of_threads(trials, config, console)
     if config.reuse == "never":
@@ -97,10 +98,10 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     return _conclude([outcome for outcome in outcomes if outcome.state != "done"], store, command)
 
 
-def _tell_of_threads(trials: list[Trial], config: RunConfig, console: Any) -> None:
+def _tell_of_threads(trials: list[TrialSpec], config: RunConfig, console: Any) -> None:
     from harness.hardware import usable_cores
 
-    threads = max((trial.spec["training"]["cpu_threads"] for trial in trials), default=1)
+    threads = max((trial.trained.cpu_threads for trial in trials), default=1)
     if config.executor.address is None and threads > usable_cores():
         console.print(
             f"Note: training.cpu_threads={threads}, and this machine has {usable_cores()} cores to give: threads will wait for"
@@ -116,13 +117,13 @@ def _command(args: argparse.Namespace) -> list[str]:
     return ["python", "-m", "harness", "run", *folder, *args.overrides]
 
 
-def _trials_to_run(suite: Suite, store: Store, reuse: str) -> list[Trial]:
+def _trials_to_run(suite: Suite, store: Store, reuse: str) -> list[TrialSpec]:
     if reuse == "only":
         return []
     return [trial for trial in suite.trials if reuse == "never" or store.result(trial.id) is None]
 
 
-def _discard(trials: list[Trial], store: Store) -> None:
+def _discard(trials: list[TrialSpec], store: Store) -> None:
     """`reuse=never`: forgets what the store has of these trials."""
     for trial in trials:
         with store.trial_lock(trial.id):
@@ -139,7 +140,7 @@ def _followers(config: RunConfig, store: Store, suite: Suite) -> list[Follower]:
 
 
 def _execute(
-    trials: list[Trial],
+    trials: list[TrialSpec],
     config: RunConfig,
     store: Store,
     command: list[str],
@@ -201,8 +202,8 @@ def _conclude(failed: list[Outcome], store: Store, command: list[str]) -> int:
     return 1
 
 
-def _entry(trial: Trial) -> dict[str, Any]:
-    return {"id": trial.id, "method": trial.method, "fold": trial.spec["split"]["name"], "seed": trial.spec["seed"]}
+def _entry(trial: TrialSpec) -> dict[str, Any]:
+    return {"id": trial.id, "method": trial.method.name, "fold": trial.split.name, "seed": trial.seed}
 
 
 def _as_yaml(config: RunConfig) -> str:

@@ -75,7 +75,7 @@ def _tell_plan(plan: Plan, console: Any) -> None:
         console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
     trials = "all" if sweep.budget.trials is None else sweep.budget.trials
     console.print(
-        f"{sweep.name}: {plan.trials[0].method}, {len(plan.space)} parameters, {trials} configurations"
+        f"{sweep.name}: {plan.trials[0].method.name}, {len(plan.space)} parameters, {trials} configurations"
         f" ({sweep.sampler}, {sweep.scheduler}), {len(folds)} folds of {plan.epochs} epochs.",
         soft_wrap=True, highlight=False, markup=False,
     )  # fmt: skip

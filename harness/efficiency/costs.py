@@ -8,8 +8,9 @@ from typing import Any
 from harness.files import sha256_json
 from harness.hardware import usable_cores
 from harness.methods.crossing import wrapped_model
-from harness.planning.plan import Suite, Trial, modalities_of
+from harness.planning.plan import Suite
 from harness.store.store import Store, now
+from harness.trial_spec import TrialSpec
 
 # Raised when the same method on the same machine would be given other figures.
 COSTS_VERSION = 1
@@ -28,11 +29,11 @@ def measure_missing_costs(suite: Suite, store: Store) -> Iterator[str]:
     device = torch.device("cuda" if torch.cuda.is_available() and suite.config.executor.device != "cpu" else "cpu")
     known = {row["key"] for row in store.efficiency()}
     measured: dict[str, dict[str, Any]] = {}
-    first_trials: dict[str, Trial] = {}
+    first_trials: dict[str, TrialSpec] = {}
     for trial in suite.trials:
-        first_trials.setdefault(trial.method, trial)
+        first_trials.setdefault(trial.method.name, trial)
     for name, trial in first_trials.items():
-        size = suite.config.efficiency_image_size or trial.spec["training"]["image_size"]
+        size = suite.config.efficiency_image_size or trial.trained.image_size
         key = _key(trial, size, device, suite.config.efficiency_seconds)
         if key in known:
             continue
@@ -45,16 +46,16 @@ def measure_missing_costs(suite: Suite, store: Store) -> Iterator[str]:
         store.write_efficiency(key, row)
 
 
-def _key(trial: Trial, size: int, device: Any, seconds: float) -> str:
+def _key(trial: TrialSpec, size: int, device: Any, seconds: float) -> str:
     import torch
 
     from harness.hardware import describe_machine
 
     identity = {
         "costs_version": COSTS_VERSION,
-        "method": {key: trial.spec["method"][key] for key in ("name", "version", "model")},
+        "method": {"name": trial.method.name, "version": trial.method.version, "model": trial.method.model},
         "image_size": size,
-        "modalities": modalities_of(trial.spec),
+        "modalities": trial.modalities,
         "device_name": describe_machine(device.type)["device_name"],
         "threads": usable_cores(),
         "seconds": seconds,
@@ -64,7 +65,7 @@ def _key(trial: Trial, size: int, device: Any, seconds: float) -> str:
 
 
 def _measure(
-    trial: Trial, size: int, device: Any, seconds: float, measured: dict[str, dict[str, Any]]
+    trial: TrialSpec, size: int, device: Any, seconds: float, measured: dict[str, dict[str, Any]]
 ) -> dict[str, Any]:
     """A row of costs; `measured` holds, and is given, the figures of what predicts."""
     import torch
@@ -73,9 +74,9 @@ def _measure(
     from harness.methods.building import build_method
 
     torch.set_num_threads(usable_cores())
-    model, modalities = trial.spec["method"]["model"], modalities_of(trial.spec)
-    prompt = trial.spec["method"]["card"]["prompt"]
-    method = build_method(trial.method, model, modalities, prompt=prompt).to(device)
+    model, modalities = trial.method.model, trial.modalities
+    prompt = trial.method.prompt
+    method = build_method(trial.method.name, model, modalities, prompt=prompt).to(device)
     deployed = method.deployed_method() if hasattr(method, "deployed_method") else method
     alike = sha256_json([model if deployed is method else wrapped_model(model), modalities, size])
     if alike not in measured:
@@ -83,8 +84,8 @@ def _measure(
     return {
         **measured[alike],
         **efficiency.count_parameters(method),
-        "method": trial.method,
-        "method_version": trial.spec["method"]["version"],
+        "method": trial.method.name,
+        "method_version": trial.method.version,
         "model": model,
         "modalities": modalities,
         "measured": now(),

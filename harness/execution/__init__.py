@@ -12,7 +12,7 @@ from harness.trial import TrialContext
 
 if TYPE_CHECKING:
     from harness.execution.progress import ProgressDisplay
-    from harness.planning.plan import Trial
+    from harness.trial_spec import TrialSpec
 
 
 # Read by Ray while it is imported or started.
@@ -38,7 +38,7 @@ RAY_ENVIRONMENT = {
 class Outcome:
     """How a trial ended: `state` is done, failed or interrupted (by SIGTERM), `reason` the cause of what is not done."""
 
-    trial: Trial
+    trial: TrialSpec
     state: str
     reason: str | None
 
@@ -50,7 +50,7 @@ class Executor(Protocol):
         UserError: data or store at fault, so that going on makes no sense.
     """
 
-    def run(self, trials: Sequence[Trial], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]: ...
+    def run(self, trials: Sequence[TrialSpec], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]: ...
 
 
 def make_executor(config: ExecutorConfig) -> Executor:

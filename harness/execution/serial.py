@@ -10,8 +10,8 @@ from harness.errors import UserError
 from harness.execution import Outcome
 from harness.execution.graceful_stop import Drain, DrainExpired
 from harness.execution.progress import ProgressDisplay
-from harness.planning.plan import Trial
 from harness.trial import TrialContext, run_trial
+from harness.trial_spec import TrialSpec
 
 
 class SerialExecutor:
@@ -21,7 +21,7 @@ class SerialExecutor:
         self.device = local_device(config.device)
         self.drain_seconds = config.drain_seconds
 
-    def run(self, trials: Sequence[Trial], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
+    def run(self, trials: Sequence[TrialSpec], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
         context, drain = replace(context, device=self.device), Drain(self.drain_seconds)
         outcomes: list[Outcome] = []
         try:
@@ -36,11 +36,10 @@ class SerialExecutor:
         return outcomes + [Outcome(trial, "interrupted", "stopped before its end") for trial in rest]
 
 
-def _run(trial: Trial, context: TrialContext, progress: ProgressDisplay, drain: Drain) -> Outcome:
+def _run(trial: TrialSpec, context: TrialContext, progress: ProgressDisplay, drain: Drain) -> Outcome:
     progress.start(trial.id, trial.label)
     status = run_trial(
-        trial.id,
-        trial.spec,
+        trial,
         context,
         lambda event: progress.update(trial.id, event),
         drain.asked.is_set,

@@ -17,7 +17,6 @@ from harness.data.folder.sample import MODALITIES
 from harness.errors import TrialFailed, UserError, did_you_mean
 from harness.evaluation.measure import native_mask
 from harness.methods.building import build_method
-from harness.planning.plan import modalities_of
 from harness.store.store import Store
 from harness.training.validation import predicted_logits
 
@@ -109,16 +108,15 @@ def trial_predictor(store: Store, trial_id: str, modality: str | None, device: s
             f"Trial {trial_id[:12]} in {store.root} has no result yet ({state}): run its suite to the end first."
         )
     spec = store.spec(trial_id)
-    told, training = spec["method"], spec["training"]
-    name, card = told["name"], told["card"]
+    training, name = spec.trained, spec.method.name
     weights = store.trial_folder(trial_id) / "checkpoint" / "model.safetensors"
     if not weights.is_file():
         raise UserError(f"{weights} is missing: the trial ran with store.keep_weights=false. Run it again without.")
-    if card["prompt"] != "none":
-        raise UserError(f"{name} is prompted with the true mask ({card['prompt']}): new images have none.")
-    modalities = modalities_of(spec)
-    method = build_method(name, told["model"], modalities)
-    modality = _checked_modality(modality, method, name, card["uses_modality"], modalities)
+    if spec.method.prompt != "none":
+        raise UserError(f"{name} is prompted with the true mask ({spec.method.prompt}): new images have none.")
+    modalities = spec.modalities
+    method = build_method(name, spec.method.model, modalities)
+    modality = _checked_modality(modality, method, name, spec.method.card["uses_modality"], modalities)
     try:
         method.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
@@ -126,11 +124,11 @@ def trial_predictor(store: Store, trial_id: str, modality: str | None, device: s
             f"{weights} does not fit {name} ({error}). It is damaged, or the method's code changed."
         ) from error
     seen = ", ".join(modalities)
-    title = f"{name} {spec['split']['name']} seed {spec['seed']} (trial {trial_id[:12]}; {training['image_size']} px; {seen})"
+    title = f"{name} {spec.split.name} seed {spec.seed} (trial {trial_id[:12]}; {training.image_size} px; {seen})"
     place = torch.device(device)
     return TrialPredictor(
-        title, training["batch_size"], method.to(place).eval(), modalities, modality, training["image_size"],
-        training["amp"], place,
+        title, training.batch_size, method.to(place).eval(), modalities, modality, training.image_size,
+        training.amp, place,
     )  # fmt: skip
 
 

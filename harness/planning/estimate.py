@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from statistics import median
-from typing import Any
 
-from harness.planning.plan import Trial
 from harness.store.store import Store
+from harness.trial_spec import TrialSpec
 
 
 class Estimator:
@@ -18,17 +17,18 @@ class Estimator:
             result = store.result(trial_id)
             if result is not None:
                 spec = store.spec(trial_id)
-                if "epochs" not in spec["training"]:  # foreign masks: nothing was trained here
+                if spec.is_external:  # nothing was trained here
                     continue
-                self.rates.setdefault(spec["method"]["name"], []).append(result["seconds"] / _work(spec))
+                self.rates.setdefault(spec.method.name, []).append(result["seconds"] / _work(spec))
 
-    def seconds(self, trial: Trial) -> float | None:
+    def seconds(self, trial: TrialSpec) -> float | None:
         """Seconds the trial will take on a machine like the one that filled the store; None: nothing to learn from."""
-        rates = self.rates.get(trial.method)
-        return median(rates) * _work(trial.spec) if rates else None
+        rates = self.rates.get(trial.method.name)
+        return median(rates) * _work(trial) if rates else None
 
 
-def _work(spec: dict[str, Any]) -> float:
-    training, split = spec["training"], spec["split"]
-    images = len(split["train"]) * training["epochs"] + len(split["test"]) + len(split["validation"])
-    return float(max(1, images) * training["image_size"] ** 2)
+def _work(trial: TrialSpec) -> float:
+    """Images x pixels that a trial handles, each epoch's anew."""
+    split, training = trial.split, trial.trained
+    images = len(split.train) * training.epochs + len(split.test) + len(split.validation)
+    return float(max(1, images) * training.image_size**2)

@@ -13,7 +13,7 @@ from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.data.dataset import Sample
-    from harness.protocols.rules import Split
+    from harness.protocols.split import Split
 
 _ROLES = ("train", "validation", "test")
 

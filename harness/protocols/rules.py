@@ -27,28 +27,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.errors import UserError, did_you_mean
+from harness.protocols.split import Split
 
 if TYPE_CHECKING:
     from harness.config import ProtocolConfig
     from harness.data.dataset import Dataset, Sample
 
 SCOPES = ("universal", "per_modality")
-
-
-@dataclass(frozen=True)
-class Split:
-    """The images of one trial, by sample key ("modality/domain/id"), each role sorted.
-
-    Attributes:
-        held_out: "modality/domain" of the domains that are tested and never trained on; empty when test images come
-            from the training domains (`in_domain`).
-    """
-
-    name: str
-    train: tuple[str, ...]
-    validation: tuple[str, ...]
-    test: tuple[str, ...]
-    held_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -90,7 +75,8 @@ def make_splits(dataset: Dataset, protocol: ProtocolConfig) -> list[Split]:
     for sample in dataset.samples:
         samples.setdefault((sample.modality, sample.domain), []).append(sample)
     groups = {domain: _groups(members, protocol.split_seed) for domain, members in samples.items()}
-    return [_build(name, parts, groups, protocol) for name, parts in folds]
+    by_key = dataset.by_key()
+    return [_build(name, parts, groups, protocol).with_fingerprint(by_key) for name, parts in folds]
 
 
 def _leave_one_domain_out(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Turn]]:
@@ -209,7 +195,8 @@ def _build(
             selected, rest = _take(rest, protocol.validation_fraction)
             validation += [key for group in selected for key in group]
             train += [key for group in rest for key in group]
-    return Split(name, *(tuple(sorted(keys)) for keys in (train, validation, test, held_out)))
+    parts = [tuple(sorted(keys)) for keys in (train, validation, test, held_out)]
+    return Split(name, train=parts[0], validation=parts[1], test=parts[2], held_out=parts[3])
 
 
 def _groups(samples: Sequence[Sample], split_seed: int) -> list[list[str]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from harness.config import TrainingConfig, training_for_method
 from harness.errors import UserError, did_you_mean
 from harness.files import sha256_json
-from harness.planning.plan import Trial, files_in, modalities_of, trial_id
 from harness.search.space import Parameter
+from harness.trial_spec import TrialSpec, files_in
 
 Values = dict[str, Any]
 """Key -> value of every parameter of the space."""
@@ -34,16 +34,20 @@ def tuned_name(method: str) -> str:
     return f"{method.replace('+', '_').replace('@', '_')}_tuned"
 
 
-def default_values(trial: Trial, space: Sequence[Parameter]) -> Values:
+def default_values(trial: TrialSpec, space: Sequence[Parameter]) -> Values:
     """What the method has without a search.
 
     Raises:
         UserError: a parameter that is no setting of this method.
     """
-    return {parameter.key: _branch(trial.spec, parameter.key)[_last(parameter.key)] for parameter in space}
+    found = {}
+    for parameter in space:
+        branch = _branch(trial, trial.method.model, parameter.key)
+        found[parameter.key] = branch[_last(parameter.key)]
+    return found
 
 
-def configured(trial: Trial, space: Sequence[Parameter], values: Mapping[str, Any]) -> Trial:
+def configured(trial: TrialSpec, space: Sequence[Parameter], values: Mapping[str, Any]) -> TrialSpec:
     """The trial with these values. The default's is the method's own trial, others are `<method>_tuned`'s.
 
     Raises:
@@ -51,21 +55,18 @@ def configured(trial: Trial, space: Sequence[Parameter], values: Mapping[str, An
     """
     if dict(values) == default_values(trial, space):
         return trial
-    spec = copy.deepcopy(trial.spec)
-    training = {}
+    model, training = copy.deepcopy(trial.method.model), dict[str, Any]()
     for key, value in values.items():
         if _is_training(key):
             training[_last(key)] = value
         else:
-            _branch(spec, key)[_last(key)] = value
-    merged = training_for_method(TrainingConfig(**spec["training"]), trial.method, training)
-    spec["training"] = asdict(merged)
-    spec["method"]["name"] = tuned_name(trial.method)
-    spec["method"]["files"] = files_in(spec["method"]["model"])
-    return Trial(trial_id(spec), spec)
+            _branch(trial, model, key)[_last(key)] = value
+    name = trial.method.name
+    method = replace(trial.method, name=tuned_name(name), model=model, files=files_in(model))
+    return replace(trial, method=method, training=training_for_method(trial.trained, name, training))
 
 
-def check_space(trial: Trial, space: Sequence[Parameter]) -> None:
+def check_space(trial: TrialSpec, space: Sequence[Parameter]) -> None:
     """Tries the values of each parameter (of ranges: the ends) on the default configuration, and builds the models.
 
     Raises:
@@ -77,16 +78,16 @@ def check_space(trial: Trial, space: Sequence[Parameter]) -> None:
     for parameter in space:
         for value in parameter.samples():
             try:
-                told = configured(trial, space, {**default, parameter.key: value}).spec["method"]
+                method = configured(trial, space, {**default, parameter.key: value}).method
                 if not _is_training(parameter.key):
-                    build_method(told["name"], told["model"], modalities_of(trial.spec), prompt=told["card"]["prompt"])
+                    build_method(method.name, method.model, trial.modalities, prompt=method.prompt)
             except UserError as error:
                 raise UserError(f"sweep parameter {parameter.key}: {parameter.kind} has {value!r}. {error}") from error
 
 
 def method_yaml(
     method: Mapping[str, Any],
-    trial: Trial,
+    trial: TrialSpec,
     space: Sequence[Parameter],
     values: Mapping[str, Any],
     comments: Sequence[str],
@@ -100,15 +101,15 @@ def method_yaml(
     """
     import yaml
 
-    spec = configured(trial, space, values).spec["method"]
+    spec = configured(trial, space, values).method
     changes = {_last(key): value for key, value in values.items() if _is_training(key)}
     content = {
-        "card": {**spec["card"], "title": f"{spec['card']['title']}, tuned"},
-        "version": spec["version"],
-        "model": spec["model"],
+        "card": {**spec.card, "title": f"{spec.title}, tuned"},
+        "version": spec.version,
+        "model": spec.model,
         "training": {**(method.get("training") or {}), **changes},
     }
-    head = [f"# @package methods.{tuned_name(trial.method)}", *(f"# {line}" for line in comments)]
+    head = [f"# @package methods.{tuned_name(trial.method.name)}", *(f"# {line}" for line in comments)]
     return "\n".join(head) + "\n" + yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
@@ -120,14 +121,14 @@ def _last(key: str) -> str:
     return key.rpartition(".")[2]
 
 
-def _branch(spec: dict[str, Any], key: str) -> dict[str, Any]:
-    """The part of a trial's spec that holds a parameter's value.
+def _branch(trial: TrialSpec, model: dict[str, Any], key: str) -> dict[str, Any]:
+    """The part of a trial's settings that holds a parameter's value; of `model`, its method's, the very dictionary.
 
     `training.x`, `methods.<name>.training.x`, `methods.<name>.model.x` and `algorithms.<name>.model.x`.
     """
-    name, _, algorithm = spec["method"]["name"].partition("@")[0].partition("+")
-    model = spec["method"]["model"]
-    branches = {"training": spec["training"], f"methods.{name}.training": spec["training"]}
+    name, _, algorithm = trial.method.name.partition("@")[0].partition("+")
+    training = asdict(trial.trained)
+    branches = {"training": training, f"methods.{name}.training": training}
     branches[f"methods.{name}.model"] = model["method"] if algorithm else model
     if algorithm:
         branches[f"algorithms.{algorithm}.model"] = model
@@ -138,7 +139,7 @@ def _branch(spec: dict[str, Any], key: str) -> dict[str, Any]:
         if reason is not None and prefix in branches:
             raise UserError(f"sweep parameter {key} can't be searched: {reason}.")
         raise UserError(
-            f"sweep parameter '{key}' is no setting of method {spec['method']['name']}.{did_you_mean(key, known)}"
+            f"sweep parameter '{key}' is no setting of method {trial.method.name}.{did_you_mean(key, known)}"
             f" A setting that its YAML does not have is added by a word such as +methods.{name}.model.width=8."
         )
     return branches[prefix]

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from harness.planning.plan import Trial
 from harness.store.store import Store
+from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ class NestedScore:
     difference: tuple[float, float | None, float | None]
 
 
-def tested_rows(store: Store, trials: Sequence[Trial]) -> pd.DataFrame | None:
+def tested_rows(store: Store, trials: Sequence[TrialSpec]) -> pd.DataFrame | None:
     """The rows of the trials' test images; None unless all trials are done."""
     import pandas as pd
 

@@ -7,14 +7,14 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from harness.planning.plan import Trial
 from harness.search.curves import Curve, EpochLog, EpochScore
 from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
+from harness.trial_spec import TrialSpec
 
 
 def judge(
-    trials: Sequence[Trial],
+    trials: Sequence[TrialSpec],
     context: TrialContext,
     epochs: int,
     folder: Path,
@@ -40,7 +40,7 @@ def judge(
     store = Store(context.store_root)
     ended: list[float] = []
     for place, trial in enumerate(trials):
-        curve, log = Curve(trial.spec["training"]["selection"]), EpochLog(store, trial.id, folder)
+        curve, log = Curve(trial.trained.selection), EpochLog(store, trial.id, folder)
 
         def tell(score: EpochScore, curve: Curve = curve, place: int = place) -> None:
             curve.add(score)
@@ -55,7 +55,7 @@ def judge(
             tell(score)
         status = {"state": "done"} if log.finished else _run(store, trial, context, hear)
         if status["state"] != "done":
-            reason = f"{trial.spec['split']['name']}: {status['reason']}"
+            reason = f"{trial.split.name}: {status['reason']}"
             return {"state": "failed", "objective": float("nan"), "dice": ended, "reason": reason}
         ended.append(curve.value)
         if len(log.scores) < epochs:
@@ -64,9 +64,11 @@ def judge(
     return {"state": "done", "objective": fmean(ended), "dice": ended, "reason": None}
 
 
-def _run(store: Store, trial: Trial, context: TrialContext, hear: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+def _run(
+    store: Store, trial: TrialSpec, context: TrialContext, hear: Callable[[dict[str, Any]], None]
+) -> dict[str, Any]:
     try:
-        return run_trial(trial.id, trial.spec, context, hear)
+        return run_trial(trial, context, hear)
     except SystemExit:
         # Ray Tune ends a configuration so, at a report. Its checkpoint stays: `run`, or a later search, goes on from it.
         store.write_status(trial.id, "interrupted", reason="stopped early by a hyperparameter search")

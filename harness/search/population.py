@@ -22,13 +22,13 @@ from ray import tune
 
 from harness.config import SweepBudget, SweepConfig
 from harness.errors import UserError
-from harness.planning.plan import Trial
 from harness.search.configurations import Values, configured, default_values
 from harness.search.population_member import CHANGEABLE, Step, Told, evaluate_member, take_step, told_of
 from harness.search.ray_search import Attempt, Listener, Search, Setting, run_batches, run_search, worker_context
 from harness.search.sampling import listed
 from harness.search.scheduling import Budget
 from harness.search.space import Parameter
+from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,7 +52,7 @@ class _Member:
         return self.told.objective if self.told else math.nan
 
 
-def check_population(sweep: SweepConfig, space: Sequence[Parameter], trial: Trial) -> None:
+def check_population(sweep: SweepConfig, space: Sequence[Parameter], trial: TrialSpec) -> None:
     """
     Raises:
         UserError: a parameter that can't change while a model trains, a sampler that proposes, training that ends early.
@@ -68,12 +68,12 @@ def check_population(sweep: SweepConfig, space: Sequence[Parameter], trial: Tria
         raise UserError(
             f"sweep.scheduler=pbt starts from random configurations: expected sweep.sampler=random, found {sweep.sampler}."
         )
-    if trial.spec["training"]["patience"] is not None:
+    if trial.trained.patience is not None:
         raise UserError("sweep.scheduler=pbt trains every member to its end: expected training.patience=null.")
 
 
 def run_population(
-    title: str, trials: Sequence[Trial], setting: Setting, listener: Listener, *, seconds: float, gpu_seconds: float
+    title: str, trials: Sequence[TrialSpec], setting: Setting, listener: Listener, *, seconds: float, gpu_seconds: float
 ) -> Search:
     """As `run_search`. Attempt 0 is the default, trained as ever; the members' numbers start at 1, the first from the default."""
     started, sweep = time.monotonic(), setting.sweep
@@ -102,7 +102,7 @@ def run_population(
 
 
 def _generations(
-    members: list[_Member], title: str, trials: Sequence[Trial], setting: Setting, budget: Budget
+    members: list[_Member], title: str, trials: Sequence[TrialSpec], setting: Setting, budget: Budget
 ) -> Iterator[list[Step]]:
     """The steps of each generation that are not done; advances `members` when they are, and ends with the budget.
 
@@ -184,7 +184,7 @@ def _attempt(member: _Member, trials: int, finished: bool) -> Attempt:
     return attempt
 
 
-def tested_choice(attempt: Attempt, title: str, trials: Sequence[Trial], setting: Setting) -> pd.DataFrame:
+def tested_choice(attempt: Attempt, title: str, trials: Sequence[TrialSpec], setting: Setting) -> pd.DataFrame:
     """Rows of the test images of a finished member's trials."""
     import pandas as pd
 
@@ -201,14 +201,14 @@ def _place(setting: Setting, title: str) -> Path:
     return setting.folder / "population" / title.replace(" ", "_")
 
 
-def _step_in_worker(config: dict[str, Any], trials: list[Trial], setting: Setting) -> None:
+def _step_in_worker(config: dict[str, Any], trials: list[TrialSpec], setting: Setting) -> None:
     step: Step = config["point"]
     own = [configured(trial, setting.space, step.values) for trial in trials]
     take_step(step, own, worker_context(setting.context))
     tune.report({"done": 1})
 
 
-def _test_in_worker(config: dict[str, Any], trials: list[Trial], setting: Setting) -> None:
+def _test_in_worker(config: dict[str, Any], trials: list[TrialSpec], setting: Setting) -> None:
     evaluate_member(config["point"], trials, worker_context(setting.context))
     tune.report({"done": 1})
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import MetricsConfig, TrainingConfig
+from harness.config import TrainingConfig
 from harness.errors import TrialFailed, TrialInterrupted
 from harness.files import atomic_write_bytes, atomic_write_json, read_json
-from harness.planning.plan import Trial, modalities_of
 from harness.search.configurations import Values
 from harness.search.curves import Curve, EpochScore
 from harness.trial import TrialContext
+from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +67,7 @@ def told_of(step: Step) -> Told | None:
     return Told([_number(value) for value in told["dice"]], told["curves"], told["reason"])
 
 
-def take_step(step: Step, trials: list[Trial], context: TrialContext) -> None:
+def take_step(step: Step, trials: list[TrialSpec], context: TrialContext) -> None:
     """Trains the member on the training images of each trial; reads no test image. Writes its state and `told.json`.
 
     A step that was interrupted starts again from its parent's state: the same bits, whoever takes it and whenever.
@@ -88,25 +89,25 @@ def take_step(step: Step, trials: list[Trial], context: TrialContext) -> None:
     atomic_write_json(step.folder / "told.json", _json(asdict(told)))
 
 
-def _train(step: Step, place: int, trial: Trial, context: TrialContext) -> list[EpochScore]:
+def _train(step: Step, place: int, trial: TrialSpec, context: TrialContext) -> list[EpochScore]:
     """One trial's part of a step; the scores of all its epochs so far."""
     import torch
 
     from harness.training.fit import TrainingData, fit
 
-    training = TrainingConfig(**trial.spec["training"])
+    training = trial.trained
     folder = step.folder / str(place)
     shutil.rmtree(folder, ignore_errors=True)
     if step.parent is not None:
         _inherit(step, step.parent / str(place) / "training.pt", folder / "training.pt")
     method, device = _built(trial, training, context)
-    split = trial.spec["split"]
-    cache, samples = _arrays(trial, [*split["train"], *split["validation"]], training, context)
-    data = TrainingData(cache, samples, modalities_of(trial.spec), split["train"], split["validation"])
+    split = trial.split
+    cache, samples = _arrays(trial, [*split.train, *split.validation], training, context)
+    data = TrainingData(cache, samples, trial.modalities, split.train, split.validation)
     epochs = iter(range(step.from_epoch + 1, training.epochs + 1_000_000))
     try:
         state = fit(
-            method, data, training, seed=trial.spec["seed"], device=device, folder=folder, checkpoint_seconds=math.inf,
+            method, data, training, seed=trial.seed, device=device, folder=folder, checkpoint_seconds=math.inf,
             should_stop=lambda: next(epochs) >= step.to_epoch,
         )  # fmt: skip
         curves = state.curves
@@ -116,8 +117,8 @@ def _train(step: Step, place: int, trial: Trial, context: TrialContext) -> list[
     return [EpochScore(row["epoch"], row["stage"], row["validation_dice"]) for row in curves]
 
 
-def _followed(rows: list[EpochScore], count: int, trial: Trial) -> float:
-    curve = Curve(trial.spec["training"]["selection"])
+def _followed(rows: list[EpochScore], count: int, trial: TrialSpec) -> float:
+    curve = Curve(trial.trained.selection)
     for score in rows[:count]:
         curve.add(score)
     return curve.value
@@ -149,7 +150,7 @@ def _inherit(step: Step, source: Path, target: Path) -> None:
     atomic_write_bytes(target, buffer.getvalue())
 
 
-def evaluate_member(folder: Path, trials: list[Trial], context: TrialContext) -> None:
+def evaluate_member(folder: Path, trials: list[TrialSpec], context: TrialContext) -> None:
     """Writes `tested.parquet`: a row for each test image, by the weights that the member's last step chose."""
     import pandas as pd
     from safetensors.torch import load_file
@@ -158,40 +159,39 @@ def evaluate_member(folder: Path, trials: list[Trial], context: TrialContext) ->
 
     rows = []
     for place, trial in enumerate(trials):
-        training, keys = TrainingConfig(**trial.spec["training"]), trial.spec["split"]["test"]
+        training, keys = trial.trained, trial.split.test
         method, device = _built(trial, training, context)
         method.load_state_dict(load_file(folder / str(place) / "model.safetensors"))
         cache, samples = _arrays(trial, keys, training, context)
-        metrics = {key: trial.spec["metrics"][key] for key in ("empty", "nsd_tolerance")}
         rows += evaluate(
-            method.to(device), keys, "test", cache=cache, samples=samples, modalities=modalities_of(trial.spec),
-            batch_size=training.batch_size, device=device, amp=training.amp, metrics=MetricsConfig(**metrics),
+            method.to(device), keys, "test", cache=cache, samples=samples, modalities=trial.modalities,
+            batch_size=training.batch_size, device=device, amp=training.amp, metrics=trial.evaluation,
         )  # fmt: skip
     buffer = BytesIO()
     pd.DataFrame(rows).to_parquet(buffer, index=False)
     atomic_write_bytes(folder / "tested.parquet", buffer.getvalue())
 
 
-def _built(trial: Trial, training: TrainingConfig, context: TrialContext) -> tuple[torch.nn.Module, torch.device]:
+def _built(trial: TrialSpec, training: TrainingConfig, context: TrialContext) -> tuple[torch.nn.Module, torch.device]:
     import torch
 
     from harness.methods.building import build_method
     from harness.training.fit import seed_everything
 
     torch.set_num_threads(training.cpu_threads)
-    device, told = torch.device(context.device), trial.spec["method"]
-    seed_everything(trial.spec["seed"], 0)
-    method = build_method(told["name"], told["model"], modalities_of(trial.spec), prompt=told["card"]["prompt"])
+    device, spec = torch.device(context.device), trial.method
+    seed_everything(trial.seed, 0)
+    method = build_method(spec.name, spec.model, trial.modalities, prompt=spec.prompt)
     if hasattr(method, "use_cache"):
         method.use_cache(Path(context.cache_folder) / "embeddings")
     return method.to(device), device
 
 
-def _arrays(trial: Trial, keys: list[str], training: TrainingConfig, context: TrialContext) -> tuple[Any, Any]:
+def _arrays(trial: TrialSpec, keys: Sequence[str], training: TrainingConfig, context: TrialContext) -> tuple[Any, Any]:
     from harness.data.batches.array_cache import ArrayCache
     from harness.data.dataset import Dataset
 
-    samples = Dataset.open(Path(trial.spec["data"]["root"])).by_key()
+    samples = Dataset.open(Path(trial.data.root)).by_key()
     used = [samples[key] for key in sorted(set(keys))]
     return ArrayCache.open(used, training.image_size, Path(context.cache_folder)), samples
 

@@ -19,13 +19,13 @@ from ray.tune.search import Searcher
 from harness.config import ExecutorConfig, SweepConfig
 from harness.errors import UserError
 from harness.execution.ray.cluster import started_ray
-from harness.planning.plan import Trial
 from harness.search.configurations import Values, configured, default_values
 from harness.search.objective import judge
 from harness.search.sampling import listed, needed, optuna_searcher
 from harness.search.scheduling import Asha, Budget
 from harness.search.space import Parameter
 from harness.trial import TrialContext
+from harness.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Listener:
 
 
 def run_search(
-    title: str, trials: Sequence[Trial], setting: Setting, listener: Listener, *, seconds: float, gpu_seconds: float
+    title: str, trials: Sequence[TrialSpec], setting: Setting, listener: Listener, *, seconds: float, gpu_seconds: float
 ) -> Search:
     """Searches by the validation images of `trials` alone: the default method's trials of some folds.
 
@@ -150,12 +150,12 @@ def run_search(
     if recorder.user_error is not None:
         raise UserError(recorder.user_error)
     attempts = sorted(recorder.attempts.values(), key=lambda attempt: attempt.number)
-    folds = [trial.spec["split"]["name"] for trial in trials]
+    folds = [trial.split.name for trial in trials]
     return Search(title, folds, epochs, attempts, time.monotonic() - started, budget.reason)
 
 
 def run_batches(
-    batches: Iterator[Sequence[Any]], function: Any, setting: Setting, budget: Budget, trials: Sequence[Trial]
+    batches: Iterator[Sequence[Any]], function: Any, setting: Setting, budget: Budget, trials: Sequence[TrialSpec]
 ) -> None:
     """Calls `function({"point": point}, trials=..., setting=...)` for each point in Ray Tune's workers.
 
@@ -224,7 +224,7 @@ class _Batches(Searcher):
         """See `save`."""
 
 
-def _placed(function: Any, trials: Sequence[Trial], setting: Setting) -> Any:
+def _placed(function: Any, trials: Sequence[TrialSpec], setting: Setting) -> Any:
     """The function with what it is told and the resources of one configuration."""
     return tune.with_resources(
         tune.with_parameters(function, trials=list(trials), setting=setting),
@@ -233,7 +233,7 @@ def _placed(function: Any, trials: Sequence[Trial], setting: Setting) -> Any:
 
 
 @contextlib.contextmanager
-def placed(setting: Setting, config: ExecutorConfig, trials: Sequence[Trial]) -> Iterator[Setting]:
+def placed(setting: Setting, config: ExecutorConfig, trials: Sequence[TrialSpec]) -> Iterator[Setting]:
     """Ray as the executor starts it, for all searches of a sweep; gives the setting with a configuration's resources.
 
     `executor=serial` means one configuration at a time here too.
@@ -254,7 +254,7 @@ def _experiment(folder: Path) -> Iterator[tuple[str, str]]:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def _run_in_worker(config: dict[str, Any], trials: list[Trial], setting: Setting) -> None:
+def _run_in_worker(config: dict[str, Any], trials: list[TrialSpec], setting: Setting) -> None:
     """What Ray runs. Every report has the objective, which Ray insists on; the last one has no time: nobody decides on it."""
     values = config["configuration"]["values"]
     try:

@@ -14,13 +14,14 @@ from harness.config import RunConfig
 from harness.errors import TrialFailed, UserError
 from harness.execution import RAY_ENVIRONMENT
 from harness.files import atomic_write_json, atomic_write_text, sha256_json
-from harness.planning.plan import Suite, Trial, cache_folder, check_methods, modalities_of
+from harness.planning.plan import Suite, cache_folder, check_methods
 from harness.search.configurations import check_space, configured, method_yaml, tuned_name
 from harness.search.nested_score import NestedScore, mean_test_dice, nested_score, tested_rows
 from harness.search.sampling import check_optuna, needed
 from harness.search.space import Parameter, parse_space
 from harness.store.store import Store, now
 from harness.trial import TrialContext
+from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,14 +101,14 @@ class Plan:
     folder: Path
 
     @property
-    def trials(self) -> list[Trial]:
+    def trials(self) -> list[TrialSpec]:
         return self.suite.trials
 
-    def folds(self) -> dict[str, list[Trial]]:
+    def folds(self) -> dict[str, list[TrialSpec]]:
         """The default's trials of each fold: one for each seed."""
-        found: dict[str, list[Trial]] = {}
+        found: dict[str, list[TrialSpec]] = {}
         for trial in self.trials:
-            found.setdefault(trial.spec["split"]["name"], []).append(trial)
+            found.setdefault(trial.split.name, []).append(trial)
         return found
 
 
@@ -123,20 +124,19 @@ def plan_sweep(config: RunConfig, suite: Suite) -> Plan:
     from harness.training.fit import epochs_per_stage
 
     sweep = config.sweep
-    methods = sorted({trial.method for trial in suite.trials})
+    methods = sorted({trial.method.name for trial in suite.trials})
     if len(methods) != 1:
         raise UserError(
             f"A sweep searches one method at a time, found {len(methods)}: {', '.join(methods)}. Choose one: method={methods[0]}"
         )
     first = suite.trials[0]
-    told = first.spec["method"]
-    if first.spec["training"]["selection"] == "oracle":
+    if first.trained.selection == "oracle":
         raise UserError(
             "training.selection=oracle looks at the test domain, which a search must not. Use training_domain_validation."
         )
-    if missing := [trial for trial in suite.trials if not trial.spec["split"]["validation"]]:
+    if missing := [trial for trial in suite.trials if not trial.split.validation]:
         raise UserError(
-            f"Split {missing[0].spec['split']['name']} has no validation images, by which a search decides. Give more images"
+            f"Split {missing[0].split.name} has no validation images, by which a search decides. Give more images"
             " (data.max_per_domain)."
         )
     space = parse_space(sweep.parameters, sweep.sampler)
@@ -150,11 +150,11 @@ def plan_sweep(config: RunConfig, suite: Suite) -> Plan:
         check_population(sweep, space, first)
     check_methods(suite.trials)
     check_space(first, space)
-    built = build_method(first.method, told["model"], modalities_of(first.spec), prompt=told["card"]["prompt"])
-    epochs = sum(epochs_per_stage(stages_of(built), first.spec["training"]["epochs"]))
+    built = build_method(first.method.name, first.method.model, first.modalities, prompt=first.method.prompt)
+    epochs = sum(epochs_per_stage(stages_of(built), first.trained.epochs))
     if epochs == 0:
         raise UserError(
-            f"Method {first.method} learns nothing by epochs, so no epoch has a validation Dice to search by."
+            f"Method {first.method.name} learns nothing by epochs, so no epoch has a validation Dice to search by."
         )
     method = next(iter(crossed(config.methods, config.algorithms).values()))
     return Plan(config, suite, space, method, epochs, _folder(config, suite, space))
@@ -170,7 +170,7 @@ def _folder(config: RunConfig, suite: Suite, space: Sequence[Parameter]) -> Path
         "seed": sweep.seed,
         "trials": [trial.id for trial in suite.trials],
     }
-    method = tuned_name(suite.trials[0].method).removesuffix("_tuned")
+    method = tuned_name(suite.trials[0].method.name).removesuffix("_tuned")
     return Path(config.store.root).expanduser().resolve() / "sweeps" / f"{sweep.name}-{method}-{sha256_json(asked)[:8]}"
 
 
@@ -203,7 +203,7 @@ def run_sweep(plan: Plan, store: Store, command: Sequence[str], listener: Listen
         shares = _shares(config, setting, len(folds))
         for name, trials in folds.items():
             search = _search(name, trials, setting, listener, next(shares))
-            fold = Fold(name, list(trials[0].spec["split"]["held_out"]), search)
+            fold = Fold(name, list(trials[0].split.held_out), search)
             outcome.folds.append(fold)
         if len(folds) == 1:
             # Its own fold is all there is.
@@ -221,13 +221,13 @@ def run_sweep(plan: Plan, store: Store, command: Sequence[str], listener: Listen
 
 def _outcome_of(plan: Plan, setting: Setting, command: Sequence[str]) -> Outcome:
     config, sweep = plan.config, plan.config.sweep
-    spec = plan.trials[0].spec
+    first = plan.trials[0]
     return Outcome(
         name=sweep.name,
-        method=spec["method"]["name"],
-        title=spec["method"]["card"]["title"],
+        method=first.method.name,
+        title=first.method.title,
         suite=config.name,
-        data=spec["data"]["name"],
+        data=first.data.name,
         command=list(command),
         sampler=sweep.sampler,
         scheduler=sweep.scheduler,
@@ -255,7 +255,7 @@ def _shares(config: RunConfig, setting: Setting, folds: int) -> Iterator[tuple[f
 
 
 def _search(
-    title: str, trials: list[Trial], setting: Setting, listener: Listener, share: tuple[float, float]
+    title: str, trials: list[TrialSpec], setting: Setting, listener: Listener, share: tuple[float, float]
 ) -> Search:
     from harness.search.ray_search import run_search
 
@@ -273,7 +273,7 @@ def _search(
     return search
 
 
-def _test_choices(outcome: Outcome, folds: dict[str, list[Trial]], setting: Setting, store: Store) -> None:
+def _test_choices(outcome: Outcome, folds: dict[str, list[TrialSpec]], setting: Setting, store: Store) -> None:
     """Only now are rows of test images read: nothing is decided any more."""
     tuned, default = [], []
     for fold in outcome.folds:
@@ -290,11 +290,11 @@ def _test_choices(outcome: Outcome, folds: dict[str, list[Trial]], setting: Sett
         outcome.score = nested_score(tuned, default)
 
 
-def _rows_of(attempt: Attempt, trials: Sequence[Trial], setting: Setting, store: Store) -> pd.DataFrame | None:
+def _rows_of(attempt: Attempt, trials: Sequence[TrialSpec], setting: Setting, store: Store) -> pd.DataFrame | None:
     if attempt.schedule is not None:
         from harness.search.population import tested_choice
 
-        return tested_choice(attempt, trials[0].spec["split"]["name"], trials, setting)
+        return tested_choice(attempt, trials[0].split.name, trials, setting)
     return tested_rows(store, [configured(trial, setting.space, attempt.values) for trial in trials])
 
 
@@ -317,7 +317,7 @@ def _write_best(plan: Plan, outcome: Outcome) -> str:
         content = yaml.safe_dump(segments, sort_keys=False, width=120)
         atomic_write_text(path, "".join(f"# {line}\n" for line in comments) + content)
     else:
-        path = plan.folder / "configs" / "method" / f"{tuned_name(trial.method)}.yaml"
+        path = plan.folder / "configs" / "method" / f"{tuned_name(trial.method.name)}.yaml"
         atomic_write_text(path, method_yaml(plan.method, trial, plan.space, best.values, comments))
     return str(path)
 

@@ -34,6 +34,7 @@ from harness.files import (
     sha256_file,
     sha256_json,
 )
+from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,7 +56,7 @@ class TrialRecord:
     """What the store knows of a trial. `result` is None until the trial is whole; then `samples` is there too."""
 
     id: str
-    spec: dict[str, Any]
+    spec: TrialSpec
     status: dict[str, Any]
     result: dict[str, Any] | None
     samples: pd.DataFrame | None
@@ -129,10 +130,10 @@ class Store:
             holder.unlink(missing_ok=True)
             lock.release()
 
-    def start_trial(self, trial_id: str, spec: dict[str, Any]) -> Path:
+    def start_trial(self, spec: TrialSpec) -> Path:
         """Makes the trial's folder and keeps its spec. What an interrupted try left (its checkpoint) stays."""
-        folder = self.trial_folder(trial_id)
-        atomic_write_json(folder / "spec.json", {"schema_version": SCHEMA_VERSION, **spec})
+        folder = self.trial_folder(spec.id)
+        atomic_write_json(folder / "spec.json", {"schema_version": SCHEMA_VERSION, **spec.to_json()})
         return folder
 
     @contextlib.contextmanager
@@ -267,9 +268,18 @@ class Store:
             status["state"] = "interrupted"
         return status
 
-    def spec(self, trial_id: str) -> dict[str, Any]:
-        """What the trial is, as `run_trial` takes it."""
-        return {k: v for k, v in _versioned(self.trial_folder(trial_id) / "spec.json").items() if k != "schema_version"}
+    def spec(self, trial_id: str) -> TrialSpec:
+        """What the trial is, as `run_trial` takes it.
+
+        Raises:
+            UserError: no such trial, damaged, or written by another version.
+        """
+        path = self.trial_folder(trial_id) / "spec.json"
+        content = _versioned(path)
+        try:
+            return TrialSpec.from_json(content)
+        except UserError as error:
+            raise UserError(f"{path}: {error}") from error
 
     def load(self, trial_id: str) -> TrialRecord:
         """Everything about one trial.
@@ -286,7 +296,7 @@ class Store:
         curves, provenance = folder / "curves.csv", folder / "provenance.json"
         return TrialRecord(
             id=trial_id,
-            spec=_versioned(folder / "spec.json"),
+            spec=self.spec(trial_id),
             status=self.status(trial_id),
             result=result,
             samples=pd.read_parquet(folder / "samples.parquet") if result else None,

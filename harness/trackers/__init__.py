@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from harness.config import TRACKERS
 from harness.errors import UserError, did_you_mean
-from harness.planning.plan import Trial
 from harness.store.store import Store
 from harness.trackers.follower import Follower
+from harness.trial_spec import TrialSpec
 
 EXTRA = "pip install 'delightsam-bench[trackers]'"
 
@@ -35,7 +35,7 @@ class Tracker(Protocol):
         """No more calls follow."""
 
 
-def make_followers(names: Sequence[str], suite: str, store: Store, trials: Sequence[Trial]) -> list[Follower]:
+def make_followers(names: Sequence[str], suite: str, store: Store, trials: Sequence[TrialSpec]) -> list[Follower]:
     """A follower of the run for each tracker named; `suite` becomes the tool's project or experiment.
 
     Raises:

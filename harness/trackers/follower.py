@@ -8,12 +8,13 @@ import queue
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from harness.files import atomic_write_json
 from harness.metrics import REGISTRY
-from harness.planning.plan import Trial
 from harness.store.store import Store
+from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     from harness.trackers import Tracker
@@ -30,7 +31,7 @@ class Follower:
     that nobody heard (the driver was dead) are told from the trial's curves when it is done.
     """
 
-    def __init__(self, name: str, tracker: Tracker, store: Store, trials: Sequence[Trial]) -> None:
+    def __init__(self, name: str, tracker: Tracker, store: Store, trials: Sequence[TrialSpec]) -> None:
         self.name, self.tracker, self.store = name, tracker, store
         self.trials = {trial.id: trial for trial in trials}
         self.notes = store.root / "trackers" / name / "open"
@@ -93,7 +94,7 @@ class Follower:
         with suppress(OSError, ValueError):
             note = json.loads((self.notes / f"{trial_id}.json").read_text("utf-8"))
         epoch = int(note.get("epoch", 0))
-        run = self.tracker.open(f"{trial.label} {trial_id[:12]}", hyperparameters(trial.spec), note.get("run"), epoch)
+        run = self.tracker.open(f"{trial.label} {trial_id[:12]}", hyperparameters(trial), note.get("run"), epoch)
         self._note(trial_id, run, epoch)
 
     def _epoch(self, trial_id: str, event: Mapping[str, Any]) -> None:
@@ -122,19 +123,18 @@ class Follower:
         atomic_write_json(self.notes / f"{trial_id}.json", self.open[trial_id])
 
 
-def hyperparameters(spec: Mapping[str, Any]) -> dict[str, str | int | float | bool]:
+def hyperparameters(trial: TrialSpec) -> dict[str, str | int | float | bool]:
     """What a trial is, flat: `{"method": "unet", "model.width": 8, "training.epochs": 10, "seed": 0, ...}`."""
-    method, split = spec["method"], spec["split"]
     found: dict[str, str | int | float | bool] = {
-        "method": method["name"],
-        "fold": split["name"],
-        "held_out": ", ".join(split["held_out"]),
-        "seed": spec["seed"],
-        "data": spec["data"]["name"],
-        "protocol": spec["protocol"]["name"],
-        "scope": spec["protocol"]["scope"],
+        "method": trial.method.name,
+        "fold": trial.split.name,
+        "held_out": ", ".join(trial.split.held_out),
+        "seed": trial.seed,
+        "data": trial.data.name,
+        "protocol": trial.protocol.name,
+        "scope": trial.protocol.scope,
     }
-    for group, values in (("model", method["model"]), ("training", spec["training"])):
+    for group, values in (("model", trial.method.model), ("training", asdict(trial.trained))):
         found |= _flat(values, f"{group}.")
     return found
 

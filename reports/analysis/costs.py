@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.records.records import MethodFacts, Records, Trial
+from reports.records.records import MethodFacts, Records
 
 COUNTS = ("parameters_total", "parameters_active", "parameters_trainable", "gmacs")
 """The same on every machine."""
@@ -42,7 +42,7 @@ def machines(costs: pd.DataFrame) -> list[str]:
 
 def _matching(records: Records, facts: MethodFacts) -> list[dict[str, Any]]:
     """Costs of another size, of an older model or version, or of other modalities are not this method's costs."""
-    built_for = [_modalities(trial) for trial in records.trials_of(facts.name) if trial.spec]
+    built_for = [set(trial.spec.modalities) for trial in records.trials_of(facts.name) if trial.spec]
     wanted = {
         "method": facts.origin or facts.name,
         "method_version": facts.version,
@@ -55,11 +55,6 @@ def _matching(records: Records, facts: MethodFacts) -> list[dict[str, Any]]:
         if all(value is None or row.get(key, value) == value for key, value in wanted.items())
         and (not built_for or "modalities" not in row or set(row["modalities"]) in built_for)
     ]
-
-
-def _modalities(trial: Trial) -> set[str]:
-    """Those that the trial's model was built for."""
-    return {key.split("/", 1)[0] for role in ("train", "validation", "test") for key in trial.spec["split"][role]}
 
 
 def _machine(row: dict[str, Any]) -> str:

@@ -26,11 +26,13 @@ class Difference:
 def differences(records: Records) -> list[Difference]:
     """Of every trained method what differs from what most have; floors and other tools' masks are trained by no setting."""
     trained = {
-        name: [trial for trial in records.trials_of(name) if "epochs" in trial.spec.get("training", {})]
+        name: [trial for trial in records.trials_of(name) if trial.spec and trial.spec.training]
         for name, facts in records.methods.items()
         if not facts.floor and not facts.external
     }
-    settings = {name: trials[0].spec["training"] for name, trials in trained.items() if trials}
+    settings = {
+        name: spec.settings()["training"] for name, trials in trained.items() if trials and (spec := trials[0].spec)
+    }
     images = {name: seen for name, trials in trained.items() if (seen := _images_seen(trials)) is not None}
     usual = {key: _most_common(own.get(key) for own in settings.values()) for key in _keys(settings)}
     usual_images = _most_common(images.values())

@@ -42,9 +42,9 @@ def cautions(records: Records) -> list[str]:
     if _are_phantoms(records):
         return ["Phantoms: drawn images. Shows that everything works, not how good a method is."]
     budgets = {
-        (int(trial.spec["training"]["epochs"]), len(trial.spec["split"]["train"]))
+        (trial.spec.training.epochs, len(trial.spec.split.train))
         for trial in records.trials
-        if "epochs" in trial.spec.get("training", {})
+        if trial.spec and trial.spec.training
     }
     if not budgets:
         return []
@@ -68,14 +68,15 @@ def _data(records: Records) -> str:
 
 def _data_names(records: Records) -> list[str]:
     """The planned trials' data; the configured folder's name while there is none."""
-    names = dict.fromkeys(str(trial.spec["data"]["name"]) for trial in records.trials if trial.spec)
+    names = dict.fromkeys(trial.spec.data.name for trial in records.trials if trial.spec)
     root = (records.suite.config.get("data") or {}).get("root")
     return list(names) or ([str(root).rstrip("/").rpartition("/")[2]] if root else [])
 
 
 def _values(records: Records, part: str, key: str) -> list[str]:
     """What the trials were told, each value once; the run's configuration while no trial has begun."""
-    found = [trial.spec[part][key] for trial in records.trials if key in trial.spec.get(part, {})]
+    settings = [trial.spec.settings()[part] for trial in records.trials if trial.spec]
+    found = [each[key] for each in settings if key in each]
     if not found:
         found = [value for value in [(records.suite.config.get(part) or {}).get(key)] if value is not None]
     return [str(value) for value in sorted(set(found))]

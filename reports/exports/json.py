@@ -48,7 +48,7 @@ def as_json(records: Records, board: Leaderboard, title: str, made: str) -> str:
         "ranks": _ranks(compared) if compared else [],
         "trials": [
             {key: getattr(trial, key) for key in ("id", "method", "fold", "seed", "state", "reason", "seconds")}
-            | {"fingerprint": trial.spec["split"]["fingerprint"] if trial.spec else None}
+            | {"fingerprint": trial.spec.split.fingerprint if trial.spec else None}
             for trial in records.trials
         ],
     }

@@ -215,7 +215,9 @@ class _Drawn:
 
     def _paths(self, trial: Trial) -> dict[str, tuple[Path, Path]]:
         """Image and mask of every sample of the trial's dataset; {} where the data are no longer there."""
-        root = str(trial.spec["data"]["root"])
+        if trial.spec is None:
+            return {}
+        root = trial.spec.data.root
         if root not in self._files:
             from harness.data.dataset import Dataset
 

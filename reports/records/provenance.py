@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from harness.protocols.split import ROLES
+from harness.trial_spec import TrialSpec
 from reports.records.records import Records, Trial
 
 Entry = tuple[str, list[str]]
@@ -16,7 +18,7 @@ Section = tuple[str, list[Entry]]
 def provenance_sections(records: Records) -> list[Section]:
     """Sections of (name, values). A name with several values differs between trials; each says in how many."""
     done = [trial for trial in records.trials if trial.provenance]
-    specs = [trial for trial in records.trials if trial.spec]
+    specs = [trial.spec for trial in records.trials if trial.spec]
     return [
         ("Command", [("To reproduce", _values(_command(trial) for trial in done))]),
         ("Data", _data(specs)),
@@ -30,25 +32,23 @@ def _command(trial: Trial) -> str:
     return shlex.join(map(str, trial.provenance.get("command") or []))
 
 
-def _data(trials: list[Trial]) -> list[Entry]:
-    splits = {trial.fold: trial.spec["split"] for trial in trials}
-    entries = [("Dataset", _values(f"{t.spec['data'].get('name')} ({t.spec['data'].get('root')})" for t in trials))]
+def _data(specs: list[TrialSpec]) -> list[Entry]:
+    splits = {spec.split.name: spec.split for spec in specs}
+    entries = [("Dataset", _values(f"{spec.data.name} ({spec.data.root})" for spec in specs))]
     for fold, split in splits.items():
-        counts = ", ".join(f"{len(split[role])} {role}" for role in ("train", "validation", "test"))
-        held_out = ", ".join(split["held_out"]) or "no domain"
-        entries.append((fold, [f"{counts}; held out: {held_out}; fingerprint {split['fingerprint']}"]))
+        counts = ", ".join(f"{len(split.of(role))} {role}" for role in ROLES)
+        held_out = ", ".join(split.held_out) or "no domain"
+        entries.append((fold, [f"{counts}; held out: {held_out}; fingerprint {split.fingerprint}"]))
     return entries
 
 
-def _settings(records: Records, trials: list[Trial]) -> list[Entry]:
+def _settings(records: Records, specs: list[TrialSpec]) -> list[Entry]:
     seeds = ", ".join(map(str, sorted({trial.seed for trial in records.trials})))
     entries: list[Entry] = [("seeds", [seeds])]
+    settings = [spec.settings() for spec in specs]
     for part in ("protocol", "training", "metrics", "versions"):
-        entries += [
-            (f"{part}.{name}", values) for name, values in _flat([trial.spec.get(part) or {} for trial in trials])
-        ]
-    entries.append(("training_version", _values(str(trial.spec.get("training_version", "")) for trial in trials)))
-    versions = {trial.method: str(trial.spec["method"].get("version")) for trial in trials}
+        entries += [(f"{part}.{name}", values) for name, values in _flat([each[part] for each in settings])]
+    versions = {spec.method.name: str(spec.method.version) for spec in specs}
     entries.append(("method versions", [", ".join(f"{name} {version}" for name, version in versions.items())]))
     return [entry for entry in entries if entry[1]]
 

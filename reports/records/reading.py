@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pandas as pd
 
 from harness.errors import UserError
-from harness.files import sha256_json
+from harness.protocols.split import Split
 from harness.store.store import Store, SuiteRecord, TrialRecord
 from reports.records.records import GUESS, METRICS, ROLES, MethodFacts, Records, Trial, domain_of, modality_order
 
@@ -25,13 +25,13 @@ _CELL_COLUMNS = ["expected", "found", "state", "why", "keys"]
 def read_records(store: Store, suite: SuiteRecord) -> Records:
     """Loads all trials of a run. Trials that failed, are damaged or were never begun become entries, not errors."""
     trials, frames, curves = [], [], []
-    splits: dict[str, dict[str, Any]] = {}
+    splits: dict[Split, Split] = {}
     for entry in suite.trials:
         trial, record = _read_trial(store, entry)
         if trial.spec:
             # Hundreds of trials share a split of thousands of keys: keep each split once.
-            split = trial.spec["split"]
-            trial.spec["split"] = splits.setdefault(sha256_json(split), split)
+            split = splits.setdefault(trial.spec.split, trial.spec.split)
+            trial = replace(trial, spec=replace(trial.spec, split=split))
         labels: dict[str, Any] = {"method": trial.method, "fold": trial.fold, "seed": trial.seed}
         if trial.state == "done" and record is not None and record.samples is not None:
             frames.append(_samples(record.samples).assign(**labels, trial=trial.id))
@@ -115,7 +115,7 @@ def _what_is_missing(record: TrialRecord) -> str:
     if lacking:
         return f"samples.parquet has no column {', '.join(lacking)}: written by another version of the bench"
     for role in ROLES:
-        expected = set(record.spec["split"][role])
+        expected = set(record.spec.split.of(role))
         found = record.samples.loc[record.samples["role"] == role, "key"]
         if set(found) != expected or found.duplicated().any():
             return f"{len(expected)} {role} images expected, rows found for {len(expected & set(found))} of them"
@@ -128,7 +128,7 @@ def _method_facts(suite: SuiteRecord, trials: Sequence[Trial]) -> dict[str, Meth
     for name in dict.fromkeys(trial.method for trial in trials):
         spec = next((trial.spec for trial in trials if trial.method == name and trial.spec), None)
         if spec:
-            method, training = spec["method"], spec.get("training") or {}
+            method, training = asdict(spec.method), spec.settings()["training"]
         else:
             method = configured.get(name) or {}
             training = {**(suite.config.get("training") or {}), **(method.get("training") or {})}
@@ -154,12 +154,11 @@ def titles_apart(facts: dict[str, MethodFacts]) -> dict[str, MethodFacts]:
 def count_cells(trials: Sequence[Trial]) -> pd.DataFrame:
     """Which domains every method should cover. A trial without a spec borrows the split from others of its fold."""
     # Trials of other tools' masks have splits of a single domain: no measure for what others should cover.
-    own = [trial for trial in trials if trial.spec and not (trial.spec["method"].get("card") or {}).get("external")]
-    splits = {trial.fold: trial.spec["split"] for trial in own}
+    splits = {trial.fold: trial.spec.split for trial in trials if trial.spec and not trial.spec.is_external}
     places = {id(split): _keys_by_domain(split) for split in _distinct(trials)}
     counts: dict[tuple[str, str, str], dict[str, Any]] = {}
     for trial in trials:
-        split = trial.spec["split"] if trial.spec else splits.get(trial.fold)
+        split = trial.spec.split if trial.spec else splits.get(trial.fold)
         if split is None:
             continue
         for role in ROLES:
@@ -181,15 +180,15 @@ def count_cells(trials: Sequence[Trial]) -> pd.DataFrame:
     return cells.sort_values("domain", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
-def _distinct(trials: Sequence[Trial]) -> list[dict[str, Any]]:
-    return list({id(trial.spec["split"]): trial.spec["split"] for trial in trials if trial.spec}.values())
+def _distinct(trials: Sequence[Trial]) -> list[Split]:
+    return list({id(trial.spec.split): trial.spec.split for trial in trials if trial.spec}.values())
 
 
-def _keys_by_domain(split: dict[str, Any]) -> dict[str, dict[str, frozenset[str]]]:
+def _keys_by_domain(split: Split) -> dict[str, dict[str, frozenset[str]]]:
     """Role -> domain -> keys of its images."""
     found: dict[str, dict[str, list[str]]] = {role: {} for role in ROLES}
     for role, places in found.items():
-        for key in split[role]:
+        for key in split.of(role):
             places.setdefault(domain_of(key), []).append(key)
     return {role: {domain: frozenset(keys) for domain, keys in places.items()} for role, places in found.items()}
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harness.store.store import SuiteRecord
+from harness.trial_spec import TrialSpec
 
 METRICS = ("dice", "hd95", "nsd", "hd95_max", "precision", "recall")
 GUESS = "guessed_modality"
@@ -30,7 +31,7 @@ class Trial:
     state: str
     reason: str = ""
     seconds: float | None = None
-    spec: dict[str, Any] = field(default_factory=dict)
+    spec: TrialSpec | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
     folder: Path | None = None
@@ -120,7 +121,7 @@ class Records:
     def unseen(self) -> bool:
         """Whether the test domains were kept out of training (all protocols but `in_domain`)."""
         specs = [trial.spec for trial in self.trials if trial.spec]
-        return all(spec["split"]["held_out"] for spec in specs) if specs else True
+        return all(spec.split.held_out for spec in specs) if specs else True
 
     @property
     def seen_domains(self) -> list[str]:
@@ -138,17 +139,16 @@ class Records:
     @property
     def nsd_tolerance(self) -> float | None:
         """In pixels; None where no trial says it, or trials differ."""
-        found = {trial.spec["metrics"]["nsd_tolerance"] for trial in self.trials if trial.spec}
+        found = {trial.spec.evaluation.nsd_tolerance for trial in self.trials if trial.spec}
         return float(found.pop()) if len(found) == 1 else None
 
     def partly_tested(self) -> dict[str, tuple[int, int]]:
         """Modality -> (tested domains, all domains), of those that the folds don't test as a whole; {} while unknown."""
-        splits = {trial.fold: trial.spec["split"] for trial in self.trials if trial.spec}
+        splits = {trial.fold: trial.spec.split for trial in self.trials if trial.spec}
         if set(splits) != {trial.fold for trial in self.trials}:
             return {}
-        roles = ("train", "validation", "test")
-        every = {id(trial.spec["split"]): trial.spec["split"] for trial in self.trials if trial.spec}.values()
-        known = {domain_of(key) for split in every for role in roles for key in split[role]}
+        every = {id(trial.spec.split): trial.spec.split for trial in self.trials if trial.spec}.values()
+        known = {domain_of(key) for split in every for key in split.keys}
         tested = set(self.domains)
         counts: dict[str, tuple[int, int]] = {}
         for domain in sorted(known, key=modality_order(known).__getitem__):

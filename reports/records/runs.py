@@ -109,11 +109,10 @@ def _kind(records: Records, method: str) -> str:
     spec = next((trial.spec for trial in records.trials_of(method) if trial.spec), None)
     if spec is None:
         return ""
-    model = {key: value for key, value in spec["method"].items() if key != "card"}
-    rest: dict[str, Any] = {
-        key: spec.get(key) for key in ("training", "training_version", "metrics", "protocol", "versions")
-    }
-    return sha256_json({"method": model, **rest})
+    # An external method's files are the masks of one trial, not the method.
+    files = {} if spec.is_external else spec.method.files
+    model = {"name": spec.method.name, "version": spec.method.version, "model": spec.method.model, "files": files}
+    return sha256_json({"method": model, **spec.settings()})
 
 
 def _renamed(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
@@ -125,7 +124,8 @@ def _check_metrics(parts: list[Records]) -> None:
     for part in parts:
         for trial in part.trials:
             if trial.spec:
-                found.setdefault(sha256_json(trial.spec["metrics"]), (trial.spec["metrics"], part.suite.time))
+                metrics = trial.spec.settings()["metrics"]
+                found.setdefault(sha256_json(metrics), (metrics, part.suite.time))
     if len(found) > 1:
         listed = "; ".join(f"{time}: {metrics}" for metrics, time in found.values())
         raise UserError(f"Expected runs that measured alike, found different metrics ({listed}). Report them apart.")

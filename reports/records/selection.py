@@ -71,7 +71,7 @@ def select(records: Records, selection: Selection) -> Records:
 
 
 def _tests(trial: Trial, domains: set[str]) -> bool:
-    return any(domain_of(key) in domains for key in trial.spec["split"]["test"])
+    return trial.spec is not None and any(domain_of(key) in domains for key in trial.spec.split.test)
 
 
 def _fitting(kind: str, names: Iterable[str], patterns: Sequence[str]) -> list[str]:

@@ -45,5 +45,5 @@ def test_a_spec_says_what_was_chosen(
 ) -> None:
     monkeypatch.setattr("harness.planning.plan.native_amp", lambda device: chosen)
     told: dict[str, Any] = {amp: build_suite(toy_config(amp=amp)).trials[0] for amp in ("auto", chosen)}
-    assert told["auto"].spec["training"]["amp"] == chosen
+    assert told["auto"].trained.amp == chosen
     assert told["auto"].id == told[chosen].id

@@ -20,9 +20,10 @@ from safetensors.torch import load_file
 from harness.data.folder.images import read_mask
 from harness.errors import UserError
 from harness.metrics import dice
-from harness.planning.plan import Suite, Trial, split_fingerprint, trial_id
+from harness.planning.plan import Suite
 from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
+from harness.trial_spec import TrialSpec
 
 ToySuite = Callable[..., Suite]
 
@@ -32,8 +33,8 @@ def context(tmp_path: Path) -> TrialContext:
     return TrialContext(store_root=str(tmp_path / "runs"), cache_folder=str(tmp_path / "cache"), command=("a", "b"))
 
 
-def run(trial: Trial, context: TrialContext, **options: Any) -> dict[str, Any]:
-    return run_trial(trial.id, trial.spec, context, **options)
+def run(trial: TrialSpec, context: TrialContext, **options: Any) -> dict[str, Any]:
+    return run_trial(trial, context, **options)
 
 
 def test_a_trial_is_written_whole(toy_suite: ToySuite, context: TrialContext) -> None:
@@ -43,15 +44,15 @@ def test_a_trial_is_written_whole(toy_suite: ToySuite, context: TrialContext) ->
     assert (status["state"], status["reason"]) == ("done", None)
     store = Store(context.store_root)
     record = store.load(trial.id)
-    split = trial.spec["split"]
+    split = trial.split
 
-    assert store.spec(trial.id) == trial.spec
+    assert store.spec(trial.id) == trial
     assert record.status["state"] == "done"
     assert record.samples is not None
     assert record.curves is not None
     assert record.result is not None
-    assert list(record.samples.key) == split["test"] + split["validation"]
-    assert list(record.samples.role) == ["test"] * len(split["test"]) + ["validation"] * len(split["validation"])
+    assert tuple(record.samples.key) == split.test + split.validation
+    assert list(record.samples.role) == ["test"] * len(split.test) + ["validation"] * len(split.validation)
     assert set(record.samples.trial) == {trial.id}
     assert {
         "trial", "key", "modality", "domain", "id", "subject", "role", "width", "height", "dice", "iou", "precision",
@@ -59,7 +60,7 @@ def test_a_trial_is_written_whole(toy_suite: ToySuite, context: TrialContext) ->
     } == set(record.samples.columns)  # fmt: skip
     test = record.samples[record.samples.role == "test"]
     assert record.result["test_dice"] == pytest.approx(test.groupby(["modality", "domain"]).dice.mean().mean())
-    assert (record.result["epochs"], record.result["images_seen"]) == (2, 2 * len(split["train"]))
+    assert (record.result["epochs"], record.result["images_seen"]) == (2, 2 * len(split.train))
     assert list(record.curves.columns) == [
         "epoch",
         "stage",
@@ -117,11 +118,10 @@ def test_the_same_spec_gives_the_same_bytes_whatever_ran_before(toy_suite: ToySu
 
 def test_a_spec_that_travelled_as_json_is_the_same_trial(toy_suite: ToySuite, context: TrialContext) -> None:
     (trial,) = toy_suite().trials
-    spec = json.loads(json.dumps(trial.spec))
-    assert trial_id(spec) == trial.id
-    assert run_trial(trial.id, spec, context)["state"] == "done"
-    stored = Store(context.store_root).spec(trial.id)
-    assert trial_id(stored) == trial.id
+    spec = TrialSpec.from_json(json.loads(json.dumps(trial.to_json())))
+    assert spec.id == trial.id
+    assert run_trial(spec, context)["state"] == "done"
+    assert Store(context.store_root).spec(trial.id) == trial
 
 
 def test_a_killed_trial_goes_on_and_ends_with_the_same_bytes(toy_suite: ToySuite, context: TrialContext) -> None:
@@ -198,28 +198,25 @@ def test_a_leak_in_the_spec_is_refused(toy_suite: ToySuite, context: TrialContex
     (trial,) = suite.trials
     (split,) = suite.splits
     stolen = replace(split, train=(*split.train, split.test[0]))
-    spec = json.loads(json.dumps(trial.spec))
-    spec["split"]["train"] = list(stolen.train)
-    spec["split"]["fingerprint"] = split_fingerprint(stolen, suite.dataset)
+    spec = replace(trial, split=stolen.with_fingerprint(suite.dataset.by_key()))
     with pytest.raises(UserError, match="Leak in split"):
-        run_trial(trial_id(spec), spec, context)
+        run_trial(spec, context)
     store = Store(context.store_root)
-    assert store.status(trial_id(spec))["state"] == "failed"
-    assert "Leak" in store.status(trial_id(spec))["reason"]
+    assert store.status(spec.id)["state"] == "failed"
+    assert "Leak" in store.status(spec.id)["reason"]
 
 
 def test_a_split_that_is_not_what_its_fingerprint_says_is_refused(toy_suite: ToySuite, context: TrialContext) -> None:
     (trial,) = toy_suite().trials
-    spec = json.loads(json.dumps(trial.spec))
-    spec["split"]["train"].pop()
+    spec = replace(trial, split=replace(trial.split, train=trial.split.train[:-1]))
     with pytest.raises(UserError, match="changed since the trial was planned"):
-        run_trial(trial.id, spec, context)
+        run_trial(spec, context)
 
 
 def test_images_that_changed_since_the_plan_are_refused(toy_suite: ToySuite, context: TrialContext) -> None:
     suite = toy_suite()
     (trial,) = suite.trials
-    path = suite.dataset.by_key()[trial.spec["split"]["train"][0]].image
+    path = suite.dataset.by_key()[trial.split.train[0]].image
     with Image.open(path) as picture:
         darker = np.asarray(picture) // 2
     Image.fromarray(darker).save(path)
@@ -233,7 +230,7 @@ def test_images_that_changed_since_the_plan_are_refused(toy_suite: ToySuite, con
 def test_an_image_that_is_gone_is_named(toy_suite: ToySuite, context: TrialContext) -> None:
     suite = toy_suite()
     (trial,) = suite.trials
-    sample = suite.dataset.by_key()[trial.spec["split"]["test"][0]]
+    sample = suite.dataset.by_key()[trial.split.test[0]]
     sample.image.unlink()
     sample.mask.unlink()
     (suite.dataset.root / "manifest.csv").unlink()
@@ -276,7 +273,7 @@ def test_test_images_reach_nothing_but_the_test_rows(toy_suite: ToySuite, contex
     (trial,) = suite.trials
     run(trial, context)
     random = np.random.default_rng(0)
-    for key in trial.spec["split"]["test"]:
+    for key in trial.split.test:
         sample = suite.dataset.by_key()[key]
         noise = random.integers(0, 256, (sample.height, sample.width, 3), dtype=np.uint8)
         Image.fromarray(noise).save(sample.image)

@@ -19,8 +19,9 @@ import pytest
 
 from harness.config import DataConfig, PhantomConfig, ProtocolConfig, RunConfig, StoreConfig, TrainingConfig
 from harness.hardware import usable_cores
-from harness.planning.plan import Trial, build_suite
+from harness.planning.plan import build_suite
 from harness.store.store import Store
+from harness.trial_spec import TrialSpec
 
 TRIALS, WORKERS = 12, 2
 THROUGHPUT = 1.7
@@ -38,11 +39,11 @@ from rich.console import Console
 from harness.config import ExecutorConfig
 from harness.execution import make_executor
 from harness.execution.progress import ProgressDisplay
-from harness.planning.plan import Trial
+from harness.trial_spec import TrialSpec
 from harness.trial import TrialContext
 
 executor, specs, store, cache = sys.argv[1:]
-trials = [Trial(*told) for told in json.load(open(specs))]
+trials = [TrialSpec.from_json(content) for content in json.load(open(specs))]
 context = TrialContext(store, cache, predictions=False, keep_weights=False)
 progress = ProgressDisplay(len(trials), Console(file=io.StringIO()))
 outcomes = make_executor(ExecutorConfig(name=executor, device="cpu")).run(trials, context, progress)
@@ -51,7 +52,7 @@ assert all(outcome.state == "done" for outcome in outcomes), [(outcome.state, ou
 IMPORTS = "import harness.training.fit, harness.evaluation.measure, harness.planning.plan, baselines.networks.smp"
 
 
-def make_trials(folder: Path) -> list[Trial]:
+def make_trials(folder: Path) -> list[TrialSpec]:
     """A U-Net of a ResNet-18 on 96 px phantoms, with twelve seeds."""
     model = {"_target_": "baselines.networks.smp.SmpNetwork", "architecture": "unet", "encoder_name": "resnet18"}
     config = RunConfig(
@@ -97,9 +98,9 @@ def two_cores() -> Iterator[None]:
 def test_two_workers_do_almost_twice_the_work_of_one(tmp_path: Path, two_cores: None) -> None:
     trials, cache = make_trials(tmp_path), str(tmp_path / "cache")
 
-    def run(executor: str, some: list[Trial], store: str) -> float:
+    def run(executor: str, some: list[TrialSpec], store: str) -> float:
         specs = tmp_path / f"{store}.json"
-        specs.write_text(json.dumps([(trial.id, trial.spec) for trial in some]))
+        specs.write_text(json.dumps([trial.to_json() for trial in some]))
         return seconds(RUN, executor, str(specs), str(tmp_path / store), cache)
 
     run("serial", trials[:1], "warm")  # decodes the images

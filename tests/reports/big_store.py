@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from support.specs import trial_spec
 
 from harness.store.store import Store
 
@@ -42,27 +42,25 @@ def write_big_store(root: Path, *, methods: int = 20, seeds: int = 5, images: in
     entries = []
     for number in range(methods):
         name = f"method_{number:02d}"
-        for fold, split in enumerate(splits):
+        for split in splits:
             for seed in range(seeds):
-                trial = hashlib.sha256(f"{name} {fold} {seed}".encode()).hexdigest()
+                trial = _write_trial(store, name, number, split, seed)
                 entries.append({"id": trial, "method": name, "fold": split["name"], "seed": seed})
-                _write_trial(store, trial, name, number, split, seed)
         _write_costs(store, name, number)
     config = "name: simulated\nmethods: {}\ntraining: {image_size: 64}\nprotocol: {name: leave_one_domain_out}\n"
     return store.root, store.start_suite("simulated", config, entries)
 
 
-def _write_trial(store: Store, trial: str, name: str, number: int, split: dict[str, Any], seed: int) -> None:
-    spec = {
-        "method": {"name": name, "version": 1, "model": {"_target_": "x"}, "card": {"title": f"Method {number}"}},
-        "training": {"selection": "training_domain_validation", "image_size": 64, "epochs": 200},
-        "protocol": {"name": "leave_one_domain_out", "scope": "universal"},
-        "split": split,
-        "data": {"root": str(store.root / "nowhere"), "name": "simulated"},
-        "seed": seed,
-        "metrics": {"version": "1", "empty": "diagonal", "nsd_tolerance": 2.0},
-    }
-    store.start_trial(trial, spec)
+def _write_trial(store: Store, name: str, number: int, split: dict[str, Any], seed: int) -> str:
+    spec = trial_spec(
+        method={"name": name, "model": {"_target_": "x"}, "card": {"title": f"Method {number}"}},
+        training={"selection": "training_domain_validation", "image_size": 64, "epochs": 200},
+        split=split,
+        data={"root": str(store.root / "nowhere"), "name": "simulated"},
+        seed=seed,
+    )
+    trial = spec.id
+    store.start_trial(spec)
     generator = np.random.default_rng([number, seed, int(split["fingerprint"], 16)])
     keys = [*split["test"], *split["validation"]]
     parts = [key.split("/") for key in keys]
@@ -85,6 +83,7 @@ def _write_trial(store: Store, trial: str, name: str, number: int, split: dict[s
         provenance={"bench": "0", "machine": {"host": "n"}, "command": ["python", "-m", "harness", "run"]},
         summary={"seconds": 1.0, "epochs": 200, "chosen_epoch": 200},
     )
+    return trial
 
 
 def _write_costs(store: Store, name: str, number: int) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
+from support.specs import trial_spec
 
 from harness.store.store import Store
 
@@ -118,22 +118,20 @@ def write_store(
         part = split(fold, domains)
         for method, card in cards.items():
             for seed in seeds:
-                trial = hashlib.sha256(f"{method} {fold} {seed}".encode()).hexdigest()
+                spec = trial_spec(
+                    method={"name": method, "model": {"_target_": "x"}, "card": card},
+                    training={"selection": "training_domain_validation", "image_size": 64, "epochs": 2},
+                    split=part,
+                    data={"root": str(pictures), "name": "simulated"},
+                    seed=seed,
+                )
+                trial = spec.id
                 ids[method, part["name"], seed] = trial
                 entries.append({"id": trial, "method": method, "fold": part["name"], "seed": seed})
                 fault = faults.get((method, fold))
                 if fault == "missing":
                     continue
-                spec = {
-                    "method": {"name": method, "version": 1, "model": {"_target_": "x"}, "card": card},
-                    "training": {"selection": "training_domain_validation", "image_size": 64, "epochs": 2},
-                    "protocol": {"name": "leave_one_domain_out", "scope": "universal"},
-                    "split": part,
-                    "data": {"root": str(pictures), "name": "simulated"},
-                    "seed": seed,
-                    "metrics": {"version": "1", "empty": "diagonal", "nsd_tolerance": 2.0},
-                }
-                folder = store.start_trial(trial, spec)
+                folder = store.start_trial(spec)
                 if fault == "failed":
                     store.write_status(trial, "failed", reason="The loss became NaN in epoch 2 of 2.")
                     continue

@@ -22,9 +22,9 @@ from rich.console import Console
 from harness.config import ExecutorConfig
 from harness.execution import make_executor
 from harness.execution.progress import ProgressDisplay
-from harness.planning.plan import Trial, trial_id
 from harness.store.store import Store
 from harness.trial import TrialContext
+from harness.trial_spec import TrialSpec
 from tests.e2e.processes import descendants
 
 HERE = Path(__file__).resolve().parent
@@ -32,7 +32,7 @@ HERE = Path(__file__).resolve().parent
 IMAGES = [f"modality{m}/domain{d}/{i:04d}" for m in range(6) for d in range(3) for i in range(40)]
 
 
-def make_trials(count: int) -> list[Trial]:
+def make_trials(count: int) -> list[TrialSpec]:
     """Ten methods, three folds, as many seeds as it takes; the specs are as large as real ones."""
     trials = []
     for number in range(count):
@@ -53,7 +53,7 @@ def make_trials(count: int) -> list[Trial]:
             "data": {"root": "/nowhere", "name": "nowhere"}, "seed": seed,
             "metrics": {"version": 1, "empty": "diagonal", "nsd_tolerance": 2.0},
         }  # fmt: skip
-        trials.append(Trial(trial_id(spec), spec))
+        trials.append(TrialSpec.from_json(spec))
     return trials
 
 
@@ -110,9 +110,7 @@ def simulate(count: int, folder: Path) -> dict[str, Any]:
     trials = make_trials(count)
     store = Store(folder / "runs")
     store.prepare()
-    entries = [
-        {"id": t.id, "method": t.method, "fold": t.spec["split"]["name"], "seed": t.spec["seed"]} for t in trials
-    ]
+    entries = [{"id": t.id, "method": t.method.name, "fold": t.split.name, "seed": t.seed} for t in trials]
     suite = store.start_suite("scale", "name: scale\nmethods: {}\n", entries)
     context = TrialContext(store_root=str(store.root), cache_folder=str(folder / "cache"))
     config = ExecutorConfig(name="ray", device="cpu")

@@ -12,26 +12,26 @@ import pandas as pd
 
 from harness.store.store import Store, now
 from harness.trial import TrialContext
+from harness.trial_spec import TrialSpec
 
 EPOCHS = 3
 METRICS = ("dice", "iou", "precision", "recall", "hd95", "hd95_max", "hd", "assd", "nsd")
 
 
 def run(
-    trial_id: str,
-    spec: dict[str, Any],
+    spec: TrialSpec,
     context: TrialContext,
     report: Callable[[dict[str, Any]], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Has the signature, the lock, the files and the reports of `harness.trial.run_trial`."""
-    store = Store(context.store_root)
+    store, trial_id = Store(context.store_root), spec.id
     place: dict[str, Any] = {"started": now(), "host": platform.node(), "pid": os.getpid()}
     with store.trial_lock(trial_id):
         if store.result(trial_id) is not None:
             return {"state": "done", "reason": None}
         store.set_damaged_aside(trial_id)
-        store.start_trial(trial_id, spec)
+        store.start_trial(spec)
         store.write_status(trial_id, "running", **place, epoch=0)
         rows = []
         for epoch in range(1, EPOCHS + 1):
@@ -42,7 +42,7 @@ def run(
         report({"phase": "testing"})
         store.finish_trial(
             trial_id,
-            samples=samples(trial_id, spec),
+            samples=samples(spec),
             curves=pd.DataFrame(rows),
             provenance={"command": list(context.command), "libraries": {}},
             summary={
@@ -56,11 +56,11 @@ def run(
     return {"state": "done", "reason": None}
 
 
-def samples(trial_id: str, spec: dict[str, Any]) -> pd.DataFrame:
+def samples(spec: TrialSpec) -> pd.DataFrame:
     """A row for each test and validation image, drawn by the trial's own id."""
-    keys = [(role, key) for role in ("test", "validation") for key in spec["split"][role]]
-    values = np.random.default_rng(int(trial_id[:8], 16)).uniform(0.2, 1.0, (len(keys), len(METRICS)))
+    keys = [(role, key) for role in ("test", "validation") for key in spec.split.of(role)]
+    values = np.random.default_rng(int(spec.id[:8], 16)).uniform(0.2, 1.0, (len(keys), len(METRICS)))
     table = pd.DataFrame(values, columns=list(METRICS))
     parts = [key.split("/") for _, key in keys]
     places = {"modality": [p[0] for p in parts], "domain": [p[1] for p in parts], "id": [p[2] for p in parts]}
-    return pd.DataFrame({"trial": trial_id, "role": [role for role, _ in keys], **places}).join(table)
+    return pd.DataFrame({"trial": spec.id, "role": [role for role, _ in keys], **places}).join(table)

@@ -22,7 +22,7 @@ from harness.errors import UserError, did_you_mean
 from harness.evaluation.external.mask_files import FORMATS, suffix_of
 
 if TYPE_CHECKING:
-    from harness.protocols.rules import Split
+    from harness.protocols.split import Split
 
 SHOWN = 5
 

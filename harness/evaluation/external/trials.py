@@ -7,23 +7,25 @@ reports show a hole there. A mean over the images that a tool happened to answer
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.data.batches.array_cache import VERSION as ARRAYS_VERSION
 from harness.data.folder.sample import Problem, list_problems
 from harness.errors import UserError
 from harness.evaluation.external.mask_files import read_foreign_mask
 from harness.evaluation.external.matching import SHOWN, ForeignMasks
 from harness.evaluation.rows import image_row
-from harness.files import sha256_file, sha256_json
+from harness.files import sha256_file
 from harness.metrics import METRIC_VERSION
+from harness.trial_spec import TRAINING_VERSION, DataSpec, MethodSpec, TrialSpec, Versions
 
 if TYPE_CHECKING:
     from harness.config import MetricsConfig, ProtocolConfig
     from harness.data.dataset import Dataset, Sample
     from harness.metrics.masks import Mask
-    from harness.protocols.rules import Split
+    from harness.protocols.split import Split
     from harness.store.store import Store
 
 Progress = Callable[[int, int], None]
@@ -85,12 +87,22 @@ def evaluate_foreign(
         raise UserError(f"{count[0].upper()}{count[1:]} can't be used, nothing was kept:\n{list_problems(problems)}")
     kept = []
     for part in parts:
-        spec = _spec(part, dataset, name=name, card=card, protocol=protocol, metrics=metrics, seed=seed)
-        spec["data"] = {"root": str(dataset.root), "name": data_name}
         found = masks.files[part.split.name]
-        trial_id = _trial_id(spec, {key: sha256_file(found[key]) for key in _keys(part) if key in found})
         missing = [key for key in part.test if key not in found]
-        _keep(store, trial_id, spec, part, rows, missing, command)
+        digests = {key: sha256_file(found[key]) for key in _keys(part) if key in found}
+        spec = TrialSpec(
+            method=MethodSpec(name, 1, {}, digests, {**card, "external": True}),
+            data=DataSpec(str(dataset.root), data_name),
+            split=_own_split(part),
+            protocol=protocol,
+            # How it was trained is not known here; that it held to the protocol is its maker's word.
+            training=None,
+            evaluation=metrics,
+            seed=seed,
+            versions=Versions(TRAINING_VERSION, ARRAYS_VERSION, METRIC_VERSION),
+        )
+        trial_id = spec.id
+        _keep(store, spec, part, rows, missing, command)
         if keep_predictions and not missing:
             _keep_pictures(store.trial_folder(trial_id) / "predictions", {key: found[key] for key in part.test})
         kept.append(ForeignTrial(trial_id, part.split.name, part.domain, len(part.test), len(missing)))
@@ -161,48 +173,15 @@ def _fitting(path: Path, sample: Sample) -> Mask:
     )
 
 
-def _spec(
-    part: _Part,
-    dataset: Dataset,
-    *,
-    name: str,
-    card: dict[str, Any],
-    protocol: ProtocolConfig,
-    metrics: MetricsConfig,
-    seed: int,
-) -> dict[str, Any]:
-    from harness.planning.plan import split_fingerprint
-
-    return {
-        "method": {"name": name, "version": 1, "model": {}, "files": {}, "card": {**card, "external": True}},
-        # How it was trained is not known here; that it held to the protocol is its maker's word.
-        "training": {"selection": "external"},
-        "versions": {},
-        "protocol": asdict(protocol),
-        "split": {
-            "name": part.split.name,
-            "held_out": [part.domain] if part.domain in part.split.held_out else [],
-            "fingerprint": split_fingerprint(part.split, dataset),
-            "train": list(part.split.train),
-            "validation": part.validation,
-            "test": part.test,
-        },
-        "seed": seed,
-        "metrics": {"version": METRIC_VERSION, **asdict(metrics)},
-    }
-
-
-def _trial_id(spec: dict[str, Any], masks: dict[str, str]) -> str:
-    """By the masks' content: the same masks under the same name are the same trial."""
-    split = {key: spec["split"][key] for key in ("name", "fingerprint", "test")}
-    identity = {"external": spec["method"]["name"], "seed": spec["seed"], "metrics": spec["metrics"], "split": split}
-    return sha256_json({**identity, "masks": masks})
+def _own_split(part: _Part) -> Split:
+    """The split as far as this part of it goes, under the fingerprint of the whole."""
+    held_out = (part.domain,) if part.domain in part.split.held_out else ()
+    return replace(part.split, held_out=held_out, validation=tuple(part.validation), test=tuple(part.test))
 
 
 def _keep(
     store: Store,
-    trial_id: str,
-    spec: dict[str, Any],
+    spec: TrialSpec,
     part: _Part,
     rows: dict[tuple[str, str], dict[str, Any]],
     missing: list[str],
@@ -212,9 +191,10 @@ def _keep(
 
     from harness import provenance
 
+    trial_id = spec.id
     with store.trial_lock(trial_id):
         store.discard_trial(trial_id)  # its card or costs may be newer than what is there
-        store.start_trial(trial_id, spec)
+        store.start_trial(spec)
         if missing:
             listed = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
             reason = f"{len(missing)} of {len(part.test)} masks of {part.domain} are missing: {listed}"

@@ -32,9 +32,9 @@ from harness.execution.ray.nodes import Facts, Question, asking, faults, look, t
 from harness.execution.ray.placement import Node, cpus_per_trial, fitting, gpus_per_trial, slots
 from harness.execution.ray.watchdog import ending_with, local_servers, shut_down
 from harness.hardware import usable_cores
-from harness.planning.plan import Trial
 from harness.provenance import REVISION_VARIABLE, code_revision
 from harness.trial import TrialContext
+from harness.trial_spec import TrialSpec
 
 _PACKAGES = ("harness", "baselines", "delightsam", "suites")
 _ANSWER_SECONDS = 90.0
@@ -71,13 +71,13 @@ class Cluster:
     slots: int
     question: Question | None
 
-    def resources(self, trial: Trial) -> dict[str, float]:
+    def resources(self, trial: TrialSpec) -> dict[str, float]:
         """What the trial asks for, in Ray's names of resources."""
         return {"CPU": float(self.cpus[_threads(trial)])} | ({"GPU": self.gpus} if self.gpus else {})
 
 
 @contextlib.contextmanager
-def started_ray(config: ExecutorConfig, context: TrialContext, trials: Sequence[Trial]) -> Iterator[Cluster]:
+def started_ray(config: ExecutorConfig, context: TrialContext, trials: Sequence[TrialSpec]) -> Iterator[Cluster]:
     """Ray for these trials: a local one, or the cluster at `executor.address`, checked. Left again at the end.
 
     Raises:
@@ -112,8 +112,8 @@ def _shut_down_at_end(local: bool) -> Iterator[None]:
             ray.shutdown()
 
 
-def _threads(trial: Trial) -> int:
-    return int(trial.spec["training"]["cpu_threads"])
+def _threads(trial: TrialSpec) -> int:
+    return int(trial.trained.cpu_threads)
 
 
 def _start() -> None:
@@ -148,7 +148,7 @@ def _deaf_to_sigterm() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _join(address: str, trials: Sequence[Trial]) -> None:
+def _join(address: str, trials: Sequence[TrialSpec]) -> None:
     _mute()
     address = _reachable(address)
     ray.init(

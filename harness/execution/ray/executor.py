@@ -26,9 +26,9 @@ from harness.execution.ray.cluster import Cluster, started_ray
 from harness.execution.ray.trial_queue import Feed
 from harness.execution.ray.watchdog import RayIsGone
 from harness.execution.ray.worker import run_in_worker
-from harness.planning.plan import Trial
 from harness.store.store import Store
 from harness.trial import TrialContext
+from harness.trial_spec import TrialSpec
 
 # Actors that Tune asks Ray for ahead of time.
 _MOST_PENDING = 200
@@ -45,7 +45,7 @@ class RayTuneExecutor:
     def __init__(self, config: ExecutorConfig, trainable: str = "harness.trial.run_trial") -> None:
         self.config, self.trainable = config, trainable
 
-    def run(self, trials: Sequence[Trial], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
+    def run(self, trials: Sequence[TrialSpec], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
         store, drain = Store(context.store_root), Drain(self.config.drain_seconds)
         with started_ray(self.config, context, trials) as cluster:
             feed = Feed(trials, store, cluster.resources)
@@ -93,7 +93,7 @@ class RayTuneExecutor:
             shutil.rmtree(experiment, ignore_errors=True)
 
 
-def _outcome(trial: Trial, store: Store, listener: Listener, drain: Drain) -> Outcome:
+def _outcome(trial: TrialSpec, store: Store, listener: Listener, drain: Drain) -> Outcome:
     if store.result(trial.id) is not None:
         return Outcome(trial, "done", None)
     if trial.id in listener.failures:

@@ -16,9 +16,9 @@ from pathlib import Path
 from uuid import uuid4
 
 from harness.files import atomic_write_text, sha256_file
-from harness.planning.plan import Trial
 from harness.provenance import library_versions
 from harness.trial import TrialContext
+from harness.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Facts:
 
 
 @contextmanager
-def asking(trials: Sequence[Trial], context: TrialContext) -> Iterator[Question]:
+def asking(trials: Sequence[TrialSpec], context: TrialContext) -> Iterator[Question]:
     """The question for these trials; its folder in the store is there as long as the block lasts.
 
     Raises:
@@ -75,7 +75,7 @@ def asking(trials: Sequence[Trial], context: TrialContext) -> Iterator[Question]
             yield Question(
                 folder=str(folder),
                 nonce=nonce,
-                manifests={root: _manifest(root) for root in sorted({trial.spec["data"]["root"] for trial in trials})},
+                manifests={root: _manifest(root) for root in sorted({trial.data.root for trial in trials})},
                 files={path: Path(path).stat().st_size for path in sorted(_weights(trials))},
                 modules=tuple(sorted({target.split(".")[0] for target in targets(trials)})),
                 libraries=library_versions(),
@@ -136,14 +136,14 @@ def faults(question: Question, facts: Facts) -> list[str]:
     return found
 
 
-def targets(trials: Sequence[Trial]) -> set[str]:
+def targets(trials: Sequence[TrialSpec]) -> set[str]:
     """Every `_target_` in the trials' methods."""
-    models = {id(model): model for model in (trial.spec["method"]["model"] for trial in trials)}
+    models = {id(model): model for model in (trial.method.model for trial in trials)}
     return {match for model in models.values() for match in re.findall(r"'_target_': '([^']+)'", repr(model))}
 
 
-def _weights(trials: Sequence[Trial]) -> set[str]:
-    return {trial.spec["method"]["model"][key] for trial in trials for key in trial.spec["method"]["files"]}
+def _weights(trials: Sequence[TrialSpec]) -> set[str]:
+    return {trial.method.model[key] for trial in trials for key in trial.method.files}
 
 
 def _release(version: str) -> str:

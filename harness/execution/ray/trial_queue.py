@@ -9,8 +9,8 @@ from typing import Any
 from ray.tune.search import Searcher
 
 from harness.errors import UserError
-from harness.planning.plan import Trial
 from harness.store.store import Store
+from harness.trial_spec import TrialSpec
 
 
 class Feed(Searcher):
@@ -20,7 +20,9 @@ class Feed(Searcher):
         error: what kept a trial from being handed over; the feed ends with it.
     """
 
-    def __init__(self, trials: Sequence[Trial], store: Store, resources: Callable[[Trial], dict[str, float]]) -> None:
+    def __init__(
+        self, trials: Sequence[TrialSpec], store: Store, resources: Callable[[TrialSpec], dict[str, float]]
+    ) -> None:
         super().__init__()
         self.waiting = deque(trials)
         self.store, self.resources = store, resources
@@ -57,7 +59,7 @@ class Feed(Searcher):
         """See `save`."""
 
 
-def hand_over(store: Store, trial: Trial) -> None:
+def hand_over(store: Store, trial: TrialSpec) -> None:
     """Leaves the spec where the worker reads it.
 
     Waits for nobody: the worker of a killed driver that may still hold the trial reads the same spec. Only a damaged result
@@ -67,4 +69,4 @@ def hand_over(store: Store, trial: Trial) -> None:
         with store.trial_lock(trial.id):
             if store.result(trial.id) is None:
                 store.set_damaged_aside(trial.id)
-    store.start_trial(trial.id, trial.spec)
+    store.start_trial(trial)

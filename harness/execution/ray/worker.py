@@ -55,7 +55,7 @@ def _run(trial_id: str, context: dict[str, Any], drain_key: str, function: str) 
 
     if should_stop():
         return {"state": "interrupted", "reason": "asked to stop before it began"}
-    status = run_trial(trial_id, store.spec(trial_id), settings, report, should_stop)
+    status = run_trial(store.spec(trial_id), settings, report, should_stop)
     return {"state": status["state"], "reason": status["reason"]}
 
 

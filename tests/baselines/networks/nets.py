@@ -10,8 +10,9 @@ from functools import cache, partial
 import torch
 from torch import Tensor
 
+from baselines.networks import monai
 from baselines.networks.base import Network
-from baselines.networks.smp import SmpNetwork, monai
+from baselines.networks.smp import SmpNetwork
 
 MODALITIES = ["dermoscopy", "xray"]
 

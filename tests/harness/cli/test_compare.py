@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from support.specs import trial_spec
 
 from harness.cli import main
 from harness.store.store import Store
@@ -25,14 +25,14 @@ def write_run(
     store.prepare()
     entries = []
     for method, values in dice.items():
-        trial = hashlib.sha256(f"{root}{method}".encode()).hexdigest()
-        split = {"name": "fold0", "held_out": [], "fingerprint": "f", "train": [], "validation": [], "test": KEYS}
-        spec = {
-            "method": {"name": method, "version": 1, "model": {"width": len(dice)}, "card": CARD},
-            "training": {"selection": "last"}, "split": split, "seed": 0, "metrics": {"version": metrics},
-            "protocol": {}, "data": {"root": "", "name": "x"},
-        }  # fmt: skip
-        store.start_trial(trial, spec)
+        # The root stands in the spec's model: two runs of one method are two trials.
+        spec = trial_spec(
+            method={"name": method, "model": {"width": len(dice), "run": str(root)}, "card": CARD},
+            split={"held_out": [], "train": [], "test": KEYS},
+            metrics={"version": metrics},
+        )
+        trial = spec.id
+        store.start_trial(spec)
         entries.append({"id": trial, "method": method, "fold": "fold0", "seed": 0})
         if method in failed:
             store.write_status(trial, "failed", reason="NaN")

@@ -13,7 +13,7 @@ from harness.config.cards import method_cards
 from harness.config.loading import load_config
 from harness.config.resolvers import hub_file, package_file
 from harness.errors import UserError
-from harness.planning.plan import files_in
+from harness.trial_spec import files_in
 
 CARD = "card: {title: Mine, paper: none, licence: MIT, prompt: none, uses_modality: false, pretrained: none, pretrained_on: []}"
 

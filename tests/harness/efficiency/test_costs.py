@@ -68,7 +68,7 @@ def test_algorithms_that_are_gone_at_test_time_share_their_method_s_measurement(
     )
     store = Store(tmp_path / "runs")
     assert list(measure_missing_costs(suite, store)) == [
-        f"costs  {name}" for name in dict.fromkeys(t.method for t in suite.trials)
+        f"costs  {name}" for name in dict.fromkeys(t.method.name for t in suite.trials)
     ]
     # Those that predict otherwise, by an average or from test images, are measured as they are.
     assert measured == ["TinyConv", "EMA", "BatchNormAdaptation"]

@@ -50,7 +50,7 @@ def test_serial_runs_all_and_a_failure_stops_no_other(
     trials = toy_suite("Broken", "TinyConv", "Floor").trials
     with progress:
         outcomes = make_executor(ExecutorConfig(name="serial", device="cpu")).run(trials, context, progress)
-    assert [(outcome.trial.method, outcome.state) for outcome in outcomes] == [
+    assert [(outcome.trial.method.name, outcome.state) for outcome in outcomes] == [
         ("broken", "failed"), ("tinyconv", "done"), ("floor", "done"),
     ]  # fmt: skip
     assert "a mistake in the method's code" in str(outcomes[0].reason)
@@ -131,7 +131,7 @@ def test_ray_gives_the_same_bytes_and_workers_that_die_are_tried_again(
     assert len(family) > 3
     assert psutil.wait_procs(family, timeout=20)[1] == [], "Ray left processes behind"
 
-    by_method = {outcome.trial.method: outcome for outcome in outcomes}
+    by_method = {outcome.trial.method.name: outcome for outcome in outcomes}
     assert {name: outcome.state for name, outcome in by_method.items()} == {
         "dieshard": "failed", "broken": "failed", "twostages": "done", "diesonce": "done",
     }  # fmt: skip

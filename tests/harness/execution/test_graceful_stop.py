@@ -129,7 +129,7 @@ def test_trials_are_handed_over_one_by_one(toy_suite: ToySuite, context: TrialCo
     assert store.trial_ids() == []
     assert feed.suggest("x") == {"trial_id": trials[0].id, "resources": {"CPU": 1.0}}
     assert store.trial_ids() == [trials[0].id]
-    assert store.spec(trials[0].id) == trials[0].spec
+    assert store.spec(trials[0].id) == trials[0]
     feed.suggest("y")
     assert feed.suggest("z") == Searcher.FINISHED
     assert feed.error is None

@@ -34,11 +34,11 @@ def store(tmp_path: Path) -> Store:
 def finish(suite: Suite, store: Store, tmp_path: Path, **context: Any) -> list[str]:
     """Runs the suite's trials into the store, as `run` does; their ids."""
     store.prepare()
-    told = [{"id": trial.id, "method": trial.method} for trial in suite.trials]
+    told = [{"id": trial.id, "method": trial.method.name} for trial in suite.trials]
     store.start_suite(suite.config.name, "{}", told)
     for trial in suite.trials:
         settings = TrialContext(str(store.root), str(tmp_path / "cache"), **context)
-        assert run_trial(trial.id, trial.spec, settings)["state"] == "done"
+        assert run_trial(trial, settings)["state"] == "done"
     return [trial.id for trial in suite.trials]
 
 

@@ -12,14 +12,15 @@ import pytest
 
 from harness.config import ProtocolConfig
 from harness.planning.estimate import Estimator
-from harness.planning.plan import Suite, Trial, build_suite
+from harness.planning.plan import Suite, build_suite
 from harness.store.store import Store
+from harness.trial_spec import TrialSpec
 
 ToySuite = Callable[..., Suite]
 
 
-def finish(store: Store, trial: Trial, seconds: float) -> None:
-    store.start_trial(trial.id, trial.spec)
+def finish(store: Store, trial: TrialSpec, seconds: float) -> None:
+    store.start_trial(trial)
     empty = pd.DataFrame({"key": ["a"]})
     store.finish_trial(trial.id, samples=empty, curves=empty, provenance={}, summary={"seconds": seconds})
 
@@ -49,7 +50,7 @@ def test_only_finished_trials_of_the_same_method_count(toy_suite: ToySuite, tmp_
     store = Store(tmp_path / "runs")
     tiny, floor = toy_suite("TinyConv", "Floor").trials
     finish(store, tiny, 10.0)
-    store.start_trial(floor.id, floor.spec)
+    store.start_trial(floor)
     store.write_status(floor.id, "running")
     estimator = Estimator(store)
     assert estimator.seconds(tiny) == pytest.approx(10)

@@ -5,53 +5,31 @@ from __future__ import annotations
 import copy
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from support.specs import trial_spec
 
 from harness.config import DataConfig, PhantomConfig, ProtocolConfig, RunConfig
-from harness.data.dataset import Dataset
+from harness.data.dataset import Sample
 from harness.errors import UserError
 from harness.planning.plan import (
     Suite,
     build_suite,
     cache_folder,
     check_methods,
-    files_in,
     open_dataset,
-    split_fingerprint,
-    trial_id,
 )
+from harness.protocols.split import Split
+from harness.trial_spec import TrialSpec, files_in
 
 ToySuite = Callable[..., Suite]
 ToyConfig = Callable[..., RunConfig]
 
-SPEC: dict[str, Any] = {
-    "method": {
-        "name": "toy",
-        "version": 1,
-        "model": {"_target_": "a.B", "width": 4},
-        "files": {},
-        "card": {"title": "Toy"},
-    },
-    "training": {"image_size": 32, "epochs": 2, "learning_rate": 0.001, "selection": "last"},
-    "versions": {"training": 1, "arrays": 1},
-    "protocol": {"name": "leave_one_domain_out"},
-    "split": {
-        "name": "fold0",
-        "held_out": ["a/b"],
-        "fingerprint": "f" * 64,
-        "train": ["a/c/1"],
-        "validation": [],
-        "test": [],
-    },
-    "data": {"root": "/data", "name": "data"},
-    "seed": 0,
-    "metrics": {"version": "1", "empty": "diagonal", "nsd_tolerance": 2.0},
-}
+SPEC = trial_spec().to_json()
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -64,9 +42,13 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return spec
 
 
+def trial_id(spec: dict[str, Any]) -> str:
+    return TrialSpec.from_json(spec).id
+
+
 def test_an_id_is_the_same_in_all_releases() -> None:
     """When this fails, results that users have would be run again: raise a version instead of changing the recipe."""
-    assert trial_id(SPEC) == "88dd39f820585767c6ef319e271f4d6e346f907fae2956d66878634553fa2a93"
+    assert trial_id(SPEC) == "052e12d492eaa4b9fe9ae3052dc59331728c475de977e49062d390fc03280979"
 
 
 @pytest.mark.parametrize(
@@ -113,7 +95,7 @@ def test_methods_folds_and_seeds_are_crossed(toy_config: ToyConfig) -> None:
     assert len(suite.trials) == 2 * 3 * 2
     assert len({trial.id for trial in suite.trials}) == 12
     assert suite.trials[1].label == "tinyconv fold0 seed 7"
-    assert {(trial.method, trial.spec["split"]["name"], trial.spec["seed"]) for trial in suite.trials} == {
+    assert {(trial.method.name, trial.split.name, trial.seed) for trial in suite.trials} == {
         (method, fold, seed)
         for method in ("tinyconv", "floor")
         for fold in ("fold0", "fold1", "fold2")
@@ -123,13 +105,13 @@ def test_methods_folds_and_seeds_are_crossed(toy_config: ToyConfig) -> None:
 
 def test_a_spec_survives_json_and_names_its_trial(toy_suite: ToySuite) -> None:
     (trial,) = toy_suite().trials
-    back = json.loads(json.dumps(trial.spec))
-    assert back == trial.spec
-    assert trial_id(back) == trial.id
-    split = trial.spec["split"]
-    assert set(split["held_out"]) == {key.rsplit("/", 1)[0] for key in split["test"]}
-    assert not set(split["held_out"]) & {key.rsplit("/", 1)[0] for key in split["train"] + split["validation"]}
-    assert trial.spec["data"]["name"] == "small_dataset"
+    back = TrialSpec.from_json(json.loads(json.dumps(trial.to_json())))
+    assert back == trial
+    assert back.id == trial.id
+    split = trial.split
+    assert set(split.held_out) == {key.rsplit("/", 1)[0] for key in split.test}
+    assert not set(split.held_out) & {key.rsplit("/", 1)[0] for key in split.train + split.validation}
+    assert trial.data.name == "small_dataset"
 
 
 def test_the_same_data_elsewhere_gives_the_same_trials(toy_config: ToyConfig, tmp_path: Path) -> None:
@@ -143,20 +125,24 @@ def test_the_same_data_elsewhere_gives_the_same_trials(toy_config: ToyConfig, tm
 def test_other_pixels_or_another_subject_give_other_trials(toy_config: ToyConfig) -> None:
     dataset = open_dataset(toy_config())
     (split, *_) = build_suite(toy_config()).splits
-    before = split_fingerprint(split, dataset)
+
+    def fingerprint(split: Split, samples: Iterable[Sample] = dataset.samples) -> str:
+        return split.with_fingerprint({sample.key: sample for sample in samples}).fingerprint
+
+    before = fingerprint(split)
     key = split.train[0]
     for change in ({"sha256_image": "0"}, {"sha256_mask": "0"}, {"subject": "p1"}):
         samples = tuple(replace(s, **change) if s.key == key else s for s in dataset.samples)
-        assert split_fingerprint(split, Dataset(dataset.root, samples)) != before
+        assert fingerprint(split, samples) != before
     moved = replace(split, train=split.train[1:], validation=(*split.validation, key))
-    assert split_fingerprint(moved, dataset) != before
-    assert split_fingerprint(replace(split, train=split.train[::-1], name="x"), dataset) == before
+    assert fingerprint(moved) != before
+    assert fingerprint(replace(split, train=split.train[::-1], name="x")) == before
 
 
 def test_a_methods_own_training_is_in_its_spec_alone(toy_config: ToyConfig) -> None:
     config = toy_config("TinyConv", "Floor")
     config.methods["floor"]["training"] = {"epochs": 1}
-    by_method = {trial.method: trial.spec["training"]["epochs"] for trial in build_suite(config).trials}
+    by_method = {trial.method.name: trial.trained.epochs for trial in build_suite(config).trials}
     assert by_method == {"tinyconv": 2, "floor": 1}
 
 
@@ -250,9 +236,9 @@ def crossed_config(toy_config: ToyConfig, target: str, **card: Any) -> RunConfig
 def test_methods_and_algorithms_are_crossed(toy_config: ToyConfig) -> None:
     plain = build_suite(toy_config("TinyConv")).trials
     trials = build_suite(crossed_config(toy_config, "toy_methods.Doubled")).trials
-    assert [trial.method for trial in trials] == ["tinyconv", "tinyconv+own"]
+    assert [trial.method.name for trial in trials] == ["tinyconv", "tinyconv+own"]
     assert trials[0].id == plain[0].id  # ERM is the method itself
-    assert trials[1].spec["training"]["epochs"] == 1
+    assert trials[1].trained.epochs == 1
     check_methods(trials)
 
 
@@ -270,16 +256,16 @@ def test_both_scopes_stand_beside_each_other(toy_config: ToyConfig) -> None:
     config = toy_config("TinyConv")
     config.protocol = ProtocolConfig(name="in_domain", scope="both")
     suite = build_suite(config)
-    found = {(trial.method, trial.spec["split"]["name"]) for trial in suite.trials}
+    found = {(trial.method.name, trial.split.name) for trial in suite.trials}
     assert found == {
         ("tinyconv", "fold0"),
         ("tinyconv@per_modality", "dermoscopy"),
         ("tinyconv@per_modality", "ultrasound"),
     }
     tested = {
-        name: sorted(key for t in suite.trials if t.method == name for key in t.spec["split"]["test"])
+        name: sorted(key for t in suite.trials if t.method.name == name for key in t.split.test)
         for name in ("tinyconv", "tinyconv@per_modality")
     }
     assert tested["tinyconv"] == tested["tinyconv@per_modality"] != []
-    assert {t.spec["protocol"]["scope"] for t in suite.trials} == {"universal", "per_modality"}
-    assert len({t.spec["method"]["card"]["title"] for t in suite.trials}) == 2
+    assert {t.protocol.scope for t in suite.trials} == {"universal", "per_modality"}
+    assert len({t.method.title for t in suite.trials}) == 2

@@ -33,8 +33,8 @@ def test_the_default_is_the_methods_own_trial(suite: Suite) -> None:
     assert default == {"training.learning_rate": 0.01, "methods.tinyconv.model.width": 4}
     assert configured(trial, SPACE, default) == trial
     other = configured(trial, SPACE, {**default, "methods.tinyconv.model.width": 6})
-    assert other.id != trial.id and other.method == "tinyconv_tuned"
-    assert other.spec["method"]["model"]["width"] == 6 and trial.spec["method"]["model"]["width"] == 4
+    assert other.id != trial.id and other.method.name == "tinyconv_tuned"
+    assert other.method.model["width"] == 6 and trial.method.model["width"] == 4
 
 
 def test_the_yaml_asks_for_the_searched_trials(suite: Suite, tmp_path: Path) -> None:
@@ -45,9 +45,8 @@ def test_the_yaml_asks_for_the_searched_trials(suite: Suite, tmp_path: Path) -> 
     path.parent.mkdir(parents=True)
     path.write_text(text)
     assert text.splitlines()[0] == "# @package methods.tinyconv_tuned"
-    spec = trial.spec
     words = [
-        "method=tinyconv_tuned", f"data.root={spec['data']['root']}", "protocol.max_folds=1", "training.image_size=32",
+        "method=tinyconv_tuned", f"data.root={trial.data.root}", "protocol.max_folds=1", "training.image_size=32",
         "training.epochs=2", "training.augmentation=flips", "training.learning_rate=0.01", "training.amp=off",
     ]  # fmt: skip
     config = load_config(words, tmp_path / "own")
@@ -86,9 +85,9 @@ def test_crossed_methods_are_searched_in_both_parts(tmp_path: Path) -> None:
         Parameter("algorithms.mixstyle.model.alpha", "uniform", (0.1, 0.5)),
     ]
     default = default_values(trial, space)
-    changed = configured(trial, space, {**default, space[0].key: "mobilenet_v2", space[1].key: 0.4}).spec["method"]
-    assert changed["model"]["method"]["encoder_name"] == "mobilenet_v2" and changed["model"]["alpha"] == 0.4
-    assert changed["name"] == tuned_name("unet+mixstyle") == "unet_mixstyle_tuned"
+    changed = configured(trial, space, {**default, space[0].key: "mobilenet_v2", space[1].key: 0.4}).method
+    assert changed.model["method"]["encoder_name"] == "mobilenet_v2" and changed.model["alpha"] == 0.4
+    assert changed.name == tuned_name("unet+mixstyle") == "unet_mixstyle_tuned"
 
 
 def test_one_method_and_no_oracle(toy_config: Callable[..., object]) -> None:

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from harness.config import SweepConfig, TrainingConfig
 from harness.errors import UserError
-from harness.planning.plan import Suite, Trial, build_suite
+from harness.planning.plan import Suite, build_suite
 from harness.search import population
 from harness.search.configurations import configured
 from harness.search.population import _attempt, _generations, _Member, check_population
@@ -26,6 +26,7 @@ from harness.search.space import Parameter
 from harness.store.store import Store
 from harness.training.optimizers import make_optimizer, make_schedule
 from harness.trial import TrialContext, run_trial
+from harness.trial_spec import TrialSpec
 
 SPACE = [
     Parameter("training.learning_rate", "log_uniform", (1e-4, 1e-1)),
@@ -63,7 +64,7 @@ def population_of(suite: Suite, context: TrialContext, folder: Path, most: float
     return members
 
 
-def trained_with(step: Step, trials: Sequence[Trial]) -> list[Trial]:
+def trained_with(step: Step, trials: Sequence[TrialSpec]) -> list[TrialSpec]:
     return [configured(trial, SPACE, step.values) for trial in trials]
 
 
@@ -104,7 +105,7 @@ def test_a_member_that_changes_nothing_is_the_ordinary_trial(
         step = Step(1, tmp_path / "member" / str(begin), parent, values, values, begin, begin + 1)
         take_step(step, [trial], context)
         parent = step.folder
-    run_trial(trial.id, trial.spec, context)
+    run_trial(trial, context)
     record = Store(context.store_root).load(trial.id)
     assert parent is not None and record.curves is not None and record.samples is not None
     told = told_of(step)

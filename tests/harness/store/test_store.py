@@ -16,13 +16,14 @@ import pandas as pd
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support.specs import trial_spec
 
 import harness.store.store
 from harness.errors import UserError
 from harness.store.store import Store
 
-TRIAL = "ab" * 32
-SPEC = {"method": {"name": "toy"}, "training": {"epochs": 1}, "seed": 0}
+SPEC = trial_spec()
+TRIAL = SPEC.id
 
 
 def samples(dice: float = 0.5) -> pd.DataFrame:
@@ -32,7 +33,7 @@ def samples(dice: float = 0.5) -> pd.DataFrame:
 
 
 def finish(store: Store, frame: pd.DataFrame | None = None) -> Path:
-    folder = store.start_trial(TRIAL, SPEC)
+    folder = store.start_trial(SPEC)
     store.finish_trial(
         TRIAL,
         samples=samples() if frame is None else frame,
@@ -61,7 +62,7 @@ def test_what_is_finished_is_read_back(store: Store) -> None:
     record = store.load(TRIAL)
     assert store.trial_ids() == [TRIAL]
     assert store.spec(TRIAL) == SPEC
-    assert record.spec["method"] == {"name": "toy"}
+    assert record.spec == SPEC
     assert record.result is not None
     assert (record.result["state"], record.result["seconds"]) == ("done", 1.5)
     assert set(record.result["files"]) == {"spec.json", "samples.parquet", "curves.csv", "provenance.json"}
@@ -204,11 +205,11 @@ def test_a_trial_that_is_not_there(store: Store) -> None:
 
 
 def test_a_new_try_keeps_the_checkpoint_and_discarding_forgets_all(store: Store) -> None:
-    folder = store.start_trial(TRIAL, SPEC)
+    folder = store.start_trial(SPEC)
     (folder / "checkpoint").mkdir()
     (folder / "checkpoint" / "training.pt").write_bytes(b"x")
     store.write_status(TRIAL, "running", epoch=3)
-    store.start_trial(TRIAL, SPEC)
+    store.start_trial(SPEC)
     assert (folder / "checkpoint" / "training.pt").read_bytes() == b"x"
     assert store.status(TRIAL)["epoch"] == 3
     store.discard_trial(TRIAL)

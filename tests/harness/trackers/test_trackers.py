@@ -16,25 +16,24 @@ from typing import Any
 import pandas as pd
 import pytest
 from rich.console import Console
+from support.specs import trial_spec
 
 from harness.cli.run import _execute, _followers
 from harness.config.loading import load_config
 from harness.errors import UserError
 from harness.execution.progress import ProgressDisplay
-from harness.planning.plan import Trial
 from harness.store.store import Store
 from harness.trackers import make_followers
 from harness.trackers.follower import Follower, epoch_values, hyperparameters
 
-SPEC: dict[str, Any] = {
-    "method": {"name": "unet", "model": {"_target_": "a.B", "width": 8, "head": {"depth": 2}, "weights": None}},
-    "split": {"name": "fold0", "held_out": ["xray/a"]},
-    "seed": 3,
-    "data": {"name": "phantoms"},
-    "protocol": {"name": "leave_one_domain_out", "scope": "universal"},
-    "training": {"epochs": 6, "learning_rate": 0.01},
-}
-TRIAL = Trial("0123456789abcdef", SPEC)
+TRIAL = trial_spec(
+    method={"name": "unet", "model": {"_target_": "a.B", "width": 8, "head": {"depth": 2}, "weights": None}},
+    split={"held_out": ["xray/a"]},
+    seed=3,
+    data={"name": "phantoms"},
+    protocol={"scope": "universal"},
+    training={"epochs": 6, "learning_rate": 0.01},
+)
 # Two domains of one and of two images: the mean over domains is not that over images.
 SAMPLES = pd.DataFrame(
     {
@@ -63,7 +62,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def finish(store: Store, epochs: int = 6) -> None:
-    store.start_trial(TRIAL.id, SPEC)
+    store.start_trial(TRIAL)
     curves = pd.DataFrame([event(epoch) for epoch in range(1, epochs + 1)])
     store.finish_trial(TRIAL.id, samples=SAMPLES, curves=curves, provenance={}, summary={"seconds": 1.0})
 
@@ -114,7 +113,7 @@ def read_tensorboard(store: Store) -> tuple[dict[str, list[tuple[int, float]]], 
     from tensorboard.plugins.hparams import plugin_data_pb2
 
     (folder,) = (path for path in (store.root / "trackers" / "tensorboard").iterdir() if path.name != "open")
-    assert folder.name == "unet_fold0_seed_3_0123456789ab"
+    assert folder.name == f"unet_fold0_seed_3_{TRIAL.id[:12]}"
     reader = EventAccumulator(str(folder)).Reload()
     scalars = {tag: [(event.step, event.value) for event in reader.Scalars(tag)] for tag in reader.Tags()["scalars"]}
     content = reader.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
@@ -127,7 +126,7 @@ def read_mlflow(store: Store) -> tuple[dict[str, list[tuple[int, float]]], dict[
 
     client = MlflowClient(tracking_uri=f"sqlite:///{store.root}/trackers/mlflow/mlflow.db")
     (run,) = client.search_runs([client.get_experiment_by_name("toys").experiment_id])
-    assert (run.info.run_name, run.info.status) == ("unet fold0 seed 3 0123456789ab", "FINISHED")
+    assert (run.info.run_name, run.info.status) == (f"unet fold0 seed 3 {TRIAL.id[:12]}", "FINISHED")
     history = {tag: client.get_metric_history(run.info.run_id, tag) for tag in run.data.metrics}
     return {tag: [(m.step, m.value) for m in metrics] for tag, metrics in history.items()}, run.data.params
 
@@ -146,7 +145,7 @@ def read_wandb(store: Store) -> tuple[dict[str, list[tuple[int, float]]], dict[s
             for item in record.history.item:
                 key = item.key or item.nested_key[0]
                 scalars.setdefault(key, []).append((record.history.step.num, json.loads(item.value_json)))
-    assert [name for _, name in names] == ["unet fold0 seed 3 0123456789ab"]
+    assert [name for _, name in names] == [f"unet fold0 seed 3 {TRIAL.id[:12]}"]
     assert summary["state"] == "done"
     return scalars | {key: [(0, value)] for key, value in summary.items() if key.startswith("test_")}, config
 
@@ -218,7 +217,7 @@ def test_what_a_worker_finished_alone_is_made_up_for(store: Store) -> None:
     with Follower("notes", tool, store, [TRIAL]):
         pass
     assert tool.calls == [
-        ("open", "unet fold0 seed 3 0123456789ab", "r1", 1), ("log", "r1", 2),
+        ("open", f"unet fold0 seed 3 {TRIAL.id[:12]}", "r1", 1), ("log", "r1", 2),
         ("close", "r1", "done", pytest.approx(RESULTS)), ("end",),
     ]  # fmt: skip
     again = Notebook()
@@ -236,7 +235,7 @@ def test_a_trial_that_failed_goes_on_in_the_same_run(store: Store) -> None:
             follower.start(TRIAL.id)  # a worker died: the next try of the same run
             follower.update(TRIAL.id, told(1))
             follower.end_trial(TRIAL.id, "failed")
-    name = "unet fold0 seed 3 0123456789ab"
+    name = f"unet fold0 seed 3 {TRIAL.id[:12]}"
     closed = ("close", "r1", "failed", {})
     assert tool.calls == [
         ("open", name, None, 0),
@@ -288,7 +287,7 @@ def test_a_missing_library_is_told_with_the_extra(store: Store, monkeypatch: pyt
 
 
 def test_hyperparameters_are_flat() -> None:
-    found = hyperparameters(SPEC)
+    found = hyperparameters(TRIAL)
     assert found["model.head.depth"] == 2 and found["model.weights"] == "None" and found["seed"] == 3
     assert all(isinstance(value, str | int | float | bool) for value in found.values())
     assert epoch_values(event(2)) == {"train_loss": 0.5, "learning_rate": 0.01}

@@ -23,10 +23,7 @@ pytestmark = pytest.mark.usefixtures("without_figures")
 def records(complete: Any) -> Records:
     store = Store(complete.root)
     found = read_records(store, find_suite(store))
-    trials = [
-        replace(trial, spec={**trial.spec, "training": dict(trial.spec["training"])}, summary={"images_seen": 480})
-        for trial in found.trials
-    ]
+    trials = [replace(trial, summary={"images_seen": 480}) for trial in found.trials]
     return replace(found, trials=trials)
 
 
@@ -34,10 +31,10 @@ def change(records: Records, method: str, summary: dict[str, Any] | None = None,
     trials = [
         replace(
             trial,
-            spec={**trial.spec, "training": {**trial.spec["training"], **training}},
+            spec=replace(trial.spec, training=replace(trial.spec.trained, **training)),
             summary={**trial.summary, **(summary or {})},
         )
-        if trial.method == method
+        if trial.method == method and trial.spec
         else trial
         for trial in records.trials
     ]
@@ -52,7 +49,7 @@ def test_alike_is_said_too(records: Records) -> None:
 def test_a_setting_that_differs_stands_beside_that_of_the_others(records: Records) -> None:
     (found,) = differences(change(records, "unet", augmentation="bigger", patience=3))
     assert found.title == "U-Net (ResNet-18)"
-    assert found.what == ("augmentation bigger (others: none)", "patience 3 (others: none)")
+    assert found.what == ("augmentation bigger (others: standard)", "patience 3 (others: none)")
 
 
 @pytest.mark.parametrize(("seen", "told"), [(484, False), (960, True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,10 @@ def configure(simulated: Any, **parts: dict[str, Any]) -> None:
 
 
 def budget(records: Records, epochs: int) -> None:
-    for trial in records.trials:
-        trial.spec["training"]["epochs"] = epochs
+    for number, trial in enumerate(records.trials):
+        assert trial.spec is not None
+        spec = replace(trial.spec, training=replace(trial.spec.trained, epochs=epochs))
+        records.trials[number] = replace(trial, spec=spec)
 
 
 def test_the_line_says_what_the_numbers_are(make_store: Callable[..., Any]) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from harness.protocols.split import ROLES, Split
 from harness.store.store import Store
 from reports.analysis.costs import cost_table
 from reports.records.reading import read_records
-from reports.records.records import ROLES
 from reports.records.runs import find_suite
 from reports.tables.leaderboard import Leaderboard, build_leaderboard
 
@@ -320,13 +320,12 @@ def test_costs_of_models_for_one_modality_are_theirs(make_store: Callable[..., A
     simulated = make_store(faults={}, predictions=False)
     store = Store(simulated.root)
     records = read_records(store, find_suite(store))
-    roles = ("train", *ROLES)
-    one = [
-        replace(
-            t, spec={**t.spec, "split": {r: [k for k in t.spec["split"][r] if k.startswith("fundus/")] for r in roles}}
-        )
-        for t in records.trials
-    ]
+
+    def fundus(split: Split) -> Split:
+        kept = {role: tuple(key for key in split.of(role) if key.startswith("fundus/")) for role in ROLES}
+        return replace(split, **kept)
+
+    one = [replace(t, spec=replace(t.spec, split=fundus(t.spec.split))) for t in records.trials if t.spec]
     row = {**records.efficiency[0], "method": "unet", "modalities": ["fundus"], "gmacs": 9.0, "machine": None}
     for trials, expected in ((one, [9.0]), (records.trials, [])):
         found = cost_table(replace(records, trials=trials, efficiency=[row]))

@@ -21,7 +21,8 @@ from harness.data.folder.images import read_mask
 from harness.errors import UserError
 from harness.evaluation.external import evaluate_foreign, match_masks, read_foreign_mask
 from harness.evaluation.external.card import read_description
-from harness.protocols.rules import Split, make_splits
+from harness.protocols.rules import make_splits
+from harness.protocols.split import Split
 from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
 
@@ -169,10 +170,10 @@ def test_our_own_predictions_give_exactly_the_numbers_of_the_run(
     suite = toy_suite("TinyConv")
     (trial,) = suite.trials
     context = TrialContext(store_root=str(store.root), cache_folder=str(tmp_path / "cache"))
-    assert run_trial(trial.id, trial.spec, context)["state"] == "done"
+    assert run_trial(trial, context)["state"] == "done"
     ours = store.load(trial.id)
     kept = keep(ours.folder / "predictions", dataset, store, ProtocolConfig(max_folds=1))
-    assert sorted(each.domain for each in kept) == sorted(trial.spec["split"]["held_out"])
+    assert sorted(each.domain for each in kept) == sorted(trial.split.held_out)
     records = [store.load(each.id) for each in kept]
     theirs = pd.concat([record.samples for record in records]).sort_values("key", ignore_index=True)
     wanted = ours.samples[ours.samples["role"] == "test"].sort_values("key", ignore_index=True)
@@ -181,9 +182,9 @@ def test_our_own_predictions_give_exactly_the_numbers_of_the_run(
     )
     assert 0 < theirs["dice"].mean() < 1
     for record in records:
-        assert record.spec["method"]["card"]["external"] is True
-        assert record.spec["split"]["fingerprint"] == trial.spec["split"]["fingerprint"]
-        for key in record.spec["split"]["test"]:
+        assert record.spec.is_external
+        assert record.spec.split.fingerprint == trial.split.fingerprint
+        for key in record.spec.split.test:
             picture = record.folder / "predictions" / f"{key}.png"
             assert np.array_equal(read_mask(picture), read_mask(ours.folder / "predictions" / f"{key}.png"))
 
@@ -201,9 +202,7 @@ def test_a_domain_with_a_hole_has_no_result_and_says_why(dataset: Dataset, store
         record = store.load(each.id)
         assert (record.result is None) == bool(each.missing)
         if record.samples is not None:
-            assert (record.samples["dice"] == 1).all() and set(record.samples["key"]) == set(
-                record.spec["split"]["test"]
-            )
+            assert (record.samples["dice"] == 1).all() and set(record.samples["key"]) == set(record.spec.split.test)
     # The same masks are the same trials; the missing one added makes a new one of its domain only.
     assert keep(folder, dataset, store) == kept
     copy_truth(dataset, folder)
@@ -259,8 +258,8 @@ def test_the_command_joins_the_run_of_the_same_splits(
     store.prepare()
     suite = build_suite(config)
     (trial,) = suite.trials
-    store.start_trial(trial.id, trial.spec)
-    entry = {"id": trial.id, "method": trial.method, "fold": trial.spec["split"]["name"], "seed": 0}
+    store.start_trial(trial)
+    entry = {"id": trial.id, "method": trial.method.name, "fold": trial.split.name, "seed": 0}
     store.start_suite("toys", yaml.safe_dump(asdict(config)), [entry])
     folder = copy_truth(dataset, tmp_path / "masks")
     words = [f"predictions={folder}", "name=nnunet", f"data.root={dataset.root}", f"store.root={store.root}"]
