@@ -11,7 +11,7 @@ class Stage:
     """A part of training: `share` of the budget, parameters that match `trainable`, and whether gradients are used.
 
     Without gradients, the harness shows every training image once to `observe(batch)` instead. `learning_rate`, `views`
-    and `scored` are those of harness.methods.building.Stage.
+    and `scored` are those of harness.methods.contract.Stage.
     """
 
     name: str

@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,13 +14,19 @@ from typing import TYPE_CHECKING, Any
 from harness.errors import TrialFailed, TrialInterrupted, UserError
 from harness.protocols.leaks import check_split
 from harness.protocols.split import Split
-from harness.store.store import Store, now
+from harness.store.records import now
+from harness.store.store import Store
 from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
+    from torch import nn
 
+    from harness.config.schema import MetricsConfig
+    from harness.data.batches.array_cache import ArrayCache
     from harness.data.dataset import Dataset
+    from harness.data.folder.sample import Sample
 
 
 @dataclass(frozen=True)
@@ -105,9 +111,10 @@ def _run(
     from harness import provenance
     from harness.data.batches.array_cache import ArrayCache
     from harness.data.dataset import Dataset
-    from harness.evaluation.measure import evaluate
+    from harness.methods.adapter import MethodAdapter
     from harness.methods.building import build_method
-    from harness.training.fit import TrainingData, fit, seed_everything
+    from harness.training.fit import TrainingData, fit
+    from harness.training.seeding import seed_everything
 
     training, trial_id = spec.trained, spec.id
     torch.set_num_threads(training.cpu_threads)
@@ -124,8 +131,7 @@ def _run(
 
     seed_everything(spec.seed, 0)
     method = build_method(spec.method.name, spec.method.model, modalities, prompt=spec.method.prompt).to(device)
-    if hasattr(method, "use_cache"):
-        method.use_cache(Path(context.cache_folder) / "embeddings")
+    MethodAdapter(method).use_cache(Path(context.cache_folder) / "embeddings")
     folder = store.trial_folder(trial_id)
     data = TrainingData(cache, samples, modalities, split.train, spec.scored)
 
@@ -154,7 +160,7 @@ def _run(
     report({"phase": "testing"})
     rows: list[dict[str, Any]] = []
     for role, keys in (("test", split.test), ("validation", split.validation)):
-        rows += evaluate(
+        rows += evaluate_images(
             method, keys, role, cache=cache, samples=samples, modalities=modalities, batch_size=training.batch_size,
             device=device, amp=training.amp, metrics=spec.evaluation,
             predictions=folder / "predictions" if context.predictions and role == "test" else None,
@@ -184,6 +190,46 @@ def _run(
         },
     )
     (folder / "checkpoint" / "training.pt").unlink(missing_ok=True)
+
+
+def evaluate_images(
+    method: nn.Module,
+    keys: Sequence[str],
+    role: str,
+    *,
+    cache: ArrayCache,
+    samples: dict[str, Sample],
+    modalities: list[str],
+    batch_size: int,
+    device: torch.device,
+    amp: str,
+    metrics: MetricsConfig,
+    predictions: Path | None = None,
+) -> list[dict[str, Any]]:
+    """Predicts the images `keys` and measures each mask.
+
+    Args:
+        role: `test` or `validation`, kept in each row.
+        predictions: folder for the predicted masks as 1-bit PNG, or None.
+
+    Returns:
+        One `measure_image` per image, with guessed_modality where the method guesses it.
+
+    Raises:
+        TrialFailed: the method gave logits of a wrong shape or type, or NaN or infinite ones.
+    """
+    from harness.evaluation.measure import measure_image
+    from harness.inference.predict import predict_images, write_mask
+
+    rows = []
+    for found in predict_images(
+        method, keys, cache=cache, samples=samples, modalities=modalities, batch_size=batch_size, device=device, amp=amp
+    ):
+        if predictions is not None:
+            write_mask(predictions / f"{found.key}.png", found.mask)
+        row = measure_image(samples[found.key], found.mask, role, metrics)
+        rows.append(row if found.guessed_modality is None else {**row, "guessed_modality": found.guessed_modality})
+    return rows
 
 
 def _checked_split(spec: TrialSpec, dataset: Dataset) -> Split:

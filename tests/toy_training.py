@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from harness.config import TrainingConfig
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.folder.sample import Sample
-from harness.training.fit import FitState, TrainingData, fit, seed_everything
+from harness.training.checkpoint import FitState
+from harness.training.fit import TrainingData, fit
+from harness.training.seeding import seed_everything
 
 SIZE = 32
 CPU = torch.device("cpu")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -105,3 +105,18 @@ class DeLightSAMConfig:
         if unknown:
             raise ValueError(f"Unknown configuration key(s) {', '.join(unknown)}; was this written by a newer version?")
         return cls(**values)
+
+
+def modality_numbers(names: Sequence[str]) -> dict[str, int]:
+    """The number of every name: the published ones' own, others from 6 on in the order given.
+
+    Raises:
+        ValueError: no name, or one given twice.
+    """
+    if not names or len(set(names)) != len(names):
+        raise ValueError(f"`modalities` needs one or more different names; found {list(names)}.")
+    others = [name for name in names if name not in MODALITY_NUMBERS]
+    return {
+        name: MODALITY_NUMBERS.get(name, len(MODALITY_NUMBERS) + (others.index(name) if name in others else 0))
+        for name in names
+    }

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -13,19 +13,33 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from delightsam.modeling.config import MODALITY_NUMBERS
+from delightsam.modeling.config import MODALITY_NUMBERS, DeLightSAMConfig
 from delightsam.modeling.preprocessing import normalise
-
-if TYPE_CHECKING:
-    from delightsam.modeling.model import DeLightSAM
 
 AUTO = "auto"
 Mask = npt.NDArray[np.bool_] | npt.NDArray[np.float32]
 
 
+class Segmenter(Protocol):
+    """What segmenting needs of a model; `DeLightSAM` has it."""
+
+    config: DeLightSAMConfig
+    training: bool
+
+    def __call__(self, images: Tensor, modality: Tensor) -> Tensor: ...
+
+    def guess_modality(self, images: Tensor) -> Tensor: ...
+
+    def train(self, mode: bool = True) -> object: ...
+
+    def eval(self) -> object: ...
+
+    def parameters(self) -> Iterator[Tensor]: ...
+
+
 @torch.no_grad()
 def segment(
-    model: DeLightSAM,
+    model: Segmenter,
     images: Sequence[npt.NDArray[np.uint8]],
     modality: str | int | Sequence[str | int],
     *,
@@ -111,7 +125,7 @@ def as_rgb(image: npt.NDArray[np.uint8], which: str = "") -> npt.NDArray[np.uint
     return image
 
 
-def _numbers(model: DeLightSAM, modality: str | int | Sequence[str | int], count: int) -> list[int] | None:
+def _numbers(model: Segmenter, modality: str | int | Sequence[str | int], count: int) -> list[int] | None:
     """One number for each image; None where the model is to tell."""
     if modality == AUTO:
         return None
@@ -130,7 +144,7 @@ def _numbers(model: DeLightSAM, modality: str | int | Sequence[str | int], count
     return numbers
 
 
-def _logits(model: DeLightSAM, images: Sequence[npt.NDArray[np.uint8]], numbers: list[int] | None) -> Tensor:
+def _logits(model: Segmenter, images: Sequence[npt.NDArray[np.uint8]], numbers: list[int] | None) -> Tensor:
     """Logits (B, 1, S, S) float32."""
     side, device = model.config.image_size, next(model.parameters()).device
     squares = [np.asarray(Image.fromarray(image).resize((side, side), Image.Resampling.BILINEAR)) for image in images]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from delightsam.modeling.config import MODALITY_NUMBERS, DeLightSAMConfig
+from delightsam.modeling.config import DeLightSAMConfig, modality_numbers
 from delightsam.modeling.model import DeLightSAM, Outputs
 from delightsam.modeling.preprocessing import normalise
 from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_key
@@ -151,21 +151,6 @@ class DeLightSAMMethod(nn.Module):
     def stages(self) -> list[Stage]:
         """The stages in order, as the arguments say: `joint` alone by default, in which from scratch everything learns."""
         return self._stages
-
-
-def modality_numbers(names: Sequence[str]) -> dict[str, int]:
-    """The number of every name: the published ones' own, others from 6 on in the order given.
-
-    Raises:
-        ValueError: no name, or one given twice.
-    """
-    if not names or len(set(names)) != len(names):
-        raise ValueError(f"`modalities` needs one or more different names; found {list(names)}.")
-    others = [name for name in names if name not in MODALITY_NUMBERS]
-    return {
-        name: MODALITY_NUMBERS.get(name, len(MODALITY_NUMBERS) + (others.index(name) if name in others else 0))
-        for name in names
-    }
 
 
 def _network_of_file(path: str, numbers: Mapping[str, int], config: Mapping[str, Any]) -> DeLightSAM:

@@ -11,9 +11,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from delightsam.modeling.config import DeLightSAMConfig
+from delightsam.modeling.config import DeLightSAMConfig, modality_numbers
 from delightsam.modeling.model import DeLightSAM
-from delightsam.training.method import modality_numbers
 from delightsam.weights.checkpoints import load
 from delightsam.weights.weights_files import WeightsError, check_shapes
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.statistics import Estimate
-    from harness.store.store import Store, SuiteRecord
+    from harness.store.records import SuiteRecord
+    from harness.store.store import Store
     from reports.records.records import Records
 
 LOST = 1

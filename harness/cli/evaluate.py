@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from harness.evaluation.external import ForeignMasks
     from harness.evaluation.external.trials import ForeignTrial
     from harness.planning.plan import Suite
-    from harness.store.store import Store, SuiteRecord
+    from harness.store.records import SuiteRecord
+    from harness.store.store import Store
 
 _OWN_WORDS = ("predictions", "name", "about", "seed")
 _SHOWN = 10

@@ -29,8 +29,9 @@ def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
     from harness.config.loading import load_config
+    from harness.planning.checks import check_methods
     from harness.planning.estimate import Estimator
-    from harness.planning.plan import build_suite, check_methods
+    from harness.planning.plan import build_suite
     from harness.store.store import Store
 
     config = load_config(args.overrides, config_folder_argument(args))

@@ -89,7 +89,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _predictor(args: argparse.Namespace) -> Predictor:
     from harness.execution.serial import local_device
-    from harness.inference.predictors import best_trial, find_trial, trial_predictor, weights_predictor
+    from harness.inference.predictors import trial_predictor, weights_predictor
+    from harness.store.queries import best_trial, find_trial
     from harness.store.store import Store
 
     if args.model is not None and args.method is not None:

@@ -15,7 +15,7 @@ from harness.errors import UserError
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
-    from harness.execution import Outcome
+    from harness.execution.executor import Outcome
     from harness.planning.plan import Suite
     from harness.store.store import Store
     from harness.trackers.follower import Follower
@@ -54,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _run_in_store(config: RunConfig, store: Store, command: list[str], console: Any) -> int:
-    from harness.planning.plan import build_suite, check_methods
+    from harness.planning.checks import check_methods
+    from harness.planning.plan import build_suite
 
     if config.data.root is None:
         console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
@@ -149,7 +150,7 @@ def _execute(
 ) -> list[Outcome]:
     from harness.execution import make_executor
     from harness.execution.progress import ProgressDisplay
-    from harness.planning.plan import cache_folder
+    from harness.planning.datasets import cache_folder
     from harness.trial import TrialContext
 
     context = TrialContext(

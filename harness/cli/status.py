@@ -90,7 +90,7 @@ def _finder(words: list[str], extra: Path | None) -> tuple[Store, Any]:
         UserError: unknown words.
     """
     from harness.config import RunConfig, StoreConfig
-    from harness.store.run_status import find_run
+    from harness.store.queries import find_run
     from harness.store.store import Store
 
     given = dict(word.partition("=")[::2] for word in words if "=" in word)
@@ -113,7 +113,7 @@ def _run_of(config: Any, store: Store) -> Path:
     """
     import yaml
 
-    from harness.store.run_status import find_run, run_folders
+    from harness.store.queries import find_run, run_folders
 
     newest, wanted = find_run(store, config.name), asdict(config)
     for folder in reversed(run_folders(store)):

@@ -3,9 +3,9 @@
 Owns every configuration key; nothing here reads data or builds a method.
 """
 
+from harness.config.checks import RANGES, all_keys, check_config, training_for_method, wrong_type
 from harness.config.schema import (
     PROTOCOLS,
-    RANGES,
     SELECTION_RULES,
     TRACKERS,
     AshaConfig,
@@ -20,10 +20,6 @@ from harness.config.schema import (
     SweepBudget,
     SweepConfig,
     TrainingConfig,
-    all_keys,
-    check_config,
-    training_for_method,
-    wrong_type,
 )
 
 __all__ = [

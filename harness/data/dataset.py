@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.folder import layout, manifest
-from harness.data.folder.sample import MANIFEST, MODALITIES, Problem, Sample, raise_problems
+from harness.data.folder.sample import MANIFEST, MODALITIES, Problem, Progress, Sample, raise_problems
 from harness.data.validation import integrity, verified
 from harness.errors import UserError, did_you_mean
 from harness.files import atomic_write_text, sha256_json
@@ -29,7 +29,7 @@ class Dataset:
     samples: tuple[Sample, ...]
 
     @classmethod
-    def open(cls, root: str | Path, *, verify: bool = True, progress: integrity.Progress | None = None) -> Dataset:
+    def open(cls, root: str | Path, *, verify: bool = True, progress: Progress | None = None) -> Dataset:
         """Opens the dataset in `root`, from its manifest or, without one, by scanning the folder and writing one.
 
         Args:
@@ -125,7 +125,7 @@ def existing_folder(root: str | Path) -> Path:
     )
 
 
-def _from_manifest(root: Path, verify: bool, progress: integrity.Progress | None) -> list[Sample]:
+def _from_manifest(root: Path, verify: bool, progress: Progress | None) -> list[Sample]:
     rows, problems = manifest.read_manifest(root)
     raise_problems(root, problems)
     missing = [name for name in manifest.MEASURED if any(name in row.missing for row in rows)]
@@ -145,7 +145,7 @@ def _from_manifest(root: Path, verify: bool, progress: integrity.Progress | None
     return samples
 
 
-def _scan(root: Path, progress: integrity.Progress | None) -> list[Sample]:
+def _scan(root: Path, progress: Progress | None) -> list[Sample]:
     pairs, problems = layout.scan_folder(root)
     raise_problems(root, problems)
     known = verified.load_verified(root, pairs)

@@ -10,8 +10,8 @@ import numpy as np
 
 from harness.data.dataset import Dataset
 from harness.data.folder.images import read_image
-from harness.data.folder.sample import Sample
-from harness.data.validation.integrity import Progress, in_threads
+from harness.data.folder.sample import Progress, Sample
+from harness.data.validation.integrity import in_threads
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,8 @@ from harness.files import sha256_json
 from harness.hardware import usable_cores
 from harness.methods.crossing import wrapped_model
 from harness.planning.plan import Suite
-from harness.store.store import Store, now
+from harness.store.records import now
+from harness.store.store import Store
 from harness.trial_spec import TrialSpec
 
 # Raised when the same method on the same machine would be given other figures.
@@ -71,13 +72,14 @@ def _measure(
     import torch
 
     from harness.efficiency import measure as efficiency
+    from harness.methods.adapter import MethodAdapter
     from harness.methods.building import build_method
 
     torch.set_num_threads(usable_cores())
     model, modalities = trial.method.model, trial.modalities
     prompt = trial.method.prompt
     method = build_method(trial.method.name, model, modalities, prompt=prompt).to(device)
-    deployed = method.deployed_method() if hasattr(method, "deployed_method") else method
+    deployed = MethodAdapter(method).deployed()
     alike = sha256_json([model if deployed is method else wrapped_model(model), modalities, size])
     if alike not in measured:
         measured[alike] = efficiency.measure(deployed, size, device, budget_seconds=seconds)

@@ -23,7 +23,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import did_you_mean
 from harness.hardware import describe_machine, is_out_of_memory
-from harness.training.validation import answer
+from harness.methods.adapter import MethodAdapter
 
 WARM_UPS = 10
 ITERATIONS = 40
@@ -94,18 +94,12 @@ def measure(
 
 def count_parameters(method: nn.Module) -> dict[str, int]:
     """Numbers of parameters: deployed ones, those active for an image of one modality, trained ones. No buffers."""
-    total = sum(parameter.numel() for parameter in _deployed_parameters(method))
-    hook = getattr(method, "active_parameters", None)
+    adapter = MethodAdapter(method)
     return {
-        "parameters_total": total,
-        "parameters_active": int(hook()) if callable(hook) else total,
+        "parameters_total": sum(parameter.numel() for parameter in adapter.deployed_parameters()),
+        "parameters_active": adapter.active_parameters(),
         "parameters_trainable": sum(p.numel() for p in method.parameters() if p.requires_grad),
     }
-
-
-def _deployed_parameters(method: nn.Module) -> set[nn.Parameter]:
-    hook = getattr(method, "deployed_parameters", method.parameters)
-    return set(hook())
 
 
 def count_macs(method: nn.Module, images: Tensor, modality: int = 0) -> int:
@@ -138,7 +132,9 @@ def peak_memory(method: nn.Module, images: Tensor, modality: int = 0) -> int:
     library takes from the system by itself is not in it.
     """
     forward = _forward(method, images, modality, "float32")
-    weights = sum(t.numel() * t.element_size() for t in [*_deployed_parameters(method), *method.buffers()])
+    weights = sum(
+        t.numel() * t.element_size() for t in [*MethodAdapter(method).deployed_parameters(), *method.buffers()]
+    )
     forward()  # leaves first-time costs, such as cached tables and chosen kernels, out of the count
     if images.is_cuda:
         torch.cuda.synchronize(images.device)
@@ -219,7 +215,7 @@ def _throughput(
 
 def _forward(method: nn.Module, images: Tensor, modality: int, dtype: str) -> Callable[[], Any]:
     """One prediction, ready to be called. A method prompted with the truth is given a square in the image's middle."""
-    masks = torch.zeros_like(images[:, :1])
+    adapter, masks = MethodAdapter(method), torch.zeros_like(images[:, :1])
     quarter = images.shape[-1] // 4
     masks[..., quarter : -quarter or None, quarter : -quarter or None] = 1
     numbers = torch.full((len(images),), modality, dtype=torch.int64, device=images.device)
@@ -227,7 +223,7 @@ def _forward(method: nn.Module, images: Tensor, modality: int, dtype: str) -> Ca
     def run() -> Any:
         precision = nullcontext() if dtype == "float32" else torch.autocast(images.device.type, _DTYPES[dtype])
         with torch.inference_mode(), precision:
-            return answer(method, images, numbers, masks, adapting=True)
+            return adapter.test_answer(images, numbers, masks)
 
     return run
 

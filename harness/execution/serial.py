@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from harness.config import ExecutorConfig
 from harness.errors import UserError
-from harness.execution import Outcome
+from harness.execution.executor import Outcome
 from harness.execution.graceful_stop import Drain, DrainExpired
 from harness.execution.progress import ProgressDisplay
 from harness.trial import TrialContext, run_trial

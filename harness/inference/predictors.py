@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from harness.data.batches.array_cache import stretched
 from harness.data.batches.loader import Batch
 from harness.data.folder.sample import MODALITIES
-from harness.errors import TrialFailed, UserError, did_you_mean
-from harness.evaluation.measure import native_mask
+from harness.errors import UserError, did_you_mean
+from harness.inference.predict import native_mask
+from harness.methods.adapter import MethodAdapter
 from harness.methods.building import build_method
 from harness.store.store import Store
-from harness.training.validation import predicted_logits
 
 AUTO = "auto"
 Images = Sequence[NDArray[np.uint8]]
@@ -58,21 +58,15 @@ class TrialPredictor:
         squares = np.stack([stretched(image, self.image_size) for image in images])
         pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous().to(self.device).float() / 255
         if self.modality == AUTO:
-            numbers = self._guessed(pixels)
+            numbers = MethodAdapter(self.method).guess_modality(pixels)
         else:
             number = self.modalities.index(self.modality) if self.modality else 0
             numbers = torch.full((len(images),), number, device=self.device)
         names = [self.modalities[number] for number in numbers.tolist()]
         batch = Batch(pixels, torch.zeros_like(pixels[:, :1]), numbers, torch.zeros_like(numbers), names)
-        logits = predicted_logits(self.method, batch, self.amp, adapting=True)
-        if not torch.isfinite(logits).all():
-            raise TrialFailed(f"{type(self.method).__name__}.predict gave NaN or infinite logits.")
+        logits = MethodAdapter(self.method).test_logits(batch, self.amp)
         masks = [native_mask(one, *image.shape[:2]) for one, image in zip(logits, images, strict=True)]
         return masks, names if self.modality else [""] * len(images)
-
-    def _guessed(self, pixels: torch.Tensor) -> torch.Tensor:
-        numbers: torch.Tensor = self.method.guess_modality(pixels)  # type: ignore[operator]
-        return numbers
 
 
 @dataclass
@@ -157,68 +151,10 @@ def weights_predictor(path: Path, modality: str | None, device: str) -> LibraryP
     return predictor
 
 
-def find_trial(store: Store, prefix: str) -> str:
-    """The id that begins with `prefix`.
-
-    Raises:
-        UserError: none does, or several do.
-    """
-    ids = store.trial_ids()
-    found = [trial_id for trial_id in ids if trial_id.startswith(prefix)]
-    if len(found) == 1:
-        return found[0]
-    if found:
-        listed = ", ".join(trial_id[:12] for trial_id in found[:4])
-        raise UserError(f"'{prefix}' begins {len(found)} trials of {store.root}: {listed} ... Give more of the id.")
-    raise UserError(
-        f"Expected a weights file (.safetensors) or the id of a trial in {store.root}, found '{prefix}', which is neither"
-        f" ({len(ids)} trials there). `python -m harness plan` shows ids; --method NAME takes the latest run's best one."
-    )
-
-
-def best_trial(store: Store, method: str | None) -> tuple[str, str]:
-    """The trial of the latest run that has finished trials of `method`: the one with the best validation Dice.
-
-    Returns:
-        Its id, and why it was taken.
-
-    Raises:
-        UserError: no run has a finished trial of it; names the methods that have.
-    """
-    available: set[str] = set()
-    for suite in reversed(store.suites()):
-        done = [entry for entry in suite.trials if store.result(entry["id"]) is not None]
-        available |= {entry["method"] for entry in done}
-        chosen = [entry["id"] for entry in done if entry["method"] == method]
-        if chosen:
-            scores = {trial_id: _validation_dice(store, trial_id) for trial_id in chosen}
-            best = max(chosen, key=lambda trial_id: scores[trial_id])
-            why = f"the best of {len(chosen)} by validation Dice" if len(chosen) > 1 else "the only one finished"
-            return best, f"{why} of {method} in {suite.name} {suite.time}"
-    where = f"in {store.root}"
-    if not available:
-        raise UserError(f"There is no finished trial {where}. Run a suite first, or name its store: --store DIR.")
-    if method is None:
-        raise UserError(
-            f"Give a trial's id, a weights file, or --method. Finished {where}: {', '.join(sorted(available))}."
-        )
-    raise UserError(f"There is no finished trial of '{method}' {where}.{did_you_mean(method, available)}")
-
-
-def _validation_dice(store: Store, trial_id: str) -> float:
-    """Mean over a domain's images, then over domains; -1 without validation images. Never looks at test images."""
-    samples = store.load(trial_id).samples
-    assert samples is not None
-    validation = samples[samples["role"] == "validation"]
-    if validation.empty:
-        return -1.0
-    return float(validation.groupby(["modality", "domain"])["dice"].mean().mean())
-
-
 def _checked_modality(
     modality: str | None, method: Any, name: str, uses_modality: bool | str, modalities: list[str]
 ) -> str:
-    guesses = hasattr(method, "guess_modality")
+    guesses = MethodAdapter(method).guesses
     if modality is None and uses_modality == "inferred" and guesses:
         return AUTO
     if modality == AUTO and not guesses:

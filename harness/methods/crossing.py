@@ -19,7 +19,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from harness.errors import UserError, did_you_mean
-from harness.methods.building import check_method_config
+from harness.methods.card import check_method_config
 
 CARD_KEYS = ("title", "paper", "licence", "sees_test_images")
 _KEYS = ("card", "version", "model", "training")

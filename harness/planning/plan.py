@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from harness.config import ProtocolConfig, RunConfig, training_for_method
@@ -13,6 +12,7 @@ from harness.errors import UserError
 from harness.hardware import native_amp
 from harness.methods.crossing import crossed
 from harness.metrics import METRIC_VERSION
+from harness.planning.datasets import open_dataset
 from harness.protocols.leaks import check_split
 from harness.protocols.rules import make_splits
 from harness.protocols.split import Split
@@ -27,40 +27,6 @@ class Suite:
     dataset: Dataset
     splits: list[Split]
     trials: list[TrialSpec]
-
-
-def cache_folder(config: RunConfig) -> Path:
-    """Where decoded arrays and phantoms are kept."""
-    return Path(config.data.cache or Path(config.store.root) / "cache").expanduser().resolve()
-
-
-def open_dataset(config: RunConfig) -> Dataset:
-    """The images of the run: `data.root`, or phantoms drawn into the cache.
-
-    Raises:
-        UserError: the folder is missing, empty or faulty.
-    """
-    if config.data.root is not None:
-        root = Path(config.data.root).expanduser().resolve()
-    else:
-        root = _phantom_root(config)
-    return Dataset.open(root).select(config.data.modalities, config.data.max_per_domain)
-
-
-def _phantom_root(config: RunConfig) -> Path:
-    from harness.data.phantoms import GENERATOR_VERSION, write_phantoms
-
-    phantoms = config.data.phantoms
-    name = f"phantoms-v{GENERATOR_VERSION}-{phantoms.images_per_domain}x{phantoms.image_size}-seed{phantoms.seed}"
-    root = cache_folder(config) / name
-    if not (root / "manifest.csv").exists():
-        write_phantoms(
-            root,
-            images_per_domain=phantoms.images_per_domain,
-            image_size=phantoms.image_size,
-            seed=phantoms.seed,
-        )
-    return root
 
 
 def build_suite(config: RunConfig) -> Suite:
@@ -104,43 +70,6 @@ def _one_per_modality(methods: dict[str, Any]) -> dict[str, Any]:
         }
         for name, method in methods.items()
     }
-
-
-def check_methods(trials: list[TrialSpec]) -> None:
-    """Builds each method once and throws it away.
-
-    Raises:
-        UserError: methods that can't be built, or a rule that needs validation images where a split has none.
-    """
-    from harness.methods.building import build_method
-
-    faults = []
-    for trial in {trial.method.name: trial for trial in reversed(trials)}.values():
-        try:
-            spec = trial.method
-            method = build_method(spec.name, spec.model, trial.modalities, prompt=spec.prompt)
-            _check_adaptation(spec.name, method, spec.card)
-        except UserError as error:
-            faults.append(str(error))
-    for trial in trials:
-        if not trial.split.validation and trial.selection != "last":
-            faults.append(
-                f"Split {trial.split.name} has no validation images: its training domains hold too few images"
-                " or subjects. Give more (data.max_per_domain), or use training.selection=last."
-            )
-            break
-    if faults:
-        raise UserError("\n".join(faults))
-
-
-def _check_adaptation(name: str, method: Any, card: dict[str, Any]) -> None:
-    """Whoever learns from test images says so, and whoever says so does it."""
-    says, does = bool(card.get("sees_test_images", False)), hasattr(method, "predict_adapting")
-    if says != does:
-        raise UserError(
-            f"Method '{name}': {type(method).__name__} {'has' if does else 'lacks'} predict_adapting, but its card says"
-            f" sees_test_images: {str(says).lower()}. Expected both or neither: a reader of the results must be told."
-        )
 
 
 def _make_trial(

@@ -155,7 +155,7 @@ def evaluate_member(folder: Path, trials: list[TrialSpec], context: TrialContext
     import pandas as pd
     from safetensors.torch import load_file
 
-    from harness.evaluation.measure import evaluate
+    from harness.trial import evaluate_images
 
     rows = []
     for place, trial in enumerate(trials):
@@ -163,7 +163,7 @@ def evaluate_member(folder: Path, trials: list[TrialSpec], context: TrialContext
         method, device = _built(trial, training, context)
         method.load_state_dict(load_file(folder / str(place) / "model.safetensors"))
         cache, samples = _arrays(trial, keys, training, context)
-        rows += evaluate(
+        rows += evaluate_images(
             method.to(device), keys, "test", cache=cache, samples=samples, modalities=trial.modalities,
             batch_size=training.batch_size, device=device, amp=training.amp, metrics=trial.evaluation,
         )  # fmt: skip
@@ -175,15 +175,15 @@ def evaluate_member(folder: Path, trials: list[TrialSpec], context: TrialContext
 def _built(trial: TrialSpec, training: TrainingConfig, context: TrialContext) -> tuple[torch.nn.Module, torch.device]:
     import torch
 
+    from harness.methods.adapter import MethodAdapter
     from harness.methods.building import build_method
-    from harness.training.fit import seed_everything
+    from harness.training.seeding import seed_everything
 
     torch.set_num_threads(training.cpu_threads)
     device, spec = torch.device(context.device), trial.method
     seed_everything(trial.seed, 0)
     method = build_method(spec.name, spec.model, trial.modalities, prompt=spec.prompt)
-    if hasattr(method, "use_cache"):
-        method.use_cache(Path(context.cache_folder) / "embeddings")
+    MethodAdapter(method).use_cache(Path(context.cache_folder) / "embeddings")
     return method.to(device), device
 
 

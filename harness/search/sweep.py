@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config import RunConfig
 from harness.errors import TrialFailed, UserError
-from harness.execution import RAY_ENVIRONMENT
+from harness.execution.ray.environment import RAY_ENVIRONMENT
 from harness.files import atomic_write_json, atomic_write_text, sha256_json
-from harness.planning.plan import Suite, cache_folder, check_methods
+from harness.planning.checks import check_methods
+from harness.planning.datasets import cache_folder
+from harness.planning.plan import Suite
 from harness.search.configurations import check_space, configured, method_yaml, tuned_name
 from harness.search.nested_score import NestedScore, mean_test_dice, nested_score, tested_rows
 from harness.search.sampling import check_optuna, needed
 from harness.search.space import Parameter, parse_space
-from harness.store.store import Store, now
+from harness.store.records import now
+from harness.store.store import Store
 from harness.trial import TrialContext
 from harness.trial_spec import TrialSpec
 
@@ -119,9 +122,10 @@ def plan_sweep(config: RunConfig, suite: Suite) -> Plan:
         UserError: several methods, a method that learns nothing by epochs, a rule that looks at the test domain, a fault in
             the search space, a scheduler that does not fit.
     """
-    from harness.methods.building import build_method, stages_of
+    from harness.methods.adapter import MethodAdapter
+    from harness.methods.building import build_method
     from harness.methods.crossing import crossed
-    from harness.training.fit import epochs_per_stage
+    from harness.training.stages import epochs_per_stage
 
     sweep = config.sweep
     methods = sorted({trial.method.name for trial in suite.trials})
@@ -151,7 +155,7 @@ def plan_sweep(config: RunConfig, suite: Suite) -> Plan:
     check_methods(suite.trials)
     check_space(first, space)
     built = build_method(first.method.name, first.method.model, first.modalities, prompt=first.method.prompt)
-    epochs = sum(epochs_per_stage(stages_of(built), first.trained.epochs))
+    epochs = sum(epochs_per_stage(MethodAdapter(built).stages(), first.trained.epochs))
     if epochs == 0:
         raise UserError(
             f"Method {first.method.name} learns nothing by epochs, so no epoch has a validation Dice to search by."

@@ -16,9 +16,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError
 from harness.files import read_json
-from harness.store.store import SCHEMA_VERSION, Store, is_held
+from harness.store.locks import is_held
+from harness.store.records import SCHEMA_VERSION
+from harness.store.store import Store
 
 STATES = ("done", "running", "pending", "failed", "interrupted")
 # A trial of another machine whose lock is not felt here counts as running as long as it was heard of in this time.
@@ -165,38 +167,6 @@ class StatusReader:
         heard = _seconds(status.get("updated"))
         patience = max(_SILENCE_SECONDS, 3 * (status.get("epoch_seconds") or 0.0))
         return heard is not None and time.time() - heard < patience
-
-
-def find_run(store: Store, suite: str | None = None) -> Path:
-    """The folder of the newest run (of the suite).
-
-    Raises:
-        UserError: there is none; says where it looked and what is there.
-    """
-    runs = run_folders(store)
-    if not store.root.exists():
-        raise UserError(
-            f"There is no store at {store.root}. Name the one that the run writes: store.root=/path/to/runs (a relative"
-            " path starts at the folder that the run was started in)."
-        )
-    if not runs:
-        raise UserError(
-            f"The store {store.root} has no run yet: expected {store.root / 'suites'}/<suite>/<time>. A run that has just"
-            " been started first checks its data. Another store: store.root=/path/to/runs"
-        )
-    if suite is None:
-        return runs[-1]
-    chosen = [folder for folder in runs if folder.parent.name == suite]
-    if not chosen:
-        names = {folder.parent.name for folder in runs}
-        raise UserError(f"The store {store.root} has no run of a suite '{suite}'.{did_you_mean(suite, names)}")
-    return chosen[-1]
-
-
-def run_folders(store: Store) -> list[Path]:
-    """The folders of all runs, oldest first."""
-    found = [path.parent for path in (store.root / "suites").glob("*/*/trials.json")]
-    return sorted(found, key=lambda folder: (folder.name, folder.parent.name))
 
 
 def time_left(rows: list[Row], moment: float) -> tuple[float | None, tuple[str, ...]]:

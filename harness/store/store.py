@@ -18,7 +18,6 @@ import os
 import shutil
 import socket
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -34,46 +33,17 @@ from harness.files import (
     sha256_file,
     sha256_json,
 )
+from harness.store.locks import is_held
+from harness.store.records import SCHEMA_VERSION, SuiteRecord, TrialRecord, _fault, _versioned, now
 from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA_VERSION = 1
 _TRIES_KEPT = 20
 _RESULT_FILES = ("spec.json", "samples.parquet", "curves.csv", "provenance.json")
 
 log = logging.getLogger(__name__)
-
-
-def now() -> str:
-    """UTC time, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-@dataclass(frozen=True)
-class TrialRecord:
-    """What the store knows of a trial. `result` is None until the trial is whole; then `samples` is there too."""
-
-    id: str
-    spec: TrialSpec
-    status: dict[str, Any]
-    result: dict[str, Any] | None
-    samples: pd.DataFrame | None
-    curves: pd.DataFrame | None
-    provenance: dict[str, Any]
-    folder: Path
-
-
-@dataclass(frozen=True)
-class SuiteRecord:
-    """One run of a suite: its resolved configuration and the trials it asked for."""
-
-    name: str
-    time: str
-    folder: Path
-    config: dict[str, Any]
-    trials: list[dict[str, Any]]
 
 
 class Store:
@@ -321,55 +291,3 @@ class Store:
             trials = _versioned(path)["trials"]
             records.append(SuiteRecord(folder.parent.name, folder.name, folder, config, trials))
         return sorted(records, key=lambda record: (record.time, record.name))
-
-
-def is_held(lock: Path) -> bool:
-    """Whether a process holds this lock, also in a store that can't be written; where locks can't be asked: yes."""
-    import fcntl
-
-    try:
-        descriptor = os.open(lock, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        # Shared, as a file opened for reading allows it, and gone again with the descriptor.
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-
-
-def _versioned(path: Path) -> dict[str, Any]:
-    value = read_json(path)
-    version = value.get("schema_version") if isinstance(value, dict) else None
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise UserError(
-            f"{path} has schema_version {version}; this version of the bench reads up to {SCHEMA_VERSION}."
-            " Update delightsam-bench, or give another store.root."
-        )
-    return dict(value)
-
-
-def _fault(folder: Path) -> str | None:
-    """What is wrong with a finished trial's files, or None."""
-    try:
-        result = json.loads((folder / "result.json").read_text("utf-8"))
-        checksum = result.pop("checksum", None)
-    except (OSError, ValueError, AttributeError) as error:
-        return f"result.json can't be read: {error}"
-    if isinstance(result.get("schema_version"), int) and result["schema_version"] > SCHEMA_VERSION:
-        raise UserError(
-            f"{folder / 'result.json'} was written by a newer version (schema {result['schema_version']}, this one reads"
-            f" up to {SCHEMA_VERSION}). Update delightsam-bench, or give another store.root."
-        )
-    if checksum != sha256_json(result):
-        return "result.json does not match its checksum"
-    for name, expected in result["files"].items():
-        path = folder / name
-        if not path.exists():
-            return f"{name} is missing"
-        if sha256_file(path) != expected:
-            return f"{name} does not match its checksum"
-    return None

@@ -6,33 +6,17 @@ executor; a tracker that fails costs a warning and never a run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
 
 from harness.config import TRACKERS
 from harness.errors import UserError, did_you_mean
 from harness.store.store import Store
 from harness.trackers.follower import Follower
+from harness.trackers.tracker import Tracker
 from harness.trial_spec import TrialSpec
 
 EXTRA = "pip install 'delightsam-bench[trackers]'"
-
-
-class Tracker(Protocol):
-    """One tool. Called from one thread of its own; whatever it raises is caught there."""
-
-    def open(self, name: str, hyperparameters: Mapping[str, Any], run: str | None, epoch: int) -> str:
-        """Begins a run, or goes on with `run` after `epoch` epochs; returns the tool's own name of the run."""
-
-    def log(self, run: str, epoch: int, values: Mapping[str, float]) -> None:
-        """What an epoch tells."""
-
-    def close(self, run: str, state: str, results: Mapping[str, float]) -> None:
-        """Ends a run: done, failed or interrupted. `results` are the means over test images, empty but for done."""
-
-    def end(self) -> None:
-        """No more calls follow."""
 
 
 def make_followers(names: Sequence[str], suite: str, store: Store, trials: Sequence[TrialSpec]) -> list[Follower]:

@@ -17,7 +17,7 @@ from harness.store.store import Store
 from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
-    from harness.trackers import Tracker
+    from harness.trackers.tracker import Tracker
 
 _END_SECONDS = 60.0
 log = logging.getLogger(__name__)

@@ -1,1 +1,4 @@
-""" """
+"""The fit loop, one for every method: stages, optimisers, selection, checkpoints.
+
+Owns how weights come about; it never reads a test image, but for the rule that is marked as oracle.
+"""

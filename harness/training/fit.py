@@ -10,10 +10,9 @@ import copy
 import gc
 import logging
 import math
-import random
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -29,10 +28,14 @@ from harness.data.dataset import Sample
 from harness.errors import TrialFailed, TrialInterrupted, UserError
 from harness.files import atomic_write_bytes
 from harness.hardware import autocast, is_out_of_memory
-from harness.methods.building import Stage, Step, checked_loss, stages_of
+from harness.methods.adapter import MethodAdapter
+from harness.methods.contract import Stage, Step
+from harness.training.checkpoint import FitState
 from harness.training.optimizers import make_optimizer, make_schedule
+from harness.training.seeding import seed_everything
 from harness.training.selection import RULES
-from harness.training.stages import freeze_all_but, train_mode
+from harness.training.stages import epochs_per_stage, freeze_all_but, train_mode
+from harness.training.steps import _gradients, _restore_gradients
 from harness.training.validation import macro_dice
 
 log = logging.getLogger(__name__)
@@ -47,46 +50,6 @@ class TrainingData:
     modalities: list[str]
     train: Sequence[str]
     score: Sequence[str]
-
-
-@dataclass
-class FitState:
-    """Everything an interrupted trial needs to go on, beside the weights."""
-
-    stage: int = 0
-    epoch_in_stage: int = 0
-    epoch: int = 0
-    best_score: float | None = None
-    best_epoch: int = 0
-    best_weights: dict[str, torch.Tensor] | None = None
-    epochs_without_gain: int = 0
-    micro_batch: int = 0
-    seconds: float = 0.0
-    images_seen: int = 0
-    curves: list[dict[str, Any]] = field(default_factory=list)
-
-
-def seed_everything(*parts: int) -> None:
-    """Seeds Python, NumPy and torch from whole numbers; different parts give unrelated streams."""
-    state = np.random.SeedSequence(list(parts)).generate_state(2, np.uint64)
-    random.seed(int(state[0]))
-    np.random.seed(int(state[0] % 2**32))  # noqa: NPY002 (libraries draw from the global state)
-    torch.manual_seed(int(state[1] >> 1))
-
-
-def epochs_per_stage(stages: Sequence[Stage], epochs: int) -> list[int]:
-    """Divides the budget by the stages' shares, at least one epoch each; stages without gradient take none.
-
-    >>> epochs_per_stage([Stage("decode", 3), Stage("joint", 1)], 8)
-    [6, 2]
-    """
-    counts = [1 if stage.gradient else 0 for stage in stages]
-    total = sum(stage.share for stage in stages if stage.gradient)
-    for _ in range(epochs - sum(counts) if total else 0):
-        # The next epoch goes to the stage that is furthest behind its share.
-        behind = [epochs * stage.share / total - count for stage, count in zip(stages, counts, strict=True)]
-        counts[max((i for i, stage in enumerate(stages) if stage.gradient), key=behind.__getitem__)] += 1
-    return counts
 
 
 def fit(
@@ -136,7 +99,8 @@ class _Fit:
         self.method, self.data, self.config, self.seed, self.device = method, data, config, seed, device
         self.on_epoch, self.checkpoint_seconds, self.should_stop = on_epoch, checkpoint_seconds, should_stop
         self.path = folder / "training.pt"
-        self.stages = stages_of(method)
+        self.adapter = MethodAdapter(method)
+        self.stages = self.adapter.stages()
         # What the method froze when it was built stays frozen in every stage.
         self.learnable = frozenset(name for name, value in method.named_parameters() if value.requires_grad)
         self.epochs = epochs_per_stage(self.stages, config.epochs)
@@ -188,7 +152,7 @@ class _Fit:
         self.method.eval()
         with torch.no_grad():
             for batch in self._batches(self.data.train):
-                self.method.observe(batch.to(self.device))  # type: ignore[operator]
+                self.adapter.observe(batch.to(self.device))
                 self.state.images_seen += len(batch)
 
     def _run_stage(self, stage: Stage, epochs: int, saved: dict[str, Any] | None) -> None:
@@ -208,8 +172,7 @@ class _Fit:
             seed_everything(self.seed, 1, self.state.epoch)
             loss = self._train_epoch(stage, optimizer, schedule, epochs * steps_per_epoch, parameters)
             score = self._score() if stage.scored else float("nan")
-            if hasattr(self.method, "after_epoch"):
-                self.method.after_epoch(score)  # type: ignore[operator]
+            self.adapter.after_epoch(score)
             self.state.epoch += 1
             self.state.epoch_in_stage += 1
             self._select(score, stage.scored)
@@ -251,8 +214,7 @@ class _Fit:
                 self.scaler.update()
                 optimizer.zero_grad(set_to_none=True)
                 schedule.step()
-                if hasattr(self.method, "after_step"):
-                    self.method.after_step(step)  # type: ignore[operator]
+                self.adapter.after_step(step)
         return float(np.mean(losses))
 
     def _augmented(self, batch: Batch, stage: Stage) -> Batch:
@@ -291,7 +253,7 @@ class _Fit:
         total = 0.0
         for part in batch.chunks(self.state.micro_batch):
             with autocast(self.device, self.config.amp):
-                loss = checked_loss(self.method, self.method.training_loss(part, step))  # type: ignore[operator]
+                loss = self.adapter.loss(part, step)
             value = float(loss.detach())
             if not math.isfinite(value):
                 raise TrialFailed(
@@ -305,7 +267,7 @@ class _Fit:
 
     def _score(self) -> float:
         batches = self._batches(self.data.score)
-        return macro_dice(self.method, (batch.to(self.device) for batch in batches), self.config.amp)
+        return macro_dice(self.adapter, (batch.to(self.device) for batch in batches), self.config.amp)
 
     def _batches(self, keys: Sequence[str]) -> Iterator[Batch]:
         """Of images as they are, in their order."""
@@ -376,12 +338,3 @@ class _Fit:
         self.method.load_state_dict(saved["method"])
         self.state = FitState(**saved["state"])
         return dict(saved)
-
-
-def _gradients(method: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: p.grad.clone() for name, p in method.named_parameters() if p.grad is not None}
-
-
-def _restore_gradients(method: torch.nn.Module, kept: dict[str, torch.Tensor] | None) -> None:
-    for name, parameter in method.named_parameters():
-        parameter.grad = kept[name].clone() if kept and name in kept else None

@@ -20,7 +20,7 @@ def make_optimizer(
 
     Args:
         parameters: name -> parameter, of those that train.
-        learning_rate: factor on `config.learning_rate`, or patterns with factors: see harness.methods.building.Stage.
+        learning_rate: factor on `config.learning_rate`, or patterns with factors: see harness.methods.contract.Stage.
     """
     groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
     for vectors, decay in ((False, config.weight_decay), (True, 0.0)):

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 import torch
 
 from harness.errors import TrialFailed
+from harness.methods.contract import Stage
 
 
 def freeze_all_but(
@@ -42,3 +43,18 @@ def train_mode(method: torch.nn.Module) -> None:
         parameters = list(module.parameters())
         if parameters and not any(parameter.requires_grad for parameter in parameters):
             module.eval()
+
+
+def epochs_per_stage(stages: Sequence[Stage], epochs: int) -> list[int]:
+    """Divides the budget by the stages' shares, at least one epoch each; stages without gradient take none.
+
+    >>> epochs_per_stage([Stage("decode", 3), Stage("joint", 1)], 8)
+    [6, 2]
+    """
+    counts = [1 if stage.gradient else 0 for stage in stages]
+    total = sum(stage.share for stage in stages if stage.gradient)
+    for _ in range(epochs - sum(counts) if total else 0):
+        # The next epoch goes to the stage that is furthest behind its share.
+        behind = [epochs * stage.share / total - count for stage, count in zip(stages, counts, strict=True)]
+        counts[max((i for i, stage in enumerate(stages) if stage.gradient), key=behind.__getitem__)] += 1
+    return counts

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from harness.statistics import Estimate
+from reports.formatting import interval, number
 from reports.records.frames import rows
 from reports.records.records import Records
-from reports.tables.cells import interval, number
 
 # More names than these make a sentence a list, and the tables below are better lists.
 MOST_NAMED = 6

@@ -8,8 +8,8 @@ from typing import Any
 
 import yaml
 
+from reports.formatting import SELECTION_WORDS
 from reports.records.records import Records
-from reports.tables.cells import SELECTION_WORDS
 
 TINY_BUDGET = 10_000
 """Images that a method sees in training, repetitions included. Published runs take hundreds of thousands."""

@@ -8,9 +8,10 @@ from io import StringIO
 import pandas as pd
 
 from reports.analysis.fairness import equal_terms
+from reports.formatting import MISSING, interval, number
 from reports.records.frames import rows
 from reports.records.records import Records
-from reports.tables.cells import MISSING, Column, interval, number
+from reports.tables.cells import Column
 from reports.tables.leaderboard import TRACKS, Leaderboard
 
 

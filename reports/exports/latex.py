@@ -6,7 +6,7 @@ from io import StringIO
 
 import pandas as pd
 
-from reports.tables.cells import interval, number
+from reports.formatting import interval, number
 from reports.tables.leaderboard import TRACKS, Leaderboard
 
 _COLUMNS = (

@@ -15,13 +15,14 @@ from markupsafe import Markup
 
 from reports.analysis.fairness import equal_terms
 from reports.figures.drawing import SHADE, SHADE_OPACITY, Figure
+from reports.formatting import interval, number
 from reports.gallery.gallery import Gallery
 from reports.page.published import Reference, references
 from reports.page.sections import domain_pages, method_pages
 from reports.records.frames import rows
 from reports.records.provenance import provenance_sections
 from reports.records.records import Records
-from reports.tables.cells import Column, interval, number
+from reports.tables.cells import Column
 from reports.tables.columns import telling
 from reports.tables.leaderboard import TRACKS, Leaderboard
 

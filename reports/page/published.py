@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.tables.cells import number
+from reports.formatting import number
 
 
 @dataclass(frozen=True)

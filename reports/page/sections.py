@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 
 from reports.analysis.spread import FAILURES
+from reports.formatting import MISSING, SELECTION_WORDS, interval, number
 from reports.records.frames import rows as table_rows
 from reports.records.records import MethodFacts, Records, Trial
-from reports.tables.cells import MISSING, SELECTION_WORDS, interval, number
 from reports.tables.leaderboard import Leaderboard
 
 _CARD = ("paper", "licence", "pretrained", "url", "note")

@@ -14,7 +14,8 @@ import pandas as pd
 
 from harness.errors import UserError
 from harness.protocols.split import Split
-from harness.store.store import Store, SuiteRecord, TrialRecord
+from harness.store.records import SuiteRecord, TrialRecord
+from harness.store.store import Store
 from reports.records.records import GUESS, METRICS, ROLES, MethodFacts, Records, Trial, domain_of, modality_order
 
 _SAMPLE_COLUMNS = ["key", "modality", "domain", "id", "subject", "role", "width", "height", "empty", *METRICS]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.store.store import SuiteRecord
+from harness.store.records import SuiteRecord
 from harness.trial_spec import TrialSpec
 
 METRICS = ("dice", "hd95", "nsd", "hd95_max", "precision", "recall")

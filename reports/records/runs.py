@@ -11,7 +11,8 @@ import pandas as pd
 
 from harness.errors import UserError
 from harness.files import sha256_json
-from harness.store.store import Store, SuiteRecord
+from harness.store.records import SuiteRecord
+from harness.store.store import Store
 from reports.records.reading import count_cells, read_records, titles_apart
 from reports.records.records import MethodFacts, Records, Trial
 

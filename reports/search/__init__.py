@@ -1,1 +1,4 @@
-""" """
+"""The page of a hyperparameter search.
+
+Owns its record, figures and tables.
+"""

@@ -11,10 +11,10 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.files import atomic_write_text
-from harness.store.store import now
+from harness.store.records import now
+from reports.formatting import MISSING, fixed, interval, number
 from reports.search.figures import draw_search_figures
 from reports.search.record import Importance, SearchRecord, importance, read_search, short, value_words, values_words
-from reports.tables.cells import MISSING, fixed, interval, number
 
 
 def build_search_report(folder: Path) -> Path:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-MISSING = "—"
-SELECTION_WORDS = {"training_domain_validation": "validation", "last": "last epoch", "oracle": "oracle (test)"}
+from reports.formatting import MISSING, _minus, counted, interval, significant, words_of, written
 
 
 @dataclass(frozen=True)
@@ -40,47 +39,8 @@ class Column:
         return "descending" if self.better == "higher" else "ascending"
 
 
-def number(value: Any, digits: int = 3) -> str:
-    """A number with fixed decimals, or a dash."""
-    return fixed(value, digits)
-
-
-def interval(low: Any, high: Any, digits: int = 3) -> str:
-    """ "[0.684, 0.741]", or nothing."""
-    return "" if pd.isna(low) or pd.isna(high) else f"[{_minus(low, digits)}, {_minus(high, digits)}]"
-
-
-def _minus(value: float, digits: int, sign: bool = False) -> str:
-    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
-
-
-def fixed(value: Any, digits: int) -> str:
-    return MISSING if pd.isna(value) else _minus(float(value), digits)
-
-
-def words_of(value: Any, otherwise: str = MISSING) -> str:
-    return otherwise if value is None or (isinstance(value, float) and pd.isna(value)) else str(value)
-
-
-def written(value: Any, write: Callable[[float], str]) -> str:
-    return MISSING if pd.isna(value) else write(float(value))
-
-
 def sort_key(value: Any) -> float | None:
     return None if pd.isna(value) else float(value)
-
-
-def significant(value: float) -> str:
-    """Three significant digits, without an exponent."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
-
-
-def counted(value: float) -> str:
-    """ "12.3 M", "830 k", "0"."""
-    for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:.3g} {name}"
-    return f"{value:.0f}"
 
 
 def number_words(key: str, write: Callable[[float], str]) -> Callable[[pd.Series], Cell]:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import pandas as pd
 
+from reports.formatting import SELECTION_WORDS, counted, fixed, significant, words_of, written
 from reports.tables.cells import (
-    SELECTION_WORDS,
     Cell,
     Column,
-    counted,
     dice_cell,
     empties_cell,
-    fixed,
     machine_cell,
     measured_cell,
     method_and_track_cell,
@@ -20,13 +18,10 @@ from reports.tables.cells import (
     number_words,
     parameters_cell,
     rank_cell,
-    significant,
     size_words,
     sort_key,
     status_cell,
     with_interval_words,
-    words_of,
-    written,
 )
 
 

@@ -14,7 +14,9 @@ import yaml
 from harness.config.loading import load_config
 from harness.config.yaml_tree import config_folder
 from harness.errors import UserError
-from harness.methods.building import build_method, check_method_config, stages_of
+from harness.methods.adapter import MethodAdapter
+from harness.methods.building import build_method
+from harness.methods.card import check_method_config
 
 SMP = (
     *("unet", "unetplusplus", "manet", "linknet", "fpn", "pspnet", "deeplabv3", "deeplabv3plus", "pan", "upernet"),
@@ -44,7 +46,7 @@ def test_a_method_file_builds_a_method_that_runs(name: str) -> None:
     config = chosen(name)
     check_method_config(name, config)
     method = build_method(name, config["model"], ["dermoscopy", "xray"]).eval()
-    assert stages_of(method)
+    assert MethodAdapter(method).stages()
     with torch.inference_mode():
         logits = method.predict(torch.rand(2, 3, 64, 64), torch.tensor([0, 1]))
     assert logits.shape == (2, 1, 64, 64)

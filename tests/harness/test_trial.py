@@ -308,7 +308,7 @@ def test_a_method_gets_the_shared_cache_and_its_guesses_are_kept(toy_suite: ToyS
 
 
 def test_a_card_that_hides_the_truth_stops_the_run_before_it_starts(toy_suite: ToySuite, context: TrialContext) -> None:
-    from harness.planning.plan import check_methods
+    from harness.planning.checks import check_methods
 
     suite = toy_suite("ToldTheTruth")
     with pytest.raises(UserError, match="its card says prompt: none"):

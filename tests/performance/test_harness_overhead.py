@@ -28,10 +28,9 @@ from harness.data.batches.augmentation import Augmentation
 from harness.data.dataset import Dataset
 from harness.data.folder.images import read_mask
 from harness.data.phantoms import write_phantoms
-from harness.evaluation.measure import evaluate
 from harness.metrics import evaluate_pair
 from harness.training.fit import TrainingData, fit
-from harness.trial import TrialContext
+from harness.trial import TrialContext, evaluate_images
 
 BOUND = 1.10
 ROUNDS = 3
@@ -48,7 +47,7 @@ def through_the_harness(data: TrainingData, test: list[str], folder: Path) -> li
     method = network()
     often = TrialContext("", "").checkpoint_seconds  # as in a trial
     fit(method, data, CONFIG, seed=0, device=CPU, folder=folder, checkpoint_seconds=often)
-    return evaluate(
+    return evaluate_images(
         method, test, "test", cache=data.cache, samples=data.samples, modalities=data.modalities,
         batch_size=CONFIG.batch_size, device=CPU, amp=CONFIG.amp, metrics=MetricsConfig(),
     )  # fmt: skip

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.store.store import Store, now
+from harness.store.records import now
+from harness.store.store import Store
 from harness.trial import TrialContext
 from harness.trial_spec import TrialSpec
 

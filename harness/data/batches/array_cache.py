@@ -19,8 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.data.folder.images import read_image, read_mask
-from harness.data.folder.sample import Sample
-from harness.data.validation.integrity import Progress
+from harness.data.folder.sample import Progress, Sample
 from harness.errors import UserError
 from harness.files import explain_disk_errors, sha256_json
 

@@ -1,35 +1,26 @@
 """The canonical folder: `<root>/<modality>/<domain>/images/<id>.<ext>` and `<root>/<modality>/<domain>/masks/<id>.png`.
 
 Pairs its pictures by name and opens none of them. What a whole folder has wrong (its name, the names of all its masks) is
-one problem and not one for each picture. A tree that is no canonical folder at all is explained in `wrong_layout.py`.
+one problem and not one for each picture. A tree that is no canonical folder at all is explained in `layout_help.py`.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
 
 from harness.data.folder.images import SUFFIXES
+from harness.data.folder.layout_help import explain_layout, without_domain
+from harness.data.folder.paths import PARTS, Pictures, ambiguous, domain_folders, part_folder, pictures, relative
 from harness.data.folder.sample import MODALITIES, Pair, Problem
 from harness.errors import UserError, did_you_mean
 
-PARTS = ("images", "masks")
-_OTHER_NAMES = {
-    "images": {"images", "image", "imgs", "img"},
-    "masks": {
-        "masks", "mask", "labels", "label", "gt", "groundtruth", "ground_truth", "annotations", "segmentations",
-        "segmentation",
-    },
-}  # fmt: skip
 _TRIED_NAMES = 20
 _MOST_HINTS = 50
 """Up to so many pictures without a partner, the nearest name is looked for: that takes the square of their number."""
 
-Pictures = dict[str, list[Path]]
-"""Pictures by stem: more than one where only their suffixes differ."""
 
 logger = logging.getLogger(__name__)
 
@@ -43,11 +34,6 @@ def scan_folder(root: Path) -> tuple[list[Pair], list[Problem]]:
     Raises:
         UserError: the folder holds no `<modality>/<domain>/images`; says which level is missing.
     """
-    from harness.data.folder.layout_help import (  # which themselves look at folders from here
-        explain_layout,
-        without_domain,
-    )
-
     domains = list(domain_folders(root))
     if not domains:
         raise UserError(explain_layout(root))
@@ -62,65 +48,6 @@ def scan_folder(root: Path) -> tuple[list[Pair], list[Problem]]:
         if "Did you mean" in near:
             logger.warning("%s: '%s' is none of the usual modalities.%s", root, modality, near)
     return sorted(pairs, key=lambda pair: pair.key), problems
-
-
-def canonical_files(root: Path) -> list[Path]:
-    """All pictures in the folders `<modality>/<domain>/{images,masks}`, sorted."""
-    return [
-        file
-        for folder in domain_folders(root)
-        for part in PARTS
-        for files in pictures(folder / part)[0].values()
-        for file in files
-    ]
-
-
-def relative(path: Path, root: Path) -> str:
-    return path.relative_to(root).as_posix()
-
-
-def domain_folders(root: Path) -> Iterator[Path]:
-    """The folders `<modality>/<domain>` that hold images or masks, also when those folders are named a little otherwise."""
-    for modality in subfolders(root):
-        for domain in subfolders(modality):
-            if has_parts(domain):
-                yield domain
-
-
-def subfolders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
-
-
-def has_parts(folder: Path) -> bool:
-    return any(part_folder(folder, part) is not None for part in PARTS)
-
-
-def part_folder(folder: Path, part: str) -> Path | None:
-    """The folder of images or of masks in `folder`: the one of that name, else one that may be meant (`Images`, `img`)."""
-    if (folder / part).is_dir():
-        return folder / part
-    return next((entry for entry in subfolders(folder) if entry.name.lower() in _OTHER_NAMES[part]), None)
-
-
-def pictures(folder: Path) -> tuple[Pictures, list[Path]]:
-    """Pictures by stem, and the other entries (hidden ones apart); nothing of a folder that is not there."""
-    found: Pictures = {}
-    others = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.name.startswith(".") or path.name == "Thumbs.db":
-            continue
-        if path.suffix.lower() in SUFFIXES:
-            found.setdefault(path.stem, []).append(path)
-        else:
-            others.append(path)
-    return found, others
-
-
-def ambiguous(root: Path, files: list[Path]) -> Problem | None:
-    if len(files) < 2:
-        return None
-    names = " and ".join(file.name for file in files)
-    return Problem("ambiguous name", relative(files[0], root), f"expected one file a name, found {names}. Keep one.")
 
 
 def _scan_domain(root: Path, folder: Path) -> tuple[list[Pair], list[Problem]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from harness.data.folder.layout import PARTS, domain_folders, has_parts, part_folder, pictures, relative, subfolders
+from harness.data.folder.paths import PARTS, domain_folders, has_parts, part_folder, pictures, relative, subfolders
 from harness.data.folder.sample import MANIFEST, MODALITIES, Problem
 
 _PHANTOMS = "Without data of your own, draw some: `python -m harness data phantoms --out FOLDER`."

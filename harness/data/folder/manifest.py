@@ -27,7 +27,7 @@ from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from harness.data.folder.images import SUFFIXES
-from harness.data.folder.layout import Pictures, ambiguous, canonical_files, pictures, relative
+from harness.data.folder.paths import Pictures, ambiguous, canonical_files, pictures, relative
 from harness.data.folder.sample import MANIFEST, Pair, Problem, Sample
 from harness.errors import UserError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,3 +97,7 @@ def raise_problems(root: Path, problems: Sequence[Problem]) -> None:
         return
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
     raise UserError(f"The dataset at {root} has {count}:\n{list_problems(problems)}")
+
+
+Progress = Callable[[int, int], None]
+"""Called with (done, total)."""

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.folder.layout import relative
+from harness.data.folder.paths import relative
 from harness.data.folder.sample import Problem, Sample
 
 HASH_SIDE = 16

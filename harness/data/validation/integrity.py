@@ -17,15 +17,13 @@ from typing import Any, TypeVar
 
 from harness.data.folder import manifest
 from harness.data.folder.images import JPEG_SUFFIXES, NotBinary, read_image, read_mask
-from harness.data.folder.layout import relative, scan_folder
+from harness.data.folder.layout import scan_folder
 from harness.data.folder.manifest import Row
-from harness.data.folder.sample import MANIFEST, MODALITIES, Pair, Problem, Sample, list_problems
+from harness.data.folder.paths import relative
+from harness.data.folder.sample import MANIFEST, MODALITIES, Pair, Problem, Progress, Sample, list_problems
 from harness.data.validation import verified
 from harness.errors import UserError, did_you_mean
 from harness.files import sha256_file
-
-Progress = Callable[[int, int], None]
-"""Called with (done, total)."""
 
 _FRACTION_TOLERANCE = 1e-3
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from harness.data.folder.layout import canonical_files
+from harness.data.folder.paths import canonical_files
 from harness.data.folder.sample import MANIFEST, Pair
 from harness.errors import UserError
 from harness.files import atomic_write_json, sha256_file, sha256_json

@@ -27,7 +27,7 @@ class Description:
 
     def cost_row(self, name: str) -> tuple[str, dict[str, Any]]:
         """Key and row for `Store.write_efficiency`; `stated` tells that nothing of it was measured here."""
-        from harness.store.store import now
+        from harness.store.records import now
 
         row = {"device": "as stated", **self.costs, "method": name, "stated": True, "measured": now()}
         return sha256_json({"external": name})[:32], row
@@ -41,7 +41,7 @@ def read_description(name: str, about: str | None, words: Mapping[str, str]) -> 
     """
     import yaml
 
-    from harness.methods.building import CARD_KEYS, PROMPTS, USES_MODALITY
+    from harness.methods.card import CARD_KEYS, PROMPTS, USES_MODALITY
 
     given = _read(Path(about).expanduser()) if about else {}
     parts: dict[str, dict[str, Any]] = {"card": {}, "costs": {}}

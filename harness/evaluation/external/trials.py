@@ -16,7 +16,7 @@ from harness.data.folder.sample import Problem, list_problems
 from harness.errors import UserError
 from harness.evaluation.external.mask_files import read_foreign_mask
 from harness.evaluation.external.matching import SHOWN, ForeignMasks
-from harness.evaluation.rows import image_row
+from harness.evaluation.measure import measure_image
 from harness.files import sha256_file
 from harness.metrics import METRIC_VERSION
 from harness.trial_spec import TRAINING_VERSION, DataSpec, MethodSpec, TrialSpec, Versions
@@ -149,7 +149,7 @@ def _measure(
     problems = []
     for done, (path, key) in enumerate(wanted, start=1):
         try:
-            measured[path, key] = image_row(samples[key], _fitting(path, samples[key]), "test", metrics)
+            measured[path, key] = measure_image(samples[key], _fitting(path, samples[key]), "test", metrics)
         except UserError as error:
             problems.append(Problem("unusable mask", str(path), str(error).removeprefix(f"{path}: ")))
         progress(done, len(wanted))

@@ -27,7 +27,7 @@ from ray.air._internal import usage
 
 from harness.config import ExecutorConfig
 from harness.errors import UserError
-from harness.execution import RAY_ENVIRONMENT
+from harness.execution.ray.environment import RAY_ENVIRONMENT
 from harness.execution.ray.nodes import Facts, Question, asking, faults, look, targets
 from harness.execution.ray.placement import Node, cpus_per_trial, fitting, gpus_per_trial, slots
 from harness.execution.ray.watchdog import ending_with, local_servers, shut_down

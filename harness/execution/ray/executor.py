@@ -18,7 +18,7 @@ from uuid import uuid4
 from ray import tune
 
 from harness.config import ExecutorConfig
-from harness.execution import Outcome
+from harness.execution.executor import Outcome
 from harness.execution.graceful_stop import Drain, DrainExpired
 from harness.execution.progress import ProgressDisplay
 from harness.execution.ray.callbacks import Listener

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from delightsam.training.method import DeLightSAMMethod
 from harness.config.yaml_tree import config_folder
 from harness.errors import UserError
-from harness.methods.building import build_method, checked_loss, stages_of
+from harness.methods.adapter import MethodAdapter, checked_loss
+from harness.methods.building import build_method
 from harness.methods.crossing import check_algorithm_config, crossed
 from harness.training.stages import freeze_all_but, train_mode
 from tests.baselines.algorithms.toy import MODALITIES, Batch, NoisyMethod, Step, disks, make
@@ -188,7 +189,7 @@ def test_a_stage_that_trains_the_last_layer_leaves_the_rest(name: str) -> None:
 def test_stages_name_the_wrapper_s_own_parameters(name: str) -> None:
     method = build(name)
     names = [key for key, value in method.named_parameters() if value.requires_grad]
-    for stage in stages_of(method):
+    for stage in MethodAdapter(method).stages():
         assert set(freeze_all_but(method, stage.trainable, names)) == set(names)
 
 

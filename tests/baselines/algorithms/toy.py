@@ -36,7 +36,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """As harness.methods.building.Step."""
+    """As harness.methods.contract.Step."""
 
     index: int = 0
     total: int = 10

@@ -14,7 +14,9 @@ from torch import Tensor
 from baselines.sam.method import BoxSam, OracleSam, SamMethod, WholeSam, build
 from harness.config.loading import load_config
 from harness.efficiency.measure import count_macs, count_parameters
-from harness.methods.building import build_method, check_method_config, checked_loss, stages_of
+from harness.methods.adapter import MethodAdapter, checked_loss
+from harness.methods.building import build_method
+from harness.methods.card import check_method_config
 from harness.training.stages import freeze_all_but, train_mode
 from tests.baselines.sam.tiny import MODALITIES, Batch, method, squares
 
@@ -36,7 +38,7 @@ def logits(made: SamMethod, batch: Batch) -> Tensor:
 
 def step(made: SamMethod, batch: Batch, steps: int, rate: float = 1e-2) -> None:
     """As the harness trains."""
-    (stage,) = stages_of(made)
+    (stage,) = MethodAdapter(made).stages()
     learnable = {name for name, value in made.named_parameters() if value.requires_grad}
     optimizer = torch.optim.AdamW(freeze_all_but(made, stage.trainable, learnable).values(), lr=rate)
     train_mode(made)
@@ -257,7 +259,7 @@ def test_hub_files_build_what_their_cards_say(name: str, files: dict[str, Any], 
     check_method_config(name, config)
     model = {**config["model"], "weights": weights[config["model"]["family"]]}
     made = build_method(name, model, MODALITIES, prompt=config["card"]["prompt"])
-    assert not [p for p in made.parameters() if p.requires_grad] and not stages_of(made)[0].gradient
+    assert not [p for p in made.parameters() if p.requires_grad] and not MethodAdapter(made).stages()[0].gradient
     assert config["crossed"] is False and config["training"] == {"image_size": 1024}
 
 
@@ -267,6 +269,6 @@ def test_light_files_build_what_their_cards_say(name: str, files: dict[str, Any]
     check_method_config(name, config)
     made = build_method(name, config["model"], MODALITIES, prompt=config["card"]["prompt"])
     learns = name in ("litemedsam_decoder", "litemedsam_lora")
-    assert stages_of(made)[0].gradient is learns and config["crossed"] is learns
+    assert MethodAdapter(made).stages()[0].gradient is learns and config["crossed"] is learns
     assert hasattr(made, "predict_oracle") == (name != "litemedsam_whole")
     assert ("isic2017" in config["card"]["pretrained_on"]) == (name != "mobilesam")

@@ -14,7 +14,8 @@ from delightsam import DeLightSAM
 from delightsam.modeling.convolutional_decoder import ConvolutionalDecoder
 from harness.config.loading import load_config
 from harness.config.yaml_tree import option_names
-from harness.methods.building import build_method, check_method_config
+from harness.methods.building import build_method
+from harness.methods.card import check_method_config
 
 Build = Callable[..., DeLightSAM]
 Images = Callable[[int, int], Tensor]

@@ -12,8 +12,9 @@ import torch
 import yaml
 
 from delightsam import WeightsError, save
+from delightsam.modeling.config import modality_numbers
 from delightsam.modeling.preprocessing import normalise
-from delightsam.training.method import DeLightSAMMethod, modality_numbers
+from delightsam.training.method import DeLightSAMMethod
 
 NAMES = ["colonoscopy", "dermoscopy", "endoscopy"]
 

@@ -15,7 +15,7 @@ from delightsam import DeLightSAM, save
 from delightsam.training.method import DeLightSAMMethod
 from delightsam.training.oracle_prompt import OraclePatchMethod
 from delightsam.training.stages import Stage, read_stages, segmentation_stages
-from harness.training.fit import seed_everything
+from harness.training.seeding import seed_everything
 
 BOTH: list[Any] = [{"name": "decode", "views": 2}, "joint"]
 SETTINGS = replace(CONFIG, epochs=2, augmentation="standard", learning_rate=1e-3, clip_norm=1.0)

@@ -12,7 +12,8 @@ from harness.config.loading import load_config
 from harness.data.folder.sample import MODALITIES
 from harness.efficiency.measure import count_macs, count_parameters
 from harness.errors import UserError
-from harness.methods.building import CARD_KEYS, build_method
+from harness.methods.building import build_method
+from harness.methods.card import CARD_KEYS
 from harness.methods.crossing import CARD_KEYS as ALGORITHM_KEYS
 
 

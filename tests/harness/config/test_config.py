@@ -19,7 +19,7 @@ from harness.config import (
 from harness.config.loading import load_config
 from harness.config.yaml_tree import GROUPS, check_own_tree, config_folder, option_names
 from harness.errors import UserError
-from harness.methods.building import check_method_config
+from harness.methods.card import check_method_config
 from harness.training.selection import RULES
 
 MINE = """\

@@ -18,8 +18,10 @@ from harness.data.batches.array_cache import ArrayCache
 from harness.data.dataset import Dataset
 from harness.data.folder.images import read_mask
 from harness.errors import TrialFailed, UserError
-from harness.evaluation.measure import evaluate, native_mask, write_mask
+from harness.inference.predict import native_mask, write_mask
+from harness.methods.adapter import MethodAdapter
 from harness.metrics import evaluate_pair
+from harness.trial import evaluate_images
 
 SIZE = 64
 
@@ -38,7 +40,7 @@ def measure(
     method: nn.Module, dataset: Dataset, cache: ArrayCache, keys: Sequence[str] | None = None, **options: Any
 ) -> Any:
     settings: dict[str, Any] = {"batch_size": 5, "amp": "off", "metrics": MetricsConfig()} | options
-    return evaluate(
+    return evaluate_images(
         method, keys or [sample.key for sample in dataset.samples], "test", cache=cache, samples=dataset.by_key(),
         modalities=dataset.modalities(), device=torch.device("cpu"), **settings,
     )  # fmt: skip
@@ -238,10 +240,8 @@ def test_a_failure_leaves_the_trained_weights(dataset: Dataset, cache: ArrayCach
 
 
 def test_epochs_are_compared_without_learning_from_the_images() -> None:
-    from harness.training.validation import answer
-
     method = toy_methods.LearnsAtTest(["xray"])
     images = torch.rand(1, 3, 8, 8)
     number = torch.zeros(1, dtype=torch.int64)
-    assert torch.equal(answer(method, images, number, images[:, :1]), method.predict(images, number))
+    assert torch.equal(MethodAdapter(method).answer(images, number, images[:, :1]), method.predict(images, number))
     assert method.seen == 0

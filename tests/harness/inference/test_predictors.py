@@ -18,8 +18,8 @@ from harness.data.folder.images import read_image, read_mask
 from harness.errors import UserError
 from harness.inference.image_folder import find_images
 from harness.inference.overlay import LINE, outlined
-from harness.inference.predictors import best_trial
 from harness.planning.plan import Suite
+from harness.store.queries import best_trial
 from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
 

@@ -13,15 +13,10 @@ import torch
 from harness.config.cards import method_cards
 from harness.config.yaml_tree import option_names
 from harness.errors import TrialFailed, UserError
-from harness.methods.building import (
-    CARD_KEYS,
-    Method,
-    Stage,
-    build_method,
-    check_method_config,
-    checked_loss,
-    stages_of,
-)
+from harness.methods.adapter import MethodAdapter, checked_loss
+from harness.methods.building import build_method
+from harness.methods.card import CARD_KEYS, check_method_config
+from harness.methods.contract import Method, Stage
 
 CARD = dict.fromkeys(CARD_KEYS, "x") | {"prompt": "none", "uses_modality": False}
 SOUND: dict[str, Any] = {"card": CARD, "version": 1, "model": {"_target_": "toy_methods.TinyConv"}, "training": {}}
@@ -66,7 +61,7 @@ def test_a_stage_without_gradient_needs_observe(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_without_stages_everything_trains_in_one() -> None:
-    assert stages_of(build("TinyConv")) == [Stage("train", 1.0, ("*",), True)]
+    assert MethodAdapter(build("TinyConv")).stages() == [Stage("train", 1.0, ("*",), True)]
 
 
 def test_stages_of_any_class_with_the_same_attributes_are_read() -> None:
@@ -83,7 +78,7 @@ def test_stages_of_any_class_with_the_same_attributes_are_read() -> None:
             ]
 
     expected = [Stage("first"), Stage("second", 2.0, ("a.*",), False), Stage("third", 1.0, ("*",), True, {"a": 2.0}, 3)]
-    assert stages_of(HasStages()) == expected
+    assert MethodAdapter(HasStages()).stages() == expected
 
 
 @pytest.mark.parametrize("stages", [[], [Stage("a"), Stage("a")], [Stage("a", 0)], [Stage("a", -1), Stage("b")]])
@@ -93,7 +88,7 @@ def test_stages_that_make_no_sense_are_refused(stages: list[Stage]) -> None:
             return stages
 
     with pytest.raises(UserError, match="at least one, each with a name of its own and share > 0"):
-        stages_of(HasStages())
+        MethodAdapter(HasStages()).stages()
 
 
 @pytest.mark.parametrize(
@@ -112,7 +107,7 @@ def test_rates_and_views_out_of_range_are_refused(stage: Stage, said: str) -> No
             return [stage]
 
     with pytest.raises(UserError, match=re.escape(said)):
-        stages_of(HasStages())
+        MethodAdapter(HasStages()).stages()
 
 
 def test_who_is_shown_the_truth_says_so_and_who_says_so_is_shown_it() -> None:

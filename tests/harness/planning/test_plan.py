@@ -16,13 +16,9 @@ from support.specs import trial_spec
 from harness.config import DataConfig, PhantomConfig, ProtocolConfig, RunConfig
 from harness.data.dataset import Sample
 from harness.errors import UserError
-from harness.planning.plan import (
-    Suite,
-    build_suite,
-    cache_folder,
-    check_methods,
-    open_dataset,
-)
+from harness.planning.checks import check_methods
+from harness.planning.datasets import cache_folder, open_dataset
+from harness.planning.plan import Suite, build_suite
 from harness.protocols.split import Split
 from harness.trial_spec import TrialSpec, files_in
 

@@ -26,7 +26,7 @@ SPACE = [Parameter("training.learning_rate", "log_uniform", (1e-4, 1e-1))]
 
 @pytest.fixture
 def quiet_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    from harness.execution import RAY_ENVIRONMENT
+    from harness.execution.ray.environment import RAY_ENVIRONMENT
 
     for key, value in RAY_ENVIRONMENT.items():
         monkeypatch.setenv(key, value)

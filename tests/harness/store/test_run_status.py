@@ -19,7 +19,8 @@ from harness.cli import main
 from harness.cli.status import duration, text_of
 from harness.errors import UserError
 from harness.files import atomic_write_json
-from harness.store.run_status import Row, RunStatus, StatusReader, find_run, time_left
+from harness.store.queries import find_run
+from harness.store.run_status import Row, RunStatus, StatusReader, time_left
 from harness.store.store import Store
 
 COMMAND = ("python", "-m", "harness", "run", "suite=toys", "training=quick")

@@ -168,7 +168,7 @@ def test_a_damaged_trial_is_moved_aside_and_counts_as_not_run(
 def test_a_newer_schema_is_refused_with_a_word(store: Store, name: str) -> None:
     folder = finish(store)
     value = json.loads((folder / name).read_text())
-    (folder / name).write_text(json.dumps(value | {"schema_version": harness.store.store.SCHEMA_VERSION + 1}))
+    (folder / name).write_text(json.dumps(value | {"schema_version": harness.store.records.SCHEMA_VERSION + 1}))
     result = json.loads((folder / "result.json").read_text())
     if name in result["files"]:  # as the newer version would have sealed it
         result["files"][name] = harness.store.store.sha256_file(folder / name)
@@ -181,7 +181,9 @@ def test_a_newer_schema_is_refused_with_a_word(store: Store, name: str) -> None:
 def test_a_newer_result_is_refused_and_not_called_damaged(store: Store) -> None:
     folder = finish(store)
     value = json.loads((folder / "result.json").read_text())
-    (folder / "result.json").write_text(json.dumps(value | {"schema_version": harness.store.store.SCHEMA_VERSION + 1}))
+    (folder / "result.json").write_text(
+        json.dumps(value | {"schema_version": harness.store.records.SCHEMA_VERSION + 1})
+    )
     with pytest.raises(UserError, match="written by a newer version"):
         store.result(TRIAL)
     assert folder.exists()

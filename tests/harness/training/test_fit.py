@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from toy_training import CONFIG, ONE_STEP, copy_of, curves, distance, make, make_data, run, same_bits
 
 from harness.errors import TrialFailed
-from harness.methods.building import Stage
-from harness.training.fit import epochs_per_stage
+from harness.methods.contract import Stage
+from harness.training.stages import epochs_per_stage
 
 # --- the budget ------------------------------------------------------------------------------------------------------
 

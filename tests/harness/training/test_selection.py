@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from toy_training import CONFIG, SIZE, curves, make, make_data, run, same_bits
 
 from harness.errors import UserError
-from harness.methods.building import Stage
+from harness.methods.contract import Stage
 from harness.training.fit import TrainingData
 
 # --- what is kept ----------------------------------------------------------------------------------------------------

@@ -1,0 +1,84 @@
+"""`predict_images`: a method and images -> masks at the size of the images' own references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from harness.data.batches.array_cache import ArrayCache
+from harness.data.batches.loader import Batch, evaluation_batches
+from harness.data.dataset import Sample
+from harness.files import atomic_path
+from harness.methods.adapter import MethodAdapter
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The mask (H, W) bool of one image, and the modality that the method took it for where it guesses one."""
+
+    key: str
+    mask: NDArray[np.bool_]
+    guessed_modality: str | None
+
+
+def predict_images(
+    method: torch.nn.Module,
+    keys: Sequence[str],
+    *,
+    cache: ArrayCache,
+    samples: dict[str, Sample],
+    modalities: list[str],
+    batch_size: int,
+    device: torch.device,
+    amp: str,
+) -> Iterator[Prediction]:
+    """Predicts the images `keys`, in their order, a batch at a time.
+
+    Logits are brought to the reference mask's own size (bilinear, as SAM does) and cut at 0, that is at a probability
+    of 0.5. Nothing of the reference reaches the prediction, but where the method's card says "oracle".
+
+    Raises:
+        TrialFailed: the method gave logits of a wrong shape or type, or NaN or infinite ones.
+    """
+    adapter = MethodAdapter(method)
+    method.eval()
+    # Batches of one domain only where a method adapts to it: elsewhere full ones are faster.
+    for part in adapter.by_domain(_by_domain(keys, samples) if adapter.adapts else [keys]):
+        for batch in evaluation_batches(cache, part, modalities, samples, batch_size):
+            yield from _predict_batch(adapter, batch.to(device), samples, modalities, amp)
+
+
+def _predict_batch(
+    adapter: MethodAdapter, batch: Batch, samples: dict[str, Sample], modalities: list[str], amp: str
+) -> Iterator[Prediction]:
+    logits = adapter.test_logits(batch, amp)
+    guesses = adapter.guessed_names(batch, modalities, amp)
+    for key, image_logits, guess in zip(batch.keys, logits, guesses, strict=True):
+        yield Prediction(key, native_mask(image_logits, samples[key].height, samples[key].width), guess)
+
+
+def _by_domain(keys: Sequence[str], samples: dict[str, Sample]) -> list[list[str]]:
+    domains: dict[str, list[str]] = {}
+    for key in keys:
+        domains.setdefault(samples[key].domain_key, []).append(key)
+    return list(domains.values())
+
+
+def native_mask(logits: torch.Tensor, height: int, width: int) -> NDArray[np.bool_]:
+    """Logits (1, S, S) float -> mask (height, width) bool."""
+    resized = F.interpolate(logits[None], (height, width), mode="bilinear", align_corners=False)
+    return (resized[0, 0] > 0).cpu().numpy()
+
+
+def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
+    """Keeps a mask (H, W) bool as a 1-bit PNG."""
+    from PIL import Image
+
+    with atomic_path(path) as temporary:
+        Image.fromarray(mask).save(temporary, format="PNG")

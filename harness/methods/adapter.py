@@ -1,0 +1,229 @@
+"""`MethodAdapter`: the one place that knows what a method can do beside `predict` and `training_loss`.
+
+It looks once for the optional functions of the contract and gives a default for each that a method lacks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.data.batches.loader import Batch
+from harness.errors import TrialFailed, UserError
+from harness.hardware import autocast
+from harness.methods.contract import Stage, Step
+
+_OPTIONAL = (
+    "stages", "observe", "use_cache", "predict_oracle", "guess_modality", "after_step", "after_epoch", "predict_adapting",
+    "reset_adaptation", "active_parameters", "deployed_parameters", "deployed_method",
+)  # fmt: skip
+
+
+class MethodAdapter:
+    """A method as the bench calls it.
+
+    Attributes:
+        module: the method itself.
+        sees_truth: it is tested by `predict_oracle`, which receives the true masks.
+        adapts: it is tested by `predict_adapting`, which may learn from test images.
+        guesses: it tells the modality of an image by itself.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module: Any = module
+        self.name = type(module).__name__
+        self._found = {name: getattr(module, name) for name in _OPTIONAL if callable(getattr(module, name, None))}
+        self.sees_truth = "predict_oracle" in self._found
+        self.adapts = "predict_adapting" in self._found
+        self.guesses = "guess_modality" in self._found
+
+    # --- training ------------------------------------------------------------------------------------------------
+
+    def stages(self) -> list[Stage]:
+        """The method's stages in order; a method may use any class with the same attributes, or mappings.
+
+        Raises:
+            UserError: no stages, two of one name, a share that is not positive, a learning rate or views out of range.
+        """
+        given = self._found["stages"]() if "stages" in self._found else [Stage("train")]
+        stages = [_as_stage(stage) for stage in given]
+        names = [stage.name for stage in stages]
+        if not stages or len(set(names)) != len(names) or any(stage.share <= 0 for stage in stages):
+            raise UserError(
+                f"stages() gave {stages}: expected at least one, each with a name of its own and share > 0."
+            )
+        return stages
+
+    def use_cache(self, folder: Path) -> None:
+        """Gives the method a folder that all trials share, for what it wants to compute once."""
+        if "use_cache" in self._found:
+            self._found["use_cache"](folder)
+
+    def observe(self, batch: Batch) -> None:
+        """One batch of a stage without gradient."""
+        self._found["observe"](batch)
+
+    def loss(self, batch: Batch, step: Step) -> Tensor:
+        """The training loss of a batch: one number that depends on trainable parameters.
+
+        Raises:
+            TrialFailed: `training_loss` gave something else than (loss, {name: value}).
+        """
+        return checked_loss(self.module, self.module.training_loss(batch, step))
+
+    def after_step(self, step: Step) -> None:
+        if "after_step" in self._found:
+            self._found["after_step"](step)
+
+    def after_epoch(self, score: float) -> None:
+        """`score` is the epoch's validation Dice, NaN in a stage that is not scored."""
+        if "after_epoch" in self._found:
+            self._found["after_epoch"](score)
+
+    # --- prediction ----------------------------------------------------------------------------------------------
+
+    def answer(self, images: Tensor, modality: Tensor, masks: Tensor) -> Tensor:
+        """What the method gives for images (B, 3, S, S); one that is prompted with the truth receives the masks too."""
+        if self.sees_truth:
+            return self._found["predict_oracle"](images, modality, masks)
+        return self.module.predict(images, modality)
+
+    def test_answer(self, images: Tensor, modality: Tensor, masks: Tensor) -> Tensor:
+        """As `answer`, of tested images: a method that adapts may learn from them."""
+        if self.adapts:
+            return self._found["predict_adapting"](images, modality)
+        return self.answer(images, modality, masks)
+
+    def logits(self, batch: Batch, amp: str) -> Tensor:
+        """Logits (B, 1, S, S) float32 of a batch on the method's device; the method learns nothing from it.
+
+        Raises:
+            TrialFailed: the method gave something of another shape, or a mask of bool.
+        """
+        with torch.inference_mode(), autocast(batch.images.device, amp):
+            return self._checked(self.answer(batch.images, batch.modality, batch.masks), batch)
+
+    def test_logits(self, batch: Batch, amp: str) -> Tensor:
+        """As `logits`, of tested images: a method that adapts may learn from them. All values are finite.
+
+        Raises:
+            TrialFailed: a wrong shape or type, or NaN or infinite values. Resizing infinite ones gives NaN, which would
+                count as background.
+        """
+        with torch.inference_mode(not self.adapts), autocast(batch.images.device, amp):
+            found = self.test_answer(batch.images, batch.modality, batch.masks).detach()
+        logits = self._checked(found, batch)
+        if not torch.isfinite(logits).all():
+            raise TrialFailed(f"{self.name}.predict gave NaN or infinite logits.")
+        return logits
+
+    def _checked(self, logits: Tensor, batch: Batch) -> Tensor:
+        if logits.shape != batch.masks.shape:
+            raise TrialFailed(
+                f"{self.name}.predict gave logits of shape {tuple(logits.shape)}, expected {tuple(batch.masks.shape)}."
+            )
+        if logits.dtype == torch.bool:
+            raise TrialFailed(f"{self.name}.predict gave a mask of bool, expected logits.")
+        return logits.float()
+
+    def by_domain(self, domains: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
+        """The tested domains one after the other. A method that adapts meets each with its trained weights, and has
+        them back at the end."""
+        if not self.adapts:
+            yield from domains
+            return
+        try:
+            for domain in domains:
+                self._found["reset_adaptation"]()
+                yield domain
+        finally:
+            self._found["reset_adaptation"]()
+
+    def guess_modality(self, images: Tensor) -> Tensor:
+        """The modality number (B,) int64 that the method takes each image for; only where it `guesses`."""
+        return self._found["guess_modality"](images)
+
+    def guessed_names(self, batch: Batch, modalities: Sequence[str], amp: str) -> list[str | None]:
+        """For each image the name of the modality that the method took it for; None where it guesses none.
+
+        Raises:
+            TrialFailed: a guess that is no number of a modality.
+        """
+        if not self.guesses:
+            return [None] * len(batch)
+        with torch.inference_mode(), autocast(batch.images.device, amp):
+            guesses = self.guess_modality(batch.images)
+        numbers = guesses.tolist() if guesses.shape == (len(batch),) else []
+        if not numbers or not all(isinstance(n, int) and 0 <= n < len(modalities) for n in numbers):
+            raise TrialFailed(
+                f"{self.name}.guess_modality gave {guesses.dtype} of shape {tuple(guesses.shape)}: expected"
+                f" ({len(batch)},) int64, each 0 to {len(modalities) - 1}."
+            )
+        return [modalities[number] for number in numbers]
+
+    # --- costs ---------------------------------------------------------------------------------------------------
+
+    def deployed(self) -> nn.Module:
+        """What predicts once the method is trained: of some algorithms the network alone."""
+        return self._found["deployed_method"]() if "deployed_method" in self._found else self.module
+
+    def deployed_parameters(self) -> set[nn.Parameter]:
+        """What is needed at test time."""
+        given: Iterable[nn.Parameter] = self._found.get("deployed_parameters", self.module.parameters)()
+        return set(given)
+
+    def active_parameters(self) -> int:
+        """Parameters that an image of one modality passes through."""
+        if "active_parameters" in self._found:
+            return int(self._found["active_parameters"]())
+        return sum(parameter.numel() for parameter in self.deployed_parameters())
+
+
+def checked_loss(method: nn.Module, answer: Any) -> Tensor:
+    """The loss in what `training_loss` gave.
+
+    Raises:
+        TrialFailed: it is not (loss, {name: value}) with one number that depends on trainable parameters.
+    """
+    expected = f"{type(method).__name__}.training_loss must return (loss, {{name: value}})"
+    if not isinstance(answer, tuple) or len(answer) != 2:
+        raise TrialFailed(f"{expected}; found {type(answer).__name__}.")
+    loss = answer[0]
+    if not isinstance(loss, Tensor) or loss.numel() != 1:
+        shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
+        raise TrialFailed(f"{expected} with a loss of one number; found {shape}.")
+    if not loss.requires_grad:
+        raise TrialFailed(f"{expected} with a loss that depends on trainable parameters; this one depends on none.")
+    return loss
+
+
+def _as_stage(given: Any) -> Stage:
+    """A stage from an object or a mapping with its fields; what is left out has the default."""
+    fields = (
+        given if isinstance(given, Mapping) else {key: getattr(given, key) for key in _FIELDS if hasattr(given, key)}
+    )
+    unknown = set(fields) - set(_FIELDS)
+    if unknown or "name" not in fields:
+        raise UserError(f"stages() gave {given!r}: expected `name` and, if wanted, {', '.join(_FIELDS[1:])}.")
+    stage = Stage(**{**fields, "name": str(fields["name"]), "trainable": tuple(fields.get("trainable", ("*",)))})
+    rates = stage.learning_rate
+    for factor in rates.values() if isinstance(rates, Mapping) else [rates]:
+        if not isinstance(factor, int | float) or not 0 < factor < math.inf:
+            raise UserError(
+                f"Stage '{stage.name}' has learning_rate={rates}: expected factors above 0. What shall not learn at all is"
+                " left out of `trainable`."
+            )
+    if stage.views is not None and (not isinstance(stage.views, int) or stage.views < 0):
+        raise UserError(
+            f"Stage '{stage.name}' has views={stage.views}: expected null (augmented anew each time), 0 (as they are) or a"
+            " number of fixed versions."
+        )
+    return stage
+
+
+_FIELDS = ("name", "share", "trainable", "gradient", "learning_rate", "views", "scored")

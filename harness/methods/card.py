@@ -1,0 +1,41 @@
+"""What a method's YAML must say of it: the keys of its card, and which values they take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from harness.errors import UserError, did_you_mean
+
+CARD_KEYS = ("title", "paper", "licence", "prompt", "uses_modality", "pretrained", "pretrained_on")
+_CONFIG_KEYS = ("card", "version", "model", "training", "crossed")
+ORACLE = "oracle"
+PROMPTS = ("none", "oracle box", "oracle point", "oracle patches")
+USES_MODALITY = (True, False, "inferred")
+
+
+def check_method_config(name: str, config: Any) -> None:
+    """Checks the parts of a `method/<name>.yaml` after composition.
+
+    Raises:
+        UserError: a part is missing or unknown.
+    """
+    if not isinstance(config, dict):
+        raise UserError(f"methods.{name} is {type(config).__name__}, expected the keys card, version, model, training.")
+    for key in config:
+        if key not in _CONFIG_KEYS:
+            raise UserError(f"methods.{name}.{key} is unknown.{did_you_mean(key, _CONFIG_KEYS)}")
+    if not isinstance(config.get("model"), dict) or "_target_" not in config["model"]:
+        raise UserError(
+            f"methods.{name}.model._target_ is missing: expected the import path of a class, as package.module.Class."
+        )
+    card = config.get("card") or {}
+    missing = [key for key in CARD_KEYS if key not in card]
+    if missing:
+        raise UserError(f"methods.{name}.card lacks {', '.join(missing)}: a reader of the results must be told.")
+    if card["prompt"] not in PROMPTS:
+        raise UserError(f"methods.{name}.card.prompt is '{card['prompt']}', expected one of: {', '.join(PROMPTS)}.")
+    if card["uses_modality"] not in USES_MODALITY:
+        raise UserError(
+            f"methods.{name}.card.uses_modality is '{card['uses_modality']}', expected true, false, or inferred (the method"
+            " guesses it)."
+        )
