@@ -36,8 +36,8 @@ def records_of(simulated: Any) -> Any:
 
 
 @pytest.mark.parametrize("which", ["report", "complete_report"])
-def test_json_keeps_to_its_schema(which: str, request: pytest.FixtureRequest) -> None:
-    paths: ReportPaths = request.getfixturevalue(which)
+def test_json_keeps_to_its_schema(which: str, report: ReportPaths, complete_report: ReportPaths) -> None:
+    paths = {"report": report, "complete_report": complete_report}[which]
     jsonschema.Draft202012Validator.check_schema(schema())
     document = json.loads(paths.json.read_text("utf-8"))
     jsonschema.validate(document, schema())
