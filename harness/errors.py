@@ -1,4 +1,4 @@
-"""Errors that are the user's to mend, and the words that help to mend them."""
+"""Errors caused by user input, and hints for fixing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks of segmentation_models_pytorch (smp) as methods, trained from scratch unless told otherwise."""
+"""Networks of segmentation_models_pytorch (smp) as methods, trained from scratch by default."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 class EmbeddingCache:
     """A folder of float16 arrays, each with the SHA-256 of its content.
 
-    Several processes may use one folder: a file appears whole or not at all. A damaged file is told and computed again.
+    Several processes may use one folder: a file appears whole or not at all. A damaged file is reported and computed again.
     Where nothing can be written (a full disk, no permission), one warning says so and work goes on without keeping.
 
     Args:

@@ -171,7 +171,7 @@ class _Assembly:
         modalities: Sequence[str],
         samples_by_key: Mapping[str, Sample],
     ) -> None:
-        cache.rows(keys)  # unknown keys are told here, not in the middle of an epoch
+        cache.rows(keys)  # unknown keys are rejected here, not in the middle of an epoch
         domains = sorted({samples_by_key[key].domain_key for key in keys})
         modality_number = {name: number for number, name in enumerate(modalities)}
         domain_number = {name: number for number, name in enumerate(domains)}

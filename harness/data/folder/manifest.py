@@ -163,14 +163,14 @@ def _parse(root: Path, row: dict[str, str], listings: dict[Path, Pictures]) -> R
     `listings` keeps what was seen of the canonical folders: each is looked through once.
     """
     if None in row or None in row.values():
-        raise ValueError("expected as many values as there are columns, found more or fewer. Mend the row.")
+        raise ValueError("expected as many values as there are columns, found more or fewer. Fix the row.")
     cells = dict.fromkeys(COLUMNS, "") | {name: value.strip() for name, value in row.items()}
     for name in REQUIRED:
         if not _NAME.match(cells[name]):
-            raise ValueError(f"expected a name without slashes as {name}, found '{cells[name]}'. Mend the row.")
+            raise ValueError(f"expected a name without slashes as {name}, found '{cells[name]}'. Fix the row.")
     for name in ("sha256_image", "sha256_mask"):
         if cells[name] and not _SHA256.match(cells[name].lower()):
-            raise ValueError(f"expected 64 hexadecimal digits as {name}, found '{cells[name]}'. Mend the row.")
+            raise ValueError(f"expected 64 hexadecimal digits as {name}, found '{cells[name]}'. Fix the row.")
     width, height = (_number(name, cells[name], minimum=1, whole=True) for name in ("width", "height"))
     files = []
     for name in ("image", "mask"):
@@ -203,7 +203,7 @@ def _canonical(root: Path, cells: dict[str, str], part: str, listings: dict[Path
         return ambiguous(root, found) or found[0]
     expected = relative(folder / cells["id"], root)
     if Path(cells["id"]).suffix.lower() in SUFFIXES:
-        message = f"expected an id without a file's suffix in {MANIFEST}, found '{cells['id']}'. Mend the row."
+        message = f"expected an id without a file's suffix in {MANIFEST}, found '{cells['id']}'. Fix the row."
         return Problem("id with suffix", expected, message)
     message = (
         f"expected this file with one of the suffixes {', '.join(sorted(SUFFIXES))}, as the row of its id in {MANIFEST} "
@@ -222,17 +222,17 @@ def _number(name: str, text: str, *, minimum: float, maximum: float = 1e9, whole
         value = float("nan")
     if not minimum <= value <= maximum:
         limits = f"from {minimum:g} to {maximum:g}" if maximum < 1e9 else f"of at least {minimum:g}"
-        raise ValueError(f"expected {kind} {limits} as {name}, found '{text}'. Mend the row.")
+        raise ValueError(f"expected {kind} {limits} as {name}, found '{text}'. Fix the row.")
     return value
 
 
 def _inside(root: Path, name: str, text: str) -> Path:
     """The absolute path of a file that the manifest names relative to its own folder.
 
-    The path's spelling must stay inside; links inside the folder may lead elsewhere, as whoever made them meant it.
+    The path's spelling must stay inside; links inside the folder may lead elsewhere, since the dataset's owner chose them.
     """
     relative_path = Path(os.path.normpath(text))
     absolute = PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
     if absolute or relative_path.parts[:1] == ("..",):
-        raise ValueError(f"expected a path inside the dataset's folder as {name}, found '{text}'. Mend the row.")
+        raise ValueError(f"expected a path inside the dataset's folder as {name}, found '{text}'. Fix the row.")
     return root / relative_path

@@ -1,4 +1,4 @@
-"""Phantoms: drawn images with exact masks for six modalities, so that the bench runs without anybody's data.
+"""Phantoms: drawn images with exact masks for six modalities, so that the bench runs without real data.
 
 Each modality has three domains, which differ in device and population by the few numbers of its `DOMAINS` table. Every
 image has its own random generator, seeded by (seed, modality, domain, index): it is the same bit for bit whatever else

@@ -232,14 +232,14 @@ def _compare(root: Path, stated: Row, found: Sample) -> list[Problem]:
     if (width, height) != (found.width, found.height):
         message = (
             f"expected {width} x {height} pixels (width x height) as in {MANIFEST}, "
-            f"found {found.width} x {found.height}. Mend the row."
+            f"found {found.width} x {found.height}. Fix the row."
         )
         problems.append(Problem("size differs", image, message))
     fraction = stated.foreground_fraction
     if fraction is not None and abs(fraction - found.foreground_fraction) > _FRACTION_TOLERANCE:
         message = (
             f"expected a foreground fraction of {fraction:g} as in {MANIFEST}, found "
-            f"{found.foreground_fraction:.6f}. Mend the row."
+            f"{found.foreground_fraction:.6f}. Fix the row."
         )
         problems.append(Problem("foreground differs", relative(stated.mask, root), message))
     return problems
