@@ -66,7 +66,7 @@ def run_trial(
         with store.trial_lock(trial_id):
             if store.result(trial_id) is not None:  # by another process, while this one waited for the lock
                 return {"state": "done", "reason": None}
-            store.set_damaged_aside(trial_id)
+            store.quarantine_trial(trial_id)
             store.start_trial(spec)
             status.write("running", epoch=0)
             _run(store, spec, context, report, should_stop, status)

@@ -12,9 +12,9 @@ from harness.cli.common import config_folder_argument
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from harness.evaluation.external import ForeignMasks
-    from harness.evaluation.external.trials import ForeignTrial
-    from harness.planning.plan import Suite
+    from harness.evaluation.external import ExternalMasks
+    from harness.evaluation.external.trials import ExternalTrial
+    from harness.planning.plan import Plan
     from harness.store.records import SuiteRecord
     from harness.store.store import Store
 
@@ -60,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.config.loading import load_config
     from harness.evaluation.external import match_masks
     from harness.evaluation.external.card import read_description
-    from harness.planning.plan import build_suite
+    from harness.planning.plan import build_plan
     from harness.store.store import Store
 
     words, described, others = _sorted_words(args.overrides)
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     if config.data.root is None:
         raise UserError("data.root=... is missing: the folder of the images that the masks belong to.")
     config.methods = {}  # those of the default suite take no part
-    suite = build_suite(config)
+    suite = build_plan(config)
     masks = match_masks(Path(words["predictions"]).expanduser(), suite.splits)
     store = Store(config.store.root)
     store.prepare()
@@ -105,20 +105,20 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
 
 
 def _keep_and_report(
-    suite: Suite, masks: ForeignMasks, store: Store, words: dict[str, str], description: Any, command: list[str]
+    suite: Plan, masks: ExternalMasks, store: Store, words: dict[str, str], description: Any, command: list[str]
 ) -> int:
     from rich.console import Console
     from rich.progress import Progress
 
     from harness.cli.run import write_report
-    from harness.evaluation.external import evaluate_foreign
+    from harness.evaluation.external import evaluate_external
 
     console = Console(stderr=True)
     config, name, seed = suite.config, words["name"], _seed(words.get("seed", "0"))
     _refuse_name_of_a_method(store, name)
     with Progress(console=console, transient=True) as display:
         task = display.add_task("Measuring")
-        trials = evaluate_foreign(
+        trials = evaluate_external(
             masks, suite.splits, suite.dataset, store, name=name, card=description.card, protocol=config.protocol,
             metrics=config.metrics, data_name=suite.dataset.root.name, seed=seed,
             keep_predictions=config.store.predictions, command=command,
@@ -146,7 +146,7 @@ def _refuse_name_of_a_method(store: Store, name: str) -> None:
 
 
 def _start_run(
-    suite: Suite, trials: list[ForeignTrial], store: Store, name: str, seed: int, card: dict[str, Any], console: Any
+    suite: Plan, trials: list[ExternalTrial], store: Store, name: str, seed: int, card: dict[str, Any], console: Any
 ) -> Path:
     """A new run that asks for these trials and those of the run they join."""
     from dataclasses import asdict
@@ -166,7 +166,7 @@ def _start_run(
     return store.start_suite(host_name, yaml.safe_dump(config, sort_keys=False, allow_unicode=True), [*others, *ours])
 
 
-def _run_of_same_splits(suite: Suite, store: Store) -> SuiteRecord | None:
+def _run_of_same_splits(suite: Plan, store: Store) -> SuiteRecord | None:
     """The newest run whose trials have exactly these splits, by content, and measured alike."""
 
     wanted = {split.name: split.fingerprint for split in suite.splits}
@@ -184,7 +184,7 @@ def _run_of_same_splits(suite: Suite, store: Store) -> SuiteRecord | None:
     return None
 
 
-def _tell(masks: ForeignMasks, trials: list[ForeignTrial], command: list[str]) -> int:
+def _tell(masks: ExternalMasks, trials: list[ExternalTrial], command: list[str]) -> int:
     """Names what is missing and what is left over on standard error; gives the exit code."""
     if masks.extra:
         names = "\n".join(f"  {path}" for path in masks.extra[:_SHOWN])

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from harness.planning.estimate import Estimator
-    from harness.planning.plan import Suite
+    from harness.planning.plan import Plan
     from harness.store.store import Store
 
 
@@ -31,11 +31,11 @@ def run(args: argparse.Namespace) -> int:
     from harness.config.loading import load_config
     from harness.planning.checks import check_methods
     from harness.planning.estimate import Estimator
-    from harness.planning.plan import build_suite
+    from harness.planning.plan import build_plan
     from harness.store.store import Store
 
     config = load_config(args.overrides, config_folder_argument(args))
-    suite = build_suite(config)
+    suite = build_plan(config)
     check_methods(suite.trials)
     store = Store(config.store.root)
     estimator = Estimator(store)
@@ -67,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _splits_table(suite: Suite) -> Table:
+def _splits_table(suite: Plan) -> Table:
     from rich.table import Table
 
     table = Table("split", title="Splits (images)", title_justify="left")
@@ -80,7 +80,7 @@ def _splits_table(suite: Suite) -> Table:
     return table
 
 
-def _trials_table(suite: Suite, store: Store, estimator: Estimator) -> Table:
+def _trials_table(suite: Plan, store: Store, estimator: Estimator) -> Table:
     from rich.table import Table
 
     table = Table("method", "split", title="Trials", title_justify="left")

@@ -16,7 +16,7 @@ from harness.errors import UserError
 if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.execution.executor import Outcome
-    from harness.planning.plan import Suite
+    from harness.planning.plan import Plan
     from harness.store.store import Store
     from harness.trackers.follower import Follower
     from harness.trial_spec import TrialSpec
@@ -55,11 +55,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _run_in_store(config: RunConfig, store: Store, command: list[str], console: Any) -> int:
     from harness.planning.checks import check_methods
-    from harness.planning.plan import build_suite
+    from harness.planning.plan import build_plan
 
     if config.data.root is None:
         console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
-    suite = build_suite(config)
+    suite = build_plan(config)
     trials = [] if config.costs_only else _trials_to_run(suite, store, config.reuse)
     # Before anything is kept or discarded: a mistake in a method is told now, not when its first trial's turn comes.
     check_methods(trials)
@@ -118,7 +118,7 @@ def _command(args: argparse.Namespace) -> list[str]:
     return ["python", "-m", "harness", "run", *folder, *args.overrides]
 
 
-def _trials_to_run(suite: Suite, store: Store, reuse: str) -> list[TrialSpec]:
+def _trials_to_run(suite: Plan, store: Store, reuse: str) -> list[TrialSpec]:
     if reuse == "only":
         return []
     return [trial for trial in suite.trials if reuse == "never" or store.result(trial.id) is None]
@@ -131,7 +131,7 @@ def _discard(trials: list[TrialSpec], store: Store) -> None:
             store.discard_trial(trial.id)
 
 
-def _followers(config: RunConfig, store: Store, suite: Suite) -> list[Follower]:
+def _followers(config: RunConfig, store: Store, suite: Plan) -> list[Follower]:
     """The trackers that were asked for; their libraries are imported here, before anything runs."""
     if not config.trackers or config.costs_only or config.reuse == "only":
         return []
@@ -171,7 +171,7 @@ def _execute(
         return executor.run(trials, context, progress)
 
 
-def _measure_costs(suite: Suite, store: Store, console: Any) -> None:
+def _measure_costs(suite: Plan, store: Store, console: Any) -> None:
     """Parameters, MACs and speed of each method once, after the trials, when the machine is idle."""
     from harness.efficiency.costs import measure_missing_costs
 

@@ -13,8 +13,8 @@ from harness.cli.common import add_config_arguments, config_folder_argument
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
-    from harness.search.ray_search import Attempt, Search
-    from harness.search.sweep import Outcome, Plan
+    from harness.search.ray_search import ConfigurationResult, Search
+    from harness.search.sweep import Outcome, SweepPlan
 
 _DESCRIPTION = """\
 Searches hyperparameters of one method by validation Dice on training domains, averaged over the folds of the suite's
@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
 
     from harness.config.loading import load_config
     from harness.config.yaml_tree import option_names
-    from harness.planning.plan import build_suite
+    from harness.planning.plan import build_plan
     from harness.search.sweep import SearchFailed, plan_sweep, run_sweep
     from harness.store.store import Store
     from reports.search.page import build_search_report
@@ -51,7 +51,7 @@ def run(args: argparse.Namespace) -> int:
     store = Store(config.store.root)
     store.prepare()
     with store.exclusive():
-        plan = plan_sweep(config, build_suite(config))
+        plan = plan_sweep(config, build_plan(config))
         _tell_plan(plan, console)
         try:
             outcome = run_sweep(plan, store, _command(args), _printer(console))
@@ -69,7 +69,7 @@ def _command(args: argparse.Namespace) -> list[str]:
     return ["python", "-m", "harness", "sweep", *folder, *args.overrides]
 
 
-def _tell_plan(plan: Plan, console: Any) -> None:
+def _tell_plan(plan: SweepPlan, console: Any) -> None:
     sweep, folds = plan.config.sweep, plan.folds()
     if plan.config.data.root is None:
         console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
@@ -89,14 +89,14 @@ def _tell_plan(plan: Plan, console: Any) -> None:
 
 def _printer(console: Any) -> Any:
     """A listener that prints a line when a search begins and when a configuration ends."""
-    from harness.search.ray_search import Listener
+    from harness.search.ray_search import SearchProgress
 
-    class Printer(Listener):
+    class Printer(SearchProgress):
         def begin(self, search: str, total: int | None) -> None:
             self.ended, self.total = 0, total
             self._line(f"search on {search}: {total} configurations")
 
-        def end(self, attempt: Attempt, epochs: int) -> None:
+        def end(self, attempt: ConfigurationResult, epochs: int) -> None:
             self.ended += 1
             dice = attempt.history[-1][1] if attempt.history else float("nan")
             time = attempt.history[-1][0] if attempt.history else 0
@@ -119,7 +119,7 @@ def shown(values: dict[str, Any]) -> str:
     )
 
 
-def _conclude(outcome: Outcome, plan: Plan, console: Any) -> None:
+def _conclude(outcome: Outcome, plan: SweepPlan, console: Any) -> None:
     def line(text: str) -> None:
         console.print(text, soft_wrap=True, highlight=False, markup=False)
 
@@ -159,7 +159,7 @@ def _conclude(outcome: Outcome, plan: Plan, console: Any) -> None:
         line(_how_to_use(outcome, plan))
 
 
-def _how_to_use(outcome: Outcome, plan: Plan) -> str:
+def _how_to_use(outcome: Outcome, plan: SweepPlan) -> str:
     words, name = list(outcome.command[4:]), Path(str(outcome.tuned)).stem
     if words[:1] == ["--config-dir"]:
         return f"To use it, copy it to {words[1]}/method/ and choose method={name}."

@@ -8,7 +8,7 @@ from typing import Any
 from harness.files import sha256_json
 from harness.hardware import usable_cores
 from harness.methods.crossing import wrapped_model
-from harness.planning.plan import Suite
+from harness.planning.plan import Plan
 from harness.store.records import now
 from harness.store.store import Store
 from harness.trial_spec import TrialSpec
@@ -17,7 +17,7 @@ from harness.trial_spec import TrialSpec
 COSTS_VERSION = 1
 
 
-def measure_missing_costs(suite: Suite, store: Store) -> Iterator[str]:
+def measure_missing_costs(suite: Plan, store: Store) -> Iterator[str]:
     """Measures what the store lacks of the suite's methods, one at a time, and yields a line for people before each.
 
     Costs belong to a method's model, image size, the modalities it is built for (those of its first trial), the machine

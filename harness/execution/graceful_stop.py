@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from types import FrameType
 
 
-class DrainExpired(BaseException):
+class StopExpired(BaseException):
     """The time to stop in is over. No Exception: nothing on the way may take it for a failure of a trial's."""
 
 
-class Drain:
+class GracefulStop:
     """Whether the run was asked to stop, and by when it has to."""
 
     def __init__(self, seconds: float) -> None:
@@ -33,7 +33,7 @@ class Drain:
 
     @contextlib.contextmanager
     def on_sigterm(self, interrupt: bool = False) -> Iterator[None]:
-        """Makes SIGTERM ask; a second one, and with `interrupt` the end of the time, raises DrainExpired.
+        """Makes SIGTERM ask; a second one, and with `interrupt` the end of the time, raises StopExpired.
 
         Does nothing outside the main thread, where Python delivers no signals.
         """
@@ -43,13 +43,13 @@ class Drain:
 
         def on_term(number: int, frame: FrameType | None) -> None:
             if self.asked.is_set():
-                raise DrainExpired
+                raise StopExpired
             self.ask()
             if interrupt:
                 signal.setitimer(signal.ITIMER_REAL, max(self.seconds, 1e-3))
 
         def on_alarm(number: int, frame: FrameType | None) -> None:
-            raise DrainExpired
+            raise StopExpired
 
         before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGALRM)}
         signal.signal(signal.SIGTERM, on_term)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from harness.config import ExecutorConfig
 from harness.errors import UserError
 from harness.execution.executor import Outcome
-from harness.execution.graceful_stop import Drain, DrainExpired
+from harness.execution.graceful_stop import GracefulStop, StopExpired
 from harness.execution.progress import ProgressDisplay
 from harness.trial import TrialContext, run_trial
 from harness.trial_spec import TrialSpec
@@ -22,7 +22,7 @@ class SerialExecutor:
         self.drain_seconds = config.drain_seconds
 
     def run(self, trials: Sequence[TrialSpec], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
-        context, drain = replace(context, device=self.device), Drain(self.drain_seconds)
+        context, drain = replace(context, device=self.device), GracefulStop(self.drain_seconds)
         outcomes: list[Outcome] = []
         try:
             with drain.on_sigterm(interrupt=True):
@@ -30,13 +30,13 @@ class SerialExecutor:
                     if drain.asked.is_set():
                         break
                     outcomes.append(_run(trial, context, progress, drain))
-        except DrainExpired:
+        except StopExpired:
             pass
         rest = trials[len(outcomes) :]
         return outcomes + [Outcome(trial, "interrupted", "stopped before its end") for trial in rest]
 
 
-def _run(trial: TrialSpec, context: TrialContext, progress: ProgressDisplay, drain: Drain) -> Outcome:
+def _run(trial: TrialSpec, context: TrialContext, progress: ProgressDisplay, drain: GracefulStop) -> Outcome:
     progress.start(trial.id, trial.label)
     status = run_trial(
         trial,

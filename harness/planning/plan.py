@@ -20,7 +20,7 @@ from harness.trial_spec import TRAINING_VERSION, DataSpec, MethodSpec, TrialSpec
 
 
 @dataclass(frozen=True)
-class Suite:
+class Plan:
     """What a run asks for."""
 
     config: RunConfig
@@ -29,7 +29,7 @@ class Suite:
     trials: list[TrialSpec]
 
 
-def build_suite(config: RunConfig) -> Suite:
+def build_plan(config: RunConfig) -> Plan:
     """Reads the data, makes the splits, checks them for leaks, and crosses them with methods and seeds.
 
     Raises:
@@ -52,7 +52,7 @@ def build_suite(config: RunConfig) -> Suite:
             ]
     if not splits:
         raise UserError(f"protocol={config.protocol.name} gives no split for {dataset.root}.")
-    return Suite(config, dataset, splits, trials)
+    return Plan(config, dataset, splits, trials)
 
 
 def _protocols(protocol: ProtocolConfig) -> list[ProtocolConfig]:

@@ -13,7 +13,7 @@ from harness.trial import TrialContext, run_trial
 from harness.trial_spec import TrialSpec
 
 
-def judge(
+def evaluate_configuration(
     trials: Sequence[TrialSpec],
     context: TrialContext,
     epochs: int,

@@ -23,8 +23,16 @@ from ray import tune
 from harness.config import SweepBudget, SweepConfig
 from harness.errors import UserError
 from harness.search.configurations import Values, configured, default_values
-from harness.search.population_member import CHANGEABLE, Step, Told, evaluate_member, take_step, told_of
-from harness.search.ray_search import Attempt, Listener, Search, Setting, run_batches, run_search, worker_context
+from harness.search.population_member import CHANGEABLE, Step, StepResult, evaluate_member, read_step_result, take_step
+from harness.search.ray_search import (
+    ConfigurationResult,
+    Search,
+    SearchProgress,
+    Setting,
+    run_batches,
+    run_search,
+    worker_context,
+)
 from harness.search.sampling import listed
 from harness.search.scheduling import Budget
 from harness.search.space import Parameter
@@ -45,7 +53,7 @@ class _Member:
     before: Values
     folder: Path | None = None
     schedule: list[dict[str, Any]] = field(default_factory=list)
-    told: Told | None = None
+    told: StepResult | None = None
 
     @property
     def objective(self) -> float:
@@ -73,9 +81,15 @@ def check_population(sweep: SweepConfig, space: Sequence[Parameter], trial: Tria
 
 
 def run_population(
-    title: str, trials: Sequence[TrialSpec], setting: Setting, listener: Listener, *, seconds: float, gpu_seconds: float
+    title: str,
+    trials: Sequence[TrialSpec],
+    setting: Setting,
+    listener: SearchProgress,
+    *,
+    seconds: float,
+    gpu_seconds: float,
 ) -> Search:
-    """As `run_search`. Attempt 0 is the default, trained as ever; the members' numbers start at 1, the first from the default."""
+    """As `run_search`. ConfigurationResult 0 is the default, trained as ever; the members' numbers start at 1, the first from the default."""
     started, sweep = time.monotonic(), setting.sweep
     alone = replace(sweep, scheduler="none", sampler="random", budget=SweepBudget(trials=1))
     search = run_search(
@@ -119,11 +133,11 @@ def _generations(
             Step(each.number, place / f"member{each.number}", each.folder, each.before, each.values, begin, end)
             for each in members
         ]
-        if missing := [step for step in steps if told_of(step) is None]:
+        if missing := [step for step in steps if read_step_result(step) is None]:
             if budget.stop_all():
                 return
             yield missing
-        told = [told_of(step) for step in steps]
+        told = [read_step_result(step) for step in steps]
         if None in told:
             if budget.reason is not None:
                 return
@@ -166,17 +180,19 @@ def _perturbed(parameter: Parameter, value: Any, random: np.random.Generator) ->
     return parameter.values[min(max(place + (1 if up else -1), 0), len(parameter.values) - 1)]
 
 
-def _attempt(member: _Member, trials: int, finished: bool) -> Attempt:
+def _attempt(member: _Member, trials: int, finished: bool) -> ConfigurationResult:
     told = member.told
     if told is None:
-        return Attempt(member.number, member.values, schedule=member.schedule)
+        return ConfigurationResult(member.number, member.values, schedule=member.schedule)
     history = [
         ((epoch + 1) * trials, sum(curve[epoch] for curve in told.curves) / trials)
         for epoch in range(min(map(len, told.curves), default=0))
         if len(told.curves) == trials
     ]
     values = member.schedule[-1]["values"]
-    attempt = Attempt(member.number, values, "unfinished", None, told.dice, history, told.reason, member.schedule)
+    attempt = ConfigurationResult(
+        member.number, values, "unfinished", None, told.dice, history, told.reason, member.schedule
+    )
     if told.reason is not None or (finished and not math.isfinite(told.objective)):
         attempt.state, attempt.reason = "failed", told.reason or "its validation Dice is NaN"
     elif finished:
@@ -184,7 +200,9 @@ def _attempt(member: _Member, trials: int, finished: bool) -> Attempt:
     return attempt
 
 
-def tested_choice(attempt: Attempt, title: str, trials: Sequence[TrialSpec], setting: Setting) -> pd.DataFrame:
+def tested_choice(
+    attempt: ConfigurationResult, title: str, trials: Sequence[TrialSpec], setting: Setting
+) -> pd.DataFrame:
     """Rows of the test images of a finished member's trials."""
     import pandas as pd
 

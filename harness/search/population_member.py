@@ -43,7 +43,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class Told:
+class StepResult:
     """What is known of a member after a step; `reason` says why its training failed.
 
     `dice` is the validation Dice that the selection rule would choose, of each trial; `curves` holds it after each epoch.
@@ -58,21 +58,21 @@ class Told:
         return sum(self.dice) / len(self.dice) if self.reason is None else math.nan
 
 
-def told_of(step: Step) -> Told | None:
+def read_step_result(step: Step) -> StepResult | None:
     """None while the step is not done."""
-    path = step.folder / "told.json"
+    path = step.folder / "step.json"
     if not path.exists():
         return None
     told = read_json(path)
-    return Told([_number(value) for value in told["dice"]], told["curves"], told["reason"])
+    return StepResult([_number(value) for value in told["dice"]], told["curves"], told["reason"])
 
 
 def take_step(step: Step, trials: list[TrialSpec], context: TrialContext) -> None:
-    """Trains the member on the training images of each trial; reads no test image. Writes its state and `told.json`.
+    """Trains the member on the training images of each trial; reads no test image. Writes its state and `step.json`.
 
     A step that was interrupted starts again from its parent's state: the same bits, whoever takes it and whenever.
     """
-    if told_of(step) is not None:
+    if read_step_result(step) is not None:
         return
     curves = []
     try:
@@ -85,8 +85,8 @@ def take_step(step: Step, trials: list[TrialSpec], context: TrialContext) -> Non
         [_followed(rows, count, trial) for count in range(1, len(rows) + 1)]
         for rows, trial in zip(curves, trials, strict=False)
     ]
-    told = Told([each[-1] for each in values], values, reason)
-    atomic_write_json(step.folder / "told.json", _json(asdict(told)))
+    told = StepResult([each[-1] for each in values], values, reason)
+    atomic_write_json(step.folder / "step.json", _json(asdict(told)))
 
 
 def _train(step: Step, place: int, trial: TrialSpec, context: TrialContext) -> list[EpochScore]:

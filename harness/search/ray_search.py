@@ -20,7 +20,7 @@ from harness.config import ExecutorConfig, SweepConfig
 from harness.errors import UserError
 from harness.execution.ray.cluster import started_ray
 from harness.search.configurations import Values, configured, default_values
-from harness.search.objective import judge
+from harness.search.objective import evaluate_configuration
 from harness.search.sampling import listed, needed, optuna_searcher
 from harness.search.scheduling import Asha, Budget
 from harness.search.space import Parameter
@@ -54,7 +54,7 @@ class Setting:
 
 
 @dataclass
-class Attempt:
+class ConfigurationResult:
     """One configuration in one search.
 
     Attributes:
@@ -82,31 +82,37 @@ class Search:
     title: str
     folds: list[str]
     epochs: int
-    attempts: list[Attempt]
+    attempts: list[ConfigurationResult]
     seconds: float
     ended: str | None = None
 
     @property
-    def default(self) -> Attempt | None:
+    def default(self) -> ConfigurationResult | None:
         return next((attempt for attempt in self.attempts if attempt.number == 0), None)
 
     @property
-    def best(self) -> Attempt | None:
+    def best(self) -> ConfigurationResult | None:
         """The configuration with the best objective, the first of equals."""
         done = [attempt for attempt in self.attempts if attempt.objective is not None]
         return max(done, key=lambda attempt: (attempt.objective, -attempt.number), default=None)
 
 
-class Listener:
+class SearchProgress:
     """Hears of every configuration that begins and ends, for example to print it."""
 
     def begin(self, search: str, total: int | None) -> None: ...
 
-    def end(self, attempt: Attempt, epochs: int) -> None: ...
+    def end(self, attempt: ConfigurationResult, epochs: int) -> None: ...
 
 
 def run_search(
-    title: str, trials: Sequence[TrialSpec], setting: Setting, listener: Listener, *, seconds: float, gpu_seconds: float
+    title: str,
+    trials: Sequence[TrialSpec],
+    setting: Setting,
+    listener: SearchProgress,
+    *,
+    seconds: float,
+    gpu_seconds: float,
 ) -> Search:
     """Searches by the validation images of `trials` alone: the default method's trials of some folds.
 
@@ -259,7 +265,7 @@ def _run_in_worker(config: dict[str, Any], trials: list[TrialSpec], setting: Set
     values = config["configuration"]["values"]
     try:
         own = [configured(trial, setting.space, values) for trial in trials]
-        end = judge(own, worker_context(setting.context), setting.epochs, setting.folder, tune.report)
+        end = evaluate_configuration(own, worker_context(setting.context), setting.epochs, setting.folder, tune.report)
     except UserError as error:
         end = {"state": "failed", "objective": math.nan, "dice": [], "reason": str(error), "user_error": True}
     tune.report({"end": end, "objective": end["objective"]})
@@ -278,9 +284,9 @@ def worker_context(context: TrialContext) -> TrialContext:
 class _Recorder(Callback):
     """Keeps what configurations report. Ray ends the whole search when a callback raises, so none does."""
 
-    def __init__(self, listener: Listener, epochs: int, budget: Budget) -> None:
+    def __init__(self, listener: SearchProgress, epochs: int, budget: Budget) -> None:
         self.listener, self.epochs, self.budget = listener, epochs, budget
-        self.attempts: dict[str, Attempt] = {}
+        self.attempts: dict[str, ConfigurationResult] = {}
         self.user_error: str | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -288,7 +294,7 @@ class _Recorder(Callback):
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         told = trial.config["configuration"]
-        self.attempts.setdefault(trial.trial_id, Attempt(told["number"], dict(told["values"])))
+        self.attempts.setdefault(trial.trial_id, ConfigurationResult(told["number"], dict(told["values"])))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any

@@ -16,7 +16,7 @@ from harness.execution.ray.environment import RAY_ENVIRONMENT
 from harness.files import atomic_write_json, atomic_write_text, sha256_json
 from harness.planning.checks import check_methods
 from harness.planning.datasets import cache_folder
-from harness.planning.plan import Suite
+from harness.planning.plan import Plan
 from harness.search.configurations import check_space, configured, method_yaml, tuned_name
 from harness.search.nested_score import NestedScore, mean_test_dice, nested_score, tested_rows
 from harness.search.sampling import check_optuna, needed
@@ -29,7 +29,7 @@ from harness.trial_spec import TrialSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.search.ray_search import Attempt, Listener, Search, Setting
+    from harness.search.ray_search import ConfigurationResult, Search, SearchProgress, Setting
 
 SCHEMA_VERSION = 1
 
@@ -76,7 +76,7 @@ class Outcome:
         return default.objective if default else None
 
     @property
-    def best_attempt(self) -> Attempt | None:
+    def best_attempt(self) -> ConfigurationResult | None:
         return self.overall.best if self.overall else None
 
     @property
@@ -93,11 +93,11 @@ class SearchFailed(TrialFailed):
 
 
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """A checked sweep, before anything runs."""
 
     config: RunConfig
-    suite: Suite
+    suite: Plan
     space: list[Parameter]
     method: dict[str, Any]
     epochs: int
@@ -115,7 +115,7 @@ class Plan:
         return found
 
 
-def plan_sweep(config: RunConfig, suite: Suite) -> Plan:
+def plan_sweep(config: RunConfig, suite: Plan) -> SweepPlan:
     """Checks everything that can be checked before the first epoch.
 
     Raises:
@@ -161,10 +161,10 @@ def plan_sweep(config: RunConfig, suite: Suite) -> Plan:
             f"Method {first.method.name} learns nothing by epochs, so no epoch has a validation Dice to search by."
         )
     method = next(iter(crossed(config.methods, config.algorithms).values()))
-    return Plan(config, suite, space, method, epochs, _folder(config, suite, space))
+    return SweepPlan(config, suite, space, method, epochs, _folder(config, suite, space))
 
 
-def _folder(config: RunConfig, suite: Suite, space: Sequence[Parameter]) -> Path:
+def _folder(config: RunConfig, suite: Plan, space: Sequence[Parameter]) -> Path:
     """The same question has the same folder, whatever its budget: the same command goes on, and so does a larger one."""
     sweep = config.sweep
     asked = {
@@ -178,7 +178,7 @@ def _folder(config: RunConfig, suite: Suite, space: Sequence[Parameter]) -> Path
     return Path(config.store.root).expanduser().resolve() / "sweeps" / f"{sweep.name}-{method}-{sha256_json(asked)[:8]}"
 
 
-def run_sweep(plan: Plan, store: Store, command: Sequence[str], listener: Listener) -> Outcome:
+def run_sweep(plan: SweepPlan, store: Store, command: Sequence[str], listener: SearchProgress) -> Outcome:
     """Runs all searches, tests the folds' choices and writes `search.json` and the chosen configuration.
 
     The folds' searches come first: they must not even be hastened by what the search over all folds, which has seen their
@@ -223,7 +223,7 @@ def run_sweep(plan: Plan, store: Store, command: Sequence[str], listener: Listen
     return outcome
 
 
-def _outcome_of(plan: Plan, setting: Setting, command: Sequence[str]) -> Outcome:
+def _outcome_of(plan: SweepPlan, setting: Setting, command: Sequence[str]) -> Outcome:
     config, sweep = plan.config, plan.config.sweep
     first = plan.trials[0]
     return Outcome(
@@ -259,7 +259,7 @@ def _shares(config: RunConfig, setting: Setting, folds: int) -> Iterator[tuple[f
 
 
 def _search(
-    title: str, trials: list[TrialSpec], setting: Setting, listener: Listener, share: tuple[float, float]
+    title: str, trials: list[TrialSpec], setting: Setting, listener: SearchProgress, share: tuple[float, float]
 ) -> Search:
     from harness.search.ray_search import run_search
 
@@ -294,7 +294,9 @@ def _test_choices(outcome: Outcome, folds: dict[str, list[TrialSpec]], setting: 
         outcome.score = nested_score(tuned, default)
 
 
-def _rows_of(attempt: Attempt, trials: Sequence[TrialSpec], setting: Setting, store: Store) -> pd.DataFrame | None:
+def _rows_of(
+    attempt: ConfigurationResult, trials: Sequence[TrialSpec], setting: Setting, store: Store
+) -> pd.DataFrame | None:
     if attempt.schedule is not None:
         from harness.search.population import tested_choice
 
@@ -302,7 +304,7 @@ def _rows_of(attempt: Attempt, trials: Sequence[TrialSpec], setting: Setting, st
     return tested_rows(store, [configured(trial, setting.space, attempt.values) for trial in trials])
 
 
-def _write_best(plan: Plan, outcome: Outcome) -> str:
+def _write_best(plan: SweepPlan, outcome: Outcome) -> str:
     """The best configuration as a method's YAML; of a population, whose values changed, its schedule."""
     import yaml
 

@@ -129,7 +129,7 @@ class Store:
             yield
 
     def write_status(self, trial_id: str, state: str, **details: Any) -> None:
-        """Replaces the trial's status; the causes of tries that died stay in it (see `note_try`).
+        """Replaces the trial's status; the causes of tries that died stay in it (see `record_attempt`).
 
         Args:
             state: running, done, failed or interrupted (`pending` is what is read where there is no status).
@@ -140,7 +140,7 @@ class Store:
             status["tries"] = tries
         atomic_write_json(self.trial_folder(trial_id) / "status.json", status)
 
-    def note_try(self, trial_id: str, cause: str) -> None:
+    def record_attempt(self, trial_id: str, cause: str) -> None:
         """Keeps why a try of the trial died, where and when: `tries: [{cause, host, time}, ...]` in its status, oldest first."""
         host = self.status(trial_id).get("host", "unknown")
         tries = [*self.tries(trial_id), {"cause": cause, "host": host, "time": now()}]
@@ -177,7 +177,7 @@ class Store:
         atomic_write_json(folder / "result.json", {**result, "checksum": sha256_json(result)})
         self.write_status(trial_id, "done", seconds=summary.get("seconds"))
 
-    def set_damaged_aside(self, trial_id: str) -> None:
+    def quarantine_trial(self, trial_id: str) -> None:
         """Moves a trial whose files don't match its `result.json` to `damaged/`, so that it can run again."""
         folder = self.trial_folder(trial_id)
         if (folder / "result.json").exists() and _fault(folder) is not None:

@@ -23,7 +23,7 @@ from reports.records.frames import rows
 from reports.records.provenance import provenance_sections
 from reports.records.records import Records
 from reports.tables.cells import Column
-from reports.tables.columns import telling
+from reports.tables.columns import informative_columns
 from reports.tables.leaderboard import TRACKS, Leaderboard
 
 _STATES = ("failed", "missing", "unfinished", "damaged", "undefined")
@@ -63,7 +63,7 @@ def render(
     shade = f":root {{ --shade-color: rgb({red} {green} {blue}); --shade-opacity: {SHADE_OPACITY}; }}"
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     quoted = references(published, records.domains)
-    shown = telling(tables.ranking, board.table)
+    shown = informative_columns(tables.ranking, board.table)
     return environment.get_template("leaderboard.html.j2").render(
         title=_title(records),
         made=made,

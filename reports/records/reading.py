@@ -140,10 +140,10 @@ def _method_facts(suite: SuiteRecord, trials: Sequence[Trial]) -> dict[str, Meth
         facts[name] = MethodFacts(
             name, title, card, selection, training.get("image_size"), method.get("model"), method.get("version")
         )
-    return titles_apart(facts)
+    return unique_titles(facts)
 
 
-def titles_apart(facts: dict[str, MethodFacts]) -> dict[str, MethodFacts]:
+def unique_titles(facts: dict[str, MethodFacts]) -> dict[str, MethodFacts]:
     """Adds the name to titles that are alike: two rows of one title could not be told apart in any table or figure."""
     titles = Counter(each.title.casefold() for each in facts.values())
     return {

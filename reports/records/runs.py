@@ -13,7 +13,7 @@ from harness.errors import UserError
 from harness.files import sha256_json
 from harness.store.records import SuiteRecord
 from harness.store.store import Store
-from reports.records.reading import count_cells, read_records, titles_apart
+from reports.records.reading import count_cells, read_records, unique_titles
 from reports.records.records import MethodFacts, Records, Trial
 
 log = logging.getLogger(__name__)
@@ -96,7 +96,7 @@ def _merged(parts: list[Records]) -> Records:
     return Records(
         suite=suite,
         trials=merged,
-        methods=titles_apart(methods),
+        methods=unique_titles(methods),
         samples=pd.concat(samples, ignore_index=True),
         cells=count_cells(merged),
         curves=pd.concat(curves, ignore_index=True),

@@ -258,7 +258,7 @@ def cost_columns() -> list[Column]:
     ]
 
 
-def telling(columns: list[Column], table: pd.DataFrame) -> list[Column]:
+def informative_columns(columns: list[Column], table: pd.DataFrame) -> list[Column]:
     """Without the columns on how methods were chosen and prompted in which all rows say the same: a page has little room."""
     plain = ("prompt", "modality_knowledge", "selection")
     return [column for column in columns if column.key not in plain or len(set(table[column.key])) > 1]

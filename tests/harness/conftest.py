@@ -10,7 +10,7 @@ import pytest
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
-    from harness.planning.plan import Suite
+    from harness.planning.plan import Plan
 
 CARD = {
     "title": "Toy", "paper": "none", "licence": "Apache-2.0", "prompt": "none", "uses_modality": False,
@@ -47,8 +47,8 @@ def toy_config(small_dataset: Path, tmp_path: Path) -> Callable[..., RunConfig]:
 
 
 @pytest.fixture
-def toy_suite(toy_config: Callable[..., RunConfig]) -> Callable[..., Suite]:
+def toy_plan(toy_config: Callable[..., RunConfig]) -> Callable[..., Plan]:
     """The suite of `toy_config`: one trial for each method."""
-    from harness.planning.plan import build_suite
+    from harness.planning.plan import build_plan
 
-    return lambda *classes, **training: build_suite(toy_config(*classes, **training))
+    return lambda *classes, **training: build_plan(toy_config(*classes, **training))

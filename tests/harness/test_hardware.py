@@ -10,7 +10,7 @@ import pytest
 
 from harness.config import RunConfig
 from harness.hardware import native_amp
-from harness.planning.plan import build_suite
+from harness.planning.plan import build_plan
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,6 @@ def test_a_spec_says_what_was_chosen(
     toy_config: Callable[..., RunConfig], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.planning.plan.native_amp", lambda device: chosen)
-    told: dict[str, Any] = {amp: build_suite(toy_config(amp=amp)).trials[0] for amp in ("auto", chosen)}
+    told: dict[str, Any] = {amp: build_plan(toy_config(amp=amp)).trials[0] for amp in ("auto", chosen)}
     assert told["auto"].trained.amp == chosen
     assert told["auto"].id == told[chosen].id

@@ -20,12 +20,12 @@ from safetensors.torch import load_file
 from harness.data.folder.images import read_mask
 from harness.errors import UserError
 from harness.metrics import dice
-from harness.planning.plan import Suite
+from harness.planning.plan import Plan
 from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
 from harness.trial_spec import TrialSpec
 
-ToySuite = Callable[..., Suite]
+ToyPlan = Callable[..., Plan]
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def run(trial: TrialSpec, context: TrialContext, **options: Any) -> dict[str, An
     return run_trial(trial, context, **options)
 
 
-def test_a_trial_is_written_whole(toy_suite: ToySuite, context: TrialContext) -> None:
-    (trial,) = toy_suite().trials
+def test_a_trial_is_written_whole(toy_plan: ToyPlan, context: TrialContext) -> None:
+    (trial,) = toy_plan().trials
     events: list[dict[str, Any]] = []
     status = run(trial, context, report=events.append)
     assert (status["state"], status["reason"]) == ("done", None)
@@ -79,8 +79,8 @@ def test_a_trial_is_written_whole(toy_suite: ToySuite, context: TrialContext) ->
     assert not list(store.root.rglob("*.tmp"))
 
 
-def test_kept_predictions_reproduce_the_dice(toy_suite: ToySuite, context: TrialContext) -> None:
-    suite = toy_suite(epochs=4)
+def test_kept_predictions_reproduce_the_dice(toy_plan: ToyPlan, context: TrialContext) -> None:
+    suite = toy_plan(epochs=4)
     (trial,) = suite.trials
     run(trial, context)
     record = Store(context.store_root).load(trial.id)
@@ -96,16 +96,16 @@ def test_kept_predictions_reproduce_the_dice(toy_suite: ToySuite, context: Trial
     assert test.dice.max() > 0
 
 
-def test_what_need_not_be_kept_is_not(toy_suite: ToySuite, context: TrialContext) -> None:
-    (trial,) = toy_suite().trials
+def test_what_need_not_be_kept_is_not(toy_plan: ToyPlan, context: TrialContext) -> None:
+    (trial,) = toy_plan().trials
     run(trial, replace(context, predictions=False, keep_weights=False))
     folder = Store(context.store_root).trial_folder(trial.id)
     assert not (folder / "predictions").exists()
     assert not list(folder.rglob("*.safetensors"))
 
 
-def test_the_same_spec_gives_the_same_bytes_whatever_ran_before(toy_suite: ToySuite, context: TrialContext) -> None:
-    trials = toy_suite("TinyConv", "TwoStages", augmentation="standard").trials
+def test_the_same_spec_gives_the_same_bytes_whatever_ran_before(toy_plan: ToyPlan, context: TrialContext) -> None:
+    trials = toy_plan("TinyConv", "TwoStages", augmentation="standard").trials
     other = replace(context, store_root=context.store_root + "2")
     for order, where in ((trials, context), (trials[::-1], other)):
         for trial in order:
@@ -116,17 +116,17 @@ def test_the_same_spec_gives_the_same_bytes_whatever_ran_before(toy_suite: ToySu
             assert (one / name).read_bytes() == (two / name).read_bytes()
 
 
-def test_a_spec_that_travelled_as_json_is_the_same_trial(toy_suite: ToySuite, context: TrialContext) -> None:
-    (trial,) = toy_suite().trials
+def test_a_spec_that_travelled_as_json_is_the_same_trial(toy_plan: ToyPlan, context: TrialContext) -> None:
+    (trial,) = toy_plan().trials
     spec = TrialSpec.from_json(json.loads(json.dumps(trial.to_json())))
     assert spec.id == trial.id
     assert run_trial(spec, context)["state"] == "done"
     assert Store(context.store_root).spec(trial.id) == trial
 
 
-def test_a_killed_trial_goes_on_and_ends_with_the_same_bytes(toy_suite: ToySuite, context: TrialContext) -> None:
+def test_a_killed_trial_goes_on_and_ends_with_the_same_bytes(toy_plan: ToyPlan, context: TrialContext) -> None:
     context = replace(context, checkpoint_seconds=0)
-    (trial,) = toy_suite("TwoStages", epochs=4).trials
+    (trial,) = toy_plan("TwoStages", epochs=4).trials
     run(trial, replace(context, store_root=context.store_root + "-whole"))
     epochs: list[int] = []
 
@@ -146,8 +146,8 @@ def test_a_killed_trial_goes_on_and_ends_with_the_same_bytes(toy_suite: ToySuite
     assert (store.trial_folder(trial.id) / "samples.parquet").read_bytes() == (whole / "samples.parquet").read_bytes()
 
 
-def test_floors_train_nothing_and_are_tested_all_the_same(toy_suite: ToySuite, context: TrialContext) -> None:
-    (trial,) = toy_suite("Floor").trials
+def test_floors_train_nothing_and_are_tested_all_the_same(toy_plan: ToyPlan, context: TrialContext) -> None:
+    (trial,) = toy_plan("Floor").trials
     run(trial, context)
     record = Store(context.store_root).load(trial.id)
     assert record.result is not None
@@ -166,9 +166,9 @@ def test_floors_train_nothing_and_are_tested_all_the_same(toy_suite: ToySuite, c
     ],
 )
 def test_a_method_that_fails_is_recorded_with_its_cause(
-    toy_suite: ToySuite, context: TrialContext, name: str, reason: str
+    toy_plan: ToyPlan, context: TrialContext, name: str, reason: str
 ) -> None:
-    (trial,) = toy_suite(name).trials
+    (trial,) = toy_plan(name).trials
     status = run(trial, context)
     assert status["state"] == "failed"
     store = Store(context.store_root)
@@ -181,9 +181,9 @@ def test_a_method_that_fails_is_recorded_with_its_cause(
 
 
 def test_a_trial_that_failed_once_can_succeed_later(
-    toy_suite: ToySuite, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (trial,) = toy_suite("Broken").trials
+    (trial,) = toy_plan("Broken").trials
     assert run(trial, context)["state"] == "failed"
     monkeypatch.setattr(toy_methods.Broken, "training_loss", toy_methods.TinyConv.training_loss)
     assert run(trial, context)["state"] == "done"
@@ -193,8 +193,8 @@ def test_a_trial_that_failed_once_can_succeed_later(
     assert not (record.folder / "error.txt").exists()
 
 
-def test_a_leak_in_the_spec_is_refused(toy_suite: ToySuite, context: TrialContext) -> None:
-    suite = toy_suite()
+def test_a_leak_in_the_spec_is_refused(toy_plan: ToyPlan, context: TrialContext) -> None:
+    suite = toy_plan()
     (trial,) = suite.trials
     (split,) = suite.splits
     stolen = replace(split, train=(*split.train, split.test[0]))
@@ -206,15 +206,15 @@ def test_a_leak_in_the_spec_is_refused(toy_suite: ToySuite, context: TrialContex
     assert "Leak" in store.status(spec.id)["reason"]
 
 
-def test_a_split_that_is_not_what_its_fingerprint_says_is_refused(toy_suite: ToySuite, context: TrialContext) -> None:
-    (trial,) = toy_suite().trials
+def test_a_split_that_is_not_what_its_fingerprint_says_is_refused(toy_plan: ToyPlan, context: TrialContext) -> None:
+    (trial,) = toy_plan().trials
     spec = replace(trial, split=replace(trial.split, train=trial.split.train[:-1]))
     with pytest.raises(UserError, match="changed since the trial was planned"):
         run_trial(spec, context)
 
 
-def test_images_that_changed_since_the_plan_are_refused(toy_suite: ToySuite, context: TrialContext) -> None:
-    suite = toy_suite()
+def test_images_that_changed_since_the_plan_are_refused(toy_plan: ToyPlan, context: TrialContext) -> None:
+    suite = toy_plan()
     (trial,) = suite.trials
     path = suite.dataset.by_key()[trial.split.train[0]].image
     with Image.open(path) as picture:
@@ -227,8 +227,8 @@ def test_images_that_changed_since_the_plan_are_refused(toy_suite: ToySuite, con
         run(trial, context)
 
 
-def test_an_image_that_is_gone_is_named(toy_suite: ToySuite, context: TrialContext) -> None:
-    suite = toy_suite()
+def test_an_image_that_is_gone_is_named(toy_plan: ToyPlan, context: TrialContext) -> None:
+    suite = toy_plan()
     (trial,) = suite.trials
     sample = suite.dataset.by_key()[trial.split.test[0]]
     sample.image.unlink()
@@ -239,9 +239,9 @@ def test_an_image_that_is_gone_is_named(toy_suite: ToySuite, context: TrialConte
 
 
 def test_a_full_disk_is_the_users_to_mend_and_stops_the_run(
-    toy_suite: ToySuite, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (trial,) = toy_suite().trials
+    (trial,) = toy_plan().trials
     make_temporary = tempfile.mkstemp
 
     def full(*args: Any, **options: Any) -> Any:
@@ -258,8 +258,8 @@ def test_a_full_disk_is_the_users_to_mend_and_stops_the_run(
     assert run(trial, context)["state"] == "done"
 
 
-def test_the_oracle_is_scored_on_the_test_domain_and_says_so(toy_suite: ToySuite, context: TrialContext) -> None:
-    (trial,) = toy_suite(selection="oracle").trials
+def test_the_oracle_is_scored_on_the_test_domain_and_says_so(toy_plan: ToyPlan, context: TrialContext) -> None:
+    (trial,) = toy_plan(selection="oracle").trials
     run(trial, context)
     record = Store(context.store_root).load(trial.id)
     assert record.curves is not None
@@ -267,9 +267,9 @@ def test_the_oracle_is_scored_on_the_test_domain_and_says_so(toy_suite: ToySuite
     assert "validation_dice" not in record.curves
 
 
-def test_test_images_reach_nothing_but_the_test_rows(toy_suite: ToySuite, context: TrialContext) -> None:
+def test_test_images_reach_nothing_but_the_test_rows(toy_plan: ToyPlan, context: TrialContext) -> None:
     """The whole trial again on data whose test images (and only they) are noise."""
-    suite = toy_suite(augmentation="standard")
+    suite = toy_plan(augmentation="standard")
     (trial,) = suite.trials
     run(trial, context)
     random = np.random.default_rng(0)
@@ -278,9 +278,9 @@ def test_test_images_reach_nothing_but_the_test_rows(toy_suite: ToySuite, contex
         noise = random.integers(0, 256, (sample.height, sample.width, 3), dtype=np.uint8)
         Image.fromarray(noise).save(sample.image)
     (suite.dataset.root / "manifest.csv").unlink()
-    from harness.planning.plan import build_suite
+    from harness.planning.plan import build_plan
 
-    (poisoned,) = build_suite(suite.config).trials
+    (poisoned,) = build_plan(suite.config).trials
     assert poisoned.id != trial.id
     run(poisoned, context)
     store = Store(context.store_root)
@@ -298,8 +298,8 @@ def test_test_images_reach_nothing_but_the_test_rows(toy_suite: ToySuite, contex
     assert not first.dice.equals(second.dice)
 
 
-def test_a_method_gets_the_shared_cache_and_its_guesses_are_kept(toy_suite: ToySuite, context: TrialContext) -> None:
-    (trial,) = toy_suite("GuessesModality").trials
+def test_a_method_gets_the_shared_cache_and_its_guesses_are_kept(toy_plan: ToyPlan, context: TrialContext) -> None:
+    (trial,) = toy_plan("GuessesModality").trials
     assert run(trial, context)["state"] == "done"
     assert (Path(context.cache_folder) / "embeddings" / "was here").exists()
     samples = Store(context.store_root).load(trial.id).samples
@@ -307,10 +307,10 @@ def test_a_method_gets_the_shared_cache_and_its_guesses_are_kept(toy_suite: ToyS
     assert set(samples.guessed_modality) == {"ultrasound"}
 
 
-def test_a_card_that_hides_the_truth_stops_the_run_before_it_starts(toy_suite: ToySuite, context: TrialContext) -> None:
+def test_a_card_that_hides_the_truth_stops_the_run_before_it_starts(toy_plan: ToyPlan, context: TrialContext) -> None:
     from harness.planning.checks import check_methods
 
-    suite = toy_suite("ToldTheTruth")
+    suite = toy_plan("ToldTheTruth")
     with pytest.raises(UserError, match="its card says prompt: none"):
         check_methods(suite.trials)
     with pytest.raises(UserError, match="its card says prompt: none"):

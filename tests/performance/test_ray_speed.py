@@ -19,7 +19,7 @@ import pytest
 
 from harness.config import DataConfig, PhantomConfig, ProtocolConfig, RunConfig, StoreConfig, TrainingConfig
 from harness.hardware import usable_cores
-from harness.planning.plan import build_suite
+from harness.planning.plan import build_plan
 from harness.store.store import Store
 from harness.trial_spec import TrialSpec
 
@@ -67,7 +67,7 @@ def make_trials(folder: Path) -> list[TrialSpec]:
         seeds=list(range(TRIALS)),
         methods={"unet": {"card": CARD, "version": 1, "model": model, "training": {}}},
     )
-    return build_suite(config).trials
+    return build_plan(config).trials
 
 
 def seconds(*words: str) -> float:

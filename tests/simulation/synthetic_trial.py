@@ -31,7 +31,7 @@ def run(
     with store.trial_lock(trial_id):
         if store.result(trial_id) is not None:
             return {"state": "done", "reason": None}
-        store.set_damaged_aside(trial_id)
+        store.quarantine_trial(trial_id)
         store.start_trial(spec)
         store.write_status(trial_id, "running", **place, epoch=0)
         rows = []

@@ -24,7 +24,7 @@ from harness.errors import UserError
 _ARRAY_NAMES = ("mask", "masks", "segmentation", "prediction")
 
 
-def read_foreign_mask(path: Path) -> NDArray[np.bool_]:
+def read_external_mask(path: Path) -> NDArray[np.bool_]:
     """Reads a mask: (H, W) bool, true in the foreground.
 
     Raises:

@@ -28,7 +28,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class ForeignMasks:
+class ExternalMasks:
     """What was found.
 
     Attributes:
@@ -44,7 +44,7 @@ class ForeignMasks:
     per_split: bool
 
 
-def match_masks(folder: Path, splits: Sequence[Split]) -> ForeignMasks:
+def match_masks(folder: Path, splits: Sequence[Split]) -> ExternalMasks:
     """Finds the masks of the splits' images below `folder`; opens none of them.
 
     Raises:
@@ -71,7 +71,7 @@ def match_masks(folder: Path, splits: Sequence[Split]) -> ForeignMasks:
     if not used:
         raise UserError(_nothing_fits(folder, found, splits, per_split))
     lacking = {split.name: sorted(set(split.test) - files[split.name].keys()) for split in splits}
-    return ForeignMasks(
+    return ExternalMasks(
         files, {name: keys for name, keys in lacking.items() if keys}, sorted(set(found) - used), per_split
     )
 

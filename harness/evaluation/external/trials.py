@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from harness.data.batches.array_cache import VERSION as ARRAYS_VERSION
 from harness.data.folder.sample import Problem, list_problems
 from harness.errors import UserError
-from harness.evaluation.external.mask_files import read_foreign_mask
-from harness.evaluation.external.matching import SHOWN, ForeignMasks
+from harness.evaluation.external.mask_files import read_external_mask
+from harness.evaluation.external.matching import SHOWN, ExternalMasks
 from harness.evaluation.measure import measure_image
 from harness.files import sha256_file
 from harness.metrics import METRIC_VERSION
@@ -32,7 +32,7 @@ Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class ForeignTrial:
+class ExternalTrial:
     """What became of one split and domain. `missing` images without a mask leave it without a result."""
 
     id: str
@@ -52,8 +52,8 @@ class _Part:
     validation: list[str]
 
 
-def evaluate_foreign(
-    masks: ForeignMasks,
+def evaluate_external(
+    masks: ExternalMasks,
     splits: Sequence[Split],
     dataset: Dataset,
     store: Store,
@@ -67,7 +67,7 @@ def evaluate_foreign(
     keep_predictions: bool = True,
     command: Sequence[str] = (),
     progress: Progress = lambda done, total: None,
-) -> list[ForeignTrial]:
+) -> list[ExternalTrial]:
     """Measures every mask first, and keeps the results only if all could be read.
 
     Args:
@@ -105,11 +105,11 @@ def evaluate_foreign(
         _keep(store, spec, part, rows, missing, command)
         if keep_predictions and not missing:
             _keep_pictures(store.trial_folder(trial_id) / "predictions", {key: found[key] for key in part.test})
-        kept.append(ForeignTrial(trial_id, part.split.name, part.domain, len(part.test), len(missing)))
+        kept.append(ExternalTrial(trial_id, part.split.name, part.domain, len(part.test), len(missing)))
     return kept
 
 
-def _parts(split: Split, masks: ForeignMasks) -> list[_Part]:
+def _parts(split: Split, masks: ExternalMasks) -> list[_Part]:
     """The split's test domains; validation images go along where the split has masks for all of their domain.
 
     The domains of validation images are others than the tested ones, so they ride with the first of their modality.
@@ -136,7 +136,7 @@ def _keys(part: _Part) -> list[str]:
 
 
 def _measure(
-    masks: ForeignMasks, parts: Sequence[_Part], samples: dict[str, Sample], metrics: MetricsConfig, progress: Progress
+    masks: ExternalMasks, parts: Sequence[_Part], samples: dict[str, Sample], metrics: MetricsConfig, progress: Progress
 ) -> tuple[dict[tuple[str, str], dict[str, Any]], list[Problem]]:
     """(split, key) -> row without its role, of every mask; a file that serves several splits is measured once."""
     wanted = {
@@ -163,7 +163,7 @@ def _measure(
 
 
 def _fitting(path: Path, sample: Sample) -> Mask:
-    mask = read_foreign_mask(path)
+    mask = read_external_mask(path)
     if mask.shape == (sample.height, sample.width):
         return mask
     turned = " Its rows and columns seem to be exchanged." if mask.shape == (sample.width, sample.height) else ""
@@ -225,4 +225,4 @@ def _keep_pictures(folder: Path, files: dict[str, Path]) -> None:
 
     for key, path in files.items():
         with atomic_path(folder / f"{key}.png") as temporary:
-            Image.fromarray(read_foreign_mask(path)).save(temporary, format="PNG")
+            Image.fromarray(read_external_mask(path)).save(temporary, format="PNG")

@@ -13,16 +13,16 @@ from ray.experimental import internal_kv
 from ray.tune import Callback
 
 from harness.errors import UserError
-from harness.execution.graceful_stop import Drain, DrainExpired
+from harness.execution.graceful_stop import GracefulStop, StopExpired
 from harness.execution.progress import ProgressDisplay
 from harness.execution.ray.cluster import Cluster
 from harness.execution.ray.placement import Node, fitting
-from harness.execution.ray.trial_queue import Feed
+from harness.execution.ray.trial_queue import TrialQueue
 from harness.execution.ray.watchdog import RayIsGone, dead_server
 from harness.store.store import Store
 
 
-class Listener(Callback):
+class RunCallback(Callback):
     """Ray Tune's callback. Ray ends the whole run when one raises, so none does but to end the run.
 
     Attributes:
@@ -39,8 +39,8 @@ class Listener(Callback):
         self,
         progress: ProgressDisplay,
         store: Store,
-        feed: Feed,
-        drain: Drain,
+        feed: TrialQueue,
+        drain: GracefulStop,
         cluster: Cluster,
         labels: dict[str, str],
     ) -> None:
@@ -65,7 +65,7 @@ class Listener(Callback):
             self.feed.close()
             internal_kv._internal_kv_put(self.drain_key, b"stop")
         if self.drain.expired or (self.told_to_stop and not self.running):
-            raise DrainExpired
+            raise StopExpired
         if time.monotonic() - self.last_look >= self.LOOK_EVERY_SECONDS:
             self._look_for_nodes()
 
@@ -130,7 +130,7 @@ class Listener(Callback):
 
     def _note_try(self, trial_id: str, cause: str) -> None:
         with contextlib.suppress(UserError, OSError):
-            self.store.note_try(trial_id, cause)
+            self.store.record_attempt(trial_id, cause)
 
     def _look_for_nodes(self) -> None:
         self.last_look = now = time.monotonic()

@@ -28,7 +28,14 @@ from ray.air._internal import usage
 from harness.config import ExecutorConfig
 from harness.errors import UserError
 from harness.execution.ray.environment import RAY_ENVIRONMENT
-from harness.execution.ray.nodes import Facts, Question, asking, faults, look, targets
+from harness.execution.ray.nodes import (
+    NodeRequirements,
+    NodeState,
+    inspect_node,
+    mismatches,
+    publish_requirements,
+    targets,
+)
 from harness.execution.ray.placement import Node, cpus_per_trial, fitting, gpus_per_trial, slots
 from harness.execution.ray.watchdog import ending_with, local_servers, shut_down
 from harness.hardware import usable_cores
@@ -69,7 +76,7 @@ class Cluster:
     cpus: dict[int, int]
     gpus: float
     slots: int
-    question: Question | None
+    question: NodeRequirements | None
 
     def resources(self, trial: TrialSpec) -> dict[str, float]:
         """What the trial asks for, in Ray's names of resources."""
@@ -95,7 +102,7 @@ def started_ray(config: ExecutorConfig, context: TrialContext, trials: Sequence[
         threads = {_threads(trial) for trial in trials}
         cpus = {count: cpus_per_trial(count, nodes, gpus, local=local) for count in sorted(threads)}
         most = max(cpus.values(), default=1)
-        with contextlib.nullcontext() if local else asking(trials, context) as question:
+        with contextlib.nullcontext() if local else publish_requirements(trials, context) as question:
             if question is not None:
                 _check_nodes(fitting(nodes, min(cpus.values()), gpus), question)
             yield Cluster(servers, cpus, gpus, slots(nodes, most, gpus), question)
@@ -244,7 +251,7 @@ def _place(name: str) -> Path | None:
     return path if path.is_dir() or path.suffix == ".py" else None
 
 
-def _check_nodes(nodes: Sequence[Node], question: Question) -> None:
+def _check_nodes(nodes: Sequence[Node], question: NodeRequirements) -> None:
     """Asks every node that can run trials, all at once.
 
     Raises:
@@ -252,7 +259,7 @@ def _check_nodes(nodes: Sequence[Node], question: Question) -> None:
     """
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    ask: Any = ray.remote(num_cpus=0, max_retries=0)(look)
+    ask: Any = ray.remote(num_cpus=0, max_retries=0)(inspect_node)
     asked = {
         ask.options(scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False)).remote(
             question, node.id
@@ -277,9 +284,9 @@ def _check_nodes(nodes: Sequence[Node], question: Question) -> None:
         )
 
 
-def _compared(question: Question, facts: Facts, node: str) -> list[str]:
-    """The node's faults, and whether what it wrote to the store arrived here."""
-    told = faults(question, facts)
+def _compared(question: NodeRequirements, facts: NodeState, node: str) -> list[str]:
+    """The node's mismatches, and whether what it wrote to the store arrived here."""
+    told = mismatches(question, facts)
     answer = Path(question.folder) / node
     if not told and not (answer.exists() and answer.read_text("utf-8") == question.nonce):
         told.append(f"what it writes to {answer.parents[2]} is not seen here: the folder is another one there")

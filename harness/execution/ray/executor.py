@@ -19,11 +19,11 @@ from ray import tune
 
 from harness.config import ExecutorConfig
 from harness.execution.executor import Outcome
-from harness.execution.graceful_stop import Drain, DrainExpired
+from harness.execution.graceful_stop import GracefulStop, StopExpired
 from harness.execution.progress import ProgressDisplay
-from harness.execution.ray.callbacks import Listener
+from harness.execution.ray.callbacks import RunCallback
 from harness.execution.ray.cluster import Cluster, started_ray
-from harness.execution.ray.trial_queue import Feed
+from harness.execution.ray.trial_queue import TrialQueue
 from harness.execution.ray.watchdog import RayIsGone
 from harness.execution.ray.worker import run_in_worker
 from harness.store.store import Store
@@ -46,16 +46,16 @@ class RayTuneExecutor:
         self.config, self.trainable = config, trainable
 
     def run(self, trials: Sequence[TrialSpec], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
-        store, drain = Store(context.store_root), Drain(self.config.drain_seconds)
+        store, drain = Store(context.store_root), GracefulStop(self.config.drain_seconds)
         with started_ray(self.config, context, trials) as cluster:
-            feed = Feed(trials, store, cluster.resources)
-            listener = Listener(progress, store, feed, drain, cluster, {trial.id: trial.label for trial in trials})
+            feed = TrialQueue(trials, store, cluster.resources)
+            listener = RunCallback(progress, store, feed, drain, cluster, {trial.id: trial.label for trial in trials})
             # Here and not before: Ray puts a handler of its own in place when it starts.
             try:
                 # Ray prints page by page what befalls its servers; causes are told by our display, once.
                 with drain.on_sigterm(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
                     self._tune(feed, listener, cluster, context, len(trials))
-            except DrainExpired:
+            except StopExpired:
                 pass
             except RayIsGone as gone:
                 listener.lost(str(gone))
@@ -63,7 +63,9 @@ class RayTuneExecutor:
             raise error
         return [_outcome(trial, store, listener, drain) for trial in trials]
 
-    def _tune(self, feed: Feed, listener: Listener, cluster: Cluster, context: TrialContext, total: int) -> None:
+    def _tune(
+        self, feed: TrialQueue, listener: RunCallback, cluster: Cluster, context: TrialContext, total: int
+    ) -> None:
         # Ray's own bookkeeping is worth nothing: neither that of a killed run, nor ours once every trial is in the store.
         experiment = feed.store.root / "ray"
         shutil.rmtree(experiment, ignore_errors=True)
@@ -93,7 +95,7 @@ class RayTuneExecutor:
             shutil.rmtree(experiment, ignore_errors=True)
 
 
-def _outcome(trial: TrialSpec, store: Store, listener: Listener, drain: Drain) -> Outcome:
+def _outcome(trial: TrialSpec, store: Store, listener: RunCallback, drain: GracefulStop) -> Outcome:
     if store.result(trial.id) is not None:
         return Outcome(trial, "done", None)
     if trial.id in listener.failures:

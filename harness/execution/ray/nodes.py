@@ -22,7 +22,7 @@ from harness.trial_spec import TrialSpec
 
 
 @dataclass(frozen=True)
-class Question:
+class NodeRequirements:
     """What every node must see as the driver sees it.
 
     Attributes:
@@ -42,7 +42,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Facts:
+class NodeState:
     """What a node sees. Errors stand in place of values that could not be read."""
 
     host: str
@@ -57,7 +57,7 @@ class Facts:
 
 
 @contextmanager
-def asking(trials: Sequence[TrialSpec], context: TrialContext) -> Iterator[Question]:
+def publish_requirements(trials: Sequence[TrialSpec], context: TrialContext) -> Iterator[NodeRequirements]:
     """The question for these trials; its folder in the store is there as long as the block lasts.
 
     Raises:
@@ -72,7 +72,7 @@ def asking(trials: Sequence[TrialSpec], context: TrialContext) -> Iterator[Quest
     atomic_write_text(folder / "nonce", nonce)
     try:
         with FileLock(folder / "lock"):
-            yield Question(
+            yield NodeRequirements(
                 folder=str(folder),
                 nonce=nonce,
                 manifests={root: _manifest(root) for root in sorted({trial.data.root for trial in trials})},
@@ -85,10 +85,10 @@ def asking(trials: Sequence[TrialSpec], context: TrialContext) -> Iterator[Quest
         rmtree(folder, ignore_errors=True)
 
 
-def look(question: Question, node: str | None = None) -> Facts:
+def inspect_node(question: NodeRequirements, node: str | None = None) -> NodeState:
     """Answers the question on this machine; with `node` it also leaves a file of that name for the driver to read."""
     folder = Path(question.folder)
-    return Facts(
+    return NodeState(
         host=platform.node(),
         nonce=_read(folder / "nonce"),
         answer=_leave(folder / node, question.nonce) if node else "",
@@ -101,7 +101,7 @@ def look(question: Question, node: str | None = None) -> Facts:
     )
 
 
-def faults(question: Question, facts: Facts) -> list[str]:
+def mismatches(question: NodeRequirements, facts: NodeState) -> list[str]:
     """What keeps a node from running the trials, each with what to do; empty: nothing."""
     found = []
     store = Path(question.folder).parent.parent

@@ -13,7 +13,7 @@ from harness.store.store import Store
 from harness.trial_spec import TrialSpec
 
 
-class Feed(Searcher):
+class TrialQueue(Searcher):
     """A searcher that searches nothing: the trials in their order, each handed over to the store when its turn comes.
 
     Attributes:
@@ -41,7 +41,7 @@ class Feed(Searcher):
             return Searcher.FINISHED
         trial = self.waiting.popleft()
         try:
-            hand_over(self.store, trial)
+            write_spec(self.store, trial)
         except UserError as error:
             # Ray would bury it in an error of its own.
             self.error = error
@@ -59,7 +59,7 @@ class Feed(Searcher):
         """See `save`."""
 
 
-def hand_over(store: Store, trial: TrialSpec) -> None:
+def write_spec(store: Store, trial: TrialSpec) -> None:
     """Leaves the spec where the worker reads it.
 
     Waits for nobody: the worker of a killed driver that may still hold the trial reads the same spec. Only a damaged result
@@ -68,5 +68,5 @@ def hand_over(store: Store, trial: TrialSpec) -> None:
     if (store.trial_folder(trial.id) / "result.json").exists():
         with store.trial_lock(trial.id):
             if store.result(trial.id) is None:
-                store.set_damaged_aside(trial.id)
+                store.quarantine_trial(trial.id)
     store.start_trial(trial)

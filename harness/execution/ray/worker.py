@@ -13,13 +13,13 @@ from ray import tune
 from ray.experimental import internal_kv
 
 from harness.errors import UserError
-from harness.execution.ray.nodes import Question, faults, look
+from harness.execution.ray.nodes import NodeRequirements, inspect_node, mismatches
 from harness.store.store import Store
 from harness.trial import TrialContext
 
 
 def run_in_worker(
-    config: dict[str, Any], context: dict[str, Any], question: Question | None, drain_key: str, function: str
+    config: dict[str, Any], context: dict[str, Any], question: NodeRequirements | None, drain_key: str, function: str
 ) -> None:
     """Reads the spec of `config["trial_id"]` from the store and runs it by the function at the dotted path `function`.
 
@@ -85,13 +85,13 @@ class _Pointer:
 _ANSWERED: dict[str, list[str]] = {}
 
 
-def _check_place(question: Question) -> None:
+def _check_place(question: NodeRequirements) -> None:
     """Refuses a node that joined after the driver had asked the others, and can't run the trials.
 
     Raises:
         UserError: says what is wrong with the node.
     """
     if question.nonce not in _ANSWERED:
-        _ANSWERED[question.nonce] = faults(question, look(question))
+        _ANSWERED[question.nonce] = mismatches(question, inspect_node(question))
     if found := _ANSWERED[question.nonce]:
         raise UserError(f"Node {platform.node()} can't run these trials: {'; '.join(found)}.")

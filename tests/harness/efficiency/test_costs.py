@@ -17,7 +17,7 @@ from harness.efficiency.costs import measure_missing_costs
 from harness.efficiency.measure import count_macs, count_parameters
 from harness.errors import UserError
 from harness.methods.building import build_method
-from harness.planning.plan import build_suite
+from harness.planning.plan import build_plan
 from harness.store.store import Store
 
 MODALITIES = ["dermoscopy", "xray"]
@@ -59,7 +59,7 @@ def test_algorithms_that_are_gone_at_test_time_share_their_method_s_measurement(
     toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shipped = load_config(["algorithm=[erm,mixup,vrex,ema,batch_norm]"]).algorithms
-    suite = build_suite(replace(toy_config("TinyConv"), algorithms=shipped))
+    suite = build_plan(replace(toy_config("TinyConv"), algorithms=shipped))
     measured = []
     monkeypatch.setattr(
         efficiency,
@@ -86,6 +86,6 @@ def test_a_method_is_timed_for_as_long_as_the_config_says(
     monkeypatch.setattr(efficiency, "measure", lambda *_, budget_seconds: budgets.append(budget_seconds) or {})
     store = Store(tmp_path / "runs")
     for seconds in (2.0, 10.0, 2.0):
-        suite = build_suite(replace(toy_config("TinyConv"), efficiency_seconds=seconds))
+        suite = build_plan(replace(toy_config("TinyConv"), efficiency_seconds=seconds))
         list(measure_missing_costs(suite, store))
     assert budgets == [2.0, 10.0]  # the third time it is there already

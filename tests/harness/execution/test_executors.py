@@ -22,11 +22,11 @@ from harness.errors import UserError
 from harness.execution import make_executor
 from harness.execution.progress import ProgressDisplay
 from harness.execution.serial import local_device
-from harness.planning.plan import Suite, build_suite
+from harness.planning.plan import Plan, build_plan
 from harness.store.store import Store
 from harness.trial import TrialContext
 
-ToySuite = Callable[..., Suite]
+ToyPlan = Callable[..., Plan]
 
 
 @pytest.fixture
@@ -45,9 +45,9 @@ def progress(lines: io.StringIO) -> ProgressDisplay:
 
 
 def test_serial_runs_all_and_a_failure_stops_no_other(
-    toy_suite: ToySuite, context: TrialContext, progress: ProgressDisplay, lines: io.StringIO
+    toy_plan: ToyPlan, context: TrialContext, progress: ProgressDisplay, lines: io.StringIO
 ) -> None:
-    trials = toy_suite("Broken", "TinyConv", "Floor").trials
+    trials = toy_plan("Broken", "TinyConv", "Floor").trials
     with progress:
         outcomes = make_executor(ExecutorConfig(name="serial", device="cpu")).run(trials, context, progress)
     assert [(outcome.trial.method.name, outcome.state) for outcome in outcomes] == [
@@ -62,9 +62,9 @@ def test_serial_runs_all_and_a_failure_stops_no_other(
 
 
 def test_serial_stops_where_going_on_makes_no_sense(
-    toy_suite: ToySuite, context: TrialContext, progress: ProgressDisplay
+    toy_plan: ToyPlan, context: TrialContext, progress: ProgressDisplay
 ) -> None:
-    suite = toy_suite("TinyConv", "Floor")
+    suite = toy_plan("TinyConv", "Floor")
     (suite.dataset.root / "manifest.csv").write_text("nonsense")
     with pytest.raises(UserError, match=r"manifest\.csv"):
         make_executor(ExecutorConfig(name="serial", device="cpu")).run(suite.trials, context, progress)
@@ -115,7 +115,7 @@ def test_ray_gives_the_same_bytes_and_workers_that_die_are_tried_again(
     config = toy_config("DiesHard", "Broken", "TwoStages", "DiesOnce", augmentation="standard")
     marker = tmp_path / "died"
     config.methods["diesonce"]["model"] = {"_target_": "toy_dying.DiesOnce", "marker": str(marker)}
-    trials = build_suite(config).trials
+    trials = build_plan(config).trials
     serial = replace(context, store_root=context.store_root + "-serial")
     marker.touch()
     make_executor(ExecutorConfig(name="serial", device="cpu")).run(

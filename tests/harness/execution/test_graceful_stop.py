@@ -22,16 +22,16 @@ from rich.console import Console
 from harness.config import ExecutorConfig
 from harness.errors import UserError
 from harness.execution import make_executor
-from harness.execution.graceful_stop import Drain, DrainExpired
+from harness.execution.graceful_stop import GracefulStop, StopExpired
 from harness.execution.progress import ProgressDisplay
 from harness.execution.ray.callbacks import cause_of
-from harness.execution.ray.trial_queue import Feed
+from harness.execution.ray.trial_queue import TrialQueue
 from harness.execution.ray.watchdog import dead_server, ending_with
-from harness.planning.plan import Suite
+from harness.planning.plan import Plan
 from harness.store.store import Store
 from harness.trial import TrialContext
 
-ToySuite = Callable[..., Suite]
+ToyPlan = Callable[..., Plan]
 
 
 @pytest.fixture
@@ -48,9 +48,9 @@ def sigterm() -> None:
 
 
 def test_sigterm_keeps_the_state_and_the_same_trials_go_on_with_the_same_bytes(
-    toy_suite: ToySuite, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials = toy_suite("TwoStages", "TinyConv", epochs=4).trials
+    trials = toy_plan("TwoStages", "TinyConv", epochs=4).trials
     executor = make_executor(ExecutorConfig(name="serial", device="cpu"))
     whole = replace(context, store_root=context.store_root + "-whole")
     executor.run(trials, whole, quiet())
@@ -81,9 +81,9 @@ def test_sigterm_keeps_the_state_and_the_same_trials_go_on_with_the_same_bytes(
 
 
 def test_an_epoch_that_takes_too_long_is_left(
-    toy_suite: ToySuite, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (trial,) = toy_suite().trials
+    (trial,) = toy_plan().trials
 
     def loss(self: Any, batch: Any, step: Any) -> Any:
         sigterm()
@@ -98,14 +98,14 @@ def test_an_epoch_that_takes_too_long_is_left(
 
 
 def test_a_second_sigterm_waits_for_nothing() -> None:
-    drain = Drain(100)
+    drain = GracefulStop(100)
     with drain.on_sigterm():
         sigterm()
         assert drain.asked.is_set()
         assert not drain.expired
-        with pytest.raises(DrainExpired):
+        with pytest.raises(StopExpired):
             sigterm()
-    expired = Drain(0)
+    expired = GracefulStop(0)
     expired.ask()
     assert expired.expired
 
@@ -114,7 +114,7 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     before, met = signal.getsignal(signal.SIGTERM), []
 
     def look() -> None:
-        with Drain(1).on_sigterm():
+        with GracefulStop(1).on_sigterm():
             met.append(signal.getsignal(signal.SIGTERM))
 
     thread = threading.Thread(target=look)
@@ -123,9 +123,9 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
     assert met == [before]
 
 
-def test_trials_are_handed_over_one_by_one(toy_suite: ToySuite, context: TrialContext) -> None:
-    trials, store = toy_suite("TinyConv", "Floor").trials, Store(context.store_root)
-    feed = Feed(trials, store, lambda trial: {"CPU": 1.0})
+def test_trials_are_handed_over_one_by_one(toy_plan: ToyPlan, context: TrialContext) -> None:
+    trials, store = toy_plan("TinyConv", "Floor").trials, Store(context.store_root)
+    feed = TrialQueue(trials, store, lambda trial: {"CPU": 1.0})
     assert store.trial_ids() == []
     assert feed.suggest("x") == {"trial_id": trials[0].id, "resources": {"CPU": 1.0}}
     assert store.trial_ids() == [trials[0].id]
@@ -136,10 +136,10 @@ def test_trials_are_handed_over_one_by_one(toy_suite: ToySuite, context: TrialCo
 
 
 def test_a_store_that_fails_ends_the_feed_and_is_told(
-    toy_suite: ToySuite, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(context.store_root)
-    feed = Feed(toy_suite("TinyConv", "Floor").trials, store, lambda trial: {"CPU": 1.0})
+    feed = TrialQueue(toy_plan("TinyConv", "Floor").trials, store, lambda trial: {"CPU": 1.0})
 
     def full(*args: Any) -> None:
         raise UserError("the disk is full")
@@ -186,7 +186,7 @@ def test_causes_of_dead_tries_stay_through_later_statuses(context: TrialContext)
     store = Store(context.store_root)
     store.write_status("t", "running", host="node1", epoch=3)
     for number in range(25):
-        store.note_try("t", f"cause {number}")
+        store.record_attempt("t", f"cause {number}")
     assert store.status("t")["state"] == "interrupted"
     store.write_status("t", "running", epoch=4)
     tries = store.tries("t")

@@ -15,9 +15,9 @@ from harness.config import ExecutorConfig
 from harness.errors import UserError
 from harness.execution.gpu_memory import GpuBusy, enough_free, memory_share, wait_for_memory
 from harness.execution.ray.cluster import _compared, _reachable, to_ship
-from harness.execution.ray.nodes import Question, asking, faults, look, targets
+from harness.execution.ray.nodes import NodeRequirements, inspect_node, mismatches, publish_requirements, targets
 from harness.execution.ray.placement import Node, cpus_per_trial, fitting, gpus_per_trial, slots
-from harness.planning.plan import Suite
+from harness.planning.plan import Plan
 from harness.trial import TrialContext
 
 SMALL = Node("a", "small (10.0.0.1)", cpus=4, gpus=0)
@@ -87,33 +87,33 @@ def test_a_trial_waits_for_its_part_of_the_gpu_but_not_for_ever() -> None:
 
 
 @pytest.fixture
-def suite(toy_suite: Callable[..., Suite]) -> Suite:
-    return toy_suite("TinyConv", "TwoStages")
+def suite(toy_plan: Callable[..., Plan]) -> Plan:
+    return toy_plan("TinyConv", "TwoStages")
 
 
 @pytest.fixture
-def question(suite: Suite, tmp_path: Path) -> Iterator[Question]:
+def question(suite: Plan, tmp_path: Path) -> Iterator[NodeRequirements]:
     context = TrialContext(store_root=str(tmp_path / "runs"), cache_folder=str(tmp_path / "cache"))
-    with asking(suite.trials, context) as question:
+    with publish_requirements(suite.trials, context) as question:
         yield question
     assert not Path(question.folder).exists()
 
 
-def test_a_machine_that_sees_the_same_has_no_fault(question: Question, suite: Suite) -> None:
-    facts = look(question, "here")
-    assert faults(question, facts) == _compared(question, facts, "here") == []
+def test_a_machine_that_sees_the_same_has_no_fault(question: NodeRequirements, suite: Plan) -> None:
+    facts = inspect_node(question, "here")
+    assert mismatches(question, facts) == _compared(question, facts, "here") == []
     assert question.modules == ("toy_methods",)
     assert list(question.manifests) == [str(suite.dataset.root)]
     assert "torch" in question.libraries
     assert facts.lock_reaches is True
 
 
-def test_each_difference_of_a_node_is_told_with_what_to_do(question: Question) -> None:
+def test_each_difference_of_a_node_is_told_with_what_to_do(question: NodeRequirements) -> None:
     question = replace(question, files={"/weights/sam.pth": 10})
-    facts = replace(look(question, "here"), files={"/weights/sam.pth": 10})
-    assert faults(question, facts) == []
+    facts = replace(inspect_node(question, "here"), files={"/weights/sam.pth": 10})
+    assert mismatches(question, facts) == []
     told = {
-        name: faults(question, replace(facts, **{name: value}))  # type: ignore[arg-type]
+        name: mismatches(question, replace(facts, **{name: value}))  # type: ignore[arg-type]
         for name, value in {
             "nonce": "No such file or directory",
             "answer": "Read-only file system",
@@ -135,21 +135,21 @@ def test_each_difference_of_a_node_is_told_with_what_to_do(question: Question) -
     assert "torch 1.0" in told["libraries"][0]
 
 
-def test_builds_of_one_version_for_other_devices_are_the_same(question: Question) -> None:
-    facts = look(question, "here")
+def test_builds_of_one_version_for_other_devices_are_the_same(question: NodeRequirements) -> None:
+    facts = inspect_node(question, "here")
     release = question.libraries["torch"].partition("+")[0]
-    assert faults(question, replace(facts, libraries=facts.libraries | {"torch": f"{release}+cu128"})) == []
+    assert mismatches(question, replace(facts, libraries=facts.libraries | {"torch": f"{release}+cu128"})) == []
 
 
-def test_what_a_node_writes_has_to_arrive(question: Question, tmp_path: Path) -> None:
-    facts = look(question, "here")
+def test_what_a_node_writes_has_to_arrive(question: NodeRequirements, tmp_path: Path) -> None:
+    facts = inspect_node(question, "here")
     (Path(question.folder) / "here").unlink()  # it went to a folder of the node's own
     (fault,) = _compared(question, facts, "here")
     assert "is not seen here" in fault
 
 
-def test_a_store_that_is_not_there_is_a_fact_and_no_error(question: Question, tmp_path: Path) -> None:
-    facts = look(replace(question, folder=str(tmp_path / "elsewhere" / "x")), "here")
+def test_a_store_that_is_not_there_is_a_fact_and_no_error(question: NodeRequirements, tmp_path: Path) -> None:
+    facts = inspect_node(replace(question, folder=str(tmp_path / "elsewhere" / "x")), "here")
     assert facts.nonce.startswith("No such file")
     assert facts.answer.startswith("No such file")
     assert facts.lock_reaches is None
@@ -157,7 +157,7 @@ def test_a_store_that_is_not_there_is_a_fact_and_no_error(question: Question, tm
 
 
 def test_the_bench_and_methods_that_are_not_installed_travel(
-    suite: Suite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suite: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert targets(suite.trials) == {"toy_methods.TinyConv", "toy_methods.TwoStages"}
     for name in ("my_own_method", "beside_my_own", "never_imported"):

@@ -18,12 +18,12 @@ from harness.data.folder.images import read_image, read_mask
 from harness.errors import UserError
 from harness.inference.image_folder import find_images
 from harness.inference.overlay import LINE, outlined
-from harness.planning.plan import Suite
+from harness.planning.plan import Plan
 from harness.store.queries import best_trial
 from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
 
-MakeSuite = Callable[..., Suite]
+MakeSuite = Callable[..., Plan]
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs")
 
 
-def finish(suite: Suite, store: Store, tmp_path: Path, **context: Any) -> list[str]:
+def finish(suite: Plan, store: Store, tmp_path: Path, **context: Any) -> list[str]:
     """Runs the suite's trials into the store, as `run` does; their ids."""
     store.prepare()
     told = [{"id": trial.id, "method": trial.method.name} for trial in suite.trials]
@@ -58,9 +58,9 @@ def picture(path: Path, height: int = 20, width: int = 30, **options: Any) -> No
 
 @pytest.mark.e2e
 def test_a_trials_masks_come_out_again(
-    toy_suite: MakeSuite, store: Store, tmp_path: Path, small_dataset: Path, capsys: pytest.CaptureFixture[str]
+    toy_plan: MakeSuite, store: Store, tmp_path: Path, small_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    suite = toy_suite("TinyConv")
+    suite = toy_plan("TinyConv")
     (trial_id,) = finish(suite, store, tmp_path)
     out = tmp_path / "out"
     assert predict(store, small_dataset, out, trial_id[:8]) == 0
@@ -90,9 +90,9 @@ def test_a_trials_masks_come_out_again(
 
 
 def test_odd_files_are_told_and_the_others_are_done(
-    toy_suite: MakeSuite, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_plan: MakeSuite, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (trial_id,) = finish(toy_suite("Floor"), store, tmp_path)
+    (trial_id,) = finish(toy_plan("Floor"), store, tmp_path)
     images = tmp_path / "images"
     picture(images / "a.png")
     picture(images / "a.jpg", 12, 50)
@@ -124,9 +124,9 @@ def test_odd_files_are_told_and_the_others_are_done(
 
 
 def test_a_batch_holds_no_more_than_some_pixels(
-    toy_suite: MakeSuite, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_plan: MakeSuite, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (trial_id,) = finish(toy_suite("Floor"), store, tmp_path)
+    (trial_id,) = finish(toy_plan("Floor"), store, tmp_path)
     for number in range(5):
         picture(tmp_path / "images" / f"{number}.png", 20, 20)
     sizes: list[int] = []
@@ -140,9 +140,9 @@ def test_a_batch_holds_no_more_than_some_pixels(
 
 
 def test_the_modality_is_given_or_guessed_where_the_method_needs_it(
-    toy_suite: MakeSuite, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_plan: MakeSuite, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    suite = toy_suite("TinyConv", "GuessesModality")
+    suite = toy_plan("TinyConv", "GuessesModality")
     plain, guessing = finish(suite, store, tmp_path)
     picture(tmp_path / "images" / "a.png")
 
@@ -156,9 +156,9 @@ def test_the_modality_is_given_or_guessed_where_the_method_needs_it(
     assert predict(store, tmp_path / "images", tmp_path / "4", plain, "--modality", "ultrasond") == 2
     assert "was not trained on modality 'ultrasond'. Did you mean 'ultrasound'?" in capsys.readouterr().err
     told = replace(suite.config, methods={k: _told(v) for k, v in suite.config.methods.items()})
-    from harness.planning.plan import build_suite
+    from harness.planning.plan import build_plan
 
-    (needs, _) = finish(build_suite(replace(told, seeds=(1,))), store, tmp_path)
+    (needs, _) = finish(build_plan(replace(told, seeds=(1,))), store, tmp_path)
     assert predict(store, tmp_path / "images", tmp_path / "5", needs) == 2
     assert "needs to be told what the images show: --modality dermoscopy|ultrasound" in capsys.readouterr().err
     assert predict(store, tmp_path / "images", tmp_path / "5", needs, "--modality", "auto") == 2
@@ -173,9 +173,9 @@ def _told(method: dict[str, Any]) -> dict[str, Any]:
 def test_the_best_trial_is_chosen_by_validation_never_by_test(
     toy_config: Callable[..., Any], store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from harness.planning.plan import build_suite
+    from harness.planning.plan import build_plan
 
-    ids = finish(build_suite(replace(toy_config("Floor"), seeds=(0, 1, 2))), store, tmp_path)
+    ids = finish(build_plan(replace(toy_config("Floor"), seeds=(0, 1, 2))), store, tmp_path)
     load = Store.load
 
     def scored(self: Store, trial_id: str) -> Any:
@@ -215,14 +215,14 @@ def test_the_best_trial_is_chosen_by_validation_never_by_test(
 def test_a_mistake_is_told_and_nothing_is_written(
     words: list[str],
     said: str,
-    toy_suite: MakeSuite,
+    toy_plan: MakeSuite,
     store: Store,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     if "cuda" in words and torch.cuda.is_available():
         pytest.skip("there is a GPU")
-    (trial_id,) = finish(toy_suite("Floor"), store, tmp_path, predictions=False)
+    (trial_id,) = finish(toy_plan("Floor"), store, tmp_path, predictions=False)
     picture(tmp_path / "images" / "a.png")
     names = {"TRIAL": trial_id, "RUNS": str(store.root), "IMAGES": str(tmp_path / "images")}
     for name, value in names.items():
@@ -235,9 +235,9 @@ def test_a_mistake_is_told_and_nothing_is_written(
 
 
 def test_trials_that_cannot_predict_say_why(
-    toy_suite: MakeSuite, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_plan: MakeSuite, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    suite = toy_suite("TinyConv", "Floor")
+    suite = toy_plan("TinyConv", "Floor")
     (whole, other) = finish(suite, store, tmp_path)
     picture(tmp_path / "images" / "a.png")
 

@@ -18,11 +18,11 @@ from harness.data.dataset import Sample
 from harness.errors import UserError
 from harness.planning.checks import check_methods
 from harness.planning.datasets import cache_folder, open_dataset
-from harness.planning.plan import Suite, build_suite
+from harness.planning.plan import Plan, build_plan
 from harness.protocols.split import Split
 from harness.trial_spec import TrialSpec, files_in
 
-ToySuite = Callable[..., Suite]
+ToyPlan = Callable[..., Plan]
 ToyConfig = Callable[..., RunConfig]
 
 SPEC = trial_spec().to_json()
@@ -87,7 +87,7 @@ def test_an_id_does_not_change_with_names_and_places(path: str, value: Any) -> N
 
 def test_methods_folds_and_seeds_are_crossed(toy_config: ToyConfig) -> None:
     config = replace(toy_config("TinyConv", "Floor"), seeds=[0, 7], protocol=ProtocolConfig())
-    suite = build_suite(config)
+    suite = build_plan(config)
     assert len(suite.trials) == 2 * 3 * 2
     assert len({trial.id for trial in suite.trials}) == 12
     assert suite.trials[1].label == "tinyconv fold0 seed 7"
@@ -99,8 +99,8 @@ def test_methods_folds_and_seeds_are_crossed(toy_config: ToyConfig) -> None:
     }
 
 
-def test_a_spec_survives_json_and_names_its_trial(toy_suite: ToySuite) -> None:
-    (trial,) = toy_suite().trials
+def test_a_spec_survives_json_and_names_its_trial(toy_plan: ToyPlan) -> None:
+    (trial,) = toy_plan().trials
     back = TrialSpec.from_json(json.loads(json.dumps(trial.to_json())))
     assert back == trial
     assert back.id == trial.id
@@ -115,12 +115,12 @@ def test_the_same_data_elsewhere_gives_the_same_trials(toy_config: ToyConfig, tm
     moved = tmp_path / "moved"
     shutil.copytree(str(config.data.root), moved)
     there = replace(config, data=replace(config.data, root=str(moved)))
-    assert [trial.id for trial in build_suite(there).trials] == [trial.id for trial in build_suite(config).trials]
+    assert [trial.id for trial in build_plan(there).trials] == [trial.id for trial in build_plan(config).trials]
 
 
 def test_other_pixels_or_another_subject_give_other_trials(toy_config: ToyConfig) -> None:
     dataset = open_dataset(toy_config())
-    (split, *_) = build_suite(toy_config()).splits
+    (split, *_) = build_plan(toy_config()).splits
 
     def fingerprint(split: Split, samples: Iterable[Sample] = dataset.samples) -> str:
         return split.with_fingerprint({sample.key: sample for sample in samples}).fingerprint
@@ -138,7 +138,7 @@ def test_other_pixels_or_another_subject_give_other_trials(toy_config: ToyConfig
 def test_a_methods_own_training_is_in_its_spec_alone(toy_config: ToyConfig) -> None:
     config = toy_config("TinyConv", "Floor")
     config.methods["floor"]["training"] = {"epochs": 1}
-    by_method = {trial.method.name: trial.trained.epochs for trial in build_suite(config).trials}
+    by_method = {trial.method.name: trial.trained.epochs for trial in build_plan(config).trials}
     assert by_method == {"tinyconv": 2, "floor": 1}
 
 
@@ -146,7 +146,7 @@ def test_mistakes_are_told_before_any_data_is_read(toy_config: ToyConfig, tmp_pa
     config = toy_config()
     config.methods["tinyconv"]["modell"] = {}
     with pytest.raises(UserError, match="modell is unknown"):
-        build_suite(replace(config, data=DataConfig(root=str(tmp_path / "nowhere"))))
+        build_plan(replace(config, data=DataConfig(root=str(tmp_path / "nowhere"))))
 
 
 def test_a_copied_file_in_another_domain_is_refused_by_name(toy_config: ToyConfig) -> None:
@@ -157,7 +157,7 @@ def test_a_copied_file_in_another_domain_is_refused_by_name(toy_config: ToyConfi
         shutil.copy(source, root / "dermoscopy" / "clinic_b" / part / "copied.png")
     (root / "manifest.csv").unlink()
     with pytest.raises(UserError, match=r"Leak.*case_0\.png.*copied\.png|Leak.*copied\.png.*case_0\.png") as caught:
-        build_suite(config)
+        build_plan(config)
     assert "SHA-256" in str(caught.value)
 
 
@@ -230,8 +230,8 @@ def crossed_config(toy_config: ToyConfig, target: str, **card: Any) -> RunConfig
 
 
 def test_methods_and_algorithms_are_crossed(toy_config: ToyConfig) -> None:
-    plain = build_suite(toy_config("TinyConv")).trials
-    trials = build_suite(crossed_config(toy_config, "toy_methods.Doubled")).trials
+    plain = build_plan(toy_config("TinyConv")).trials
+    trials = build_plan(crossed_config(toy_config, "toy_methods.Doubled")).trials
     assert [trial.method.name for trial in trials] == ["tinyconv", "tinyconv+own"]
     assert trials[0].id == plain[0].id  # ERM is the method itself
     assert trials[1].trained.epochs == 1
@@ -241,17 +241,17 @@ def test_methods_and_algorithms_are_crossed(toy_config: ToyConfig) -> None:
 def test_whoever_learns_from_test_images_must_say_so(toy_config: ToyConfig) -> None:
     config = toy_config("LearnsAtTest")
     with pytest.raises(UserError, match=r"has predict_adapting, but its card says sees_test_images: false"):
-        check_methods(build_suite(config).trials)
+        check_methods(build_plan(config).trials)
     config.methods["learnsattest"]["card"] = {**config.methods["learnsattest"]["card"], "sees_test_images": True}
-    check_methods(build_suite(config).trials)
+    check_methods(build_plan(config).trials)
     with pytest.raises(UserError, match=r"Doubled lacks predict_adapting, but its card says sees_test_images: true"):
-        check_methods(build_suite(crossed_config(toy_config, "toy_methods.Doubled", sees_test_images=True)).trials)
+        check_methods(build_plan(crossed_config(toy_config, "toy_methods.Doubled", sees_test_images=True)).trials)
 
 
 def test_both_scopes_stand_beside_each_other(toy_config: ToyConfig) -> None:
     config = toy_config("TinyConv")
     config.protocol = ProtocolConfig(name="in_domain", scope="both")
-    suite = build_suite(config)
+    suite = build_plan(config)
     found = {(trial.method.name, trial.split.name) for trial in suite.trials}
     assert found == {
         ("tinyconv", "fold0"),

@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from harness.config import RunConfig, SweepConfig
-from harness.planning.plan import Suite, build_suite
-from harness.search.ray_search import Listener, Setting, placed, run_search
+from harness.planning.plan import Plan, build_plan
+from harness.search.ray_search import SearchProgress, Setting, placed, run_search
 from harness.search.space import Parameter
 from harness.trial import TrialContext
 
@@ -62,11 +62,11 @@ def test_a_poisoned_test_domain_changes_no_decision(
     sweep = SweepConfig(sampler="optuna", scheduler="asha")
     sweep.budget.trials = 7
 
-    def suite_of(name: str, *poisoned: str) -> Suite:
+    def suite_of(name: str, *poisoned: str) -> Plan:
         config = toy_config("TinyConv", epochs=3)
         config.data.root = str(shutil.copytree(small_dataset, tmp_path / name))
         poison(Path(config.data.root), *poisoned)
-        return build_suite(config)
+        return build_plan(config)
 
     suites = {
         "clean": suite_of("clean"),
@@ -85,7 +85,9 @@ def test_a_poisoned_test_domain_changes_no_decision(
                 context=replace(context, store_root=str(tmp_path / f"runs-{name}")),
                 folder=tmp_path / f"sweep-{name}",
             )
-            found[name] = run_search("fold0", suite.trials, own, Listener(), seconds=math.inf, gpu_seconds=math.inf)
+            found[name] = run_search(
+                "fold0", suite.trials, own, SearchProgress(), seconds=math.inf, gpu_seconds=math.inf
+            )
 
     assert decisions(found["clean"]) == decisions(found["test"])
     assert found["clean"].best is not None and found["clean"].best.objective == found["test"].best.objective

@@ -9,7 +9,7 @@ import pytest
 
 from harness.config.loading import load_config
 from harness.errors import UserError
-from harness.planning.plan import Suite, build_suite
+from harness.planning.plan import Plan, build_plan
 from harness.search.configurations import check_space, configured, default_values, method_yaml, tuned_name
 from harness.search.space import Parameter
 from harness.search.sweep import plan_sweep
@@ -21,13 +21,13 @@ SPACE = [
 
 
 @pytest.fixture
-def suite(toy_suite: Callable[..., Suite]) -> Suite:
-    made = toy_suite("TinyConv")
+def suite(toy_plan: Callable[..., Plan]) -> Plan:
+    made = toy_plan("TinyConv")
     made.config.methods["tinyconv"]["model"]["width"] = 4
-    return build_suite(made.config)
+    return build_plan(made.config)
 
 
-def test_the_default_is_the_methods_own_trial(suite: Suite) -> None:
+def test_the_default_is_the_methods_own_trial(suite: Plan) -> None:
     (trial,) = suite.trials
     default = default_values(trial, SPACE)
     assert default == {"training.learning_rate": 0.01, "methods.tinyconv.model.width": 4}
@@ -37,7 +37,7 @@ def test_the_default_is_the_methods_own_trial(suite: Suite) -> None:
     assert other.method.model["width"] == 6 and trial.method.model["width"] == 4
 
 
-def test_the_yaml_asks_for_the_searched_trials(suite: Suite, tmp_path: Path) -> None:
+def test_the_yaml_asks_for_the_searched_trials(suite: Plan, tmp_path: Path) -> None:
     (trial,) = suite.trials
     values = {"training.learning_rate": 0.03, "methods.tinyconv.model.width": 2}
     text = method_yaml(suite.config.methods["tinyconv"], trial, SPACE, values, ["Found by a test."])
@@ -50,7 +50,7 @@ def test_the_yaml_asks_for_the_searched_trials(suite: Suite, tmp_path: Path) -> 
         "training.epochs=2", "training.augmentation=flips", "training.learning_rate=0.01", "training.amp=off",
     ]  # fmt: skip
     config = load_config(words, tmp_path / "own")
-    (found,) = build_suite(config).trials
+    (found,) = build_plan(config).trials
     assert found.id == configured(trial, SPACE, values).id
 
 
@@ -70,7 +70,7 @@ def test_the_yaml_asks_for_the_searched_trials(suite: Suite, tmp_path: Path) -> 
     ],
 )
 def test_what_a_method_can_not_have_is_told_before_anything_runs(
-    suite: Suite, key: str, kind: str, values: tuple[object, ...], message: str
+    suite: Plan, key: str, kind: str, values: tuple[object, ...], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         check_space(suite.trials[0], [Parameter(key, kind, values)])
@@ -79,7 +79,7 @@ def test_what_a_method_can_not_have_is_told_before_anything_runs(
 def test_crossed_methods_are_searched_in_both_parts(tmp_path: Path) -> None:
     words = ["method=unet", "algorithm=mixstyle", "data.modalities=[xray]", "data.phantoms.images_per_domain=2",
              "data.phantoms.image_size=64", f"store.root={tmp_path}"]  # fmt: skip
-    trial = build_suite(load_config(words)).trials[0]
+    trial = build_plan(load_config(words)).trials[0]
     space = [
         Parameter("methods.unet.model.encoder_name", "choice", ("resnet18", "mobilenet_v2")),
         Parameter("algorithms.mixstyle.model.alpha", "uniform", (0.1, 0.5)),
@@ -94,15 +94,15 @@ def test_one_method_and_no_oracle(toy_config: Callable[..., object]) -> None:
     config = toy_config("TinyConv", "TwoStages")
     config.sweep.parameters = {"training.learning_rate": {"uniform": [0.1, 0.2]}}  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="one method at a time, found 2: tinyconv, twostages"):
-        plan_sweep(config, build_suite(config))  # type: ignore[arg-type]
+        plan_sweep(config, build_plan(config))  # type: ignore[arg-type]
     config = toy_config("TinyConv", selection="oracle")
     config.sweep.parameters = {"training.learning_rate": {"uniform": [0.1, 0.2]}}  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="oracle looks at the test domain"):
-        plan_sweep(config, build_suite(config))  # type: ignore[arg-type]
+        plan_sweep(config, build_plan(config))  # type: ignore[arg-type]
     config = toy_config("Floor")
     config.sweep.parameters = {"training.learning_rate": {"uniform": [0.1, 0.2]}}  # type: ignore[attr-defined]
     with pytest.raises(UserError, match="learns nothing by epochs"):
-        plan_sweep(config, build_suite(config))  # type: ignore[arg-type]
+        plan_sweep(config, build_plan(config))  # type: ignore[arg-type]
 
 
 def test_a_larger_budget_is_the_same_search(toy_config: Callable[..., object]) -> None:
@@ -111,5 +111,5 @@ def test_a_larger_budget_is_the_same_search(toy_config: Callable[..., object]) -
         config = toy_config("TinyConv")
         config.sweep.parameters = {"training.learning_rate": {"uniform": [0.1, 0.2]}}  # type: ignore[attr-defined]
         config.sweep.budget.trials, config.sweep.seed = trials, seed  # type: ignore[attr-defined]
-        folders.append(plan_sweep(config, build_suite(config)).folder)  # type: ignore[arg-type]
+        folders.append(plan_sweep(config, build_plan(config)).folder)  # type: ignore[arg-type]
     assert folders[0] == folders[1] != folders[2]

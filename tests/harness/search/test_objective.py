@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from harness.planning.plan import Suite, build_suite
+from harness.planning.plan import Plan, build_plan
 from harness.search import objective as judging
 from harness.search.curves import Curve, EpochLog, EpochScore
-from harness.search.objective import judge
+from harness.search.objective import evaluate_configuration
 from harness.store.store import Store
 from harness.trial import TrialContext
 
@@ -20,10 +20,10 @@ Reports = list[dict[str, Any]]
 
 
 @pytest.fixture
-def suite(toy_config: Callable[..., Any]) -> Suite:
+def suite(toy_config: Callable[..., Any]) -> Plan:
     config = toy_config("TinyConv")
     config.protocol.max_folds = 2
-    return build_suite(config)
+    return build_plan(config)
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def context(tmp_path: Path) -> TrialContext:
     return TrialContext(str(tmp_path / "runs"), str(tmp_path / "cache"), checkpoint_seconds=0)
 
 
-def test_the_running_mean_over_folds(suite: Suite, context: TrialContext, tmp_path: Path) -> None:
+def test_the_running_mean_over_folds(suite: Plan, context: TrialContext, tmp_path: Path) -> None:
     reports: Reports = []
-    end = judge(suite.trials, context, 2, tmp_path / "sweep", reports.append)
+    end = evaluate_configuration(suite.trials, context, 2, tmp_path / "sweep", reports.append)
     assert [each["time"] for each in reports] == [1, 2, 3, 4]
     store = Store(context.store_root)
     best = [store.load(trial.id).curves["validation_dice"].max() for trial in suite.trials]
@@ -42,10 +42,10 @@ def test_the_running_mean_over_folds(suite: Suite, context: TrialContext, tmp_pa
 
 
 def test_what_is_known_is_told_again_without_training(
-    suite: Suite, context: TrialContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suite: Plan, context: TrialContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first: Reports = []
-    end = judge(suite.trials, context, 2, tmp_path / "sweep", first.append)
+    end = evaluate_configuration(suite.trials, context, 2, tmp_path / "sweep", first.append)
 
     def never(*args: Any) -> None:
         raise AssertionError("trained again")
@@ -53,14 +53,14 @@ def test_what_is_known_is_told_again_without_training(
     monkeypatch.setattr(judging, "run_trial", never)
     again: Reports = []
     # In another sweep's folder too: a finished trial tells its own epochs.
-    assert judge(suite.trials, context, 2, tmp_path / "other", again.append) == end
+    assert evaluate_configuration(suite.trials, context, 2, tmp_path / "other", again.append) == end
     assert again == first
 
 
-def test_a_stopped_configuration_can_be_continued(suite: Suite, context: TrialContext, tmp_path: Path) -> None:
+def test_a_stopped_configuration_can_be_continued(suite: Plan, context: TrialContext, tmp_path: Path) -> None:
     undisturbed: Reports = []
     fresh = TrialContext(context.store_root + "-fresh", context.cache_folder)
-    judge(suite.trials, fresh, 2, tmp_path / "fresh", undisturbed.append)
+    evaluate_configuration(suite.trials, fresh, 2, tmp_path / "fresh", undisturbed.append)
     told: Reports = []
 
     def stop_after_three(report: dict[str, Any]) -> None:
@@ -69,7 +69,7 @@ def test_a_stopped_configuration_can_be_continued(suite: Suite, context: TrialCo
             raise SystemExit(0)
 
     with pytest.raises(SystemExit):
-        judge(suite.trials, context, 2, tmp_path / "sweep", stop_after_three)
+        evaluate_configuration(suite.trials, context, 2, tmp_path / "sweep", stop_after_three)
     store, (first, second) = Store(context.store_root), suite.trials
     assert store.result(first.id) is not None and store.result(second.id) is None
     assert store.status(second.id)["state"] == "interrupted"
@@ -77,7 +77,7 @@ def test_a_stopped_configuration_can_be_continued(suite: Suite, context: TrialCo
     with store.trial_lock(second.id, patience_seconds=0):
         pass
     again: Reports = []
-    judge(suite.trials, context, 2, tmp_path / "sweep", again.append)
+    evaluate_configuration(suite.trials, context, 2, tmp_path / "sweep", again.append)
     assert told == undisturbed[:3] and again == undisturbed
     samples = [(Store(root).trial_folder(second.id) / "samples.parquet").read_bytes()
                for root in (context.store_root, fresh.store_root)]  # fmt: skip
@@ -85,9 +85,9 @@ def test_a_stopped_configuration_can_be_continued(suite: Suite, context: TrialCo
 
 
 def test_a_failed_trial_fails_its_configuration(
-    toy_suite: Callable[..., Suite], context: TrialContext, tmp_path: Path
+    toy_plan: Callable[..., Plan], context: TrialContext, tmp_path: Path
 ) -> None:
-    end = judge(toy_suite("LossBecomesNan").trials, context, 2, tmp_path / "sweep", lambda report: None)
+    end = evaluate_configuration(toy_plan("LossBecomesNan").trials, context, 2, tmp_path / "sweep", lambda report: None)
     assert end["state"] == "failed" and math.isnan(end["objective"])
     assert "fold0: The training loss became nan" in end["reason"]
 
@@ -98,7 +98,7 @@ def test_out_of_patience_the_next_fold_begins_at_its_own_time(
     config = toy_config("TinyConv", epochs=6, patience=1, learning_rate=1e-12)
     config.protocol.max_folds = 2
     reports: Reports = []
-    judge(build_suite(config).trials, context, 6, tmp_path / "sweep", reports.append)
+    evaluate_configuration(build_plan(config).trials, context, 6, tmp_path / "sweep", reports.append)
     times = [each["time"] for each in reports]
     assert times[-1] == 12 and 6 in times and len(times) < 12
 
@@ -117,13 +117,13 @@ def test_a_curve_follows_the_selection_rule_and_stages() -> None:
 
 
 def test_no_table_of_tested_images_is_opened(
-    suite: Suite, context: TrialContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    suite: Plan, context: TrialContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: Any, **options: Any) -> None:
         raise AssertionError("a search read rows of images")
 
     monkeypatch.setattr("pandas.read_parquet", refuse)
     for folder in ("sweep", "again"):
-        end = judge(suite.trials[:1], context, 2, tmp_path / folder, lambda report: None)
+        end = evaluate_configuration(suite.trials[:1], context, 2, tmp_path / folder, lambda report: None)
         assert end["state"] == "done"
     assert EpochLog(Store(context.store_root), suite.trials[0].id, tmp_path / "nowhere").finished

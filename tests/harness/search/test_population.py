@@ -15,11 +15,11 @@ from safetensors.torch import load_file
 
 from harness.config import SweepConfig, TrainingConfig
 from harness.errors import UserError
-from harness.planning.plan import Suite, build_suite
+from harness.planning.plan import Plan, build_plan
 from harness.search import population
 from harness.search.configurations import configured
 from harness.search.population import _attempt, _generations, _Member, check_population
-from harness.search.population_member import Step, _inherit, evaluate_member, take_step, told_of
+from harness.search.population_member import Step, _inherit, evaluate_member, read_step_result, take_step
 from harness.search.ray_search import Setting
 from harness.search.scheduling import Budget
 from harness.search.space import Parameter
@@ -36,10 +36,10 @@ EPOCHS = 4
 
 
 @pytest.fixture
-def suite(toy_config: Callable[..., Any]) -> Suite:
+def suite(toy_config: Callable[..., Any]) -> Plan:
     config = toy_config("TwoStages", epochs=EPOCHS)
     config.protocol.max_folds = 2
-    return build_suite(config)
+    return build_plan(config)
 
 
 @pytest.fixture
@@ -47,7 +47,7 @@ def context(tmp_path: Path) -> TrialContext:
     return TrialContext(str(tmp_path / "runs"), str(tmp_path / "cache"))
 
 
-def population_of(suite: Suite, context: TrialContext, folder: Path, most: float = math.inf) -> list[_Member]:
+def population_of(suite: Plan, context: TrialContext, folder: Path, most: float = math.inf) -> list[_Member]:
     """A population of four, trained here and not by Ray, until `most` steps were taken."""
     sweep = SweepConfig(scheduler="pbt")
     setting = Setting(sweep, SPACE, context, EPOCHS, folder)
@@ -73,7 +73,7 @@ def weights(member: _Member) -> list[bytes]:
     return [path.read_bytes() for path in sorted(member.folder.glob("*/model.safetensors"))]
 
 
-def test_a_population_repeats_to_the_bit_after_a_kill(suite: Suite, context: TrialContext, tmp_path: Path) -> None:
+def test_a_population_repeats_to_the_bit_after_a_kill(suite: Plan, context: TrialContext, tmp_path: Path) -> None:
     whole = population_of(suite, context, tmp_path / "whole")
     population_of(suite, context, tmp_path / "killed", most=6)
     resumed = population_of(suite, context, tmp_path / "killed")
@@ -97,7 +97,7 @@ def test_a_population_repeats_to_the_bit_after_a_kill(suite: Suite, context: Tri
 
 
 def test_a_member_that_changes_nothing_is_the_ordinary_trial(
-    suite: Suite, context: TrialContext, tmp_path: Path
+    suite: Plan, context: TrialContext, tmp_path: Path
 ) -> None:
     (trial, _), values = suite.trials, {"training.learning_rate": 0.01, "training.weight_decay": 1e-4}
     parent = None
@@ -108,7 +108,7 @@ def test_a_member_that_changes_nothing_is_the_ordinary_trial(
     run_trial(trial, context)
     record = Store(context.store_root).load(trial.id)
     assert parent is not None and record.curves is not None and record.samples is not None
-    told = told_of(step)
+    told = read_step_result(step)
     assert told is not None and told.reason is None
     one, two = (
         load_file(parent / "0" / "model.safetensors"),
@@ -155,7 +155,7 @@ def test_the_schedule_goes_on_with_every_rate_multiplied(schedule: str, tmp_path
 def test_a_failed_member_takes_over_from_a_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     members = [_Member(number, {each.key: each.values[0] for each in SPACE}, {}) for number in range(1, 5)]
     for member, dice in zip(members, (0.5, 0.4, 0.3, math.nan), strict=True):
-        member.told = population.Told([dice], [[dice]], "loss became NaN" if math.isnan(dice) else None)
+        member.told = population.StepResult([dice], [[dice]], "loss became NaN" if math.isnan(dice) else None)
         member.folder, member.schedule = tmp_path / str(member.number), [{"from_epoch": 1}]
     setting = Setting(SweepConfig(), SPACE, TrialContext("", ""), EPOCHS, tmp_path)
     population._exploit(members, setting, 1)
@@ -170,8 +170,6 @@ def test_a_failed_member_takes_over_from_a_good_one(tmp_path: Path, monkeypatch:
         (SPACE, "optuna", r"expected sweep\.sampler=random, found optuna"),
     ],
 )
-def test_what_can_not_change_midway_is_refused(
-    suite: Suite, space: list[Parameter], sampler: str, message: str
-) -> None:
+def test_what_can_not_change_midway_is_refused(suite: Plan, space: list[Parameter], sampler: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_population(SweepConfig(sampler=sampler), space, suite.trials[0])

@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 
 from harness.config import RunConfig, SweepConfig
-from harness.planning.plan import build_suite
+from harness.planning.plan import build_plan
 from harness.search import ray_search as tuning
 from harness.search import sweep as sweeping
 from harness.search.nested_score import mean_test_dice, nested_score
-from harness.search.ray_search import Attempt, Listener, Search, Setting
+from harness.search.ray_search import ConfigurationResult, Search, SearchProgress, Setting
 from harness.search.sweep import SearchFailed
 from harness.trial import TrialContext
 
@@ -62,25 +62,29 @@ def test_the_search_over_all_folds_weighs_as_many_as_the_folds_own(monkeypatch: 
 def test_no_validation_dice_at_all_is_a_failure(
     toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    trials = build_suite(toy_config("TinyConv")).trials
+    trials = build_plan(toy_config("TinyConv")).trials
     setting = Setting(SweepConfig(), [], TrialContext(str(tmp_path), ""), 2, tmp_path)
-    failed = [Attempt(number, {}, "failed", reason="its validation Dice is NaN") for number in range(3)]
+    failed = [ConfigurationResult(number, {}, "failed", reason="its validation Dice is NaN") for number in range(3)]
     found = Search("fold0", ["fold0"], 2, failed, 1.0)
     monkeypatch.setattr(tuning, "run_search", lambda *args, **options: found)
     with pytest.raises(SearchFailed, match=r"None of 3 configurations.*its validation Dice is NaN"):
-        sweeping._search("fold0", trials, setting, Listener(), (math.inf, math.inf))
+        sweeping._search("fold0", trials, setting, SearchProgress(), (math.inf, math.inf))
     # The end of a budget is no failure: what there is is told.
     found.ended = "its hours are used up"
-    assert sweeping._search("fold0", trials, setting, Listener(), (math.inf, math.inf)).best is None
+    assert sweeping._search("fold0", trials, setting, SearchProgress(), (math.inf, math.inf)).best is None
 
 
 def test_the_best_is_the_first_of_equals_and_the_default_is_never_beaten_by_itself() -> None:
-    attempts = [Attempt(0, {}, "done", 0.5), Attempt(1, {}, "done", 0.5), Attempt(2, {}, "stopped")]
+    attempts = [
+        ConfigurationResult(0, {}, "done", 0.5),
+        ConfigurationResult(1, {}, "done", 0.5),
+        ConfigurationResult(2, {}, "stopped"),
+    ]
     search = Search("all folds", ["fold0"], 2, attempts, 1.0)
     assert search.best is attempts[0]
     outcome = sweeping.Outcome("s", "m", "M", "u", "d", [], "random", "none", 0, {}, [], 2, 1, overall=search)
     assert outcome.beats_default is False
-    attempts.append(Attempt(3, {}, "done", 0.6))
+    attempts.append(ConfigurationResult(3, {}, "done", 0.6))
     assert outcome.beats_default is True
     attempts[0].objective = None
     assert outcome.beats_default is None

@@ -60,7 +60,7 @@ def test_every_state_is_told_from_the_store_alone(store: Store, suite: Path) -> 
     place = {"started": ago(100), "host": "node7", "pid": 1}
     store.write_status("b", "running", **place, epoch=4, epochs=10, dice=0.75, epoch_seconds=20.0)
     store.write_status("c", "failed", reason="the loss became nan")
-    store.note_try("d", "its process died")
+    store.record_attempt("d", "its process died")
     with store.trial_lock("b"):
         status = StatusReader(store).read(suite)
     assert status.counts == {"done": 1, "running": 1, "pending": 1, "failed": 1, "interrupted": 1}
@@ -75,9 +75,9 @@ def test_every_state_is_told_from_the_store_alone(store: Store, suite: Path) -> 
 
 def test_tries_that_died_count(store: Store, suite: Path) -> None:
     for _ in range(3):
-        store.note_try("a", "its process died")
+        store.record_attempt("a", "its process died")
     store.write_status("a", "failed", reason="its process died (3 tries); the same command goes on")
-    store.note_try("b", "its node was lost")
+    store.record_attempt("b", "its node was lost")
     store.write_status("b", "failed", reason="the loss became nan")
     rows = StatusReader(store).read(suite).rows
     assert (rows[0].tries, rows[1].tries) == (3, 2)
@@ -186,7 +186,7 @@ def test_the_text_fits_in_80_columns_and_says_what_to_do(store: Store, suite: Pa
     finish(store, "a")
     store.write_status("b", "failed", reason="RuntimeError: " + "much went wrong here, " * 10)
     for _ in range(2):
-        store.note_try("c", "its process died")
+        store.record_attempt("c", "its process died")
     text = text_of(StatusReader(store).read(suite), 80)
     assert all(len(line) <= 80 for line in text.splitlines()[1:])
     assert "5 trials: 1 done, 0 running, 2 pending, 1 failed, 1 interrupted" in text

@@ -156,7 +156,7 @@ def test_a_damaged_trial_is_moved_aside_and_counts_as_not_run(
         return
     assert name in caplog.text
     assert store.trial_folder(TRIAL).exists(), "reading must not move anything"
-    store.set_damaged_aside(TRIAL)
+    store.quarantine_trial(TRIAL)
     assert not store.trial_folder(TRIAL).exists()
     (aside,) = (store.root / "damaged").iterdir()
     assert aside.name.startswith(TRIAL)

@@ -293,10 +293,10 @@ def test_hyperparameters_are_flat() -> None:
     assert epoch_values(event(2)) == {"train_loss": 0.5, "learning_rate": 0.01}
 
 
-def test_one_word_switches_a_tracker_on(toy_suite: Callable[..., Any], store: Store) -> None:
+def test_one_word_switches_a_tracker_on(toy_plan: Callable[..., Any], store: Store) -> None:
     with pytest.raises(UserError, match="Did you mean 'tensorboard'"):
         load_config(["method=[otsu]", "trackers=[tensorbord]"])
-    suite = toy_suite("Floor")
+    suite = toy_plan("Floor")
     config = replace(suite.config, trackers=load_config(["method=[otsu]", "trackers=[tensorboard]"]).trackers)
     followers = _followers(config, store, suite)
     _execute(suite.trials, config, store, [], Console(file=io.StringIO()), followers)

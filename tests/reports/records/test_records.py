@@ -109,7 +109,7 @@ def test_a_damaged_trial_that_was_moved_aside_was_begun(make_store: Callable[...
     trial = simulated.ids["otsu", "fold1", 0]
     (simulated.root / "trials" / trial / "curves.csv").unlink()
     store = Store(simulated.root)
-    store.set_damaged_aside(trial)
+    store.quarantine_trial(trial)
     (found,) = (trial for trial in read(simulated).trials if trial.state != "done")
     assert (found.method, found.fold, found.state) == ("otsu", "fold1", "damaged") and "moved aside" in found.reason
 

@@ -19,7 +19,7 @@ from harness.config import MetricsConfig, ProtocolConfig
 from harness.data.dataset import Dataset
 from harness.data.folder.images import read_mask
 from harness.errors import UserError
-from harness.evaluation.external import evaluate_foreign, match_masks, read_foreign_mask
+from harness.evaluation.external import evaluate_external, match_masks, read_external_mask
 from harness.evaluation.external.card import read_description
 from harness.protocols.rules import make_splits
 from harness.protocols.split import Split
@@ -46,7 +46,7 @@ def save(path: Path, mask: np.ndarray, how: str = "png") -> Path:
 
 @pytest.mark.parametrize("how", ["png", "png-1", "tif", "bmp", "nii", "nii.gz", "npz", "npy"])
 def test_every_format_gives_the_same_mask(tmp_path: Path, how: str) -> None:
-    assert np.array_equal(read_foreign_mask(save(tmp_path / "a.b", MASK, how)), MASK)
+    assert np.array_equal(read_external_mask(save(tmp_path / "a.b", MASK, how)), MASK)
 
 
 @pytest.mark.parametrize(
@@ -65,25 +65,25 @@ def test_what_is_no_binary_mask_is_refused(tmp_path: Path, values: np.ndarray, s
     else:
         nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
     with pytest.raises(UserError, match=said):
-        read_foreign_mask(path)
+        read_external_mask(path)
 
 
 def test_words_are_no_mask(tmp_path: Path) -> None:
     np.savez(tmp_path / "a.npz", np.array([["a", "b"]]))
     with pytest.raises(UserError, match="expected numbers"):
-        read_foreign_mask(tmp_path / "a.npz")
+        read_external_mask(tmp_path / "a.npz")
 
 
 def test_damaged_and_unclear_files_are_named(tmp_path: Path) -> None:
     for name in ("a.npz", "a.npy", "a.nii.gz", "a.tif"):
         (tmp_path / name).write_bytes(b"no mask")
         with pytest.raises(UserError, match=f"{name}: expected"):
-            read_foreign_mask(tmp_path / name)
+            read_external_mask(tmp_path / name)
     np.savez(tmp_path / "two.npz", first=MASK, second=MASK)
     with pytest.raises(UserError, match="found first, second"):
-        read_foreign_mask(tmp_path / "two.npz")
+        read_external_mask(tmp_path / "two.npz")
     np.savez(tmp_path / "named.npz", probabilities=MASK * 0.5, segmentation=MASK)
-    assert np.array_equal(read_foreign_mask(tmp_path / "named.npz"), MASK)
+    assert np.array_equal(read_external_mask(tmp_path / "named.npz"), MASK)
 
 
 SPLITS = [
@@ -152,7 +152,7 @@ def store(tmp_path: Path) -> Store:
 def keep(folder: Path, dataset: Dataset, store: Store, protocol: ProtocolConfig | None = None, **options: Any) -> Any:
     protocol = protocol or ProtocolConfig()
     splits = make_splits(dataset, protocol)
-    return evaluate_foreign(
+    return evaluate_external(
         match_masks(folder, splits), splits, dataset, store, name="other", card={"title": "Other"}, protocol=protocol,
         metrics=MetricsConfig(), data_name="small", **options,
     )  # fmt: skip
@@ -165,9 +165,9 @@ def copy_truth(dataset: Dataset, folder: Path) -> Path:
 
 
 def test_our_own_predictions_give_exactly_the_numbers_of_the_run(
-    toy_suite: Callable[..., Any], store: Store, dataset: Dataset, tmp_path: Path
+    toy_plan: Callable[..., Any], store: Store, dataset: Dataset, tmp_path: Path
 ) -> None:
-    suite = toy_suite("TinyConv")
+    suite = toy_plan("TinyConv")
     (trial,) = suite.trials
     context = TrialContext(store_root=str(store.root), cache_folder=str(tmp_path / "cache"))
     assert run_trial(trial, context)["state"] == "done"
@@ -251,12 +251,12 @@ def test_the_command_joins_the_run_of_the_same_splits(
 ) -> None:
     from dataclasses import asdict
 
-    from harness.planning.plan import build_suite
+    from harness.planning.plan import build_plan
 
     config = toy_config("TinyConv")
     store = Store(config.store.root)
     store.prepare()
-    suite = build_suite(config)
+    suite = build_plan(config)
     (trial,) = suite.trials
     store.start_trial(trial)
     entry = {"id": trial.id, "method": trial.method.name, "fold": trial.split.name, "seed": 0}
