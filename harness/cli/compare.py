@@ -252,8 +252,8 @@ def _print(changes: list[Change], metric: str, names: list[str], console: Any) -
         details = [change.worst_domain and f"worst change in {change.worst_domain}", change.settings]
         if change.rank_biserial:
             details.insert(0, f"rank-biserial effect {change.rank_biserial:+.2f}")
-        if told := "; ".join(filter(None, details)):
-            console.print(f"{change.method}: {told}", markup=False, highlight=False, soft_wrap=True)
+        if text := "; ".join(filter(None, details)):
+            console.print(f"{change.method}: {text}", markup=False, highlight=False, soft_wrap=True)
     console.print(
         "Paired by image within domains: sign-flip test of the macro mean; intervals by bootstrap.",
         highlight=False,

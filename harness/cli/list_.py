@@ -68,8 +68,8 @@ def _method_lines(card: dict[str, Any], counts: Counts | None, whole: bool) -> l
         active = f" ({counts.active / 1e6:.1f} M active)" if counts.active < counts.parameters else ""
         size = f"{counts.parameters / 1e6:.1f} M parameters{active}, {counts.gmacs:.2f} GMACs at {COUNTED_SIZE} px"
         parts.append(size if counts.parameters else "no parameters")
-    told = {"prompt": "prompt", "pretrained": "pretrained"}
-    parts += [f"{word}: {card[key]}" for key, word in told.items() if whole or card.get(key, "none") != "none"]
+    labels = {"prompt": "prompt", "pretrained": "pretrained"}
+    parts += [f"{word}: {card[key]}" for key, word in labels.items() if whole or card.get(key, "none") != "none"]
     return ["; ".join(parts), *(_sources(card) if whole else [])]
 
 

@@ -66,10 +66,12 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     followers = _followers(config, store, suite)
     folder = store.start_suite(config.name, _as_yaml(config), [_entry(trial) for trial in suite.trials], command)
     done = len(suite.trials) - len(trials)
-    told = f"{len(suite.trials)} trials, {done} of them already in {store.root}"
+    message = f"{len(suite.trials)} trials, {done} of them already in {store.root}"
     if config.costs_only:
-        told = f"costs of {len({trial.method.name for trial in suite.trials})} methods; costs_only=true runs no trials"
-    console.print(f"{config.name}: {told}", soft_wrap=True, highlight=False)
+        message = (
+            f"costs of {len({trial.method.name for trial in suite.trials})} methods; costs_only=true runs no trials"
+        )
+    console.print(f"{config.name}: {message}", soft_wrap=True, highlight=False)
     _tell_of_threads(trials, config, console)
     if config.reuse == "never":
         _discard(trials, store)

@@ -157,8 +157,8 @@ def line_of(status: RunStatus) -> str:
 def _who(status: RunStatus) -> str:
     if not status.at_work:
         counts = status.counts
-        told = "stopped before its end" if counts["pending"] or counts["interrupted"] else "ended"
-        return told + (f"; the store is held by {_process(status.holder)}" if status.holder else "")
+        ending = "stopped before its end" if counts["pending"] or counts["interrupted"] else "ended"
+        return ending + (f"; the store is held by {_process(status.holder)}" if status.holder else "")
     return f"run by {_process(status.holder)}" if status.holder else "run from another machine"
 
 

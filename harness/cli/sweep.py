@@ -134,8 +134,8 @@ def _conclude(outcome: Outcome, plan: SweepPlan, console: Any) -> None:
             "The budget ended before any configuration was done on all folds. The same command with a larger one goes on."
         )
         return
-    told = "unknown, the budget ended before" if default is None else f"{default:.4f}"
-    line(f"Validation Dice over {len(outcome.folds)} folds: best {best.objective:.4f}, default {told}")
+    summary = "unknown, the budget ended before" if default is None else f"{default:.4f}"
+    line(f"Validation Dice over {len(outcome.folds)} folds: best {best.objective:.4f}, default {summary}")
     if outcome.beats_default:
         line(f"Best {'member, at its end' if best.schedule else 'configuration'}: {shown(best.values)}")
     elif outcome.beats_default is False:
@@ -171,6 +171,6 @@ def _how_to_use(outcome: Outcome, plan: SweepPlan) -> str:
 
 def _tell_states(search: Search, line: Any) -> None:
     counts = Counter(attempt.state for attempt in search.attempts)
-    told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+    summary = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
     ended = f"; {search.ended}" if search.ended else ""
-    line(f"Search on {search.title}: {told} in {search.seconds:.0f} s{ended}")
+    line(f"Search on {search.title}: {summary} in {search.seconds:.0f} s{ended}")

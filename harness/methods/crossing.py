@@ -78,12 +78,12 @@ def wrapped_model(model: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _wrapped(method: dict[str, Any], name: str, algorithm: dict[str, Any]) -> dict[str, Any]:
-    told = algorithm["card"]
+    own = algorithm["card"]
     card = {
         **method["card"],
-        "title": f"{method['card']['title']} + {told['title']}",
-        "algorithm": {"name": name, "title": told["title"], "paper": told["paper"], "licence": told["licence"]},
-        "sees_test_images": told["sees_test_images"] or method["card"].get("sees_test_images", False),
+        "title": f"{method['card']['title']} + {own['title']}",
+        "algorithm": {"name": name, "title": own["title"], "paper": own["paper"], "licence": own["licence"]},
+        "sees_test_images": own["sees_test_images"] or method["card"].get("sees_test_images", False),
     }
     return {
         "card": card,

@@ -60,11 +60,11 @@ def nested_score(tuned: Sequence[pd.DataFrame], default: Sequence[pd.DataFrame])
     units = images["subject"].where(images["subject"].notna(), images.index.to_series()).astype(str).tolist()
     bootstrap = DomainBootstrap(images[["dice", "tuned"]].to_numpy(float), images["place"].tolist(), units)
 
-    def told(estimate: Estimate) -> tuple[float, float | None, float | None]:
+    def as_interval(estimate: Estimate) -> tuple[float, float | None, float | None]:
         return estimate.value, estimate.low, estimate.high
 
     plain, best = bootstrap.weights(0), bootstrap.weights(1)
-    return NestedScore(*(told(bootstrap.contrast(weights)) for weights in (best, plain, best - plain)))
+    return NestedScore(*(as_interval(bootstrap.contrast(weights)) for weights in (best, plain, best - plain)))
 
 
 def _images(rows: pd.DataFrame) -> pd.DataFrame:

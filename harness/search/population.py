@@ -53,11 +53,11 @@ class _Member:
     before: Values
     folder: Path | None = None
     schedule: list[dict[str, Any]] = field(default_factory=list)
-    told: StepResult | None = None
+    result: StepResult | None = None
 
     @property
     def objective(self) -> float:
-        return self.told.objective if self.told else math.nan
+        return self.result.objective if self.result else math.nan
 
 
 def check_population(sweep: SweepConfig, space: Sequence[Parameter], trial: TrialSpec) -> None:
@@ -137,16 +137,16 @@ def _generations(
             if budget.stop_all():
                 return
             yield missing
-        told = [read_step_result(step) for step in steps]
-        if None in told:
+        result = [read_step_result(step) for step in steps]
+        if None in result:
             if budget.reason is not None:
                 return
             raise UserError(
-                f"{told.count(None)} members of the population died in their process (killed, or out of memory). The same"
+                f"{result.count(None)} members of the population died in their process (killed, or out of memory). The same"
                 " command goes on from their last generation."
             )
-        for member, step, answer in zip(members, steps, told, strict=True):
-            member.told, member.folder, member.before = answer, step.folder, step.values
+        for member, step, answer in zip(members, steps, result, strict=True):
+            member.result, member.folder, member.before = answer, step.folder, step.values
             member.schedule = [*member.schedule, {"from_epoch": begin + 1, "to_epoch": end, "values": step.values}]
         # The states that nobody goes on from any more.
         for state in _place(setting, title).glob(f"generation{generation - 1}/*/*/training.pt"):
@@ -181,22 +181,22 @@ def _perturbed(parameter: Parameter, value: Any, random: np.random.Generator) ->
 
 
 def _attempt(member: _Member, trials: int, finished: bool) -> ConfigurationResult:
-    told = member.told
-    if told is None:
+    result = member.result
+    if result is None:
         return ConfigurationResult(member.number, member.values, schedule=member.schedule)
     history = [
-        ((epoch + 1) * trials, sum(curve[epoch] for curve in told.curves) / trials)
-        for epoch in range(min(map(len, told.curves), default=0))
-        if len(told.curves) == trials
+        ((epoch + 1) * trials, sum(curve[epoch] for curve in result.curves) / trials)
+        for epoch in range(min(map(len, result.curves), default=0))
+        if len(result.curves) == trials
     ]
     values = member.schedule[-1]["values"]
     attempt = ConfigurationResult(
-        member.number, values, "unfinished", None, told.dice, history, told.reason, member.schedule
+        member.number, values, "unfinished", None, result.dice, history, result.reason, member.schedule
     )
-    if told.reason is not None or (finished and not math.isfinite(told.objective)):
-        attempt.state, attempt.reason = "failed", told.reason or "its validation Dice is NaN"
+    if result.reason is not None or (finished and not math.isfinite(result.objective)):
+        attempt.state, attempt.reason = "failed", result.reason or "its validation Dice is NaN"
     elif finished:
-        attempt.state, attempt.objective = "done", told.objective
+        attempt.state, attempt.objective = "done", result.objective
     return attempt
 
 

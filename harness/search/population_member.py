@@ -63,8 +63,8 @@ def read_step_result(step: Step) -> StepResult | None:
     path = step.folder / "step.json"
     if not path.exists():
         return None
-    told = read_json(path)
-    return StepResult([_number(value) for value in told["dice"]], told["curves"], told["reason"])
+    result = read_json(path)
+    return StepResult([_number(value) for value in result["dice"]], result["curves"], result["reason"])
 
 
 def take_step(step: Step, trials: list[TrialSpec], context: TrialContext) -> None:
@@ -85,8 +85,8 @@ def take_step(step: Step, trials: list[TrialSpec], context: TrialContext) -> Non
         [_followed(rows, count, trial) for count in range(1, len(rows) + 1)]
         for rows, trial in zip(curves, trials, strict=False)
     ]
-    told = StepResult([each[-1] for each in values], values, reason)
-    atomic_write_json(step.folder / "step.json", _json(asdict(told)))
+    result = StepResult([each[-1] for each in values], values, reason)
+    atomic_write_json(step.folder / "step.json", _json(asdict(result)))
 
 
 def _train(step: Step, place: int, trial: TrialSpec, context: TrialContext) -> list[EpochScore]:

@@ -293,8 +293,10 @@ class _Recorder(Callback):
         return {}
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        told = trial.config["configuration"]
-        self.attempts.setdefault(trial.trial_id, ConfigurationResult(told["number"], dict(told["values"])))
+        configuration = trial.config["configuration"]
+        self.attempts.setdefault(
+            trial.trial_id, ConfigurationResult(configuration["number"], dict(configuration["values"]))
+        )
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -311,7 +313,7 @@ class _Recorder(Callback):
                 self.user_error = end["reason"]
         elif "time" in result:
             # A try after a crash tells everything again.
-            attempt.history = [told for told in attempt.history if told[0] < result["time"]]
+            attempt.history = [point for point in attempt.history if point[0] < result["time"]]
             attempt.history.append((result["time"], result["objective"]))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:

@@ -78,7 +78,7 @@ def parse_space(parameters: Mapping[str, Any], sampler: str) -> list[Parameter]:
         UserError: no parameter, an unknown kind, an empty or reversed range, a logarithm of 0, a list that is empty or has
             a value twice, or a kind that does not go with the sampler.
     """
-    space = [_parameter(key, told) for key, told in _flat(parameters)]
+    space = [_parameter(key, content) for key, content in _flat(parameters)]
     if not space:
         raise UserError(
             "The sweep has no parameters: expected lines such as training.learning_rate: {log_uniform: [1.0e-4, 1.0e-2]}"
@@ -107,12 +107,12 @@ def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]
             yield key, value
 
 
-def _parameter(key: str, told: Any) -> Parameter:
-    if not isinstance(told, Mapping) or len(told) != 1:
+def _parameter(key: str, content: Any) -> Parameter:
+    if not isinstance(content, Mapping) or len(content) != 1:
         raise UserError(
-            f"sweep parameter {key}: expected one of {', '.join(_EXAMPLES.values())}; found {_shown(told)}."
+            f"sweep parameter {key}: expected one of {', '.join(_EXAMPLES.values())}; found {_shown(content)}."
         )
-    ((kind, values),) = told.items()
+    ((kind, values),) = content.items()
     if kind not in KINDS:
         raise UserError(f"sweep parameter {key}: unknown kind '{kind}'.{did_you_mean(str(kind), KINDS)}")
     if not isinstance(values, Sequence) or isinstance(values, str):

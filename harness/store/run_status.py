@@ -149,9 +149,9 @@ class StatusReader:
             begun = (folder / "status.json").exists()
             state = "running" if self._runs(trial_id, status) else "interrupted" if begun else "pending"
         died = status.get("tries") or []
-        told = {key: status.get(key) for key in ("epoch", "epochs", "dice", "host", "started", "updated")}
+        known = {key: status.get(key) for key in ("epoch", "epochs", "dice", "host", "started", "updated")}
         row = Row(
-            trial_id, entry["method"], entry["fold"], entry["seed"], state, **told,
+            trial_id, entry["method"], entry["fold"], entry["seed"], state, **known,
             seconds=status.get("seconds"), epoch_seconds=status.get("epoch_seconds"), reason=status.get("reason"),
             tries=_tries(state, str(status.get("reason")), died),
         )  # fmt: skip
@@ -227,9 +227,9 @@ def _read(path: Path) -> dict[str, Any] | None:
     return value
 
 
-def _seconds(told: Any) -> float | None:
+def _seconds(known: Any) -> float | None:
     """Seconds since 1970 of an ISO time."""
     try:
-        return datetime.fromisoformat(told).timestamp()
+        return datetime.fromisoformat(known).timestamp()
     except (TypeError, ValueError):
         return None

@@ -59,8 +59,8 @@ class Follower:
 
     def update(self, trial_id: str, event: dict[str, Any]) -> None:
         if event.get("phase") == "training":
-            told = dict(event)
-            self.calls.put(lambda: self._epoch(trial_id, told))
+            values = dict(event)
+            self.calls.put(lambda: self._epoch(trial_id, values))
 
     def end_trial(self, trial_id: str, state: str) -> None:
         self.calls.put(lambda: self._end(trial_id, state))

@@ -31,10 +31,10 @@ class TensorBoard:
         self.writers[run].flush()
 
     def close(self, run: str, state: str, results: Mapping[str, float]) -> None:
-        writer, told = self.writers.pop(run), self.hyperparameters.pop(run)
+        writer, parameters = self.writers.pop(run), self.hyperparameters.pop(run)
         if results:
             # In the run's own folder, where it is one line of the HParams table.
-            writer.add_hparams(dict(told), dict(results), run_name=".")
+            writer.add_hparams(dict(parameters), dict(results), run_name=".")
         writer.close()
 
     def end(self) -> None:

@@ -1,11 +1,20 @@
-"""The state of an unfinished fit, and the file that keeps it."""
+"""The state of an unfinished fit, and the file that keeps it: `training.pt`."""
 
 from __future__ import annotations
 
+import copy
+import logging
+import time
 from dataclasses import dataclass, field
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import torch
+
+from harness.files import atomic_write_bytes
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -23,3 +32,61 @@ class FitState:
     seconds: float = 0.0
     images_seen: int = 0
     curves: list[dict[str, Any]] = field(default_factory=list)
+
+
+@dataclass
+class CheckpointFile:
+    """The checkpoint of one fit.
+
+    Attributes:
+        every_seconds: epochs shorter than this share a checkpoint.
+        started: clock time at which this attempt began.
+    """
+
+    path: Path
+    every_seconds: float
+    started: float = field(default_factory=time.monotonic)
+    written: float = field(default_factory=time.monotonic)
+
+    @property
+    def is_due(self) -> bool:
+        return time.monotonic() - self.written >= self.every_seconds
+
+    def save(
+        self,
+        state: FitState,
+        method: torch.nn.Module,
+        optimizer: torch.optim.Optimizer,
+        schedule: torch.optim.lr_scheduler.LRScheduler,
+        scaler: torch.amp.GradScaler,
+    ) -> None:
+        state = copy.copy(state)
+        state.seconds += time.monotonic() - self.started
+        content = {
+            "state": vars(state),
+            "method": method.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "schedule": schedule.state_dict(),
+            "scaler": scaler.state_dict(),
+        }
+        # Through memory: torch reports a full disk as a RuntimeError that does not say so.
+        buffer = BytesIO()
+        torch.save(content, buffer)
+        atomic_write_bytes(self.path, buffer.getvalue())
+        self.written = time.monotonic()
+
+    def load(self, method: torch.nn.Module) -> tuple[FitState, dict[str, Any]] | None:
+        """The state, with the weights put into `method`, and what optimiser, schedule and scaler go on from."""
+        if not self.path.exists():
+            return None
+        # Our own file, written atomically: a fault in it is a fault of the disk, and training anew the remedy.
+        try:
+            saved = dict(torch.load(self.path, map_location="cpu", weights_only=True))
+        except (OSError, MemoryError):
+            raise
+        except Exception as error:
+            log.warning("The checkpoint %s can't be read (%s): training starts anew.", self.path, error)
+            self.path.unlink()
+            return None
+        method.load_state_dict(saved["method"])
+        return FitState(**saved["state"]), saved

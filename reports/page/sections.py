@@ -103,8 +103,8 @@ def _facts(facts: MethodFacts, row: Any, trials: list[Trial]) -> list[tuple[str,
 
 
 def _algorithm(card: dict[str, Any]) -> str:
-    told = card.get("algorithm")
-    return f"{told['title']} ({told['paper']}; {told['licence']})" if told else ""
+    algorithm = card.get("algorithm")
+    return f"{algorithm['title']} ({algorithm['paper']}; {algorithm['licence']})" if algorithm else ""
 
 
 def _images(tests: pd.DataFrame) -> list[tuple[str, str]]:

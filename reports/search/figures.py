@@ -78,10 +78,10 @@ def curves(record: SearchRecord, theme: Theme) -> Drawing | None:
         axes.plot(*zip(*history, strict=True), color=color, linewidth=width, zorder=above)
         if each["state"] != "done":
             axes.plot(*history[-1], marker="x", color=color, markersize=5, zorder=above)
-    folds = record.told["overall"]["folds"]
-    if record.told["scheduler"] != "pbt":
+    folds = record.content["overall"]["folds"]
+    if record.content["scheduler"] != "pbt":
         for place in range(1, len(folds)):
-            axes.axvline(place * record.told["epochs"] + 0.5, color=theme.line, linewidth=1.2)
+            axes.axvline(place * record.content["epochs"] + 0.5, color=theme.line, linewidth=1.2)
     axes.set_xlabel(f"Epochs over {len(folds)} folds")
     axes.set_ylabel("Validation Dice, mean so far")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))

@@ -40,18 +40,18 @@ def render_search(record: SearchRecord, *, made: str) -> str:
     )
     assert environment.loader is not None
     style = "\n".join(environment.loader.get_source(environment, name)[0] for name in ("leaderboard.css", "pages.css"))
-    told, found = record.told, importance(record)
+    content, found = record.content, importance(record)
     default = record.default or {"values": {}}
     return environment.get_template("search.html.j2").render(
-        told={**told, "made": str(told["made"]).replace("T", " ").replace("+00:00", " UTC")},
+        content={**content, "made": str(content["made"]).replace("T", " ").replace("+00:00", " UTC")},
         made=made,
         # Marked as safe: our own files, and what matplotlib drew, which escapes texts.
         style=Markup(style),
         headline=headline(record),
         cautions=_cautions(record),
         facts=_facts(record),
-        nested=[_nested_row(fold) for fold in told["folds"]],
-        score=_score(told["score"]),
+        nested=[_nested_row(fold) for fold in content["folds"]],
+        score=_score(content["score"]),
         figures=[(figure, Markup(figure.svg)) for figure in draw_search_figures(record, found)],
         space=[
             {
@@ -77,10 +77,10 @@ def headline(record: SearchRecord) -> str:
         return f"Best validation Dice {number(best['objective'])}; the budget ended before the default was trained."
     if best["objective"] <= default["objective"]:
         return f"The search did not beat the default, whose validation Dice is {number(default['objective'])}: keep it."
-    told = f"The search beats the default: validation Dice {number(best['objective'])} against {number(default['objective'])}."
-    score = record.told["score"]
+    content = f"The search beats the default: validation Dice {number(best['objective'])} against {number(default['objective'])}."
+    score = record.content["score"]
     if score is None:
-        return told
+        return content
     value, low, high = score["difference"]
     sure = low is not None and (low > 0 or high < 0)
     gained = "higher" if value > 0 else "lower"
@@ -88,31 +88,31 @@ def headline(record: SearchRecord) -> str:
         f" On unseen domains, with parameters chosen without them, it is {fixed(abs(value), 3)} {gained}"
         f" ({number(score['tuned'][0])} against {number(score['default'][0])})"
     )
-    return told + unseen + ("." if sure else ", a difference that the test images do not tell from none.")
+    return content + unseen + ("." if sure else ", a difference that the test images do not tell from none.")
 
 
 def _cautions(record: SearchRecord) -> list[str]:
-    told = record.told
-    searches = [fold["search"] for fold in told["folds"]] + ([told["overall"]] if told["overall"] else [])
+    content = record.content
+    searches = [fold["search"] for fold in content["folds"]] + ([content["overall"]] if content["overall"] else [])
     ended = sorted({search["ended"] for search in searches if search["ended"]})
     cautions = [f"Ended early: {reason}. The same command with a larger budget goes on." for reason in ended]
-    if told["data"] == "phantoms":
+    if content["data"] == "phantoms":
         cautions.insert(0, "Phantoms: drawn images. Shows that everything works, not how good a method is.")
     return cautions
 
 
 def _facts(record: SearchRecord) -> list[tuple[str, str]]:
-    told = record.told
-    searches = [fold["search"] for fold in told["folds"]]
-    if len(searches) > 1 and told["overall"]:
-        searches.append(told["overall"])
+    content = record.content
+    searches = [fold["search"] for fold in content["folds"]]
+    if len(searches) > 1 and content["overall"]:
+        searches.append(content["overall"])
     seconds = sum(search["seconds"] for search in searches)
     stopped = sum(each["state"] == "stopped" for each in record.attempts)
     return [
         (str(len(record.attempts)), "configurations"),
         (str(len(record.done)), "trained on all folds"),
         (str(stopped), "stopped early"),
-        (str(len(told["folds"])), "folds" if len(told["folds"]) > 1 else "fold"),
+        (str(len(content["folds"])), "folds" if len(content["folds"]) > 1 else "fold"),
         (f"{seconds / 60:.1f} min", "for all searches"),
     ]
 
@@ -153,7 +153,7 @@ def _signed(value: float) -> str:
 
 def _trial_names(record: SearchRecord) -> list[str]:
     """The folds of the search over all, one for each seed."""
-    folds = list((record.told["overall"] or {"folds": []})["folds"])
+    folds = list((record.content["overall"] or {"folds": []})["folds"])
     counts: dict[str, int] = {}
     names = []
     for fold in folds:
@@ -179,7 +179,7 @@ def _configurations(record: SearchRecord) -> list[dict[str, Any]]:
                 "reason": each["reason"] or "",
                 "done": each["objective"] is not None,
                 "best": record.best is not None and each["number"] == record.best["number"],
-                "epochs": f"{each['history'][-1][0] if each['history'] else 0} of {record.told['overall']['epochs']}",
+                "epochs": f"{each['history'][-1][0] if each['history'] else 0} of {record.content['overall']['epochs']}",
                 "mean": number(
                     each["objective"] if each["objective"] is not None else history[-1][1] if history else None
                 ),
@@ -190,23 +190,23 @@ def _configurations(record: SearchRecord) -> list[dict[str, Any]]:
 
 
 def _settings(record: SearchRecord) -> list[tuple[str, str]]:
-    told, budget = record.told, record.told["budget"]
+    content, budget = record.content, record.content["budget"]
     limits = [f"{budget['trials'] or 'all'} configurations"]
     limits += [f"{budget[key]:g} {key.replace('_', ' ')}" for key in ("hours", "gpu_hours") if budget[key]]
     return [
-        ("sampler", told["sampler"]),
-        ("scheduler", told["scheduler"]),
-        ("seed", str(told["seed"])),
+        ("sampler", content["sampler"]),
+        ("scheduler", content["scheduler"]),
+        ("seed", str(content["seed"])),
         ("budget", ", ".join(limits)),
-        ("at a time", str(told["slots"])),
-        ("suite, data", f"{told['suite']}, {told['data']}"),
-        ("command", shlex.join(told["command"])),
-        ("written", told["tuned"] or "nothing: the default stays"),
+        ("at a time", str(content["slots"])),
+        ("suite, data", f"{content['suite']}, {content['data']}"),
+        ("command", shlex.join(content["command"])),
+        ("written", content["tuned"] or "nothing: the default stays"),
     ]
 
 
 def _definitions(record: SearchRecord, found: Importance | None) -> list[tuple[str, str]]:
-    told = record.told
+    content = record.content
     definitions = [
         (
             "Validation Dice",
@@ -225,7 +225,7 @@ def _definitions(record: SearchRecord, found: Importance | None) -> list[tuple[s
             "The best by the mean over all folds, for new data. It has no test score here: on these domains it would flatter.",
         ),
     ]
-    if told["scheduler"] == "asha":
+    if content["scheduler"] == "asha":
         definitions.append(
             (
                 "Stopped early",
@@ -233,7 +233,7 @@ def _definitions(record: SearchRecord, found: Importance | None) -> list[tuple[s
                 " epochs in the same order, so like is compared with like. The default is never stopped.",
             )
         )
-    if told["scheduler"] == "pbt":
+    if content["scheduler"] == "pbt":
         definitions.append(
             (
                 "Population",

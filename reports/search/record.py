@@ -21,12 +21,12 @@ LISTS = ("choice", "grid")
 class SearchRecord:
     """`told` is the file's content; `attempts` are the configurations of the search over all folds, by number."""
 
-    told: dict[str, Any]
+    content: dict[str, Any]
     attempts: list[dict[str, Any]]
 
     @property
     def space(self) -> list[dict[str, Any]]:
-        return list(self.told["space"])
+        return list(self.content["space"])
 
     @property
     def default(self) -> dict[str, Any] | None:
@@ -34,7 +34,7 @@ class SearchRecord:
 
     @property
     def best(self) -> dict[str, Any] | None:
-        return next((each for each in self.attempts if each["number"] == self.told["best"]), None)
+        return next((each for each in self.attempts if each["number"] == self.content["best"]), None)
 
     @property
     def done(self) -> list[dict[str, Any]]:
@@ -46,15 +46,15 @@ def read_search(folder: Path) -> SearchRecord:
     Raises:
         UserError: the folder holds no search, or one of a newer version.
     """
-    told = read_json(folder / "search.json")
-    version = told.get("schema_version") if isinstance(told, dict) else None
+    content = read_json(folder / "search.json")
+    version = content.get("schema_version") if isinstance(content, dict) else None
     if not isinstance(version, int) or version > SCHEMA_VERSION:
         raise UserError(
             f"{folder / 'search.json'} has schema_version {version}; this version of the bench reads up to"
             f" {SCHEMA_VERSION}. Update delightsam-bench."
         )
-    attempts = (told["overall"] or {"attempts": []})["attempts"]
-    return SearchRecord(told, sorted(attempts, key=lambda each: int(each["number"])))
+    attempts = (content["overall"] or {"attempts": []})["attempts"]
+    return SearchRecord(content, sorted(attempts, key=lambda each: int(each["number"])))
 
 
 def short(key: str) -> str:
@@ -88,7 +88,7 @@ def importance(record: SearchRecord) -> Importance | None:
     All configurations that were trained take part, judged at the last time that all of them reached, so that those that
     were stopped early are compared with the others fairly. None where that leaves too few.
     """
-    if record.told["scheduler"] == "pbt":
+    if record.content["scheduler"] == "pbt":
         return None
     histories = [(each["values"], [row for row in each["history"] if row[1] is not None]) for each in record.attempts]
     histories = [(values, history) for values, history in histories if history]

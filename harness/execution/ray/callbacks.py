@@ -50,7 +50,7 @@ class RunCallback(Callback):
         self.running: set[str] = set()
         self.user_error: UserError | None = None
         self.drain_key = f"delightsam-bench-drain-{uuid4().hex}"
-        self.told_to_stop = False
+        self.asked_to_stop = False
         self.last_look = self.last_capacity = time.monotonic()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -60,11 +60,11 @@ class RunCallback(Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if (name := dead_server(self.cluster.servers)) is not None:
             raise RayIsGone(f"Ray itself died (its {name} was killed)")
-        if self.drain.asked.is_set() and not self.told_to_stop:
-            self.told_to_stop = True
+        if self.drain.asked.is_set() and not self.asked_to_stop:
+            self.asked_to_stop = True
             self.feed.close()
             internal_kv._internal_kv_put(self.drain_key, b"stop")
-        if self.drain.expired or (self.told_to_stop and not self.running):
+        if self.drain.expired or (self.asked_to_stop and not self.running):
             raise StopExpired
         if time.monotonic() - self.last_look >= self.LOOK_EVERY_SECONDS:
             self._look_for_nodes()
@@ -134,7 +134,7 @@ class RunCallback(Callback):
 
     def _look_for_nodes(self) -> None:
         self.last_look = now = time.monotonic()
-        nodes = [Node.of(told) for told in ray.nodes() if told["Alive"]]
+        nodes = [Node.of(node) for node in ray.nodes() if node["Alive"]]
         if fitting(nodes, min(self.cluster.cpus.values()), self.cluster.gpus):
             self.last_capacity = now
         elif now - self.last_capacity > self.NODES_PATIENCE_SECONDS:

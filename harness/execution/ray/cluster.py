@@ -97,7 +97,7 @@ def started_ray(config: ExecutorConfig, context: TrialContext, trials: Sequence[
         _join(str(config.address), trials)
     servers = local_servers() if local else {}
     with ending_with(servers), _shut_down_at_end(local):
-        nodes = [Node.of(told) for told in ray.nodes() if told["Alive"]]
+        nodes = [Node.of(differences) for differences in ray.nodes() if differences["Alive"]]
         gpus = gpus_per_trial(config, nodes)
         threads = {_threads(trial) for trial in trials}
         cpus = {count: cpus_per_trial(count, nodes, gpus, local=local) for count in sorted(threads)}
@@ -275,10 +275,10 @@ def _check_nodes(nodes: Sequence[Node], question: NodeRequirements) -> None:
         except Exception as error:  # whatever keeps a task from running there
             found[node.name] = [" ".join(str(error).split())]
             continue
-        if told := _compared(question, facts, node.id):
-            found[node.name] = told
+        if differences := _compared(question, facts, node.id):
+            found[node.name] = differences
     if found:
-        lines = [f"  {name}: {fault}." for name, told in sorted(found.items()) for fault in told]
+        lines = [f"  {name}: {fault}." for name, differences in sorted(found.items()) for fault in differences]
         raise UserError(
             f"{len(found)} of {len(nodes)} nodes can't run these trials; nothing was started:\n" + "\n".join(lines)
         )
@@ -286,15 +286,15 @@ def _check_nodes(nodes: Sequence[Node], question: NodeRequirements) -> None:
 
 def _compared(question: NodeRequirements, facts: NodeState, node: str) -> list[str]:
     """The node's mismatches, and whether what it wrote to the store arrived here."""
-    told = mismatches(question, facts)
+    differences = mismatches(question, facts)
     answer = Path(question.folder) / node
-    if not told and not (answer.exists() and answer.read_text("utf-8") == question.nonce):
-        told.append(f"what it writes to {answer.parents[2]} is not seen here: the folder is another one there")
-    if not told and facts.lock_reaches is False:
+    if not differences and not (answer.exists() and answer.read_text("utf-8") == question.nonce):
+        differences.append(f"what it writes to {answer.parents[2]} is not seen here: the folder is another one there")
+    if not differences and facts.lock_reaches is False:
         log.warning(
             "Locks in %s do not reach from this machine to %s (mount option of NFS, Lustre: flock). Nothing else keeps two"
             " runs on two machines from using one store: see to it.",
             answer.parents[2],
             facts.host,
         )
-    return told
+    return differences

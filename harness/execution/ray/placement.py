@@ -20,11 +20,11 @@ class Node:
     gpus: float
 
     @classmethod
-    def of(cls, told: dict[str, Any]) -> Node:
+    def of(cls, node: dict[str, Any]) -> Node:
         """From an entry of `ray.nodes()`."""
-        resources = told["Resources"]
-        name = f"{told['NodeManagerHostname']} ({told['NodeManagerAddress']})"
-        return cls(told["NodeID"], name, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
+        resources = node["Resources"]
+        name = f"{node['NodeManagerHostname']} ({node['NodeManagerAddress']})"
+        return cls(node["NodeID"], name, resources.get("CPU", 0.0), resources.get("GPU", 0.0))
 
 
 def gpus_per_trial(config: ExecutorConfig, nodes: Sequence[Node]) -> float:

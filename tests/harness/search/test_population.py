@@ -78,7 +78,7 @@ def test_a_population_repeats_to_the_bit_after_a_kill(suite: Plan, context: Tria
     population_of(suite, context, tmp_path / "killed", most=6)
     resumed = population_of(suite, context, tmp_path / "killed")
     assert [member.schedule for member in whole] == [member.schedule for member in resumed]
-    assert [member.told for member in whole] == [member.told for member in resumed]
+    assert [member.result for member in whole] == [member.result for member in resumed]
     assert [weights(member) for member in whole] == [weights(member) for member in resumed]
     assert len(weights(whole[0])) == 2
     # The worst took over from the best, and went on from its values times 0.8 or 1.2.
@@ -155,7 +155,7 @@ def test_the_schedule_goes_on_with_every_rate_multiplied(schedule: str, tmp_path
 def test_a_failed_member_takes_over_from_a_good_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     members = [_Member(number, {each.key: each.values[0] for each in SPACE}, {}) for number in range(1, 5)]
     for member, dice in zip(members, (0.5, 0.4, 0.3, math.nan), strict=True):
-        member.told = population.StepResult([dice], [[dice]], "loss became NaN" if math.isnan(dice) else None)
+        member.result = population.StepResult([dice], [[dice]], "loss became NaN" if math.isnan(dice) else None)
         member.folder, member.schedule = tmp_path / str(member.number), [{"from_epoch": 1}]
     setting = Setting(SweepConfig(), SPACE, TrialContext("", ""), EPOCHS, tmp_path)
     population._exploit(members, setting, 1)
