@@ -12,35 +12,32 @@ from dataclasses import dataclass
 
 from harness.errors import UserError, did_you_mean
 from harness.metrics.masks import EmptyKind
+from harness.metrics.registry import Metric
 
 DEFAULT_EMPTY_POLICY = "diagonal"
-DISTANCES = frozenset({"hd95", "hd95_max", "hd", "assd"})
 
 
 @dataclass(frozen=True)
 class EmptyPolicy:
     """A rule for pairs in which at least one mask is empty.
 
-    `value(metric, kind, diagonal)` takes a metric's registry name, which mask is empty ("both", "prediction" or
+    `value(metric, kind, diagonal)` takes the metric, which mask is empty ("both", "prediction" or
     "reference") and the image diagonal in spacing units.
     """
 
     name: str
     definition: str
-    value: Callable[[str, EmptyKind, float], float]
+    value: Callable[[Metric, EmptyKind, float], float]
 
 
-def _diagonal(metric: str, kind: EmptyKind, diagonal: float) -> float:
-    if metric in DISTANCES:
-        return 0.0 if kind == "both" else diagonal
-    return 1.0 if kind == "both" else 0.0
+def _diagonal(metric: Metric, kind: EmptyKind, diagonal: float) -> float:
+    if metric.higher_is_better:
+        return 1.0 if kind == "both" else 0.0
+    return 0.0 if kind == "both" else diagonal
 
 
-def _nan(metric: str, kind: EmptyKind, diagonal: float) -> float:
-    divides_by_zero = {"precision": kind == "prediction", "recall": kind == "reference"}
-    if kind == "both" or metric in DISTANCES or divides_by_zero.get(metric, False):
-        return math.nan
-    return 0.0
+def _nan(metric: Metric, kind: EmptyKind, diagonal: float) -> float:
+    return math.nan if kind == "both" or kind in metric.undefined else 0.0
 
 
 EMPTY_POLICIES: dict[str, EmptyPolicy] = {

@@ -1,32 +1,50 @@
-"""Every metric by name: what it is called, which way is better, how it is defined and where that comes from."""
+"""Every metric, as one object each: what it is called, how it is defined and computed, and what it is worth for empty masks."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from harness.errors import UserError, did_you_mean
+from harness.metrics.mask_pair import MaskPair
+from harness.metrics.masks import EmptyKind
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a user may set of the metrics; `nsd_tolerance` is in spacing units, >= 0."""
+
+    nsd_tolerance: float
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric as tables and reports name it.
+    """A metric: adding one is adding one of these to `REGISTRY`.
 
     Attributes:
         name: column name.
         title: short title for a table heading.
         unit: "" for a fraction, "px" for a distance (spacing units if a spacing is given).
         higher_is_better: direction of improvement.
+        digits: decimals that tables show.
         definition: the formula in words; P is the prediction, G the reference.
         reference: paper, and the library whose value it equals.
+        compute: the value of a pair in which both masks have foreground.
+        undefined: with one empty mask, where the formula divides by zero or has no border to measure to; elsewhere it is 0.
     """
 
     name: str
     title: str
     unit: str
     higher_is_better: bool
+    digits: int
     definition: str
     reference: str
+    compute: Callable[[MaskPair, Settings], float]
+    undefined: frozenset[EmptyKind] = field(default_factory=frozenset)
 
+
+_NO_BORDER: frozenset[EmptyKind] = frozenset({"prediction", "reference"})
 
 _BORDER = (
     "Border pixels are foreground pixels with a background 4-neighbour (outside the image is background); d(A -> B) "
@@ -36,62 +54,107 @@ _BORDER = (
 REGISTRY: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("dice", "Dice", "", True, "2 |P and G| / (|P| + |G|).", "Dice, Ecology 26(3), 1945; equals medpy's dc."),
-        Metric("iou", "IoU", "", True, "|P and G| / |P or G|.", "Jaccard, 1912; equals medpy's jc."),
+        Metric(
+            "dice",
+            "Dice",
+            "",
+            True,
+            3,
+            "2 |P and G| / (|P| + |G|).",
+            "Dice, Ecology 26(3), 1945; equals medpy's dc.",
+            lambda pair, _: 2 * pair.counts.both / (pair.counts.predicted + pair.counts.reference),
+        ),
+        Metric(
+            "iou",
+            "IoU",
+            "",
+            True,
+            3,
+            "|P and G| / |P or G|.",
+            "Jaccard, 1912; equals medpy's jc.",
+            lambda pair, _: pair.counts.both / (pair.counts.predicted + pair.counts.reference - pair.counts.both),
+        ),
         Metric(
             "precision",
             "Precision",
             "",
             True,
+            3,
             "|P and G| / |P|.",
             "Positive predictive value; equals medpy's precision.",
+            lambda pair, _: pair.counts.both / pair.counts.predicted,
+            frozenset({"prediction"}),
         ),
-        Metric("recall", "Recall", "", True, "|P and G| / |G|.", "Sensitivity; equals medpy's recall."),
+        Metric(
+            "recall",
+            "Recall",
+            "",
+            True,
+            3,
+            "|P and G| / |G|.",
+            "Sensitivity; equals medpy's recall.",
+            lambda pair, _: pair.counts.both / pair.counts.reference,
+            frozenset({"reference"}),
+        ),
         Metric(
             "hd95",
             "HD95",
             "px",
             False,
+            1,
             f"95th percentile of d(P -> G) and d(G -> P) pooled. {_BORDER} A false-positive island with fewer than 5 % "
             "of all border pixels doesn't show; hd95_max is there to show it.",
             "The variant most segmentation papers report; equals medpy's hd95.",
+            lambda pair, _: pair.distances.hd95,
+            _NO_BORDER,
         ),
         Metric(
             "hd95_max",
             "HD95 (max)",
             "px",
             False,
+            1,
             f"Larger of the 95th percentiles of d(P -> G) and of d(G -> P). {_BORDER}",
             "Maier-Hein et al., Metrics reloaded, Nature Methods 21, 2024; equals MONAI's "
             "compute_hausdorff_distance(percentile=95).",
+            lambda pair, _: pair.distances.hd95_max,
+            _NO_BORDER,
         ),
         Metric(
             "hd",
             "HD",
             "px",
             False,
+            1,
             f"Largest of d(P -> G) and d(G -> P). {_BORDER}",
             "Huttenlocher et al., IEEE TPAMI 15(9), 1993; equals medpy's hd.",
+            lambda pair, _: pair.distances.hd,
+            _NO_BORDER,
         ),
         Metric(
             "assd",
             "ASSD",
             "px",
             False,
+            1,
             f"Mean of d(P -> G) and d(G -> P) pooled, so the longer border weighs more. {_BORDER}",
             "Heimann et al., IEEE TMI 28(8), 2009; equals medpy's assd and MONAI's "
             "compute_average_surface_distance(symmetric=True).",
+            lambda pair, _: pair.distances.assd,
+            _NO_BORDER,
         ),
         Metric(
             "nsd",
             "NSD",
             "",
             True,
+            3,
             f"Share of the border pixels of P and G whose distance to the other border is at most the tolerance. {_BORDER}"
             " Every border pixel counts as one.",
             "Nikolov et al., arXiv:1809.04430, 2018 (surface Dice at tolerance) as given on border pixels by Maier-Hein et "
             "al., Metrics reloaded, 2024; equals MONAI's compute_surface_dice. DeepMind's surface-distance differs: its "
             "surface runs between the pixels and each element weighs by its length.",
+            lambda pair, settings: pair.distances.nsd(settings.nsd_tolerance),
         ),
     )
 }

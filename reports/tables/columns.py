@@ -192,12 +192,14 @@ def metric_columns(nsd_tolerance: float | None) -> list[Column]:
     from harness.metrics import REGISTRY
 
     shown = []
-    for name, digits in (("nsd", 3), ("hd95_max", 1), ("precision", 3), ("recall", 3)):
+    for name in ("nsd", "hd95_max", "precision", "recall"):
         metric = REGISTRY[name]
         tolerance = f" ({nsd_tolerance:g} px)" if name == "nsd" and nsd_tolerance is not None else ""
         definition = f"{metric.definition} P is the prediction, G the truth. Averaged as the Dice is."
         better = "higher" if metric.higher_is_better else "lower"
-        shown.append(Column(name, f"{metric.title}{tolerance}", definition, with_interval_words(name, digits), better))
+        shown.append(
+            Column(name, f"{metric.title}{tolerance}", definition, with_interval_words(name, metric.digits), better)
+        )
     return [Column("title", "Method", "", method_and_track_cell, numeric=False), *shown]
 
 
