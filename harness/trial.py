@@ -87,7 +87,7 @@ def run_trial(
 
 @dataclass(frozen=True)
 class _Status:
-    """What a try says of itself in `status.json`; where it runs stands in every line."""
+    """Writes status.json for one attempt; each record includes the host and process id."""
 
     store: Store
     trial_id: str

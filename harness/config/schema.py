@@ -150,7 +150,7 @@ class SweepConfig:
 
 @dataclass
 class RunConfig:
-    """Everything a run is told."""
+    """The full configuration of a run."""
 
     name: str = "custom"
     data: DataConfig = field(default_factory=DataConfig)

@@ -45,7 +45,7 @@ def installed_folders() -> tuple[Path, ...]:
         except (ImportError, TypeError) as error:
             raise UserError(
                 f"The installed package that names '{entry.value}' under the entry points {ENTRY_POINTS} can't be used:"
-                f" {error}. Expected a package with folders such as method/. Mend or uninstall it."
+                f" {error}. Expected a package with folders such as method/. Fix the package or uninstall it."
             ) from error
         check_own_tree(folder, origin=f"The entry point {entry.name} = {entry.value}:")
         folders.append(folder)

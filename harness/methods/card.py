@@ -31,7 +31,9 @@ def check_method_config(name: str, config: Any) -> None:
     card = config.get("card") or {}
     missing = [key for key in CARD_KEYS if key not in card]
     if missing:
-        raise UserError(f"methods.{name}.card lacks {', '.join(missing)}: a reader of the results must be told.")
+        raise UserError(
+            f"methods.{name}.card lacks {', '.join(missing)}: these keys are required, because the report shows them."
+        )
     if card["prompt"] not in PROMPTS:
         raise UserError(f"methods.{name}.card.prompt is '{card['prompt']}', expected one of: {', '.join(PROMPTS)}.")
     if card["uses_modality"] not in USES_MODALITY:

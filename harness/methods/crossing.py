@@ -64,7 +64,9 @@ def check_algorithm_config(name: str, config: Any) -> None:
     card = config.get("card") or {}
     missing = [key for key in CARD_KEYS if key not in card]
     if missing:
-        raise UserError(f"algorithms.{name}.card lacks {', '.join(missing)}: a reader of the results must be told.")
+        raise UserError(
+            f"algorithms.{name}.card lacks {', '.join(missing)}: these keys are required, because the report shows them."
+        )
     if card["sees_test_images"] not in (True, False):
         raise UserError(
             f"algorithms.{name}.card.sees_test_images is '{card['sees_test_images']}', expected true (it adapts to unlabelled"

@@ -2,7 +2,7 @@
 
 J. Demsar, Statistical comparisons of classifiers over multiple data sets, JMLR 7, 2006. Blocks must be independent, so
 they are domains, never images: images of one domain share its hospital and device. The answer is about domains at large,
-and with few domains it is rightly a shy one.
+and with few domains the test has little power.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     <root>/efficiency/<key>.json   costs, measured once for each method and machine
     <root>/damaged/   what failed its checksum, moved aside
 
-`result.json` is written last and names the SHA-256 of the other files: a trial without it has not happened.
+`result.json` is written last and names the SHA-256 of the other files: a trial without it counts as not run.
 `samples.parquet` holds no clock times, so equal trials give equal bytes.
 """
 

@@ -1,4 +1,4 @@
-"""What is said of a foreign tool: its card, as methods of the bench have one, and costs that its makers state."""
+"""What a user states about another tool: its card, as methods of the bench have one, and costs that its makers state."""
 
 from __future__ import annotations
 

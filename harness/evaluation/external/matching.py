@@ -1,4 +1,4 @@
-"""Which file is the mask of which image: by name alone, and aloud about what is missing, extra or unclear.
+"""Matches mask files to images by name and reports missing, extra and ambiguous files.
 
 Three layouts, found by looking:
 

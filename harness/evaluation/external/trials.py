@@ -1,7 +1,7 @@
-"""Measures foreign masks and keeps them in the store as trials: one for each split and test domain, marked as external.
+"""Measures masks of other tools and keeps them in the store as trials: one for each split and test domain, marked as external.
 
 A domain with masks for only some of its images has no result: its trial fails, with the missing ones as the reason, and
-reports show a hole there. A mean over the images that a tool happened to answer is never made.
+reports show it as missing. A mean over the images that a tool happened to answer is never made.
 """
 
 from __future__ import annotations

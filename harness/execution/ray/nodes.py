@@ -1,6 +1,6 @@
 """Whether a node can run trials as the driver would: the same storage, data, code and libraries.
 
-A question travels to the node, its facts come back, and what is wrong is told in words. Workers ask themselves the same
+The driver sends its requirements to each node, gets the node's state back and lists the differences. Workers ask themselves the same
 before their first trial, so a node that joins later is checked too.
 """
 
