@@ -6,7 +6,7 @@ import contextlib
 import os
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.data.batches.array_cache import ArrayCache
     from harness.data.dataset import Dataset
     from harness.data.folder.sample import Sample
+    from harness.training.checkpoint import FitState
 
 
 @dataclass(frozen=True)
@@ -105,35 +106,15 @@ def _run(
     should_stop: Callable[[], bool],
     status: _Status,
 ) -> None:
-    import pandas as pd
-    import torch
-
-    from harness import provenance
-    from harness.data.batches.array_cache import ArrayCache
     from harness.data.dataset import Dataset
-    from harness.methods.adapter import MethodAdapter
-    from harness.methods.building import build_method
     from harness.training.fit import TrainingData, fit
-    from harness.training.seeding import seed_everything
-
-    training, trial_id = spec.trained, spec.id
-    torch.set_num_threads(training.cpu_threads)
-    if context.device.startswith("cuda"):
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    device = torch.device(context.device)
+    from harness.training.weights import save_weights
 
     dataset = Dataset.open(Path(spec.data.root))
-    samples = dataset.by_key()
     split = _checked_split(spec, dataset)
-    used = [samples[key] for key in split.keys]
-    cache = ArrayCache.open(used, training.image_size, Path(context.cache_folder))
-    modalities = spec.modalities
-
-    seed_everything(spec.seed, 0)
-    method = build_method(spec.method.name, spec.method.model, modalities, prompt=spec.method.prompt).to(device)
-    MethodAdapter(method).use_cache(Path(context.cache_folder) / "embeddings")
-    folder = store.trial_folder(trial_id)
-    data = TrainingData(cache, samples, modalities, split.train, spec.scored)
+    prepared = prepare_trial(spec, context, dataset.by_key(), split.keys)
+    folder = store.trial_folder(spec.id)
+    data = TrainingData(prepared.cache, prepared.samples, spec.modalities, split.train, spec.scored)
 
     def on_epoch(event: dict[str, Any]) -> None:
         status.write(
@@ -146,11 +127,11 @@ def _run(
         report({"phase": "training", **event})
 
     state = fit(
-        method,
+        prepared.method,
         data,
-        training,
+        spec.trained,
         seed=spec.seed,
-        device=device,
+        device=prepared.device,
         folder=folder / "checkpoint",
         on_epoch=on_epoch,
         checkpoint_seconds=context.checkpoint_seconds,
@@ -158,38 +139,98 @@ def _run(
     )
     trained = time.monotonic()
     report({"phase": "testing"})
-    rows: list[dict[str, Any]] = []
-    for role, keys in (("test", split.test), ("validation", split.validation)):
-        rows += evaluate_images(
-            method, keys, role, cache=cache, samples=samples, modalities=modalities, batch_size=training.batch_size,
-            device=device, amp=training.amp, metrics=spec.evaluation,
-            predictions=folder / "predictions" if context.predictions and role == "test" else None,
-        )  # fmt: skip
-    (folder / "error.txt").unlink(missing_ok=True)  # of an earlier try
-    _keep_weights(method, folder, context.keep_weights)
-    frame = pd.DataFrame(rows)
-    frame.insert(0, "trial", trial_id)
+    rows = prepared.evaluate(split.test, "test", folder / "predictions" if context.predictions else None)
+    rows += prepared.evaluate(split.validation, "validation")
+    (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
+    if context.keep_weights:
+        save_weights(prepared.method, folder / "checkpoint" / "model.safetensors")
+    _finish(store, spec, context, state, rows, time.monotonic() - trained)
+    (folder / "checkpoint" / "training.pt").unlink(missing_ok=True)
+
+
+def _finish(
+    store: Store,
+    spec: TrialSpec,
+    context: TrialContext,
+    state: FitState,
+    rows: list[dict[str, Any]],
+    seconds_of_testing: float,
+) -> None:
+    import pandas as pd
+
+    from harness import provenance
+
+    table = pd.DataFrame(rows)
+    table.insert(0, "trial", spec.id)
+    tested = table[table.role == "test"]
     store.finish_trial(
-        trial_id,
-        samples=frame,
+        spec.id,
+        samples=table,
         curves=pd.DataFrame(
             state.curves,
             columns=None if state.curves else ["epoch", "stage", "train_loss", "learning_rate", "seconds"],
         ),
         provenance=provenance.describe(context.device, list(context.command)),
         summary={
-            # Earlier tries included.
-            "seconds": round(state.seconds + time.monotonic() - trained, 3),
+            # Earlier attempts included.
+            "seconds": round(state.seconds + seconds_of_testing, 3),
             "training_seconds": round(state.seconds, 3),
             "epochs": state.epoch,
             "chosen_epoch": state.best_epoch,
             "images_seen": state.images_seen,
             "micro_batch": state.micro_batch,
-            "warnings": _warnings(frame[frame.role == "test"]),
-            "test_dice": _or_none(frame[frame.role == "test"].groupby(["modality", "domain"]).dice.mean().mean()),
+            "warnings": _warnings(tested),
+            "test_dice": _or_none(tested.groupby(["modality", "domain"]).dice.mean().mean()),
         },
     )
-    (folder / "checkpoint" / "training.pt").unlink(missing_ok=True)
+
+
+@dataclass(frozen=True)
+class PreparedTrial:
+    """A trial's untrained method on its device, and the decoded images that it may touch."""
+
+    spec: TrialSpec
+    method: nn.Module
+    device: torch.device
+    cache: ArrayCache
+    samples: dict[str, Sample]
+
+    def evaluate(self, keys: Sequence[str], role: str, predictions: Path | None = None) -> list[dict[str, Any]]:
+        """As `evaluate_images`, by the trial's own settings."""
+        training = self.spec.trained
+        return evaluate_images(
+            self.method, keys, role, cache=self.cache, samples=self.samples, modalities=self.spec.modalities,
+            batch_size=training.batch_size, device=self.device, amp=training.amp, metrics=self.spec.evaluation,
+            predictions=predictions,
+        )  # fmt: skip
+
+
+def prepare_trial(
+    spec: TrialSpec, context: TrialContext, samples: dict[str, Sample], keys: Iterable[str]
+) -> PreparedTrial:
+    """Sets threads and seed, decodes the images `keys` and builds the method; `run` and `search` start from here.
+
+    Args:
+        samples: sample key -> sample, of the trial's dataset.
+        keys: of the images that are needed; no other is read.
+    """
+    import torch
+
+    from harness.data.batches.array_cache import ArrayCache
+    from harness.methods.adapter import MethodAdapter
+    from harness.methods.building import build_method
+    from harness.training.seeding import seed_everything
+
+    training, folder = spec.trained, Path(context.cache_folder)
+    torch.set_num_threads(training.cpu_threads)
+    if context.device.startswith("cuda"):
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    device = torch.device(context.device)
+    cache = ArrayCache.open([samples[key] for key in sorted(set(keys))], training.image_size, folder)
+    seed_everything(spec.seed, 0)
+    method = build_method(spec.method.name, spec.method.model, spec.modalities, prompt=spec.method.prompt).to(device)
+    MethodAdapter(method).use_cache(folder / "embeddings")
+    return PreparedTrial(spec, method, device, cache, samples)
 
 
 def evaluate_images(
@@ -260,17 +301,6 @@ def _warnings(tested: pd.DataFrame) -> list[str]:
 def _or_none(value: float) -> float | None:
     """JSON has no NaN."""
     return None if value != value else float(value)
-
-
-def _keep_weights(method: Any, folder: Path, keep: bool) -> None:
-    """Writes the tested weights; tensors that share memory are written each for itself."""
-    from safetensors.torch import save
-
-    from harness.files import atomic_write_bytes
-
-    if keep:
-        weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in method.state_dict().items()}
-        atomic_write_bytes(folder / "checkpoint" / "model.safetensors", save(weights))
 
 
 def _keep_traceback(store: Store, trial_id: str) -> None:

@@ -10,16 +10,15 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.config import TrainingConfig
 from harness.errors import TrialFailed, TrialInterrupted
 from harness.files import atomic_write_bytes, atomic_write_json, read_json
 from harness.search.configurations import Values
 from harness.search.curves import Curve, EpochScore
-from harness.trial import TrialContext
+from harness.trial import PreparedTrial, TrialContext, prepare_trial
 from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
-    import torch
+    pass
 
 RATES = ("lr", "initial_lr", "max_lr", "min_lr")
 CHANGEABLE = ("learning_rate", "weight_decay", "clip_norm")
@@ -94,24 +93,24 @@ def _train(step: Step, place: int, trial: TrialSpec, context: TrialContext) -> l
     import torch
 
     from harness.training.fit import TrainingData, fit
+    from harness.training.weights import save_weights
 
     training = trial.trained
     folder = step.folder / str(place)
     shutil.rmtree(folder, ignore_errors=True)
     if step.parent is not None:
         _inherit(step, step.parent / str(place) / "training.pt", folder / "training.pt")
-    method, device = _built(trial, training, context)
     split = trial.split
-    cache, samples = _arrays(trial, [*split.train, *split.validation], training, context)
-    data = TrainingData(cache, samples, trial.modalities, split.train, split.validation)
+    prepared = _prepared(trial, context, [*split.train, *split.validation])
+    data = TrainingData(prepared.cache, prepared.samples, trial.modalities, split.train, split.validation)
     epochs = iter(range(step.from_epoch + 1, training.epochs + 1_000_000))
     try:
         state = fit(
-            method, data, training, seed=trial.seed, device=device, folder=folder, checkpoint_seconds=math.inf,
+            prepared.method, data, training, seed=trial.seed, device=prepared.device, folder=folder, checkpoint_seconds=math.inf,
             should_stop=lambda: next(epochs) >= step.to_epoch,
         )  # fmt: skip
         curves = state.curves
-        _keep_weights(method, folder)
+        save_weights(prepared.method, folder / "model.safetensors")
     except TrialInterrupted:
         curves = torch.load(folder / "training.pt", map_location="cpu", weights_only=True)["state"]["curves"]
     return [EpochScore(row["epoch"], row["stage"], row["validation_dice"]) for row in curves]
@@ -155,52 +154,20 @@ def evaluate_member(folder: Path, trials: list[TrialSpec], context: TrialContext
     import pandas as pd
     from safetensors.torch import load_file
 
-    from harness.trial import evaluate_images
-
     rows = []
     for place, trial in enumerate(trials):
-        training, keys = trial.trained, trial.split.test
-        method, device = _built(trial, training, context)
-        method.load_state_dict(load_file(folder / str(place) / "model.safetensors"))
-        cache, samples = _arrays(trial, keys, training, context)
-        rows += evaluate_images(
-            method.to(device), keys, "test", cache=cache, samples=samples, modalities=trial.modalities,
-            batch_size=training.batch_size, device=device, amp=training.amp, metrics=trial.evaluation,
-        )  # fmt: skip
+        prepared = _prepared(trial, context, trial.split.test)
+        prepared.method.load_state_dict(load_file(folder / str(place) / "model.safetensors"))
+        rows += prepared.evaluate(trial.split.test, "test")
     buffer = BytesIO()
     pd.DataFrame(rows).to_parquet(buffer, index=False)
     atomic_write_bytes(folder / "tested.parquet", buffer.getvalue())
 
 
-def _built(trial: TrialSpec, training: TrainingConfig, context: TrialContext) -> tuple[torch.nn.Module, torch.device]:
-    import torch
-
-    from harness.methods.adapter import MethodAdapter
-    from harness.methods.building import build_method
-    from harness.training.seeding import seed_everything
-
-    torch.set_num_threads(training.cpu_threads)
-    device, spec = torch.device(context.device), trial.method
-    seed_everything(trial.seed, 0)
-    method = build_method(spec.name, spec.model, trial.modalities, prompt=spec.prompt)
-    MethodAdapter(method).use_cache(Path(context.cache_folder) / "embeddings")
-    return method.to(device), device
-
-
-def _arrays(trial: TrialSpec, keys: Sequence[str], training: TrainingConfig, context: TrialContext) -> tuple[Any, Any]:
-    from harness.data.batches.array_cache import ArrayCache
+def _prepared(trial: TrialSpec, context: TrialContext, keys: Sequence[str]) -> PreparedTrial:
     from harness.data.dataset import Dataset
 
-    samples = Dataset.open(Path(trial.data.root)).by_key()
-    used = [samples[key] for key in sorted(set(keys))]
-    return ArrayCache.open(used, training.image_size, Path(context.cache_folder)), samples
-
-
-def _keep_weights(method: torch.nn.Module, folder: Path) -> None:
-    from safetensors.torch import save
-
-    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in method.state_dict().items()}
-    atomic_write_bytes(folder / "model.safetensors", save(weights))
+    return prepare_trial(trial, context, Dataset.open(Path(trial.data.root)).by_key(), keys)
 
 
 def _number(value: float | None) -> float:

@@ -1,0 +1,16 @@
+"""The weights that a fit ends with, as a safetensors file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import save
+
+from harness.files import atomic_write_bytes
+
+
+def save_weights(method: torch.nn.Module, path: Path) -> None:
+    """Writes the method's state; tensors that share memory are written each for itself."""
+    weights = {name: tensor.detach().cpu().clone().contiguous() for name, tensor in method.state_dict().items()}
+    atomic_write_bytes(path, save(weights))
