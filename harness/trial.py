@@ -1,32 +1,31 @@
-"""One trial: train a method on a split with a seed, test it, and keep the result."""
+"""One trial: train a method on a split with a seed, predict its images, measure the masks, and keep each of these."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import platform
+import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import TrialFailed, TrialInterrupted, UserError
 from harness.protocols.leaks import check_split
-from harness.protocols.split import Split
 from harness.store.records import now
 from harness.store.store import Store
 from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
-    import pandas as pd
     import torch
     from torch import nn
 
-    from harness.config.schema import MetricsConfig
     from harness.data.batches.array_cache import ArrayCache
     from harness.data.dataset import Dataset
     from harness.data.folder.sample import Sample
+    from harness.inference.predict import Prediction
     from harness.training.checkpoint import FitState
 
 
@@ -49,7 +48,8 @@ def run_trial(
     report: Callable[[dict[str, Any]], None] = lambda event: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
-    """Runs the trial, or goes on with it where an earlier try stopped, and returns its final status.
+    """Runs what the store lacks of the trial and returns its final status: a stopped training goes on at its checkpoint,
+    kept weights are not trained and kept masks not predicted again.
 
     A trial that fails by itself (NaN loss, out of memory, an error in the method's code) is recorded with its cause and
     returned as `{"state": "failed", "reason": ...}`.
@@ -65,12 +65,13 @@ def run_trial(
     status = _Status(store, trial_id, {"started": now(), "host": platform.node(), "pid": os.getpid()})
     try:
         with store.trial_lock(trial_id):
-            if store.result(trial_id) is not None:  # by another process, while this one waited for the lock
+            if store.result(spec.ids) is not None:  # by another process, while this one waited for the lock
                 return {"state": "done", "reason": None}
-            store.quarantine_trial(trial_id)
+            store.quarantine_trial(spec.ids)
             store.start_trial(spec)
             status.write("running", epoch=0)
             _run(store, spec, context, report, should_stop, status)
+            status.write("done", seconds=(store.result(spec.ids) or {}).get("seconds"))
         return {"state": "done", "reason": None}
     except TrialInterrupted as stop:
         status.write("interrupted", reason=str(stop))
@@ -107,28 +108,59 @@ def _run(
     status: _Status,
 ) -> None:
     from harness.data.dataset import Dataset
-    from harness.training.fit import TrainingData, fit
-    from harness.training.weights import save_weights
+    from harness.evaluation.measure import measure_masks
+    from harness.metrics import REGISTRY
 
     dataset = Dataset.open(Path(spec.data.root))
-    split = _checked_split(spec, dataset)
-    prepared = prepare_trial(spec, context, dataset.by_key(), split.keys)
-    folder = store.trial_folder(spec.id)
-    data = TrainingData(prepared.cache, prepared.samples, spec.modalities, split.train, spec.scored)
+    _check_split(spec, dataset)
+    samples = dataset.by_key()
+    if not store.has_masks(spec.ids):
+        trained = store.has_weights(spec.ids)
+        prepared = prepare_trial(spec, context, samples, _predicted_keys(spec) if trained else spec.split.keys)
+        if trained:
+            prepared.load_weights(store.weights(spec.id))
+        else:
+            _train(prepared, store, context, report, should_stop, status)
+        report({"phase": "testing"})
+        predict_and_keep(prepared, store)
+    measure_masks(store, spec, samples, list(REGISTRY))
+    (store.trial_folder(spec.id) / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
+    if not context.predictions:
+        store.forget_masks(spec.ids)
+    if not context.keep_weights:
+        store.weights(spec.id).unlink(missing_ok=True)
+
+
+def _predicted_keys(spec: TrialSpec) -> tuple[str, ...]:
+    return (*spec.split.test, *spec.split.validation)
+
+
+def _train(
+    prepared: PreparedTrial,
+    store: Store,
+    context: TrialContext,
+    report: Callable[[dict[str, Any]], None],
+    should_stop: Callable[[], bool],
+    status: _Status,
+) -> None:
+    """Trains the prepared method and keeps its weights, and how they came about."""
+    from harness.training.fit import TrainingData, fit
+
+    spec, folder = prepared.spec, store.trial_folder(prepared.spec.id)
 
     def on_epoch(event: dict[str, Any]) -> None:
         status.write(
             "running",
             epoch=event["epoch"],
             epochs=event["epochs"],
-            dice=_or_none(event["dice"]),
+            dice=None if event["dice"] != event["dice"] else float(event["dice"]),  # JSON has no NaN
             epoch_seconds=event["seconds"],
         )
         report({"phase": "training", **event})
 
     state = fit(
         prepared.method,
-        data,
+        TrainingData(prepared.cache, prepared.samples, spec.modalities, spec.split.train, spec.scored),
         spec.trained,
         seed=spec.seed,
         device=prepared.device,
@@ -137,57 +169,58 @@ def _run(
         checkpoint_seconds=context.checkpoint_seconds,
         should_stop=should_stop,
     )
-    trained = time.monotonic()
-    report({"phase": "testing"})
-    rows = prepared.evaluate(split.test, "test", folder / "predictions" if context.predictions else None)
-    rows += prepared.evaluate(split.validation, "validation")
-    (folder / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
-    if context.keep_weights:
-        save_weights(prepared.method, folder / "checkpoint" / "model.safetensors")
-    _finish(store, spec, context, state, rows, time.monotonic() - trained)
-    (folder / "checkpoint" / "training.pt").unlink(missing_ok=True)
+    _keep_training(prepared, store, context, state)
+    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
 
 
-def _finish(
-    store: Store,
-    spec: TrialSpec,
-    context: TrialContext,
-    state: FitState,
-    rows: list[dict[str, Any]],
-    seconds_of_testing: float,
-) -> None:
+def _keep_training(prepared: PreparedTrial, store: Store, context: TrialContext, state: FitState) -> None:
     import pandas as pd
 
     from harness import provenance
+    from harness.training.weights import save_weights
 
-    table = pd.DataFrame(rows)
-    table.insert(0, "trial", spec.id)
-    tested = table[table.role == "test"]
-    store.finish_trial(
-        spec.id,
-        samples=table,
-        curves=pd.DataFrame(
-            state.curves,
-            columns=None if state.curves else ["epoch", "stage", "train_loss", "learning_rate", "seconds"],
-        ),
+    spec = prepared.spec
+    save_weights(prepared.method, store.weights(spec.id), about=spec.weights_metadata())
+    columns = None if state.curves else ["epoch", "stage", "train_loss", "learning_rate", "seconds"]
+    store.finish_training(
+        spec.ids,
+        curves=pd.DataFrame(state.curves, columns=columns),
         provenance=provenance.describe(context.device, list(context.command)),
         summary={
             # Earlier attempts included.
-            "seconds": round(state.seconds + seconds_of_testing, 3),
             "training_seconds": round(state.seconds, 3),
             "epochs": state.epoch,
             "chosen_epoch": state.best_epoch,
             "images_seen": state.images_seen,
             "micro_batch": state.micro_batch,
-            "warnings": _warnings(tested),
-            "test_dice": _or_none(tested.groupby(["modality", "domain"]).dice.mean().mean()),
         },
+    )
+
+
+def predict_and_keep(prepared: PreparedTrial, store: Store) -> None:
+    """Predicts the test and validation images of a trained method, and keeps the masks in the store."""
+    import pandas as pd
+
+    from harness.evaluation.measure import ROLES, measured_keys
+
+    spec, began = prepared.spec, time.monotonic()
+    guesses = []
+    for role in ROLES:
+        for found in prepared.predict(spec.split.of(role)):
+            store.write_mask(spec.ids, role, found.key, found.mask)
+            if found.guessed_modality is not None:
+                guesses.append({"role": role, "key": found.key, "guessed_modality": found.guessed_modality})
+    store.finish_prediction(
+        spec.ids,
+        masks=measured_keys(spec.split),
+        guesses=pd.DataFrame(guesses) if guesses else None,
+        summary={"prediction_seconds": round(time.monotonic() - began, 3)},
     )
 
 
 @dataclass(frozen=True)
 class PreparedTrial:
-    """A trial's untrained method on its device, and the decoded images that it may touch."""
+    """A trial's method on its device, and the decoded images that it may touch."""
 
     spec: TrialSpec
     method: nn.Module
@@ -195,13 +228,30 @@ class PreparedTrial:
     cache: ArrayCache
     samples: dict[str, Sample]
 
-    def evaluate(self, keys: Sequence[str], role: str, predictions: Path | None = None) -> list[dict[str, Any]]:
-        """As `evaluate_images`, by the trial's own settings."""
-        training = self.spec.trained
-        return evaluate_images(
-            self.method, keys, role, cache=self.cache, samples=self.samples, modalities=self.spec.modalities,
-            batch_size=training.batch_size, device=self.device, amp=training.amp, metrics=self.spec.evaluation,
-            predictions=predictions,
+    def load_weights(self, path: Path) -> None:
+        """Takes the weights of a file that `save_weights` wrote.
+
+        Raises:
+            UserError: they don't fit: the method's code has changed since.
+        """
+        from safetensors.torch import load_file
+
+        try:
+            self.method.load_state_dict(load_file(path))
+        except RuntimeError as error:
+            raise UserError(
+                f"{path} does not fit {self.spec.method.name}: its code has changed since it was trained, and its version"
+                f" has not. Raise `version` in the method's YAML, or give a new store.root. ({error})"
+            ) from error
+
+    def predict(self, keys: Sequence[str]) -> Iterator[Prediction]:
+        """The masks of the images `keys`, by the trial's own settings: see `predict_images`."""
+        from harness.inference.predict import predict_images
+
+        settings = self.spec.predicted
+        return predict_images(
+            self.method, keys, cache=self.cache, samples=self.samples, modalities=self.spec.modalities,
+            batch_size=settings.batch_size, device=self.device, amp=settings.amp,
         )  # fmt: skip
 
 
@@ -233,48 +283,8 @@ def prepare_trial(
     return PreparedTrial(spec, method, device, cache, samples)
 
 
-def evaluate_images(
-    method: nn.Module,
-    keys: Sequence[str],
-    role: str,
-    *,
-    cache: ArrayCache,
-    samples: dict[str, Sample],
-    modalities: list[str],
-    batch_size: int,
-    device: torch.device,
-    amp: str,
-    metrics: MetricsConfig,
-    predictions: Path | None = None,
-) -> list[dict[str, Any]]:
-    """Predicts the images `keys` and measures each mask.
-
-    Args:
-        role: `test` or `validation`, kept in each row.
-        predictions: folder for the predicted masks as 1-bit PNG, or None.
-
-    Returns:
-        One `measure_image` per image, with guessed_modality where the method guesses it.
-
-    Raises:
-        TrialFailed: the method gave logits of a wrong shape or type, or NaN or infinite ones.
-    """
-    from harness.evaluation.measure import measure_image
-    from harness.inference.predict import predict_images, write_mask
-
-    rows = []
-    for found in predict_images(
-        method, keys, cache=cache, samples=samples, modalities=modalities, batch_size=batch_size, device=device, amp=amp
-    ):
-        if predictions is not None:
-            write_mask(predictions / f"{found.key}.png", found.mask)
-        row = measure_image(samples[found.key], found.mask, role, metrics)
-        rows.append(row if found.guessed_modality is None else {**row, "guessed_modality": found.guessed_modality})
-    return rows
-
-
-def _checked_split(spec: TrialSpec, dataset: Dataset) -> Split:
-    """The spec's split, after the guard: the images are those that the trial was planned on, and none leaks."""
+def _check_split(spec: TrialSpec, dataset: Dataset) -> None:
+    """The guard: the images are those that the trial was planned on, and none leaks."""
     split, samples = spec.split, dataset.by_key()
     missing = [key for key in (*split.train, *split.validation, *split.test) if key not in samples]
     if missing:
@@ -282,25 +292,9 @@ def _checked_split(spec: TrialSpec, dataset: Dataset) -> Split:
             f"{dataset.root} lacks {len(missing)} images of split {split.name}, the first is {missing[0]}."
             " Restore the data, or plan the run again on what is there."
         )
-    if split.with_fingerprint(samples).fingerprint != split.fingerprint:
+    if split.with_content(samples).content != split.content:
         raise UserError(f"The images in {dataset.root} changed since the trial was planned. Run the command again.")
     check_split(split, samples)
-    return split
-
-
-def _warnings(tested: pd.DataFrame) -> list[str]:
-    """What a person should look at before believing the result."""
-    if len(tested) and (tested.predicted_pixels == tested.width * tested.height).all():
-        return [
-            "every pixel of every test image was called foreground. If predict returns probabilities, leave out the"
-            " sigmoid: it returns logits, which are cut at 0"
-        ]
-    return []
-
-
-def _or_none(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if value != value else float(value)
 
 
 def _keep_traceback(store: Store, trial_id: str) -> None:

@@ -1,27 +1,45 @@
-"""`TrialSpec`: one method, trained on one split with one seed, and how its masks are measured.
+"""`TrialSpec`: one method, trained on one split with one seed, and how its masks are predicted and measured.
 
 The only reader and writer of `spec.json`: no other file knows its keys.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.config.schema import MetricsConfig, ProtocolConfig, TrainingConfig
+from harness.config.schema import InferenceConfig, MetricsConfig, ProtocolConfig, TrainingConfig
 from harness.data.folder.sample import MODALITIES
 from harness.errors import UserError
 from harness.files import sha256_file, sha256_json
-from harness.protocols.split import Split
+from harness.protocols.split import RoleContent, Split, SplitContent
 
-# Part of every trial's id, kept where it can be read without importing torch. Raised when the fit loop gives other
-# numbers for the same settings.
+# Part of the training id, kept where it can be read without importing torch. Raised when the fit loop gives other
+# weights for the same settings.
 TRAINING_VERSION = 1
+# Part of the prediction id. Raised when the same weights give other masks.
+INFERENCE_VERSION = 1
 # What `selection` says of masks that another tool made: how its weights were chosen is not known here.
 EXTERNAL = "external"
+
+
+@dataclass(frozen=True)
+class TrialIds:
+    """The three identities of a trial, each a SHA-256 that holds the one before it.
+
+    Attributes:
+        training: of what determines the weights; names the trial's folder, and is what people call a trial's id.
+        prediction: of what determines the masks.
+        measurement: of what determines the numbers, but for the versions of the metrics, which stand beside them.
+    """
+
+    training: str
+    prediction: str
+    measurement: str
 
 
 @dataclass(frozen=True)
@@ -60,22 +78,26 @@ class DataSpec:
 
 @dataclass(frozen=True)
 class Versions:
-    """Of the code that decides the numbers of a trial: the fit loop, the decoded arrays, the metrics."""
+    """Of the code that decides the masks of a trial: the fit loop, the decoded arrays, the prediction.
+
+    Each metric has a version of its own, kept beside its column.
+    """
 
     training: int
     arrays: int
-    metrics: str
+    inference: int
 
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """What a trial is. `training` is None where another tool made the masks."""
+    """What a trial is. `training` and `inference` are None where another tool made the masks."""
 
     method: MethodSpec
     data: DataSpec
     split: Split
     protocol: ProtocolConfig
     training: TrainingConfig | None
+    inference: InferenceConfig | None
     evaluation: MetricsConfig
     seed: int
     versions: Versions
@@ -106,6 +128,17 @@ class TrialSpec:
         return self.training
 
     @property
+    def predicted(self) -> InferenceConfig:
+        """How the masks are predicted.
+
+        Raises:
+            UserError: another tool made the masks.
+        """
+        if self.inference is None:
+            raise UserError(f"{self.method.name} is external: it was not predicted here, and can't be.")
+        return self.inference
+
+    @property
     def scored(self) -> tuple[str, ...]:
         """Keys of the images whose Dice compares the epochs: validation's, but for `selection=oracle`."""
         return self.split.test if self.selection == "oracle" else self.split.validation
@@ -116,92 +149,131 @@ class TrialSpec:
         found = {key.split("/", 1)[0] for key in self.split.keys}
         return [name for name in MODALITIES if name in found] + sorted(found.difference(MODALITIES))
 
+    def weights_metadata(self) -> dict[str, str]:
+        """What the header of the weights file says: enough to build the method without a store.
+
+        One key alone: the order of several in a safetensors file differs from one writing to the next.
+        """
+        about = {"model": self.method.model, "modalities": self.modalities, "image_size": self.trained.image_size}
+        return {"method": json.dumps(about, sort_keys=True)}
+
     def settings(self) -> dict[str, dict[str, Any]]:
         """For people and comparisons: name -> value of the protocol, the training, the metrics and the versions."""
         training = {"selection": EXTERNAL} if self.training is None else asdict(self.training)
         return {
             "protocol": asdict(self.protocol),
             "training": training,
-            "metrics": self._metrics_json(),
-            "versions": {} if self.training is None else self._versions_json(),
+            "metrics": asdict(self.evaluation),
+            "versions": {} if self.training is None else asdict(self.versions),
         }
+
+    @property
+    def id(self) -> str:
+        """The training id: the name of the trial's folder."""
+        return self.ids.training
 
     @cached_property
-    def id(self) -> str:
-        """SHA-256 of what determines the numbers: method, training, data, seed and the versions of loop and metrics.
+    def ids(self) -> TrialIds:
+        """See `TrialIds`. A method's name and title are in none of them, but for external masks, which have no model."""
+        training = sha256_json(self._external_identity() if self.is_external else self._training_identity())
+        prediction = training if self.is_external else sha256_json(self._prediction_identity(training))
+        evaluation = {"masks": [self._content(role).masks for role in _PREDICTED], **asdict(self.evaluation)}
+        return TrialIds(training, prediction, sha256_json({"prediction": prediction, **evaluation}))
 
-        Of external masks: of their content, name, split and seed; the same masks under the same name are the same trial.
-        """
-        method, split = self.method, self.split
-        if self.training is None:
-            return sha256_json(
-                {
-                    "external": method.name,
-                    "seed": self.seed,
-                    "metrics": self._metrics_json(),
-                    "split": {"name": split.name, "fingerprint": split.fingerprint, "test": list(split.test)},
-                    "masks": method.files,
-                }
-            )
-        return sha256_json(
-            {
-                "method": {
-                    "name": method.name,
-                    "version": method.version,
-                    "files": method.files,
-                    "model": _without_files(method.model, method.files),
-                },
-                "training": asdict(self.training),
-                "versions": self._versions_json(),
-                "split": split.fingerprint,
-                "seed": self.seed,
-                "metrics": self._metrics_json(),
-            }
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain JSON, from which `from_json` makes an equal value."""
+    def _training_identity(self) -> dict[str, Any]:
+        method = self.method
         return {
-            "method": asdict(self.method),
-            "training": None if self.training is None else asdict(self.training),
-            "versions": self._versions_json(),
-            "protocol": asdict(self.protocol),
-            "split": self.split.to_json(),
-            "data": asdict(self.data),
+            "method": {
+                "version": method.version,
+                "files": method.files,
+                "model": _without_files(method.model, method.files),
+            },
+            "training": asdict(self.trained),
             "seed": self.seed,
-            "metrics": self._metrics_json(),
+            "modalities": self.modalities,
+            "train": asdict(self._content("train")),
+            "scored": asdict(self._content("test" if self.selection == "oracle" else "validation")),
+            "versions": [self.versions.training, self.versions.arrays],
         }
 
-    def _versions_json(self) -> dict[str, int]:
-        return {"training": self.versions.training, "arrays": self.versions.arrays}
+    def _prediction_identity(self, training: str) -> dict[str, Any]:
+        contents = [self._content(role) for role in _PREDICTED]
+        return {
+            "training": training,
+            "inference": asdict(self.predicted),
+            "images": [content.images for content in contents],
+            # A prompt that is made of the reference lets it into the mask.
+            "prompts": None if self.method.prompt == "none" else [content.masks for content in contents],
+            "version": self.versions.inference,
+        }
 
-    def _metrics_json(self) -> dict[str, Any]:
-        return {"version": self.versions.metrics, **asdict(self.evaluation)}
+    def _external_identity(self) -> dict[str, Any]:
+        """Of masks of another tool: the same masks under the same name are the same trial."""
+        split = {"name": self.split.name, "validation": list(self.split.validation), "test": list(self.split.test)}
+        return {"external": self.method.name, "seed": self.seed, "split": split, "masks": self.method.files}
+
+    def _content(self, role: str) -> RoleContent:
+        if self.split.content is None:
+            raise ValueError(f"the content of split {self.split.name} is not known yet: see Split.with_content")
+        return self.split.content.of(role)
+
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """Plain JSON, a part for each of the identities, from which `from_json` makes an equal value."""
+        split = self.split.to_json()
+        return {
+            "training": {
+                "method": asdict(self.method),
+                "training": None if self.training is None else asdict(self.training),
+                "versions": {"training": self.versions.training, "arrays": self.versions.arrays},
+                "protocol": asdict(self.protocol),
+                "split": split,
+                "data": asdict(self.data),
+                "seed": self.seed,
+            },
+            "prediction": {
+                "inference": None if self.inference is None else asdict(self.inference),
+                "versions": {"inference": self.versions.inference},
+                "split": split,
+            },
+            "measurement": {"metrics": asdict(self.evaluation), "content": split["content"]},
+        }
 
     @classmethod
-    def from_json(cls, content: dict[str, Any]) -> TrialSpec:
+    def from_json(cls, content: dict[str, dict[str, Any]]) -> TrialSpec:
         """Reads what `to_json` wrote.
 
         Raises:
             UserError: a key is missing or unknown.
         """
         try:
-            training, metrics = content["training"], dict(content["metrics"])
+            trained, predicted, measured = (content[key] for key in ("training", "prediction", "measurement"))
+            split, training, inference = (
+                Split.from_json(predicted["split"]),
+                trained["training"],
+                predicted["inference"],
+            )
+            hashes = measured["content"]
             return cls(
-                method=MethodSpec(**content["method"]),
-                data=DataSpec(**content["data"]),
-                split=Split.from_json(content["split"]),
-                protocol=ProtocolConfig(**content["protocol"]),
+                method=MethodSpec(**trained["method"]),
+                data=DataSpec(**trained["data"]),
+                # The references may have been corrected since the images were predicted.
+                split=replace(split, content=SplitContent.from_json(hashes) if hashes else None),
+                protocol=ProtocolConfig(**trained["protocol"]),
                 training=None if training is None else TrainingConfig(**training),
-                versions=Versions(**content["versions"], metrics=str(metrics.pop("version"))),
-                evaluation=MetricsConfig(**metrics),
-                seed=int(content["seed"]),
+                inference=None if inference is None else InferenceConfig(**inference),
+                evaluation=MetricsConfig(**measured["metrics"]),
+                seed=int(trained["seed"]),
+                versions=Versions(**trained["versions"], **predicted["versions"]),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
                 f"Expected spec.json as this version of the bench writes it, found another ({error!r})."
                 " Run the suite again, or read the store with the version that wrote it."
             ) from error
+
+
+# The roles whose images are predicted and measured.
+_PREDICTED = ("validation", "test")
 
 
 def files_in(model: dict[str, Any]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
@@ -26,22 +26,24 @@ def from_trial(folder: str | Path) -> DeLightSAM:
     them.
 
     Args:
-        folder: `<store>/trials/<id>`, with `spec.json` and `checkpoint/model.safetensors`.
+        folder: `<store>/trials/<id>`, with `weights.safetensors`.
 
     Raises:
-        WeightsError: a file is missing or damaged, or the trial is of another method.
+        WeightsError: the file is missing or damaged, or the trial is of another method.
     """
-    spec, state = _spec(Path(folder)), _state(Path(folder))
+    about, state = _read(Path(folder))
     tensors = {name.removeprefix(_NETWORK): value for name, value in state.items() if name.startswith(_NETWORK)}
-    if not tensors or "split" not in spec:
-        name = spec.get("method", {}).get("name", "another method")
-        raise WeightsError(f"{folder} is a trial of {name}: expected one of De-LightSAM, which has a `network`.")
+    if not tensors or not about["modalities"]:
+        target = about["model"].get("_target_", "another method")
+        raise WeightsError(f"{folder} is a trial of {target}: expected one of De-LightSAM, which has a `network`.")
     known = {field.name for field in fields(DeLightSAMConfig)} - {"modalities"}
-    given = spec["method"]["model"]
+    given = about["model"]
     # A model that started from a file of ours has that file's architecture.
     settings = load(given["weights"]).config.to_dict() if given.get("weights") else {}
     settings |= {key: value for key, value in given.items() if key in known}
-    settings |= {"modalities": _modalities(spec), "image_size": spec["training"]["image_size"]}
+    # The numbers that the method gave the trial's modalities.
+    numbers = tuple(sorted(modality_numbers(sorted(about["modalities"])).values()))
+    settings |= {"modalities": numbers, "image_size": about["image_size"]}
     if bool(state.get("without_controllers", False)):
         settings["controllers"] = "none"
         tensors = {name: value for name, value in tensors.items() if not name.startswith("controllers.")}
@@ -53,27 +55,20 @@ def from_trial(folder: str | Path) -> DeLightSAM:
     return model.eval()
 
 
-def _spec(folder: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads((folder / "spec.json").read_text("utf-8")))
-    except (OSError, ValueError) as error:
-        raise WeightsError(
-            f"Expected a trial's folder with spec.json, as runs/trials/<id>; found {folder} ({error})."
-        ) from error
-
-
-def _state(folder: Path) -> dict[str, Tensor]:
-    path = folder / "checkpoint" / "model.safetensors"
+def _read(folder: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """What the header of the trial's weights says of its method (model, modalities, image_size), and the weights."""
+    path = folder / "weights.safetensors"
     if not path.is_file():
-        raise WeightsError(f"{path} is missing: the trial has not finished, or its weights were not kept.")
+        raise WeightsError(
+            f"Expected a trial's folder with weights.safetensors, as runs/trials/<id>; found {folder}. Either it is none, or the"
+            " trial has not finished, or its weights were not kept."
+        )
     try:
-        return dict(load_file(path))
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        state = dict(load_file(path))
     except SafetensorError as error:
         raise WeightsError(f"{path} is damaged ({error}). Run the trial again.") from error
-
-
-def _modalities(spec: dict[str, Any]) -> tuple[int, ...]:
-    """The numbers that the method gave the trial's modalities."""
-    split = spec["split"]
-    names = {key.partition("/")[0] for role in ("train", "validation", "test") for key in split[role]}
-    return tuple(sorted(modality_numbers(sorted(names)).values()))
+    if "method" not in header:
+        raise WeightsError(f"{path} does not say which method it is of: it is no trial's weights file.")
+    return dict(json.loads(header["method"])), state

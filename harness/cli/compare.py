@@ -130,7 +130,7 @@ def compare_runs(before: Records, after: Records, metric: str, level: float) -> 
     from harness.metrics import REGISTRY
     from harness.statistics import holm
 
-    _check_rules(before, after)
+    _check_rules(before, after, metric)
     higher = REGISTRY[metric].higher_is_better
     names = [*before.methods, *(name for name in after.methods if name not in before.methods)]
     changes = [_compare(name, before, after, metric, higher) for name in names]
@@ -146,13 +146,20 @@ def compare_runs(before: Records, after: Records, metric: str, level: float) -> 
     return changes
 
 
-def _check_rules(before: Records, after: Records) -> None:
+def _check_rules(before: Records, after: Records, metric: str) -> None:
     rules = [
         next((trial.spec.settings()["metrics"] for trial in run.trials if trial.spec), None) for run in (before, after)
     ]
     if None not in rules and rules[0] != rules[1]:
         raise UserError(
-            f"The runs measured by different rules: {rules[0]} and {rules[1]}. Such numbers can't be compared; run one again."
+            f"The runs measured by different rules: {rules[0]} and {rules[1]}. Such numbers can't be compared: measure one of"
+            " them by the other's rules (python -m harness measure)."
+        )
+    versions = {trial.metrics[metric] for run in (before, after) for trial in run.trials if metric in trial.metrics}
+    if len(versions) > 1:
+        raise UserError(
+            f"{metric} has versions {' and '.join(map(str, sorted(versions)))} in these runs. Measure what is older again:"
+            " python -m harness measure, with the words of its run."
         )
 
 

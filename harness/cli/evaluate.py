@@ -139,8 +139,8 @@ def _seed(word: str) -> int:
 
 def _refuse_name_of_a_method(store: Store, name: str) -> None:
     """Rows of one name become one method: masks from elsewhere must not mix with trials of the bench."""
-    for trial_id in store.trial_ids():
-        spec = store.spec(trial_id)
+    for ids in (ids for trial_id in store.trial_ids() for ids in store.ids_of(trial_id)):
+        spec = store.spec(ids)
         if spec.method.name == name and not spec.is_external:
             raise UserError(f"name={name}: the store {store.root} has trials of a method of that name. Choose another.")
 
@@ -153,15 +153,17 @@ def _start_run(
 
     import yaml
 
+    from harness.store.records import TrialEntry
+
     host = _run_of_same_splits(suite, store)
-    ours = [{"id": t.id, "method": name, "fold": t.fold, "seed": seed} for t in trials]
+    ours = [TrialEntry(trial.ids, name, trial.fold, seed) for trial in trials]
     if host is None:
         console.print(f"No run in {store.root} has these splits: {name} stands alone.", soft_wrap=True, highlight=False)
         host_name, config, others = "external", {**asdict(suite.config), "name": "external"}, []
     else:
         console.print(f"{name} joins the run {host.name}/{host.time}.", soft_wrap=True, highlight=False)
         host_name, config = host.name, host.config
-        others = [entry for entry in host.trials if (entry["method"], entry["seed"]) != (name, seed)]
+        others = [entry for entry in host.trials if (entry.method, entry.seed) != (name, seed)]
     config = {**config, "methods": {**(config.get("methods") or {}), name: {"card": {**card, "external": True}}}}
     return store.start_suite(host_name, yaml.safe_dump(config, sort_keys=False, allow_unicode=True), [*others, *ours])
 
@@ -174,10 +176,10 @@ def _run_of_same_splits(suite: Plan, store: Store) -> SuiteRecord | None:
         found: dict[str, str] = {}
         alike = True
         for entry in record.trials:
-            if entry["fold"] in found or not (store.trial_folder(entry["id"]) / "spec.json").exists():
+            if entry.fold in found or not (store.measurement_folder(entry.ids) / "spec.json").exists():
                 continue
-            spec = store.spec(entry["id"])
-            found[entry["fold"]] = spec.split.fingerprint
+            spec = store.spec(entry.ids)
+            found[entry.fold] = spec.split.fingerprint
             alike &= spec.evaluation == suite.config.metrics
         if found == wanted and alike:
             return record

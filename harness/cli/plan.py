@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from harness.planning.estimate import Estimator
     from harness.planning.plan import Plan
     from harness.store.store import Store
+    from harness.trial_spec import TrialSpec
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -49,7 +50,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     console.print(_splits_table(suite))
     console.print(_trials_table(suite, store, estimator))
-    missing = [trial for trial in suite.trials if store.result(trial.id) is None]
+    missing = [trial for trial in suite.trials if store.result(trial.ids) is None]
     console.print(f"{len(missing)} of {len(suite.trials)} trials are still to run.", highlight=False)
     known = [seconds for trial in missing if (seconds := estimator.seconds(trial)) is not None]
     if known:
@@ -65,6 +66,12 @@ def run(args: argparse.Namespace) -> int:
             highlight=False,
         )
     return 0
+
+
+def _state(trial: TrialSpec, store: Store) -> str:
+    """Of a trial that has no result by these words."""
+    state = str(store.status(trial.id)["state"])
+    return "to measure" if state == "done" else state
 
 
 def _splits_table(suite: Plan) -> Table:
@@ -89,8 +96,8 @@ def _trials_table(suite: Plan, store: Store, estimator: Estimator) -> Table:
     table.add_column("estimate", justify="right")
     table.add_column("id")
     for trial in suite.trials:
-        done = store.result(trial.id) is not None
-        state = "done" if done else store.status(trial.id)["state"]
+        done = store.result(trial.ids) is not None
+        state = "done" if done else _state(trial, store)
         seconds = None if done else estimator.seconds(trial)
         estimate = "" if seconds is None else f"{seconds:.0f} s"
         table.add_row(trial.method.name, trial.split.name, str(trial.seed), state, estimate, trial.id[:12])

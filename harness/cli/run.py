@@ -56,6 +56,7 @@ def run(args: argparse.Namespace) -> int:
 def _run_in_store(config: RunConfig, store: Store, command: list[str], console: Any) -> int:
     from harness.planning.checks import check_methods
     from harness.planning.plan import build_plan
+    from harness.store.records import TrialEntry
 
     if config.data.root is None:
         console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
@@ -64,8 +65,8 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     # Before anything is kept or discarded: a mistake in a method is told now, not when its first trial's turn comes.
     check_methods(trials)
     followers = _followers(config, store, suite)
-    folder = store.start_suite(config.name, _as_yaml(config), [_entry(trial) for trial in suite.trials], command)
-    done = len(suite.trials) - len(trials)
+    folder = store.start_suite(config.name, _as_yaml(config), [TrialEntry.of(trial) for trial in suite.trials], command)
+    done = sum(store.result(trial.ids) is not None for trial in suite.trials) if config.reuse != "never" else 0
     message = f"{len(suite.trials)} trials, {done} of them already in {store.root}"
     if config.costs_only:
         message = (
@@ -80,7 +81,7 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
         outcomes = _execute(trials, config, store, command, console, followers)
     except UserError:
         # Data or store stop the run: what is finished still gets its report, where it can be written.
-        if any(store.result(trial.id) is not None for trial in suite.trials):
+        if any(store.result(trial.ids) is not None for trial in suite.trials):
             with contextlib.suppress(UserError, OSError):
                 write_report(store, folder, console)
         raise
@@ -96,7 +97,7 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
         _measure_costs(suite, store, console)
     write_report(store, folder, console, costs_only=config.costs_only)
     for trial in suite.trials:
-        for warning in (store.result(trial.id) or {}).get("warnings", []):
+        for warning in (store.result(trial.ids) or {}).get("warnings", []):
             print(f"Warning: {trial.label}: {warning}.", file=sys.stderr)
     return _conclude([outcome for outcome in outcomes if outcome.state != "done"], store, command)
 
@@ -123,14 +124,16 @@ def _command(args: argparse.Namespace) -> list[str]:
 def _trials_to_run(suite: Plan, store: Store, reuse: str) -> list[TrialSpec]:
     if reuse == "only":
         return []
-    return [trial for trial in suite.trials if reuse == "never" or store.result(trial.id) is None]
+    # The same trial may stand under two names, such as one model of all modalities and one for the only one.
+    trials = {trial.ids: trial for trial in reversed(suite.trials)}.values()
+    return [trial for trial in reversed(trials) if reuse == "never" or store.result(trial.ids) is None]
 
 
 def _discard(trials: list[TrialSpec], store: Store) -> None:
     """`reuse=never`: forgets what the store has of these trials."""
     for trial in trials:
         with store.trial_lock(trial.id):
-            store.discard_trial(trial.id)
+            store.discard_trial(trial.ids)
 
 
 def _followers(config: RunConfig, store: Store, suite: Plan) -> list[Follower]:
@@ -203,10 +206,6 @@ def _conclude(failed: list[Outcome], store: Store, command: list[str]) -> int:
             print(f"    traceback: {details}", file=sys.stderr)
     print(f"The others are kept. To try again: {shlex.join(command)}", file=sys.stderr)
     return 1
-
-
-def _entry(trial: TrialSpec) -> dict[str, Any]:
-    return {"id": trial.id, "method": trial.method.name, "fold": trial.split.name, "seed": trial.seed}
 
 
 def _as_yaml(config: RunConfig) -> str:

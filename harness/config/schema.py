@@ -79,6 +79,19 @@ class TrainingConfig:
 
 
 @dataclass
+class InferenceConfig:
+    """How trained weights predict images: as they were trained."""
+
+    image_size: int
+    batch_size: int
+    amp: str
+
+    @classmethod
+    def of(cls, training: TrainingConfig) -> InferenceConfig:
+        return cls(training.image_size, training.batch_size, training.amp)
+
+
+@dataclass
 class MetricsConfig:
     empty: str = "diagonal"
     nsd_tolerance: float = 2.0

@@ -1,26 +1,62 @@
-"""`measure_image`: the row of `samples.parquet` for one image, whoever made the mask."""
+"""From masks to the table of a trial: a row for each image, whoever made the mask.
+
+The columns are key, modality, domain, id, subject, role, width, height, the metrics in the order of the registry (distances
+in pixels of the native mask), reference_pixels, predicted_pixels, empty.
+"""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.metrics import PixelCounts, evaluate_pair
+from harness.config.schema import MetricsConfig
+from harness.metrics import REGISTRY, PixelCounts, evaluate_pair
+from harness.protocols.split import Split
+from harness.store.store import Store
+from harness.trial_spec import TrialIds, TrialSpec
 
 if TYPE_CHECKING:
-    from harness.config import MetricsConfig
+    import pandas as pd
+
     from harness.data.folder.sample import Sample
     from harness.metrics.masks import Mask
 
+ROLES = ("test", "validation")
+"""The roles whose images are predicted and measured, in the order of the table."""
 
-def measure_image(sample: Sample, predicted: Mask, role: str, metrics: MetricsConfig) -> dict[str, Any]:
-    """Measures a predicted mask (H, W) bool, at the reference mask's own size.
+
+@dataclass(frozen=True)
+class MaskTask:
+    """One image to measure: what a worker process needs.
+
+    Attributes:
+        mask: file of the predicted mask.
+        metrics: those to compute.
+    """
+
+    sample: Sample
+    mask: Path
+    role: str
+    evaluation: MetricsConfig
+    metrics: tuple[str, ...]
+
+
+def measured_keys(split: Split) -> list[tuple[str, str]]:
+    """(role, key) of every image that is predicted and measured, in the order of the table."""
+    return [(role, key) for role in ROLES for key in split.of(role)]
+
+
+def measure_image(
+    sample: Sample, predicted: Mask, role: str, evaluation: MetricsConfig, metrics: Iterable[str] = REGISTRY
+) -> dict[str, Any]:
+    """The row of one image: measures a predicted mask (H, W) bool, at the reference mask's own size.
 
     Args:
         role: `test` or `validation`.
-
-    Returns:
-        key, modality, domain, id, subject, role, width, height, the columns of `harness.metrics.evaluate_pair` (distances
-        in pixels of the native mask), reference_pixels, predicted_pixels, empty.
+        metrics: names of those to compute.
     """
     from harness.data.folder.images import read_mask
 
@@ -35,8 +71,94 @@ def measure_image(sample: Sample, predicted: Mask, role: str, metrics: MetricsCo
         "role": role,
         "width": sample.width,
         "height": sample.height,
-        **evaluate_pair(predicted, reference, nsd_tolerance=metrics.nsd_tolerance, empty=metrics.empty),
+        **evaluate_pair(
+            predicted, reference, metrics=metrics, nsd_tolerance=evaluation.nsd_tolerance, empty=evaluation.empty
+        ),
         "reference_pixels": counts.reference,
         "predicted_pixels": counts.predicted,
         "empty": counts.empty,
     }
+
+
+def measure_file(task: MaskTask) -> dict[str, Any]:
+    """As `measure_image`, of a mask that was kept."""
+    from harness.data.folder.images import read_mask
+
+    return measure_image(task.sample, read_mask(task.mask), task.role, task.evaluation, task.metrics)
+
+
+Map = Callable[[Callable[[MaskTask], dict[str, Any]], Sequence[MaskTask]], Iterable[dict[str, Any]]]
+
+
+def measure_masks(
+    store: Store, spec: TrialSpec, samples: Mapping[str, Sample], metrics: Sequence[str], map_: Map = map
+) -> None:
+    """Measures the masks that the store keeps of a trial, and keeps the table: columns that are there already stay.
+
+    Args:
+        samples: sample key -> sample.
+        metrics: names of those to compute: see `missing_metrics`.
+        map_: `map`, or that of a pool of processes.
+
+    Raises:
+        UserError: a mask does not fit its reference.
+    """
+    tasks = [
+        MaskTask(samples[key], store.mask(spec.ids, role, key), role, spec.evaluation, tuple(metrics))
+        for role, key in measured_keys(spec.split)
+    ]
+    keep_rows(store, spec, list(map_(measure_file, tasks)), metrics)
+
+
+def keep_rows(store: Store, spec: TrialSpec, rows: Sequence[dict[str, Any]], metrics: Iterable[str]) -> None:
+    """Keeps the table of a trial: `rows` as `measure_image` gives them for `metrics`, and what is known of the others."""
+    import pandas as pd
+
+    table = pd.DataFrame(rows)
+    versions = {name: REGISTRY[name].version for name in metrics}
+    if store.result(spec.ids) is not None:
+        record = store.load(spec.ids)
+        assert record.samples is not None
+        kept = {name: version for name, version in record.metrics.items() if name not in versions}
+        table = table.merge(record.samples[["role", "key", *kept]], how="left", on=["role", "key"], validate="1:1")
+        versions |= kept
+    names = sorted(versions, key=_place)
+    table = table[_columns(table, names)]
+    store.finish_measurement(
+        spec.ids, samples=table, metrics={name: versions[name] for name in names}, summary=_summary(table)
+    )
+
+
+def missing_metrics(store: Store, ids: TrialIds, wanted: Iterable[str] = REGISTRY) -> list[str]:
+    """Those of the `wanted` metrics that the trial's table lacks, or that were computed by another version."""
+    if store.result(ids) is None:
+        return list(wanted)
+    found = store.load(ids).metrics
+    return [name for name in wanted if found.get(name) != REGISTRY[name].version]
+
+
+def _place(name: str) -> tuple[int, str]:
+    """Metrics in the order of the registry; those that it does not know any more come behind them."""
+    names = list(REGISTRY)
+    return (names.index(name) if name in REGISTRY else len(names), name)
+
+
+def _columns(table: pd.DataFrame, metrics: list[str]) -> list[str]:
+    first = ["key", "modality", "domain", "id", "subject", "role", "width", "height"]
+    return [*first, *metrics, "reference_pixels", "predicted_pixels", "empty"]
+
+
+def _summary(table: pd.DataFrame) -> dict[str, Any]:
+    tested = table[table["role"] == "test"]
+    dice = tested.groupby(["modality", "domain"])["dice"].mean().mean() if "dice" in table else math.nan
+    return {"warnings": _warnings(tested), "test_dice": None if math.isnan(dice) else float(dice)}
+
+
+def _warnings(tested: pd.DataFrame) -> list[str]:
+    """What a person should look at before believing the result."""
+    if len(tested) and (tested["predicted_pixels"] == tested["width"] * tested["height"]).all():
+        return [
+            "every pixel of every test image was called foreground. If predict returns probabilities, leave out the"
+            " sigmoid: it returns logits, which are cut at 0"
+        ]
+    return []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -14,7 +13,6 @@ from numpy.typing import NDArray
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.loader import Batch, evaluation_batches
 from harness.data.dataset import Sample
-from harness.files import atomic_path
 from harness.methods.adapter import MethodAdapter
 
 
@@ -74,11 +72,3 @@ def native_mask(logits: torch.Tensor, height: int, width: int) -> NDArray[np.boo
     """Logits (1, S, S) float -> mask (height, width) bool."""
     resized = F.interpolate(logits[None], (height, width), mode="bilinear", align_corners=False)
     return (resized[0, 0] > 0).cpu().numpy()
-
-
-def write_mask(path: Path, mask: NDArray[np.bool_]) -> None:
-    """Keeps a mask (H, W) bool as a 1-bit PNG."""
-    from PIL import Image
-
-    with atomic_path(path) as temporary:
-        Image.fromarray(mask).save(temporary, format="PNG")

@@ -96,14 +96,14 @@ def trial_predictor(store: Store, trial_id: str, modality: str | None, device: s
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    if store.result(trial_id) is None:
+    asked = store.ids_of(trial_id)
+    if not asked or store.trained(asked[0]) is None:
         state = store.status(trial_id)["state"]
         raise UserError(
             f"Trial {trial_id[:12]} in {store.root} has no result yet ({state}): run its suite to the end first."
         )
-    spec = store.spec(trial_id)
-    training, name = spec.trained, spec.method.name
-    weights = store.trial_folder(trial_id) / "checkpoint" / "model.safetensors"
+    spec, weights = store.spec(asked[0]), store.weights(trial_id)
+    settings, name = spec.predicted, spec.method.name
     if not weights.is_file():
         raise UserError(f"{weights} is missing: the trial ran with store.keep_weights=false. Run it again without.")
     if spec.method.prompt != "none":
@@ -118,11 +118,11 @@ def trial_predictor(store: Store, trial_id: str, modality: str | None, device: s
             f"{weights} does not fit {name} ({error}). It is damaged, or the method's code changed."
         ) from error
     seen = ", ".join(modalities)
-    title = f"{name} {spec.split.name} seed {spec.seed} (trial {trial_id[:12]}; {training.image_size} px; {seen})"
+    title = f"{name} {spec.split.name} seed {spec.seed} (trial {trial_id[:12]}; {settings.image_size} px; {seen})"
     place = torch.device(device)
     return TrialPredictor(
-        title, training.batch_size, method.to(place).eval(), modalities, modality, training.image_size,
-        training.amp, place,
+        title, settings.batch_size, method.to(place).eval(), modalities, modality, settings.image_size,
+        settings.amp, place,
     )  # fmt: skip
 
 

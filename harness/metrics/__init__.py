@@ -8,7 +8,6 @@ from harness.metrics.empty import DEFAULT_EMPTY_POLICY, EMPTY_POLICIES, EmptyPol
 from harness.metrics.masks import EmptyKind, InvalidMasks, PixelCounts
 from harness.metrics.pair import (
     DEFAULT_NSD_TOLERANCE,
-    METRIC_VERSION,
     assd,
     dice,
     evaluate_pair,
@@ -27,7 +26,6 @@ __all__ = [
     "DEFAULT_EMPTY_POLICY",
     "DEFAULT_NSD_TOLERANCE",
     "EMPTY_POLICIES",
-    "METRIC_VERSION",
     "REGISTRY",
     "EmptyKind",
     "EmptyPolicy",

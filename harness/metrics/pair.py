@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from numpy.typing import ArrayLike
 
 from harness.metrics.empty import DEFAULT_EMPTY_POLICY, EmptyPolicy, empty_policy
 from harness.metrics.mask_pair import MaskPair
 from harness.metrics.masks import Spacing
 from harness.metrics.registry import REGISTRY, Metric, Settings
+from harness.metrics.registry import metric as find_metric
 from harness.metrics.surface import check_tolerance
-
-METRIC_VERSION = "1"
-"""Raised whenever any metric's value could change for any pair of masks; part of every trial's identity."""
 
 DEFAULT_NSD_TOLERANCE = 2.0
 
@@ -23,8 +23,9 @@ def evaluate_pair(
     spacing: Spacing = (1.0, 1.0),
     nsd_tolerance: float = DEFAULT_NSD_TOLERANCE,
     empty: str = DEFAULT_EMPTY_POLICY,
+    metrics: Iterable[str] | None = None,
 ) -> dict[str, float]:
-    """All metrics of one image, the surface ones from a single pass over its border pixels.
+    """Metrics of one image, the surface ones from a single pass over its border pixels.
 
     Args:
         prediction, reference: (H, W) bool, at the reference's native resolution.
@@ -32,17 +33,19 @@ def evaluate_pair(
             distances and of `nsd_tolerance`. The default measures in pixels.
         nsd_tolerance: in spacing units, >= 0.
         empty: name of the policy for masks without foreground, see `EMPTY_POLICIES`.
+        metrics: names in `REGISTRY`; None: all of it.
 
     Returns:
-        One value for each name in `REGISTRY`, in its order.
+        One value for each name, in the order given.
 
     Raises:
         InvalidMasks: masks that are not bool, not 2-D or of unequal shape; bad spacing or tolerance.
-        UserError: unknown policy.
+        UserError: unknown policy or metric.
     """
     pair, policy = MaskPair.of(prediction, reference, spacing), empty_policy(empty)
     settings = Settings(check_tolerance(nsd_tolerance))
-    return {name: _value(metric, pair, policy, settings) for name, metric in REGISTRY.items()}
+    chosen = REGISTRY.values() if metrics is None else [find_metric(name) for name in metrics]
+    return {metric.name: _value(metric, pair, policy, settings) for metric in chosen}
 
 
 def _value(metric: Metric, pair: MaskPair, policy: EmptyPolicy, settings: Settings) -> float:

@@ -31,6 +31,7 @@ class Metric:
         reference: paper, and the library whose value it equals.
         compute: the value of a pair in which both masks have foreground.
         undefined: with one empty mask, where the formula divides by zero or has no border to measure to; elsewhere it is 0.
+        version: raised whenever the value could change for any pair of masks; `measure` then computes it again.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Metric:
     reference: str
     compute: Callable[[MaskPair, Settings], float]
     undefined: frozenset[EmptyKind] = field(default_factory=frozenset)
+    version: int = 1
 
 
 _NO_BORDER: frozenset[EmptyKind] = frozenset({"prediction", "reference"})

@@ -13,12 +13,10 @@ class Estimator:
 
     def __init__(self, store: Store) -> None:
         self.rates: dict[str, list[float]] = {}
-        for trial_id in store.trial_ids():
-            result = store.result(trial_id)
-            if result is not None:
-                spec = store.spec(trial_id)
-                if spec.is_external:  # nothing was trained here
-                    continue
+        for ids in (ids for trial_id in store.trial_ids() for ids in store.ids_of(trial_id)):
+            result = store.result(ids)
+            if result is not None and "seconds" in result:  # of external masks nothing was trained here
+                spec = store.spec(ids)
                 self.rates.setdefault(spec.method.name, []).append(result["seconds"] / _work(spec))
 
     def seconds(self, trial: TrialSpec) -> float | None:

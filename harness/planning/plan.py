@@ -6,17 +6,17 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.config import ProtocolConfig, RunConfig, training_for_method
+from harness.config.schema import InferenceConfig
 from harness.data.batches.array_cache import VERSION as ARRAYS_VERSION
 from harness.data.dataset import Dataset
 from harness.errors import UserError
 from harness.hardware import native_amp
 from harness.methods.crossing import crossed
-from harness.metrics import METRIC_VERSION
 from harness.planning.datasets import open_dataset
 from harness.protocols.leaks import check_split
 from harness.protocols.rules import make_splits
 from harness.protocols.split import Split
-from harness.trial_spec import TRAINING_VERSION, DataSpec, MethodSpec, TrialSpec, Versions, files_in
+from harness.trial_spec import INFERENCE_VERSION, TRAINING_VERSION, DataSpec, MethodSpec, TrialSpec, Versions, files_in
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,8 @@ def _make_trial(
         split=split,
         protocol=protocol,
         training=training,
+        inference=InferenceConfig.of(training),
         evaluation=config.metrics,
         seed=seed,
-        versions=Versions(TRAINING_VERSION, ARRAYS_VERSION, METRIC_VERSION),
+        versions=Versions(TRAINING_VERSION, ARRAYS_VERSION, INFERENCE_VERSION),
     )

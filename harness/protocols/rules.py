@@ -76,7 +76,7 @@ def make_splits(dataset: Dataset, protocol: ProtocolConfig) -> list[Split]:
         samples.setdefault((sample.modality, sample.domain), []).append(sample)
     groups = {domain: _groups(members, protocol.split_seed) for domain, members in samples.items()}
     by_key = dataset.by_key()
-    return [_build(name, parts, groups, protocol).with_fingerprint(by_key) for name, parts in folds]
+    return [_build(name, parts, groups, protocol).with_content(by_key) for name, parts in folds]
 
 
 def _leave_one_domain_out(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Turn]]:

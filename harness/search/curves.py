@@ -13,6 +13,7 @@ from typing import Any
 
 from harness.files import atomic_write_json, read_json
 from harness.store.store import Store
+from harness.trial_spec import TrialIds
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,10 @@ class Curve:
 class EpochLog:
     """The scores of one trial. Equal trials have equal scores, so it does not matter which run trained which epoch."""
 
-    def __init__(self, store: Store, trial_id: str, folder: Path) -> None:
-        self.path = folder / "epochs" / f"{trial_id}.json"
-        self.finished = store.result(trial_id) is not None
-        self.scores = _of_result(store, trial_id) if self.finished else self._kept()
+    def __init__(self, store: Store, ids: TrialIds, folder: Path) -> None:
+        self.path = folder / "epochs" / f"{ids.training}.json"
+        self.finished = store.result(ids) is not None
+        self.scores = _of_result(store, ids) if self.finished else self._kept()
 
     def add(self, event: dict[str, Any]) -> EpochScore | None:
         """Keeps an epoch that `run_trial` reports; None when it was known (trained again from an older checkpoint)."""
@@ -69,10 +70,10 @@ class EpochLog:
         ]
 
 
-def _of_result(store: Store, trial_id: str) -> list[EpochScore]:
+def _of_result(store: Store, ids: TrialIds) -> list[EpochScore]:
     import pandas as pd
 
-    curves = pd.read_csv(store.trial_folder(trial_id) / "curves.csv", float_precision="round_trip")
+    curves = pd.read_csv(store.trial_folder(ids.training) / "curves.csv", float_precision="round_trip")
     if "validation_dice" not in curves:
         return []
     columns = zip(curves["epoch"], curves["stage"], curves["validation_dice"], strict=True)

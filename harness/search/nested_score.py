@@ -29,7 +29,7 @@ def tested_rows(store: Store, trials: Sequence[TrialSpec]) -> pd.DataFrame | Non
     """The rows of the trials' test images; None unless all trials are done."""
     import pandas as pd
 
-    records = [store.load(trial.id) if store.result(trial.id) else None for trial in trials]
+    records = [store.load(trial.ids) if store.result(trial.ids) else None for trial in trials]
     frames = [record.samples for record in records if record is not None and record.samples is not None]
     if len(frames) < len(trials):
         return None

@@ -40,7 +40,7 @@ def evaluate_configuration(
     store = Store(context.store_root)
     ended: list[float] = []
     for place, trial in enumerate(trials):
-        curve, log = Curve(trial.trained.selection), EpochLog(store, trial.id, folder)
+        curve, log = Curve(trial.trained.selection), EpochLog(store, trial.ids, folder)
 
         def tell(score: EpochScore, curve: Curve = curve, place: int = place) -> None:
             curve.add(score)

@@ -152,13 +152,17 @@ def _inherit(step: Step, source: Path, target: Path) -> None:
 def evaluate_member(folder: Path, trials: list[TrialSpec], context: TrialContext) -> None:
     """Writes `tested.parquet`: a row for each test image, by the weights that the member's last step chose."""
     import pandas as pd
-    from safetensors.torch import load_file
+
+    from harness.evaluation.measure import measure_image
 
     rows = []
     for place, trial in enumerate(trials):
         prepared = _prepared(trial, context, trial.split.test)
-        prepared.method.load_state_dict(load_file(folder / str(place) / "model.safetensors"))
-        rows += prepared.evaluate(trial.split.test, "test")
+        prepared.load_weights(folder / str(place) / "model.safetensors")
+        rows += [
+            measure_image(prepared.samples[found.key], found.mask, "test", trial.evaluation)
+            for found in prepared.predict(trial.split.test)
+        ]
     buffer = BytesIO()
     pd.DataFrame(rows).to_parquet(buffer, index=False)
     atomic_write_bytes(folder / "tested.parquet", buffer.getvalue())

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from harness.errors import UserError, did_you_mean
 from harness.store.store import Store
+from harness.trial_spec import TrialIds
 
 
 def find_trial(store: Store, prefix: str) -> str:
@@ -38,12 +39,12 @@ def best_trial(store: Store, method: str | None) -> tuple[str, str]:
     """
     available: set[str] = set()
     for suite in reversed(store.suites()):
-        done = [entry for entry in suite.trials if store.result(entry["id"]) is not None]
-        available |= {entry["method"] for entry in done}
-        chosen = [entry["id"] for entry in done if entry["method"] == method]
+        done = [entry for entry in suite.trials if store.result(entry.ids) is not None]
+        available |= {entry.method for entry in done}
+        chosen = [entry.ids for entry in done if entry.method == method]
         if chosen:
-            scores = {trial_id: _validation_dice(store, trial_id) for trial_id in chosen}
-            best = max(chosen, key=lambda trial_id: scores[trial_id])
+            scores = {ids: _validation_dice(store, ids) for ids in chosen}
+            best = max(chosen, key=lambda ids: scores[ids]).training
             why = f"the best of {len(chosen)} by validation Dice" if len(chosen) > 1 else "the only one finished"
             return best, f"{why} of {method} in {suite.name} {suite.time}"
     where = f"in {store.root}"
@@ -56,9 +57,9 @@ def best_trial(store: Store, method: str | None) -> tuple[str, str]:
     raise UserError(f"There is no finished trial of '{method}' {where}.{did_you_mean(method, available)}")
 
 
-def _validation_dice(store: Store, trial_id: str) -> float:
+def _validation_dice(store: Store, ids: TrialIds) -> float:
     """Mean over a domain's images, then over domains; -1 without validation images. Never looks at test images."""
-    samples = store.load(trial_id).samples
+    samples = store.load(ids).samples
     assert samples is not None
     validation = samples[samples["role"] == "validation"]
     if validation.empty:

@@ -1,26 +1,17 @@
-"""What is read from a store, and the checks of its files."""
+"""What is read from a store, as types."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
-from harness.files import (
-    read_json,
-    sha256_file,
-    sha256_json,
-)
-from harness.trial_spec import TrialSpec
+from harness.trial_spec import TrialIds, TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-SCHEMA_VERSION = 1
 
 
 def now() -> str:
@@ -29,14 +20,44 @@ def now() -> str:
 
 
 @dataclass(frozen=True)
-class TrialRecord:
-    """What the store knows of a trial. `result` is None until the trial is whole; then `samples` is there too."""
+class TrialEntry:
+    """One trial that a run asks for: an item of `trials.json`."""
 
-    id: str
+    ids: TrialIds
+    method: str
+    fold: str
+    seed: int
+
+    @classmethod
+    def of(cls, spec: TrialSpec) -> TrialEntry:
+        return cls(spec.ids, spec.method.name, spec.split.name, spec.seed)
+
+    def to_json(self) -> dict[str, Any]:
+        return {**asdict(self.ids), "method": self.method, "fold": self.fold, "seed": self.seed}
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> TrialEntry:
+        """Reads what `to_json` wrote; raises KeyError where it is something else."""
+        ids = TrialIds(*(str(content[key]) for key in ("training", "prediction", "measurement")))
+        return cls(ids, str(content["method"]), str(content["fold"]), int(content["seed"]))
+
+
+@dataclass(frozen=True)
+class TrialRecord:
+    """What the store knows of a trial.
+
+    Attributes:
+        result: what `result.json` says of the training, the prediction and the measurement; None until it is measured.
+        samples: one row per predicted image: see `harness.evaluation.measure`; None as long as `result` is.
+        metrics: metric -> the version that its column in `samples` was computed by.
+    """
+
+    ids: TrialIds
     spec: TrialSpec
     status: dict[str, Any]
     result: dict[str, Any] | None
     samples: pd.DataFrame | None
+    metrics: dict[str, int]
     curves: pd.DataFrame | None
     provenance: dict[str, Any]
     folder: Path
@@ -50,38 +71,4 @@ class SuiteRecord:
     time: str
     folder: Path
     config: dict[str, Any]
-    trials: list[dict[str, Any]]
-
-
-def _versioned(path: Path) -> dict[str, Any]:
-    value = read_json(path)
-    version = value.get("schema_version") if isinstance(value, dict) else None
-    if not isinstance(version, int) or version > SCHEMA_VERSION:
-        raise UserError(
-            f"{path} has schema_version {version}; this version of the bench reads up to {SCHEMA_VERSION}."
-            " Update delightsam-bench, or give another store.root."
-        )
-    return dict(value)
-
-
-def _fault(folder: Path) -> str | None:
-    """What is wrong with a finished trial's files, or None."""
-    try:
-        result = json.loads((folder / "result.json").read_text("utf-8"))
-        checksum = result.pop("checksum", None)
-    except (OSError, ValueError, AttributeError) as error:
-        return f"result.json can't be read: {error}"
-    if isinstance(result.get("schema_version"), int) and result["schema_version"] > SCHEMA_VERSION:
-        raise UserError(
-            f"{folder / 'result.json'} was written by a newer version (schema {result['schema_version']}, this one reads"
-            f" up to {SCHEMA_VERSION}). Update delightsam-bench, or give another store.root."
-        )
-    if checksum != sha256_json(result):
-        return "result.json does not match its checksum"
-    for name, expected in result["files"].items():
-        path = folder / name
-        if not path.exists():
-            return f"{name} is missing"
-        if sha256_file(path) != expected:
-            return f"{name} does not match its checksum"
-    return None
+    trials: list[TrialEntry]

@@ -16,10 +16,9 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from harness.errors import UserError
-from harness.files import read_json
 from harness.store.locks import is_held
-from harness.store.records import SCHEMA_VERSION
+from harness.store.records import TrialEntry
+from harness.store.sealed_folder import RESULT, check_version, read_versioned
 from harness.store.store import Store
 
 STATES = ("done", "running", "pending", "failed", "interrupted")
@@ -100,7 +99,7 @@ class StatusReader:
     """Reads one store again and again."""
 
     store: Store
-    ended: dict[str, Row] = field(default_factory=dict)
+    ended: dict[TrialEntry, Row] = field(default_factory=dict)
 
     def read(self, folder: Path) -> RunStatus:
         """The status of the run in this folder, `<store>/suites/<name>/<time>`.
@@ -108,14 +107,12 @@ class StatusReader:
         Raises:
             UserError: its list of trials can't be read.
         """
-        asked = read_json(folder / "trials.json")
-        if not isinstance(asked, dict) or asked.get("schema_version", SCHEMA_VERSION + 1) > SCHEMA_VERSION:
-            raise UserError(f"{folder / 'trials.json'} is of a newer version of the bench. Update delightsam-bench.")
+        asked = read_versioned(folder / "trials.json")
         holder = self._holder()
         begun = datetime.strptime(folder.name[:20], "%Y-%m-%dT%H-%M-%SZ").replace(tzinfo=UTC).timestamp()
         # Whoever took the store after this run had begun is another command.
         held = holder is not None and (_seconds(holder.get("since")) or 0.0) <= begun + 1
-        rows = [self._row(entry, begun if held else None) for entry in asked["trials"]]
+        rows = [self._row(TrialEntry.from_json(entry), begun if held else None) for entry in asked["trials"]]
         at_work = held or any(row.state == "running" for row in rows)
         left, unknown = time_left(rows, time.time()) if at_work else (None, ())
         html = folder / "report" / "leaderboard.html"
@@ -130,18 +127,21 @@ class StatusReader:
         # Where locks do not reach from the run's machine to this one, trials that are heard of tell that it lives.
         return (_read(root / "run.holder.json") or {}) if is_held(root / "run.lock") else None
 
-    def _row(self, entry: dict[str, Any], retried_since: float | None) -> Row:
+    def _row(self, entry: TrialEntry, retried_since: float | None) -> Row:
         """`retried_since`: a run is at work that began then, and will try again what failed before."""
-        trial_id = entry["id"]
-        if trial_id in self.ended:
-            return self.ended[trial_id]
+        trial_id = entry.ids.training
+        # The same trial may stand under several names.
+        if entry in self.ended:
+            return self.ended[entry]
         folder = self.store.trial_folder(trial_id)
         status = _read(folder / "status.json") or {}
         state = status.get("state")
-        if (folder / "result.json").exists():
+        if (self.store.measurement_folder(entry.ids) / RESULT).exists():
             if state != "done":  # written after the result; a kill may fall between the two
-                status = _read(folder / "result.json") or {}
+                status = _read(folder / RESULT) or {}
             state = "done"
+        elif state == "done":  # by other rules of measuring
+            state, status = "pending", {}
         elif state == "failed" and retried_since is not None and (_seconds(status.get("updated")) or 0) < retried_since:
             state = "pending"
         elif state != "failed":
@@ -151,12 +151,12 @@ class StatusReader:
         died = status.get("tries") or []
         known = {key: status.get(key) for key in ("epoch", "epochs", "dice", "host", "started", "updated")}
         row = Row(
-            trial_id, entry["method"], entry["fold"], entry["seed"], state, **known,
-            seconds=status.get("seconds"), epoch_seconds=status.get("epoch_seconds"), reason=status.get("reason"),
+            trial_id, entry.method, entry.fold, entry.seed, state, **known,
+            seconds=status.get("seconds", status.get("training_seconds")), epoch_seconds=status.get("epoch_seconds"), reason=status.get("reason"),
             tries=_tries(state, str(status.get("reason")), died),
         )  # fmt: skip
         if row.state == "done":
-            self.ended[trial_id] = row
+            self.ended[entry] = row
         return row
 
     def _runs(self, trial_id: str, status: dict[str, Any]) -> bool:
@@ -218,12 +218,8 @@ def _read(path: Path) -> dict[str, Any] | None:
         return None
     if not isinstance(value, dict):
         return None
-    version = value.get("schema_version")
-    if isinstance(version, int) and version > SCHEMA_VERSION:
-        raise UserError(
-            f"{path} has schema_version {version}; this version of the bench reads up to {SCHEMA_VERSION}."
-            " Update delightsam-bench."
-        )
+    if isinstance(version := value.get("schema_version"), int):
+        check_version(path, version)
     return value
 
 

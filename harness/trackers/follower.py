@@ -83,7 +83,7 @@ class Follower:
     def _catch_up(self) -> None:
         """Ends what was done while nobody listened: the worker of a killed driver may have finished its trial."""
         for path in sorted(self.notes.glob("*.json")):
-            if path.stem in self.trials and (self.store.trial_folder(path.stem) / "result.json").exists():
+            if path.stem in self.trials and self.store.result(self.trials[path.stem].ids) is not None:
                 self._start(path.stem)
                 self._end(path.stem, "done")
 
@@ -108,7 +108,7 @@ class Follower:
             return  # it never began
         results = dict[str, float]()
         if state == "done":
-            record = self.store.load(trial_id)
+            record = self.store.load(self.trials[trial_id].ids)
             if record.samples is None or record.curves is None:
                 raise ValueError(f"the result of trial {trial_id[:12]} can't be read")
             for row in record.curves.to_dict("records"):

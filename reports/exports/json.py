@@ -47,7 +47,8 @@ def as_json(records: Records, board: Leaderboard, title: str, made: str) -> str:
         "pairs": _rows(compared.pairs) if compared else [],
         "ranks": _ranks(compared) if compared else [],
         "trials": [
-            {key: getattr(trial, key) for key in ("id", "method", "fold", "seed", "state", "reason", "seconds")}
+            {"id": trial.ids.training, "prediction": trial.ids.prediction, "measurement": trial.ids.measurement}
+            | {key: getattr(trial, key) for key in ("method", "fold", "seed", "state", "reason", "seconds")}
             | {"fingerprint": trial.spec.split.fingerprint if trial.spec else None}
             for trial in records.trials
         ],

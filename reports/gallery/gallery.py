@@ -180,8 +180,8 @@ class _Drawn:
     def tile(self, method: str, rank: str, row: pd.Series, words: str) -> Tile | None:
         trial = self._trials[row["trial"]]
         files = self._paths(trial).get(row["key"])
-        assert trial.folder is not None
-        predicted = trial.folder / "predictions" / f"{row['key']}.png"
+        assert trial.predictions is not None
+        predicted = trial.predictions / "test" / f"{row['key']}.png"
         if files is None or not predicted.exists():
             self._without[method] = self._without.get(method, 0) + 1
             return None

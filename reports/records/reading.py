@@ -14,8 +14,10 @@ import pandas as pd
 
 from harness.errors import UserError
 from harness.protocols.split import Split
-from harness.store.records import SuiteRecord, TrialRecord
+from harness.store.records import SuiteRecord, TrialEntry, TrialRecord
+from harness.store.sealed_folder import RESULT, fault
 from harness.store.store import Store
+from harness.trial_spec import TrialIds
 from reports.records.records import GUESS, METRICS, ROLES, MethodFacts, Records, Trial, domain_of, modality_order
 
 _SAMPLE_COLUMNS = ["key", "modality", "domain", "id", "subject", "role", "width", "height", "empty", *METRICS]
@@ -26,6 +28,7 @@ _CELL_COLUMNS = ["expected", "found", "state", "why", "keys"]
 def read_records(store: Store, suite: SuiteRecord) -> Records:
     """Loads all trials of a run. Trials that failed, are damaged or were never begun become entries, not errors."""
     trials, frames, curves = [], [], []
+    unmeasured: dict[str, set[str]] = {}
     splits: dict[Split, Split] = {}
     for entry in suite.trials:
         trial, record = _read_trial(store, entry)
@@ -36,6 +39,7 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
         labels: dict[str, Any] = {"method": trial.method, "fold": trial.fold, "seed": trial.seed}
         if trial.state == "done" and record is not None and record.samples is not None:
             frames.append(_samples(record.samples).assign(**labels, trial=trial.id))
+            unmeasured.setdefault(trial.method, set()).update(set(METRICS).difference(record.samples))
             if record.curves is not None and len(record.curves):
                 curves.append(record.curves.assign(**labels))
         trials.append(trial)
@@ -50,32 +54,38 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
         cells=count_cells(trials),
         curves=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns),
         efficiency=store.efficiency(),
+        unmeasured={method: frozenset(names) for method, names in unmeasured.items()},
     )
 
 
 def _samples(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns that reports use; the guess of the modality is absent where a method makes none."""
-    return table[_SAMPLE_COLUMNS].assign(**{GUESS: table.get(GUESS)})
+    """The columns that reports use; a metric that was not measured, or a guess that was not made, is missing in all rows."""
+    return table.reindex(columns=[*_SAMPLE_COLUMNS, GUESS])
 
 
-def _read_trial(store: Store, entry: dict[str, Any]) -> tuple[Trial, TrialRecord | None]:
-    """`entry` is {id, method, fold, seed}, as in trials.json."""
+def _read_trial(store: Store, entry: TrialEntry) -> tuple[Trial, TrialRecord | None]:
     base: dict[str, Any] = {
-        "id": entry["id"],
-        "method": str(entry["method"]),
-        "fold": str(entry["fold"]),
-        "seed": entry["seed"],
+        "id": f"{entry.method} {entry.ids.measurement}",
+        "ids": entry.ids,
+        "method": entry.method,
+        "fold": entry.fold,
+        "seed": entry.seed,
     }
     try:
-        record = store.load(entry["id"])
+        record = store.load(entry.ids)
     except UserError as error:
-        state, reason = _why_not_loaded(store, entry["id"], error)
+        state, reason = _why_not_loaded(store, entry.ids, error)
         return Trial(**base, state=state, reason=reason), None
-    details: dict[str, Any] = {"spec": record.spec, "provenance": record.provenance, "folder": record.folder}
+    details: dict[str, Any] = {"spec": record.spec, "provenance": record.provenance}
     state = str(record.status.get("state", "pending"))
     if record.result is None:
-        if state == "done" or (record.folder / "result.json").exists():
-            return Trial(**base, **details, state="damaged", reason="its files don't match their checksums"), None
+        for folder in store.folders(entry.ids):
+            if (folder / RESULT).exists() and (why := fault(folder)):
+                return Trial(
+                    **base, **details, state="damaged", reason=f"its files don't match their checksums: {why}"
+                ), None
+        if state == "done":
+            return Trial(**base, **details, state="unfinished", reason="trained, not measured by these rules yet"), None
         if state == "failed":
             reason = str(record.status.get("reason") or "no cause given")
             file = record.folder / "error.txt"
@@ -86,7 +96,15 @@ def _read_trial(store: Store, entry: dict[str, Any]) -> tuple[Trial, TrialRecord
     if hole:
         return Trial(**base, **details, state="damaged", reason=hole), None
     seconds = record.result.get("seconds")
-    return Trial(**base, **details, state="done", seconds=seconds, summary=record.result), record
+    return Trial(
+        **base,
+        **details,
+        state="done",
+        seconds=seconds,
+        summary=record.result,
+        metrics=record.metrics,
+        predictions=store.prediction_folder(entry.ids),
+    ), record
 
 
 def _how_far(status: dict[str, Any]) -> str:
@@ -98,21 +116,24 @@ def _how_far(status: dict[str, Any]) -> str:
     )
 
 
-def _why_not_loaded(store: Store, trial_id: str, error: UserError) -> tuple[str, str]:
+def _why_not_loaded(store: Store, ids: TrialIds, error: UserError) -> tuple[str, str]:
     """The state of a trial that the store can't load, and its reason."""
-    folder = store.trial_folder(trial_id)
-    if any((folder / name).exists() for name in ("result.json", "spec.json", "status.json")):
+    *_, measurement = store.folders(ids)
+    if any((measurement / name).exists() for name in (RESULT, "spec.json")):
         return "damaged", str(error)
-    # A run moves a damaged trial aside before it begins anew; it may have been stopped in between.
-    if next((store.root / "damaged").glob(f"{trial_id}-*"), None):
+    # A run moves what is damaged aside before it makes it anew; it may have been stopped in between.
+    names = (ids.training, ids.prediction, ids.measurement)
+    if any(next((store.root / "damaged").glob(f"{name}-*"), None) for name in names):
         return "damaged", "its files didn't match their checksums; moved aside, not run again yet"
+    if store.weights(ids.training).exists():
+        return "missing", "trained, but not predicted and measured by these rules: `run` or `measure` does it"
     return "missing", "never begun"
 
 
 def _what_is_missing(record: TrialRecord) -> str:
-    """What a finished trial's table lacks: columns, or images of its split; "" when whole."""
+    """What a finished trial's table lacks: images of its split, or what is no metric; "" when whole."""
     assert record.samples is not None
-    lacking = [name for name in _SAMPLE_COLUMNS if name not in record.samples]
+    lacking = [name for name in _SAMPLE_COLUMNS if name not in record.samples and name not in METRICS]
     if lacking:
         return f"samples.parquet has no column {', '.join(lacking)}: written by another version of the bench"
     for role in ROLES:

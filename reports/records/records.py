@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harness.store.records import SuiteRecord
-from harness.trial_spec import TrialSpec
+from harness.trial_spec import TrialIds, TrialSpec
 
 METRICS = ("dice", "hd95", "nsd", "hd95_max", "precision", "recall")
 GUESS = "guessed_modality"
@@ -22,9 +22,17 @@ STATES = ("done", "failed", "unfinished", "damaged", "missing")
 
 @dataclass(frozen=True)
 class Trial:
-    """One expected trial and what became of it. `error` is the file with a failed one's traceback, relative to the store."""
+    """One expected trial and what became of it.
+
+    Attributes:
+        id: what no other trial of a report shares: one measurement may stand under two names.
+        metrics: metric -> the version that its column was computed by.
+        predictions: folder of the masks, <role>/<key>.png, where they were kept.
+        error: the file with a failed one's traceback, relative to the store.
+    """
 
     id: str
+    ids: TrialIds
     method: str
     fold: str
     seed: int
@@ -34,7 +42,8 @@ class Trial:
     spec: TrialSpec | None = None
     provenance: dict[str, Any] = field(default_factory=dict)
     summary: dict[str, Any] = field(default_factory=dict)
-    folder: Path | None = None
+    metrics: dict[str, int] = field(default_factory=dict)
+    predictions: Path | None = None
     error: str = ""
 
 
@@ -100,6 +109,7 @@ class Records:
             trials, `state` ("done" or the worst state among its trials), `why` (the trials without a result), `keys` of the
             images asked for.
         curves: method, fold, seed and the columns of curves.csv.
+        unmeasured: method -> metrics that some of its trials have no column for.
         notes: what was left out or renamed on the way here.
     """
 
@@ -110,6 +120,7 @@ class Records:
     cells: pd.DataFrame
     curves: pd.DataFrame
     efficiency: list[dict[str, Any]]
+    unmeasured: dict[str, frozenset[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property

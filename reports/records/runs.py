@@ -51,7 +51,7 @@ def find_suite(store: Store, name: str | None = None, time: str | None = None) -
 
 
 def _has_result(store: Store, suite: SuiteRecord) -> bool:
-    return any(store.result(entry["id"]) is not None for entry in suite.trials)
+    return any(store.result(entry.ids) is not None for entry in suite.trials)
 
 
 def read_runs(runs: Sequence[tuple[Store, SuiteRecord]]) -> Records:
@@ -75,6 +75,7 @@ def _merged(parts: list[Records]) -> Records:
     trials: dict[str, Trial] = {}
     methods: dict[str, MethodFacts] = {}
     samples, curves, notes = [], [], []
+    unmeasured: dict[str, frozenset[str]] = {}
     for part in parts:
         names = {}
         for name, facts in part.methods.items():
@@ -91,6 +92,8 @@ def _merged(parts: list[Records]) -> Records:
         done = {(t.method, t.fold, t.seed) for t in part.trials if t.id in fresh}
         places = [place in done for place in zip(*(part.curves[c] for c in ("method", "fold", "seed")), strict=True)]
         curves.append(_renamed(part.curves[places], names))
+        for name, metrics in part.unmeasured.items():
+            unmeasured[names[name]] = unmeasured.get(names[name], frozenset()) | metrics
     suite = replace(parts[-1].suite, name=" + ".join(dict.fromkeys(part.suite.name for part in parts)))
     merged = list(trials.values())
     return Records(
@@ -101,6 +104,7 @@ def _merged(parts: list[Records]) -> Records:
         cells=count_cells(merged),
         curves=pd.concat(curves, ignore_index=True),
         efficiency=list({sha256_json(row): row for part in parts for row in part.efficiency}.values()),
+        unmeasured=unmeasured,
         notes=(f"This report joins {len(parts)} runs: {', '.join(p.suite.time for p in parts)}.", *notes),
     )
 
@@ -112,7 +116,7 @@ def _kind(records: Records, method: str) -> str:
         return ""
     # An external method's files are the masks of one trial, not the method.
     files = {} if spec.is_external else spec.method.files
-    model = {"name": spec.method.name, "version": spec.method.version, "model": spec.method.model, "files": files}
+    model = {"version": spec.method.version, "model": spec.method.model, "files": files}
     return sha256_json({"method": model, **spec.settings()})
 
 
@@ -130,3 +134,13 @@ def _check_metrics(parts: list[Records]) -> None:
     if len(found) > 1:
         listed = "; ".join(f"{time}: {metrics}" for metrics, time in found.values())
         raise UserError(f"Expected runs that measured alike, found different metrics ({listed}). Report them apart.")
+    versions: dict[str, set[int]] = {}
+    for trial in (trial for part in parts for trial in part.trials):
+        for name, version in trial.metrics.items():
+            versions.setdefault(name, set()).add(version)
+    if other := {name: sorted(found) for name, found in versions.items() if len(found) > 1}:
+        listed = "; ".join(f"{name}: versions {', '.join(map(str, found))}" for name, found in other.items())
+        raise UserError(
+            f"Expected metrics of one version each, found several ({listed}). Measure again what is older:"
+            " python -m harness measure, with the words of its run."
+        )

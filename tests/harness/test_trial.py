@@ -33,6 +33,10 @@ def context(tmp_path: Path) -> TrialContext:
     return TrialContext(store_root=str(tmp_path / "runs"), cache_folder=str(tmp_path / "cache"), command=("a", "b"))
 
 
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
 def run(trial: TrialSpec, context: TrialContext, **options: Any) -> dict[str, Any]:
     return run_trial(trial, context, **options)
 
@@ -43,19 +47,18 @@ def test_a_trial_is_written_whole(toy_plan: ToyPlan, context: TrialContext) -> N
     status = run(trial, context, report=events.append)
     assert (status["state"], status["reason"]) == ("done", None)
     store = Store(context.store_root)
-    record = store.load(trial.id)
+    record = store.load(trial.ids)
     split = trial.split
 
-    assert store.spec(trial.id) == trial
+    assert store.spec(trial.ids) == trial
     assert record.status["state"] == "done"
     assert record.samples is not None
     assert record.curves is not None
     assert record.result is not None
     assert tuple(record.samples.key) == split.test + split.validation
     assert list(record.samples.role) == ["test"] * len(split.test) + ["validation"] * len(split.validation)
-    assert set(record.samples.trial) == {trial.id}
     assert {
-        "trial", "key", "modality", "domain", "id", "subject", "role", "width", "height", "dice", "iou", "precision",
+        "key", "modality", "domain", "id", "subject", "role", "width", "height", "dice", "iou", "precision",
         "recall", "hd95", "hd95_max", "hd", "assd", "nsd", "reference_pixels", "predicted_pixels", "empty",
     } == set(record.samples.columns)  # fmt: skip
     test = record.samples[record.samples.role == "test"]
@@ -73,9 +76,9 @@ def test_a_trial_is_written_whole(toy_plan: ToyPlan, context: TrialContext) -> N
     assert record.provenance["libraries"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert record.provenance["machine"]["device"] == "cpu"
     assert [event["phase"] for event in events] == ["training", "training", "testing"]
-    weights = load_file(record.folder / "checkpoint" / "model.safetensors")
+    weights = load_file(store.weights(trial.id))
     assert weights.keys() == toy_methods.TinyConv(["x"]).state_dict().keys()
-    assert not (record.folder / "checkpoint" / "training.pt").exists()
+    assert not (record.folder / "checkpoint").exists()
     assert not list(store.root.rglob("*.tmp"))
 
 
@@ -83,25 +86,25 @@ def test_kept_predictions_reproduce_the_dice(toy_plan: ToyPlan, context: TrialCo
     suite = toy_plan(epochs=4)
     (trial,) = suite.trials
     run(trial, context)
-    record = Store(context.store_root).load(trial.id)
+    store = Store(context.store_root)
+    record = store.load(trial.ids)
     assert record.samples is not None
-    test = record.samples[record.samples.role == "test"]
-    pictures = sorted((record.folder / "predictions").rglob("*.png"))
-    assert len(pictures) == len(test) == 8
-    for row in test.itertuples():
-        with Image.open(record.folder / "predictions" / f"{row.key}.png") as picture:
+    assert len(list(record.folder.rglob("*.png"))) == len(record.samples)
+    for row in record.samples.itertuples():
+        with Image.open(store.mask(trial.ids, row.role, row.key)) as picture:
             assert (picture.mode, picture.size) == ("1", (row.width, row.height))
             predicted = np.asarray(picture)
         assert dice(predicted, read_mask(suite.dataset.by_key()[row.key].mask)) == row.dice
-    assert test.dice.max() > 0
+    assert record.samples.dice.max() > 0
 
 
 def test_what_need_not_be_kept_is_not(toy_plan: ToyPlan, context: TrialContext) -> None:
     (trial,) = toy_plan().trials
     run(trial, replace(context, predictions=False, keep_weights=False))
     folder = Store(context.store_root).trial_folder(trial.id)
-    assert not (folder / "predictions").exists()
+    assert not list(folder.rglob("*.png"))
     assert not list(folder.rglob("*.safetensors"))
+    assert Store(context.store_root).result(trial.ids) is not None
 
 
 def test_the_same_spec_gives_the_same_bytes_whatever_ran_before(toy_plan: ToyPlan, context: TrialContext) -> None:
@@ -111,9 +114,9 @@ def test_the_same_spec_gives_the_same_bytes_whatever_ran_before(toy_plan: ToyPla
         for trial in order:
             run(trial, where)
     for trial in trials:
-        one, two = (Store(where.store_root).trial_folder(trial.id) for where in (context, other))
-        for name in ("samples.parquet", "checkpoint/model.safetensors"):
-            assert (one / name).read_bytes() == (two / name).read_bytes()
+        one, two = (Store(where.store_root) for where in (context, other))
+        assert one.weights(trial.id).read_bytes() == two.weights(trial.id).read_bytes()
+        assert files_of(one.measurement_folder(trial.ids)) == files_of(two.measurement_folder(trial.ids))
 
 
 def test_a_spec_that_travelled_as_json_is_the_same_trial(toy_plan: ToyPlan, context: TrialContext) -> None:
@@ -121,7 +124,7 @@ def test_a_spec_that_travelled_as_json_is_the_same_trial(toy_plan: ToyPlan, cont
     spec = TrialSpec.from_json(json.loads(json.dumps(trial.to_json())))
     assert spec.id == trial.id
     assert run_trial(spec, context)["state"] == "done"
-    assert Store(context.store_root).spec(trial.id) == trial
+    assert Store(context.store_root).spec(trial.ids) == trial
 
 
 def test_a_killed_trial_goes_on_and_ends_with_the_same_bytes(toy_plan: ToyPlan, context: TrialContext) -> None:
@@ -139,17 +142,17 @@ def test_a_killed_trial_goes_on_and_ends_with_the_same_bytes(toy_plan: ToyPlan, 
         run(trial, context, report=kill)
     store = Store(context.store_root)
     assert store.status(trial.id)["state"] == "interrupted"
-    assert store.result(trial.id) is None
+    assert store.result(trial.ids) is None
     assert run(trial, context, report=kill)["state"] == "done"
     assert epochs == [1, 2, 3, 4, 0]  # an epoch is told after its state was kept
-    whole = Store(context.store_root + "-whole").trial_folder(trial.id)
-    assert (store.trial_folder(trial.id) / "samples.parquet").read_bytes() == (whole / "samples.parquet").read_bytes()
+    whole = Store(context.store_root + "-whole").measurement_folder(trial.ids)
+    assert files_of(store.measurement_folder(trial.ids)) == files_of(whole)
 
 
 def test_floors_train_nothing_and_are_tested_all_the_same(toy_plan: ToyPlan, context: TrialContext) -> None:
     (trial,) = toy_plan("Floor").trials
     run(trial, context)
-    record = Store(context.store_root).load(trial.id)
+    record = Store(context.store_root).load(trial.ids)
     assert record.result is not None
     assert record.samples is not None
     assert record.curves is not None
@@ -175,7 +178,7 @@ def test_a_method_that_fails_is_recorded_with_its_cause(
     assert reason in status["reason"]
     assert reason in store.status(trial.id)["reason"]
     assert store.status(trial.id)["state"] == "failed"
-    assert store.result(trial.id) is None
+    assert store.result(trial.ids) is None
     text = (store.trial_folder(trial.id) / "error.txt").read_text()
     assert "Traceback" in text
 
@@ -187,7 +190,7 @@ def test_a_trial_that_failed_once_can_succeed_later(
     assert run(trial, context)["state"] == "failed"
     monkeypatch.setattr(toy_methods.Broken, "training_loss", toy_methods.TinyConv.training_loss)
     assert run(trial, context)["state"] == "done"
-    record = Store(context.store_root).load(trial.id)
+    record = Store(context.store_root).load(trial.ids)
     assert record.status["state"] == "done"
     assert "reason" not in record.status
     assert not (record.folder / "error.txt").exists()
@@ -198,7 +201,7 @@ def test_a_leak_in_the_spec_is_refused(toy_plan: ToyPlan, context: TrialContext)
     (trial,) = suite.trials
     (split,) = suite.splits
     stolen = replace(split, train=(*split.train, split.test[0]))
-    spec = replace(trial, split=stolen.with_fingerprint(suite.dataset.by_key()))
+    spec = replace(trial, split=stolen.with_content(suite.dataset.by_key()))
     with pytest.raises(UserError, match="Leak in split"):
         run_trial(spec, context)
     store = Store(context.store_root)
@@ -253,7 +256,7 @@ def test_a_full_disk_is_the_users_to_mend_and_stops_the_run(
     with pytest.raises(UserError, match=r"samples\.parquet: the disk is full"):
         run(trial, context)
     store = Store(context.store_root)
-    assert store.result(trial.id) is None
+    assert store.result(trial.ids) is None
     monkeypatch.undo()
     assert run(trial, context)["state"] == "done"
 
@@ -261,7 +264,7 @@ def test_a_full_disk_is_the_users_to_mend_and_stops_the_run(
 def test_the_oracle_is_scored_on_the_test_domain_and_says_so(toy_plan: ToyPlan, context: TrialContext) -> None:
     (trial,) = toy_plan(selection="oracle").trials
     run(trial, context)
-    record = Store(context.store_root).load(trial.id)
+    record = Store(context.store_root).load(trial.ids)
     assert record.curves is not None
     assert "test_dice" in record.curves
     assert "validation_dice" not in record.curves
@@ -281,19 +284,17 @@ def test_test_images_reach_nothing_but_the_test_rows(toy_plan: ToyPlan, context:
     from harness.planning.plan import build_plan
 
     (poisoned,) = build_plan(suite.config).trials
-    assert poisoned.id != trial.id
-    run(poisoned, context)
-    store = Store(context.store_root)
-    one, two = (store.trial_folder(t.id) for t in (trial, poisoned))
-    assert (one / "checkpoint" / "model.safetensors").read_bytes() == (
-        two / "checkpoint" / "model.safetensors"
-    ).read_bytes()
-    first, second = (store.load(t.id).samples for t in (trial, poisoned))
+    # The weights are the same by their id, and by their bits where they are trained once more.
+    assert poisoned.ids.training == trial.ids.training and poisoned.ids.prediction != trial.ids.prediction
+    run(poisoned, replace(context, store_root=context.store_root + "-poisoned"))
+    clean, noisy = Store(context.store_root), Store(context.store_root + "-poisoned")
+    assert clean.weights(trial.id).read_bytes() == noisy.weights(trial.id).read_bytes()
+    first, second = clean.load(trial.ids).samples, noisy.load(poisoned.ids).samples
     assert first is not None
     assert second is not None
     pd.testing.assert_frame_equal(
-        first[first.role == "validation"].drop(columns="trial"),
-        second[second.role == "validation"].drop(columns="trial"),
+        first[first.role == "validation"],
+        second[second.role == "validation"],
     )
     assert not first.dice.equals(second.dice)
 
@@ -302,7 +303,7 @@ def test_a_method_gets_the_shared_cache_and_its_guesses_are_kept(toy_plan: ToyPl
     (trial,) = toy_plan("GuessesModality").trials
     assert run(trial, context)["state"] == "done"
     assert (Path(context.cache_folder) / "embeddings" / "was here").exists()
-    samples = Store(context.store_root).load(trial.id).samples
+    samples = Store(context.store_root).load(trial.ids).samples
     assert samples is not None
     assert set(samples.guessed_modality) == {"ultrasound"}
 
@@ -315,3 +316,92 @@ def test_a_card_that_hides_the_truth_stops_the_run_before_it_starts(toy_plan: To
         check_methods(suite.trials)
     with pytest.raises(UserError, match="its card says prompt: none"):
         run(suite.trials[0], context)
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """How often a trial is fitted, and how many images are predicted."""
+    import harness.inference.predict
+    import harness.training.fit
+
+    counts, fit, predict = {"fits": 0, "images": 0}, harness.training.fit.fit, harness.inference.predict.predict_images
+
+    def fit_counted(*args: Any, **options: Any) -> Any:
+        counts["fits"] += 1
+        return fit(*args, **options)
+
+    def predict_counted(method: Any, keys: Any, **options: Any) -> Any:
+        counts["images"] += len(keys)
+        return predict(method, keys, **options)
+
+    monkeypatch.setattr("harness.training.fit.fit", fit_counted)
+    monkeypatch.setattr("harness.inference.predict.predict_images", predict_counted)
+    return counts
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_other_rules_of_measuring_train_nothing(
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch, kept: bool
+) -> None:
+    """With the masks at hand nothing is predicted either; without them the kept weights give the same masks again."""
+    (trial,) = toy_plan("TwoStages", epochs=4).trials
+    context = replace(context, predictions=kept)
+    run(trial, context)
+    store = Store(context.store_root)
+    weights = store.weights(trial.id)
+    before = weights.read_bytes(), weights.stat().st_mtime_ns
+    counts = counted(monkeypatch)
+    other = replace(trial, evaluation=replace(trial.evaluation, nsd_tolerance=9.0))
+    assert other.ids.prediction == trial.ids.prediction and other.ids.measurement != trial.ids.measurement
+    assert run(other, context)["state"] == "done"
+    assert counts == {"fits": 0, "images": 0 if kept else len(trial.split.test) + len(trial.split.validation)}
+    assert (weights.read_bytes(), weights.stat().st_mtime_ns) == before
+    first, second = (store.load(each.ids).samples for each in (trial, other))
+    assert first is not None and second is not None
+    pd.testing.assert_frame_equal(first.drop(columns="nsd"), second.drop(columns="nsd"), check_exact=True)
+    assert not first["nsd"].equals(second["nsd"])
+
+
+def test_corrected_references_train_and_predict_nothing(
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    suite = toy_plan()
+    (trial,) = suite.trials
+    run(trial, context)
+    mask = suite.dataset.by_key()[trial.split.test[0]].mask
+    pixels = read_mask(mask)
+    Image.fromarray(np.roll(pixels, 3, 0)).save(mask)
+    (suite.dataset.root / "manifest.csv").unlink()
+    from harness.planning.plan import build_plan
+
+    (corrected,) = build_plan(suite.config).trials
+    assert corrected.ids.prediction == trial.ids.prediction and corrected.ids.measurement != trial.ids.measurement
+    counts = counted(monkeypatch)
+    run(corrected, context)
+    assert counts == {"fits": 0, "images": 0}
+    store = Store(context.store_root)
+    assert store.spec(corrected.ids) == corrected and store.spec(trial.ids) == trial
+    first, second = (store.load(each.ids).samples for each in (trial, corrected))
+    assert first is not None and second is not None
+    assert (first["dice"] != second["dice"]).sum() <= 1 and first["assd"].ne(second["assd"]).any()
+
+
+@pytest.mark.parametrize("harm", ["weights", "mask", "samples"])
+def test_what_is_damaged_is_made_again_and_nothing_above_it(
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    (trial,) = toy_plan(epochs=2).trials
+    run(trial, context)
+    store = Store(context.store_root)
+    whole = files_of(store.measurement_folder(trial.ids))
+    if harm == "weights":  # found out when they are needed: without masks
+        store.forget_masks(trial.ids)
+        store.weights(trial.id).write_bytes(store.weights(trial.id).read_bytes()[:-4] + b"abcd")
+    elif harm == "mask":
+        store.mask(trial.ids, "test", trial.split.test[0]).write_bytes(b"no picture")
+    (store.measurement_folder(trial.ids) / "samples.parquet").write_bytes(b"half")
+    counts = counted(monkeypatch)
+    assert store.result(trial.ids) is None
+    assert run(trial, context)["state"] == "done"
+    assert counts["fits"] == (harm == "weights")
+    assert (counts["images"] > 0) == (harm != "samples")
+    assert files_of(store.measurement_folder(trial.ids)) == whole

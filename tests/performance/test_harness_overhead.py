@@ -20,6 +20,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.evaluation import measured_images
 
 from baselines.networks.smp import SmpNetwork
 from harness.config import MetricsConfig, TrainingConfig
@@ -30,7 +31,7 @@ from harness.data.folder.images import read_mask
 from harness.data.phantoms import write_phantoms
 from harness.metrics import evaluate_pair
 from harness.training.fit import TrainingData, fit
-from harness.trial import TrialContext, evaluate_images
+from harness.trial import TrialContext
 
 BOUND = 1.10
 ROUNDS = 3
@@ -47,8 +48,8 @@ def through_the_harness(data: TrainingData, test: list[str], folder: Path) -> li
     method = network()
     often = TrialContext("", "").checkpoint_seconds  # as in a trial
     fit(method, data, CONFIG, seed=0, device=CPU, folder=folder, checkpoint_seconds=often)
-    return evaluate_images(
-        method, test, "test", cache=data.cache, samples=data.samples, modalities=data.modalities,
+    return measured_images(
+        method, test, cache=data.cache, samples=data.samples, modalities=data.modalities,
         batch_size=CONFIG.batch_size, device=CPU, amp=CONFIG.amp, metrics=MetricsConfig(),
     )  # fmt: skip
 

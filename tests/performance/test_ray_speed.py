@@ -112,7 +112,7 @@ def test_two_workers_do_almost_twice_the_work_of_one(tmp_path: Path, two_cores: 
 
     one, two = Store(tmp_path / "serial"), Store(tmp_path / "ray")
     for trial in trials:
-        bits = [(store.trial_folder(trial.id) / "samples.parquet").read_bytes() for store in (one, two)]
+        bits = [(store.measurement_folder(trial.ids) / "samples.parquet").read_bytes() for store in (one, two)]
         assert bits[0] == bits[1]
     # What the trials themselves took; on two busy cores each is a little slower, which is no work of Ray's.
     results = [two.result(trial.id) for trial in trials]

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from support.specs import trial_spec
+from support.stores import finished_trial
 
+from harness.store.records import TrialEntry
 from harness.store.store import Store
 
 MODALITIES = ("dermoscopy", "fundus", "ultrasound", "xray", "colonoscopy")
@@ -43,24 +45,20 @@ def write_big_store(root: Path, *, methods: int = 20, seeds: int = 5, images: in
     for number in range(methods):
         name = f"method_{number:02d}"
         for split in splits:
-            for seed in range(seeds):
-                trial = _write_trial(store, name, number, split, seed)
-                entries.append({"id": trial, "method": name, "fold": split["name"], "seed": seed})
+            entries += [_write_trial(store, name, number, split, seed) for seed in range(seeds)]
         _write_costs(store, name, number)
     config = "name: simulated\nmethods: {}\ntraining: {image_size: 64}\nprotocol: {name: leave_one_domain_out}\n"
     return store.root, store.start_suite("simulated", config, entries)
 
 
-def _write_trial(store: Store, name: str, number: int, split: dict[str, Any], seed: int) -> str:
+def _write_trial(store: Store, name: str, number: int, split: dict[str, Any], seed: int) -> TrialEntry:
     spec = trial_spec(
-        method={"name": name, "model": {"_target_": "x"}, "card": {"title": f"Method {number}"}},
+        method={"name": name, "model": {"_target_": f"x.{name}"}, "card": {"title": f"Method {number}"}},
         training={"selection": "training_domain_validation", "image_size": 64, "epochs": 200},
         split=split,
         data={"root": str(store.root / "nowhere"), "name": "simulated"},
         seed=seed,
     )
-    trial = spec.id
-    store.start_trial(spec)
     generator = np.random.default_rng([number, seed, int(split["fingerprint"], 16)])
     keys = [*split["test"], *split["validation"]]
     parts = [key.split("/") for key in keys]
@@ -68,7 +66,7 @@ def _write_trial(store: Store, name: str, number: int, split: dict[str, Any], se
     dice = np.clip(0.9 - 0.02 * number + generator.normal(0, 0.12, len(keys)), 0, 1)
     samples = pd.DataFrame(
         {
-            "trial": trial, "key": keys, "modality": [part[0] for part in parts], "domain": [part[1] for part in parts],
+            "key": keys, "modality": [part[0] for part in parts], "domain": [part[1] for part in parts],
             "id": [part[2] for part in parts], "subject": None, "role": roles, "width": 512, "height": 512, "dice": dice,
             "iou": dice / (2 - dice), "precision": dice, "recall": dice, "hd95": 90 * (1 - dice), "hd95_max": 95 * (1 - dice),
             "hd": 120 * (1 - dice), "assd": 30 * (1 - dice), "nsd": dice, "reference_pixels": 9000, "predicted_pixels": 8000,
@@ -76,14 +74,16 @@ def _write_trial(store: Store, name: str, number: int, split: dict[str, Any], se
         }
     )  # fmt: skip
     epochs = np.arange(1, 21) * 10
-    store.finish_trial(
-        trial,
-        samples=samples,
+    finished_trial(
+        store,
+        spec,
+        samples,
         curves=pd.DataFrame({"epoch": epochs, "stage": "train", "train_loss": 1 / epochs, "validation_dice": 0.8}),
         provenance={"bench": "0", "machine": {"host": "n"}, "command": ["python", "-m", "harness", "run"]},
-        summary={"seconds": 1.0, "epochs": 200, "chosen_epoch": 200},
+        epochs=200,
+        chosen_epoch=200,
     )
-    return trial
+    return TrialEntry.of(spec)
 
 
 def _write_costs(store: Store, name: str, number: int) -> None:

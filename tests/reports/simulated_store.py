@@ -11,8 +11,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 from support.specs import trial_spec
+from support.stores import finished_trial
 
+from harness.store.records import TrialEntry
 from harness.store.store import Store
+from harness.trial_spec import TrialIds
 
 MODALITIES = ("dermoscopy", "fundus")
 DOMAINS = ("atlas", "clinic", "screening")
@@ -30,7 +33,7 @@ CARDS: dict[str, dict[str, Any]] = {
 class Simulated:
     root: Path
     suite: Path
-    ids: dict[tuple[str, str, int], str]
+    ids: dict[tuple[str, str, int], TrialIds]
 
 
 def keys(domain: str) -> list[str]:
@@ -68,7 +71,7 @@ def write_pictures(root: Path, domains: tuple[str, ...]) -> None:
         Image.fromarray(mask).save(folder / "masks" / f"{name}.png")
 
 
-def rows(trial: str, method: str, part: dict[str, Any], seed: int, fold: int) -> pd.DataFrame:
+def rows(method: str, part: dict[str, Any], seed: int, fold: int) -> pd.DataFrame:
     generator = np.random.default_rng([seed, fold, len(method)])
     table = []
     for role in ("test", "validation"):
@@ -86,7 +89,7 @@ def rows(trial: str, method: str, part: dict[str, Any], seed: int, fold: int) ->
             hd95 = 40 * (1 - dice)
             table.append(
                 {
-                    "trial": trial, "key": key, "modality": modality, "domain": domain, "id": name, "subject": None,
+                    "key": key, "modality": modality, "domain": domain, "id": name, "subject": None,
                     "role": role, "width": 64, "height": 64, "dice": dice, "iou": dice / (2 - dice), "precision": dice,
                     "recall": dice, "hd95": hd95, "hd95_max": hd95, "hd": hd95 * 1.2, "assd": hd95 / 3, "nsd": dice,
                     "reference_pixels": 615, "predicted_pixels": 600, "empty": empty,
@@ -119,34 +122,34 @@ def write_store(
         for method, card in cards.items():
             for seed in seeds:
                 spec = trial_spec(
-                    method={"name": method, "model": {"_target_": "x"}, "card": card},
+                    method={"name": method, "model": {"_target_": f"x.{method}"}, "card": card},
                     training={"selection": "training_domain_validation", "image_size": 64, "epochs": 2},
                     split=part,
                     data={"root": str(pictures), "name": "simulated"},
                     seed=seed,
                 )
-                trial = spec.id
-                ids[method, part["name"], seed] = trial
-                entries.append({"id": trial, "method": method, "fold": part["name"], "seed": seed})
+                ids[method, part["name"], seed] = spec.ids
+                entries.append(TrialEntry.of(spec))
                 fault = faults.get((method, fold))
                 if fault == "missing":
                     continue
-                folder = store.start_trial(spec)
+                store.start_trial(spec)
                 if fault == "failed":
-                    store.write_status(trial, "failed", reason="The loss became NaN in epoch 2 of 2.")
+                    store.write_status(spec.id, "failed", reason="The loss became NaN in epoch 2 of 2.")
                     continue
                 if fault == "running":
-                    store.write_status(trial, "running", epoch=1, epochs=2)
+                    store.write_status(spec.id, "running", epoch=1, epochs=2)
                     continue
-                if predictions:
-                    for index, key in enumerate(part["test"]):
-                        target = folder / "predictions" / f"{key}.png"
-                        target.parent.mkdir(parents=True, exist_ok=True)
-                        Image.fromarray(disk(64, 32 + index % 9, 30, 8 + 7 * SKILL.get(method, 0.5))).save(target)
+                masks = {
+                    ("test", key): disk(64, 32 + index % 9, 30, 8 + 7 * SKILL.get(method, 0.5))
+                    for index, key in enumerate(part["test"])
+                }
                 skilled = method if method in SKILL else "unet"
-                store.finish_trial(
-                    trial,
-                    samples=change(method, rows(trial, skilled, part, seed, fold)),
+                finished_trial(
+                    store,
+                    spec,
+                    change(method, rows(skilled, part, seed, fold)),
+                    masks=masks if predictions else None,
                     curves=pd.DataFrame(
                         {"epoch": [1, 2], "stage": "train", "train_loss": [0.8, 0.5], "validation_dice": [0.4, 0.6 + fold / 20],
                          "learning_rate": 1e-3, "seconds": [2.0, 2.0]}
@@ -156,7 +159,9 @@ def write_store(
                         "libraries": {"torch": "2.14"}, "machine": {"host": "node7", "device": "cpu", "device_name": "Test CPU"},
                         "command": ["python", "-m", "harness", "run", "suite=simulated"],
                     },
-                    summary={"seconds": 12.5, "epochs": 2, "chosen_epoch": 2},
+                    seconds=12.5,
+                    epochs=2,
+                    chosen_epoch=2,
                 )  # fmt: skip
     for index, method in enumerate(cards):
         total = 0 if method == "otsu" else 10_000_000 * (index + 1)

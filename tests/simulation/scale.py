@@ -22,6 +22,7 @@ from rich.console import Console
 from harness.config import ExecutorConfig
 from harness.execution import make_executor
 from harness.execution.progress import ProgressDisplay
+from harness.store.records import TrialEntry
 from harness.store.store import Store
 from harness.trial import TrialContext
 from harness.trial_spec import TrialSpec
@@ -110,7 +111,7 @@ def simulate(count: int, folder: Path) -> dict[str, Any]:
     trials = make_trials(count)
     store = Store(folder / "runs")
     store.prepare()
-    entries = [{"id": t.id, "method": t.method.name, "fold": t.split.name, "seed": t.seed} for t in trials]
+    entries = [TrialEntry.of(trial) for trial in trials]
     suite = store.start_suite("scale", "name: scale\nmethods: {}\n", entries)
     context = TrialContext(store_root=str(store.root), cache_folder=str(folder / "cache"))
     config = ExecutorConfig(name="ray", device="cpu")
@@ -124,7 +125,7 @@ def simulate(count: int, folder: Path) -> dict[str, Any]:
     whole = time.monotonic() - watch.began
     assert [outcome.state for outcome in outcomes] == ["done"] * count
     after, cpu = resident(os.getpid()), time.process_time() - used
-    resume = timed(lambda: [store.result(trial.id) for trial in trials])
+    resume = timed(lambda: [store.result(trial.ids) for trial in trials])
     words = [sys.executable, "-m", "harness", "status", f"store.root={store.root}"]
     subprocess.run(words, check=True, capture_output=True)  # its files are in memory now
     used = os.times()

@@ -29,9 +29,9 @@ def run(
     store, trial_id = Store(context.store_root), spec.id
     place: dict[str, Any] = {"started": now(), "host": platform.node(), "pid": os.getpid()}
     with store.trial_lock(trial_id):
-        if store.result(trial_id) is not None:
+        if store.result(spec.ids) is not None:
             return {"state": "done", "reason": None}
-        store.quarantine_trial(trial_id)
+        store.quarantine_trial(spec.ids)
         store.start_trial(spec)
         store.write_status(trial_id, "running", **place, epoch=0)
         rows = []
@@ -41,19 +41,17 @@ def run(
             store.write_status(trial_id, "running", **place, epoch=epoch, epochs=EPOCHS, dice=0.5, epoch_seconds=0.01)
             report({"phase": "training", **rows[-1], "dice": 1 - 1 / epoch, "epochs": EPOCHS})
         report({"phase": "testing"})
-        store.finish_trial(
-            trial_id,
-            samples=samples(spec),
+        store.finish_training(
+            spec.ids,
             curves=pd.DataFrame(rows),
             provenance={"command": list(context.command), "libraries": {}},
-            summary={
-                "seconds": 0.1,
-                "training_seconds": 0.05,
-                "epochs": EPOCHS,
-                "chosen_epoch": EPOCHS,
-                "warnings": [],
-            },
+            summary={"training_seconds": 0.05, "epochs": EPOCHS, "chosen_epoch": EPOCHS},
         )
+        store.finish_prediction(spec.ids, masks=None, summary={"prediction_seconds": 0.05})
+        store.finish_measurement(
+            spec.ids, samples=samples(spec), metrics=dict.fromkeys(METRICS, 1), summary={"warnings": []}
+        )
+        store.write_status(trial_id, "done", seconds=0.1)
     return {"state": "done", "reason": None}
 
 
@@ -64,4 +62,4 @@ def samples(spec: TrialSpec) -> pd.DataFrame:
     table = pd.DataFrame(values, columns=list(METRICS))
     parts = [key.split("/") for _, key in keys]
     places = {"modality": [p[0] for p in parts], "domain": [p[1] for p in parts], "id": [p[2] for p in parts]}
-    return pd.DataFrame({"trial": spec.id, "role": [role for role, _ in keys], **places}).join(table)
+    return pd.DataFrame({"role": [role for role, _ in keys], **places}).join(table)

@@ -16,10 +16,10 @@ from harness.data.folder.sample import Problem, list_problems
 from harness.errors import UserError
 from harness.evaluation.external.mask_files import read_external_mask
 from harness.evaluation.external.matching import SHOWN, ExternalMasks
-from harness.evaluation.measure import measure_image
+from harness.evaluation.measure import keep_rows, measure_image, measured_keys
 from harness.files import sha256_file
-from harness.metrics import METRIC_VERSION
-from harness.trial_spec import TRAINING_VERSION, DataSpec, MethodSpec, TrialSpec, Versions
+from harness.metrics import REGISTRY
+from harness.trial_spec import INFERENCE_VERSION, TRAINING_VERSION, DataSpec, MethodSpec, TrialIds, TrialSpec, Versions
 
 if TYPE_CHECKING:
     from harness.config import MetricsConfig, ProtocolConfig
@@ -35,7 +35,7 @@ Progress = Callable[[int, int], None]
 class ExternalTrial:
     """What became of one split and domain. `missing` images without a mask leave it without a result."""
 
-    id: str
+    ids: TrialIds
     fold: str
     domain: str
     images: int
@@ -97,15 +97,14 @@ def evaluate_external(
             protocol=protocol,
             # How it was trained is not known here; that it held to the protocol is its maker's word.
             training=None,
+            inference=None,
             evaluation=metrics,
             seed=seed,
-            versions=Versions(TRAINING_VERSION, ARRAYS_VERSION, METRIC_VERSION),
+            versions=Versions(TRAINING_VERSION, ARRAYS_VERSION, INFERENCE_VERSION),
         )
-        trial_id = spec.id
-        _keep(store, spec, part, rows, missing, command)
-        if keep_predictions and not missing:
-            _keep_pictures(store.trial_folder(trial_id) / "predictions", {key: found[key] for key in part.test})
-        kept.append(ExternalTrial(trial_id, part.split.name, part.domain, len(part.test), len(missing)))
+        own = {key: row for (name_, key), row in rows.items() if name_ == part.split.name}
+        _keep(store, spec, own, found if keep_predictions else None, missing, command)
+        kept.append(ExternalTrial(spec.ids, part.split.name, part.domain, len(part.test), len(missing)))
     return kept
 
 
@@ -182,47 +181,36 @@ def _own_split(part: _Part) -> Split:
 def _keep(
     store: Store,
     spec: TrialSpec,
-    part: _Part,
-    rows: dict[tuple[str, str], dict[str, Any]],
+    rows: dict[str, dict[str, Any]],
+    masks: dict[str, Path] | None,
     missing: list[str],
     command: Sequence[str],
 ) -> None:
+    """Keeps one trial: `rows` by key, and the files of the masks, unless they are not to be kept."""
     import pandas as pd
 
     from harness import provenance
 
-    trial_id = spec.id
-    with store.trial_lock(trial_id):
-        store.discard_trial(trial_id)  # its card or costs may be newer than what is there
+    ids = spec.ids
+    with store.trial_lock(ids.training):
+        store.reopen_training(ids)
+        store.quarantine_trial(ids)
         store.start_trial(spec)
         if missing:
             listed = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
-            reason = f"{len(missing)} of {len(part.test)} masks of {part.domain} are missing: {listed}"
-            store.write_status(trial_id, "failed", reason=reason)
+            reason = f"{len(missing)} of {len(spec.split.test)} masks of {spec.split.test[0].rpartition('/')[0]} are missing: {listed}"
+            store.write_status(ids.training, "failed", reason=reason)
             return
-        roles = (("test", part.test), ("validation", part.validation))
-        table = pd.DataFrame([{**rows[part.split.name, key], "role": role} for role, keys in roles for key in keys])
-        table.insert(0, "trial", trial_id)
-        store.finish_trial(
-            trial_id,
-            samples=table,
+        images = measured_keys(spec.split)
+        store.finish_training(
+            ids,
             curves=pd.DataFrame(columns=["epoch", "stage", "train_loss", "learning_rate", "seconds"]),
             provenance=provenance.describe("cpu", list(command)),
-            summary={"test_dice": _or_none(float(table.loc[table["role"] == "test", "dice"].mean())), "warnings": []},
+            summary={},
         )
-
-
-def _or_none(value: float) -> float | None:
-    """JSON has no NaN."""
-    return None if value != value else value
-
-
-def _keep_pictures(folder: Path, files: dict[str, Path]) -> None:
-    """The masks as the bench keeps its own, for the report's gallery."""
-    from PIL import Image
-
-    from harness.files import atomic_path
-
-    for key, path in files.items():
-        with atomic_path(folder / f"{key}.png") as temporary:
-            Image.fromarray(read_external_mask(path)).save(temporary, format="PNG")
+        if masks is not None:
+            for role, key in images:
+                store.write_mask(ids, role, key, read_external_mask(masks[key]))
+        store.finish_prediction(ids, masks=None if masks is None else images, summary={})
+        keep_rows(store, spec, [{**rows[key], "role": role} for role, key in images], REGISTRY)
+        store.write_status(ids.training, "done")

@@ -20,6 +20,7 @@ from harness.execution.ray.placement import Node, fitting
 from harness.execution.ray.trial_queue import TrialQueue
 from harness.execution.ray.watchdog import RayIsGone, dead_server
 from harness.store.store import Store
+from harness.trial_spec import TrialSpec
 
 
 class RunCallback(Callback):
@@ -42,10 +43,10 @@ class RunCallback(Callback):
         feed: TrialQueue,
         drain: GracefulStop,
         cluster: Cluster,
-        labels: dict[str, str],
+        trials: dict[str, TrialSpec],
     ) -> None:
         self.progress, self.store, self.feed, self.drain = progress, store, feed, drain
-        self.cluster, self.labels = cluster, labels
+        self.cluster, self.trials = cluster, trials
         self.failures: dict[str, str] = {}
         self.running: set[str] = set()
         self.user_error: UserError | None = None
@@ -72,7 +73,7 @@ class RunCallback(Callback):
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trial_id = trial.config["trial_id"]
         self.running.add(trial_id)
-        self.progress.start(trial_id, self.labels[trial_id])
+        self.progress.start(trial_id, self.trials[trial_id].label)
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -117,8 +118,8 @@ class RunCallback(Callback):
         """All trials that are not done have failed, as Ray itself has."""
         for trial_id in self.running:
             self._note_try(trial_id, cause)
-        for trial_id in set(self.labels) - set(self.failures):
-            if self.store.result(trial_id) is None:
+        for trial_id in set(self.trials) - set(self.failures):
+            if self.store.result(self.trials[trial_id].ids) is None:
                 self._fail(trial_id, f"{cause}; the same command goes on from its last checkpoint")
 
     def _fail(self, trial_id: str, reason: str) -> None:

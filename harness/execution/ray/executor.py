@@ -49,7 +49,7 @@ class RayTuneExecutor:
         store, drain = Store(context.store_root), GracefulStop(self.config.drain_seconds)
         with started_ray(self.config, context, trials) as cluster:
             feed = TrialQueue(trials, store, cluster.resources)
-            listener = RunCallback(progress, store, feed, drain, cluster, {trial.id: trial.label for trial in trials})
+            listener = RunCallback(progress, store, feed, drain, cluster, {trial.id: trial for trial in trials})
             # Here and not before: Ray puts a handler of its own in place when it starts.
             try:
                 # Ray prints page by page what befalls its servers; causes are told by our display, once.
@@ -96,7 +96,7 @@ class RayTuneExecutor:
 
 
 def _outcome(trial: TrialSpec, store: Store, listener: RunCallback, drain: GracefulStop) -> Outcome:
-    if store.result(trial.id) is not None:
+    if store.result(trial.ids) is not None:
         return Outcome(trial, "done", None)
     if trial.id in listener.failures:
         return Outcome(trial, "failed", listener.failures[trial.id])

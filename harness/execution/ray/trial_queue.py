@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from ray.tune.search import Searcher
 
 from harness.errors import UserError
+from harness.store.sealed_folder import RESULT
 from harness.store.store import Store
 from harness.trial_spec import TrialSpec
 
@@ -47,7 +49,7 @@ class TrialQueue(Searcher):
             self.error = error
             self.close()
             return Searcher.FINISHED
-        return {"trial_id": trial.id, "resources": self.resources(trial)}
+        return {"trial_id": trial.id, "ids": asdict(trial.ids), "resources": self.resources(trial)}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing is learnt from results."""
@@ -65,8 +67,7 @@ def write_spec(store: Store, trial: TrialSpec) -> None:
     Waits for nobody: the worker of a killed driver that may still hold the trial reads the same spec. Only a damaged result
     is moved, under its lock.
     """
-    if (store.trial_folder(trial.id) / "result.json").exists():
+    if any((folder / RESULT).exists() for folder in store.folders(trial.ids)):
         with store.trial_lock(trial.id):
-            if store.result(trial.id) is None:
-                store.quarantine_trial(trial.id)
+            store.quarantine_trial(trial.ids)
     store.start_trial(trial)

@@ -16,26 +16,27 @@ from harness.errors import UserError
 from harness.execution.ray.nodes import NodeRequirements, inspect_node, mismatches
 from harness.store.store import Store
 from harness.trial import TrialContext
+from harness.trial_spec import TrialIds
 
 
 def run_in_worker(
     config: dict[str, Any], context: dict[str, Any], question: NodeRequirements | None, drain_key: str, function: str
 ) -> None:
-    """Reads the spec of `config["trial_id"]` from the store and runs it by the function at the dotted path `function`.
+    """Reads the spec of `config["ids"]` from the store and runs it by the function at the dotted path `function`.
 
     Reports {trial_id, phase, ...}: phase training with what an epoch tells, testing, and at last `ended` with {state, reason}.
     """
-    trial_id, end = config["trial_id"], dict[str, Any]()
+    ids, end = TrialIds(**config["ids"]), dict[str, Any]()
     try:
         if question is not None:
             _check_place(question)
-        end = _run(trial_id, context, drain_key, function)
+        end = _run(ids, context, drain_key, function)
     except UserError as error:
         end = {"state": "failed", "reason": str(error), "user_error": True}
-    tune.report({"trial_id": trial_id, "phase": "ended", **end})
+    tune.report({"trial_id": ids.training, "phase": "ended", **end})
 
 
-def _run(trial_id: str, context: dict[str, Any], drain_key: str, function: str) -> dict[str, Any]:
+def _run(ids: TrialIds, context: dict[str, Any], drain_key: str, function: str) -> dict[str, Any]:
     module, _, name = function.rpartition(".")
     run_trial = getattr(importlib.import_module(module), name)
     gpus = tune.get_context().get_trial_resources().required_resources.get("GPU", 0)
@@ -45,17 +46,17 @@ def _run(trial_id: str, context: dict[str, Any], drain_key: str, function: str) 
         take_share(gpus)
     settings = TrialContext(**{**context, "device": "cuda" if gpus else "cpu"})
     store = Store(settings.store_root)
-    pointer = _Pointer(trial_id, store.trial_folder(trial_id))
+    pointer = _Pointer(ids.training, store.trial_folder(ids.training))
 
     def report(event: dict[str, Any]) -> None:
-        pointer.report({"trial_id": trial_id, **event})
+        pointer.report({"trial_id": ids.training, **event})
 
     def should_stop() -> bool:
         return internal_kv._internal_kv_get(drain_key) is not None
 
     if should_stop():
         return {"state": "interrupted", "reason": "asked to stop before it began"}
-    status = run_trial(store.spec(trial_id), settings, report, should_stop)
+    status = run_trial(store.spec(ids), settings, report, should_stop)
     return {"state": status["state"], "reason": status["reason"]}
 
 

@@ -225,14 +225,14 @@ def test_a_run_with_a_failure_is_reported_and_the_same_command_does_only_what_is
     assert "ZeroDivisionError: a mistake in the method's code" in error
     assert "The others are kept." in error
     (first,) = store.suites()
-    assert (first.name, [trial["method"] for trial in first.trials]) == (
+    assert (first.name, [trial.method for trial in first.trials]) == (
         "domain_generalization",
         ["tinyconv", "broken"],
     )
     assert (first.folder / "report" / "leaderboard.html").stat().st_size > 1000
     assert "tinyconv" in (first.folder / "report" / "leaderboard.csv").read_text()
     assert first.config["training"]["epochs"] == 1
-    done = next(trial["id"] for trial in first.trials if trial["method"] == "tinyconv")
+    done = next(trial.ids.training for trial in first.trials if trial.method == "tinyconv")
     written = (store.trial_folder(done) / "result.json").stat().st_mtime_ns
 
     assert main(["run", *words, "method=tinyconv"]) == 0
@@ -278,13 +278,14 @@ def test_a_damaged_result_is_run_again(
     command = ["run", *words, "method=floor"]
     assert main(command) == 0
     store = Store(tmp_path / "runs")
-    (trial_id,) = store.trial_ids()
-    before = (store.trial_folder(trial_id) / "samples.parquet").read_bytes()
-    (store.trial_folder(trial_id) / "samples.parquet").write_bytes(before[:-1])
+    ((ids,),) = (store.ids_of(trial_id) for trial_id in store.trial_ids())
+    samples = store.measurement_folder(ids) / "samples.parquet"
+    before = samples.read_bytes()
+    samples.write_bytes(before[:-1])
     capsys.readouterr()
     assert main(command) == 0
     assert "start  floor" in capsys.readouterr().err
-    assert (store.trial_folder(trial_id) / "samples.parquet").read_bytes() == before
+    assert samples.read_bytes() == before
     assert main(command) == 0
     assert "1 of them already in" in capsys.readouterr().err
 

@@ -9,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from support.specs import trial_spec
+from support.stores import finished_trial
 
 from harness.cli import main
+from harness.store.records import TrialEntry
 from harness.store.store import Store
 
 KEYS = [f"fundus/{domain}/{index:02d}" for domain in ("a", "b") for index in range(15)]
@@ -18,7 +20,13 @@ CARD = {"title": "Toy", "prompt": "none"}
 
 
 def write_run(
-    root: Path, dice: dict[str, np.ndarray], *, failed: tuple[str, ...] = (), metrics: str = "1", pixels: int = 100
+    root: Path,
+    dice: dict[str, np.ndarray],
+    *,
+    failed: tuple[str, ...] = (),
+    tolerance: float = 2.0,
+    pixels: int = 100,
+    version: int = 1,
 ) -> Path:
     """A run with one trial for each method; `dice` is one value for each of KEYS."""
     store = Store(root)
@@ -27,15 +35,14 @@ def write_run(
     for method, values in dice.items():
         # The root stands in the spec's model: two runs of one method are two trials.
         spec = trial_spec(
-            method={"name": method, "model": {"width": len(dice), "run": str(root)}, "card": CARD},
+            method={"name": method, "model": {"_target_": method, "width": len(dice), "run": str(root)}, "card": CARD},
             split={"held_out": [], "train": [], "test": KEYS},
-            metrics={"version": metrics},
+            metrics={"nsd_tolerance": tolerance},
         )
-        trial = spec.id
         store.start_trial(spec)
-        entries.append({"id": trial, "method": method, "fold": "fold0", "seed": 0})
+        entries.append(TrialEntry.of(spec))
         if method in failed:
-            store.write_status(trial, "failed", reason="NaN")
+            store.write_status(spec.id, "failed", reason="NaN")
             continue
         parts = pd.DataFrame([key.split("/") for key in KEYS], columns=["modality", "domain", "id"])
         numbers = dict.fromkeys(("dice", "nsd", "precision", "recall"), values)
@@ -44,7 +51,9 @@ def write_run(
             key=KEYS, subject=None, role="test", width=64, height=64, empty="none", reference_pixels=pixels,
             predicted_pixels=90, **numbers,
         )  # fmt: skip
-        store.finish_trial(trial, samples=table, curves=pd.DataFrame(columns=["epoch"]), provenance={}, summary={})
+        finished_trial(store, spec, table)
+        versions = dict.fromkeys(numbers, version)
+        store.finish_measurement(spec.ids, samples=table, metrics=versions, summary={"warnings": []})
     return store.start_suite("toys", "name: toys\n", entries)
 
 
@@ -126,7 +135,11 @@ def test_five_methods_lose_nothing_by_one_that_is_nearly_worse(
 
 @pytest.mark.parametrize(
     ("change", "said"),
-    [({"metrics": "2"}, "measured by different rules"), ({"pixels": 7}, "true masks of 30 images changed")],
+    [
+        ({"tolerance": 3.0}, "measured by different rules"),
+        ({"version": 2}, "dice has versions 1 and 2"),
+        ({"pixels": 7}, "true masks of 30 images changed"),
+    ],
 )
 def test_what_can_not_be_compared_is_2(
     compared: Callable[..., tuple[int, str]], base: np.ndarray, change: dict[str, object], said: str

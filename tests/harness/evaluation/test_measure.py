@@ -11,6 +11,8 @@ import pytest
 import torch
 import toy_methods
 from PIL import Image
+from support.evaluation import measured_images
+from support.stores import ids
 from torch import Tensor, nn
 
 from harness.config import MetricsConfig
@@ -18,10 +20,10 @@ from harness.data.batches.array_cache import ArrayCache
 from harness.data.dataset import Dataset
 from harness.data.folder.images import read_mask
 from harness.errors import TrialFailed, UserError
-from harness.inference.predict import native_mask, write_mask
+from harness.inference.predict import native_mask, predict_images
 from harness.methods.adapter import MethodAdapter
 from harness.metrics import evaluate_pair
-from harness.trial import evaluate_images
+from harness.store.store import Store
 
 SIZE = 64
 
@@ -40,8 +42,8 @@ def measure(
     method: nn.Module, dataset: Dataset, cache: ArrayCache, keys: Sequence[str] | None = None, **options: Any
 ) -> Any:
     settings: dict[str, Any] = {"batch_size": 5, "amp": "off", "metrics": MetricsConfig()} | options
-    return evaluate_images(
-        method, keys or [sample.key for sample in dataset.samples], "test", cache=cache, samples=dataset.by_key(),
+    return measured_images(
+        method, keys or [sample.key for sample in dataset.samples], cache=cache, samples=dataset.by_key(),
         modalities=dataset.modalities(), device=torch.device("cpu"), **settings,
     )  # fmt: skip
 
@@ -77,19 +79,22 @@ def test_each_image_has_a_row_in_order_at_its_own_size(dataset: Dataset, cache: 
     assert len({(row["width"], row["height"]) for row in rows}) > 1
 
 
-def test_rows_are_the_metrics_of_the_predicted_mask(dataset: Dataset, cache: ArrayCache, tmp_path: Path) -> None:
+def test_rows_are_the_metrics_of_the_predicted_mask(dataset: Dataset, cache: ArrayCache) -> None:
     torch.manual_seed(0)
     method = toy_methods.TinyConv(dataset.modalities())
     nn.init.normal_(method.decoder.weight)
-    rows = measure(
-        method, dataset, cache, predictions=tmp_path / "predictions", metrics=MetricsConfig(nsd_tolerance=3.0)
-    )
+    rows = measure(method, dataset, cache, metrics=MetricsConfig(nsd_tolerance=3.0))
+    keys = [row["key"] for row in rows]
+    masks = {
+        found.key: found.mask
+        for found in predict_images(
+            method, keys, cache=cache, samples=dataset.by_key(), modalities=dataset.modalities(), batch_size=5,
+            device=torch.device("cpu"), amp="off",
+        )
+    }  # fmt: skip
     assert 0 < np.mean([row["dice"] for row in rows]) < 1
     for row in rows:
-        path = tmp_path / "predictions" / f"{row['key']}.png"
-        with Image.open(path) as picture:
-            assert (picture.mode, picture.size) == ("1", (row["width"], row["height"]))
-            predicted = np.asarray(picture)
+        predicted = masks[row["key"]]
         reference = read_mask(dataset.by_key()[row["key"]].mask)
         expected = evaluate_pair(predicted, reference, nsd_tolerance=3.0, empty="diagonal")
         assert {key: row[key] for key in expected} == expected
@@ -145,8 +150,10 @@ def test_a_mask_at_native_size_is_cut_where_the_logit_is_nought() -> None:
 
 def test_a_written_mask_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mask = np.eye(5, 7, dtype=bool)
-    write_mask(tmp_path / "a" / "b" / "c.png", mask)
-    with Image.open(tmp_path / "a" / "b" / "c.png") as picture:
+    store, trial = Store(tmp_path), ids("t")
+    store.write_mask(trial, "test", "a/b/c", mask)
+    with Image.open(store.mask(trial, "test", "a/b/c")) as picture:
+        assert picture.mode == "1"
         assert np.array_equal(np.asarray(picture), mask)
 
     def full(self: Image.Image, *args: Any, **options: Any) -> None:
@@ -154,8 +161,8 @@ def test_a_written_mask_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytes
 
     monkeypatch.setattr(Image.Image, "save", full)
     with pytest.raises(UserError, match="the disk is full"):
-        write_mask(tmp_path / "a" / "b" / "d.png", mask)
-    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["c.png"]
+        store.write_mask(trial, "test", "a/b/d", mask)
+    assert [path.name for path in store.mask(trial, "test", "a/b/c").parent.iterdir()] == ["c.png"]
 
 
 @pytest.mark.parametrize(
@@ -194,12 +201,6 @@ def test_a_mask_of_bool_is_not_taken_for_logits(dataset: Dataset, cache: ArrayCa
 def test_a_method_that_is_shown_the_truth_is_tested_with_it(dataset: Dataset, cache: ArrayCache) -> None:
     rows = measure(toy_methods.ToldTheTruth(dataset.modalities()), dataset, cache)
     assert min(row["dice"] for row in rows) > 0.95
-
-
-def test_what_modality_an_image_was_taken_for_is_a_column(dataset: Dataset, cache: ArrayCache) -> None:
-    rows = measure(toy_methods.GuessesModality(dataset.modalities()), dataset, cache)
-    assert {row["guessed_modality"] for row in rows} == {dataset.modalities()[-1]}
-    assert "guessed_modality" not in measure(toy_methods.TinyConv(dataset.modalities()), dataset, cache)[0]
 
 
 @pytest.mark.parametrize("guess", [torch.tensor([7] * 5), torch.tensor([0.0] * 5), torch.tensor([[0]] * 5)])

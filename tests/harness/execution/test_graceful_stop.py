@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +76,7 @@ def test_sigterm_keeps_the_state_and_the_same_trials_go_on_with_the_same_bytes(
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
     assert steps.count(0) * 4 == len(steps), "the first epoch was trained again"
     for trial in trials:
-        one, two = (Store(where.store_root).trial_folder(trial.id) for where in (context, whole))
+        one, two = (Store(where.store_root).measurement_folder(trial.ids) for where in (context, whole))
         assert (one / "samples.parquet").read_bytes() == (two / "samples.parquet").read_bytes()
 
 
@@ -127,9 +127,9 @@ def test_trials_are_handed_over_one_by_one(toy_plan: ToyPlan, context: TrialCont
     trials, store = toy_plan("TinyConv", "Floor").trials, Store(context.store_root)
     feed = TrialQueue(trials, store, lambda trial: {"CPU": 1.0})
     assert store.trial_ids() == []
-    assert feed.suggest("x") == {"trial_id": trials[0].id, "resources": {"CPU": 1.0}}
+    assert feed.suggest("x") == {"trial_id": trials[0].id, "ids": asdict(trials[0].ids), "resources": {"CPU": 1.0}}
     assert store.trial_ids() == [trials[0].id]
-    assert store.spec(trials[0].id) == trials[0]
+    assert store.spec(trials[0].ids) == trials[0]
     feed.suggest("y")
     assert feed.suggest("z") == Searcher.FINISHED
     assert feed.error is None

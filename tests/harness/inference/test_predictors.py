@@ -20,8 +20,10 @@ from harness.inference.image_folder import find_images
 from harness.inference.overlay import LINE, outlined
 from harness.planning.plan import Plan
 from harness.store.queries import best_trial
+from harness.store.records import TrialEntry
 from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
+from harness.trial_spec import TrialIds
 
 MakeSuite = Callable[..., Plan]
 
@@ -34,7 +36,7 @@ def store(tmp_path: Path) -> Store:
 def finish(suite: Plan, store: Store, tmp_path: Path, **context: Any) -> list[str]:
     """Runs the suite's trials into the store, as `run` does; their ids."""
     store.prepare()
-    told = [{"id": trial.id, "method": trial.method.name} for trial in suite.trials]
+    told = [TrialEntry.of(trial) for trial in suite.trials]
     store.start_suite(suite.config.name, "{}", told)
     for trial in suite.trials:
         settings = TrialContext(str(store.root), str(tmp_path / "cache"), **context)
@@ -68,7 +70,8 @@ def test_a_trials_masks_come_out_again(
     assert "Skipped 24, a dataset's mask" in error
     assert "tinyconv fold0 seed 0" in error
     assert "Wrote 24 masks" in error
-    stored = store.trial_folder(trial_id) / "predictions"
+    (trial,) = suite.trials
+    stored = store.prediction_folder(trial.ids) / "test"
     tested = sorted(stored.rglob("*.png"))
     assert len(tested) == 8
     for path in tested:
@@ -178,11 +181,11 @@ def test_the_best_trial_is_chosen_by_validation_never_by_test(
     ids = finish(build_plan(replace(toy_config("Floor"), seeds=(0, 1, 2))), store, tmp_path)
     load = Store.load
 
-    def scored(self: Store, trial_id: str) -> Any:
-        record = load(self, trial_id)
+    def scored(self: Store, which: TrialIds) -> Any:
+        record = load(self, which)
         samples = record.samples
         assert samples is not None
-        rank = ids.index(trial_id)
+        rank = ids.index(which.training)
         samples["dice"] = np.where(samples["role"] == "validation", [0.2, 0.9, 0.5][rank], [1.0, 0.0, 0.5][rank])
         return record
 
@@ -245,7 +248,7 @@ def test_trials_that_cannot_predict_say_why(
         assert predict(store, tmp_path / "images", tmp_path / "out", trial_id) == 2
         return capsys.readouterr().err
 
-    weights = store.trial_folder(whole) / "checkpoint" / "model.safetensors"
+    weights = store.weights(whole)
     content = weights.read_bytes()
     weights.write_bytes(content[:-40])
     assert "does not fit tinyconv" in told(whole)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support.stores import finished_trial
 
 from harness.config import ProtocolConfig
 from harness.planning.estimate import Estimator
@@ -20,9 +21,7 @@ ToyPlan = Callable[..., Plan]
 
 
 def finish(store: Store, trial: TrialSpec, seconds: float) -> None:
-    store.start_trial(trial)
-    empty = pd.DataFrame({"key": ["a"]})
-    store.finish_trial(trial.id, samples=empty, curves=empty, provenance={}, summary={"seconds": seconds})
+    finished_trial(store, trial, pd.DataFrame({"key": ["a"]}), seconds=seconds)
 
 
 def test_an_empty_store_teaches_nothing(toy_plan: ToyPlan, tmp_path: Path) -> None:

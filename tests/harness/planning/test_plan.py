@@ -20,12 +20,12 @@ from harness.planning.checks import check_methods
 from harness.planning.datasets import cache_folder, open_dataset
 from harness.planning.plan import Plan, build_plan
 from harness.protocols.split import Split
-from harness.trial_spec import TrialSpec, files_in
+from harness.trial_spec import TrialIds, TrialSpec, files_in
 
 ToyPlan = Callable[..., Plan]
 ToyConfig = Callable[..., RunConfig]
 
-SPEC = trial_spec().to_json()
+SPEC = trial_spec(split={"validation": ["a/c/2"], "test": ["a/b/1"]}).to_json()
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -38,51 +38,77 @@ def changed(path: str, value: Any) -> dict[str, Any]:
     return spec
 
 
-def trial_id(spec: dict[str, Any]) -> str:
-    return TrialSpec.from_json(spec).id
+def ids(spec: dict[str, Any]) -> TrialIds:
+    return TrialSpec.from_json(spec).ids
 
 
 def test_an_id_is_the_same_in_all_releases() -> None:
     """When this fails, results that users have would be run again: raise a version instead of changing the recipe."""
-    assert trial_id(SPEC) == "052e12d492eaa4b9fe9ae3052dc59331728c475de977e49062d390fc03280979"
+    assert ids(SPEC) == TrialIds(
+        training="005984298c40a4728bf6cd64655592d1efbc4c7e7f679d11ad7bea40fe16328d", prediction="eb73f92b1573fabc051535835e7f8d191448dc52e5df2586805380dede1d9e97", measurement="564289b51cf5e527fba16956c7d114b009b861e37da14fc17bf959bb9430390c",
+    )  # fmt: skip
+
+
+CONTENT = "measurement.content"
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
+    ("path", "value", "first"),
     [
-        ("method.name", "other"),
-        ("method.version", 2),
-        ("method.model", {"_target_": "a.B", "width": 5}),
-        ("method.model._target_", "a.C"),
-        ("training.epochs", 3),
-        ("training.learning_rate", 0.002),
-        ("training.selection", "oracle"),
-        ("versions.training", 2),
-        ("versions.arrays", 2),
-        ("method.files", {"weights": "a" * 64}),
-        ("split.fingerprint", "e" * 64),
-        ("seed", 1),
-        ("metrics.version", "2"),
-        ("metrics.empty", "nan"),
-        ("metrics.nsd_tolerance", 3.0),
+        ("training.method.version", 2, "training"),
+        ("training.method.model", {"_target_": "a.B", "width": 5}, "training"),
+        ("training.method.model._target_", "a.C", "training"),
+        ("training.method.files", {"weights": "a" * 64}, "training"),
+        ("training.training.epochs", 3, "training"),
+        ("training.training.learning_rate", 0.002, "training"),
+        ("training.training.selection", "oracle", "training"),
+        ("training.versions.training", 2, "training"),
+        ("training.versions.arrays", 2, "training"),
+        ("training.seed", 1, "training"),
+        (f"{CONTENT}.train.images", "e" * 64, "training"),
+        (f"{CONTENT}.train.masks", "e" * 64, "training"),
+        (f"{CONTENT}.validation.images", "e" * 64, "training"),
+        (f"{CONTENT}.validation.masks", "e" * 64, "training"),
+        ("prediction.inference.batch_size", 3, "prediction"),
+        ("prediction.inference.amp", "bfloat16", "prediction"),
+        ("prediction.versions.inference", 2, "prediction"),
+        (f"{CONTENT}.test.images", "e" * 64, "prediction"),
+        (f"{CONTENT}.test.masks", "e" * 64, "measurement"),
+        ("measurement.metrics.empty", "nan", "measurement"),
+        ("measurement.metrics.nsd_tolerance", 3.0, "measurement"),
+        ("training.method.name", "other", None),
+        ("training.method.card", {"title": "Better title"}, None),
+        ("training.data.root", "/elsewhere", None),
+        ("training.data.name", "other", None),
+        ("training.protocol", {}, None),
+        ("prediction.split.name", "fold9", None),
     ],
 )
-def test_an_id_changes_with_everything_that_changes_numbers(path: str, value: Any) -> None:
-    assert trial_id(changed(path, value)) != trial_id(SPEC)
+def test_an_id_changes_with_what_decides_it_and_with_nothing_else(path: str, value: Any, first: str | None) -> None:
+    """`first`: the first of the three that changes; those after it change too, those before it don't."""
+    names = ("training", "prediction", "measurement")
+    before, after = ids(SPEC), ids(changed(path, value))
+    same = [getattr(before, name) == getattr(after, name) for name in names]
+    place = names.index(first) if first else 3
+    assert same == [True] * place + [False] * (3 - place)
 
 
 @pytest.mark.parametrize(
-    ("path", "value"),
+    ("method", "selection", "first"),
     [
-        ("data.root", "/elsewhere"),
-        ("data.name", "other"),
-        ("method.card", {"title": "Better title"}),
-        ("split.name", "fold9"),
-        ("protocol", {}),
+        ({"card": {"prompt": "oracle box"}}, "last", "prediction"),
+        ({}, "oracle", "training"),
     ],
 )
-def test_an_id_does_not_change_with_names_and_places(path: str, value: Any) -> None:
-    assert trial_id(changed(path, value)) == trial_id(SPEC)
+def test_references_of_the_test_images_count_where_they_are_looked_at(
+    method: dict[str, Any], selection: str, first: str
+) -> None:
+    spec = trial_spec(method=method, training={"selection": selection}).to_json()
+    before = ids(spec)
+    spec["measurement"]["content"]["test"]["masks"] = "e" * 64
+    after = ids(spec)
+    assert getattr(before, first) != getattr(after, first)
+    assert (before.training == after.training) == (first == "prediction")
 
 
 def test_methods_folds_and_seeds_are_crossed(toy_config: ToyConfig) -> None:
@@ -123,7 +149,7 @@ def test_other_pixels_or_another_subject_give_other_trials(toy_config: ToyConfig
     (split, *_) = build_plan(toy_config()).splits
 
     def fingerprint(split: Split, samples: Iterable[Sample] = dataset.samples) -> str:
-        return split.with_fingerprint({sample.key: sample for sample in samples}).fingerprint
+        return split.with_content({sample.key: sample for sample in samples}).fingerprint
 
     before = fingerprint(split)
     key = split.train[0]
@@ -193,9 +219,9 @@ def test_the_cache_lies_in_the_store_unless_told_otherwise(tmp_path: Path) -> No
 def test_a_weights_file_counts_by_its_content_and_not_by_its_place(tmp_path: Path) -> None:
     def id_with(path: Path) -> str:
         model = {"_target_": "a.B", "weights": str(path)}
-        spec = changed("method.model", model)
-        spec["method"]["files"] = files_in(model)
-        return trial_id(spec)
+        spec = changed("training.method.model", model)
+        spec["training"]["method"]["files"] = files_in(model)
+        return ids(spec).training
 
     first, copy_of_it, other = tmp_path / "a.bin", tmp_path / "b.bin", tmp_path / "c.bin"
     first.write_bytes(b"weights")
@@ -207,10 +233,10 @@ def test_a_weights_file_counts_by_its_content_and_not_by_its_place(tmp_path: Pat
 def test_a_weights_file_inside_a_crossed_model_counts_by_content_too(tmp_path: Path) -> None:
     def id_with(path: Path) -> str:
         model = {"_target_": "a.Mix", "method": {"_target_": "a.B", "weights": str(path)}}
-        spec = changed("method.model", model)
-        spec["method"]["files"] = files_in(model)
-        assert list(spec["method"]["files"]) == ["method.weights"]
-        return trial_id(spec)
+        spec = changed("training.method.model", model)
+        spec["training"]["method"]["files"] = files_in(model)
+        assert list(spec["training"]["method"]["files"]) == ["method.weights"]
+        return ids(spec).training
 
     first, copy_of_it, other = tmp_path / "a.bin", tmp_path / "b.bin", tmp_path / "c.bin"
     first.write_bytes(b"weights")

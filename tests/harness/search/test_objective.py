@@ -36,7 +36,7 @@ def test_the_running_mean_over_folds(suite: Plan, context: TrialContext, tmp_pat
     end = evaluate_configuration(suite.trials, context, 2, tmp_path / "sweep", reports.append)
     assert [each["time"] for each in reports] == [1, 2, 3, 4]
     store = Store(context.store_root)
-    best = [store.load(trial.id).curves["validation_dice"].max() for trial in suite.trials]
+    best = [store.load(trial.ids).curves["validation_dice"].max() for trial in suite.trials]
     assert end == {"state": "done", "objective": sum(best) / 2, "dice": best, "reason": None}
     assert reports[-1]["objective"] == end["objective"]
 
@@ -71,7 +71,7 @@ def test_a_stopped_configuration_can_be_continued(suite: Plan, context: TrialCon
     with pytest.raises(SystemExit):
         evaluate_configuration(suite.trials, context, 2, tmp_path / "sweep", stop_after_three)
     store, (first, second) = Store(context.store_root), suite.trials
-    assert store.result(first.id) is not None and store.result(second.id) is None
+    assert store.result(first.ids) is not None and store.result(second.ids) is None
     assert store.status(second.id)["state"] == "interrupted"
     assert "search" in store.status(second.id)["reason"]
     with store.trial_lock(second.id, patience_seconds=0):
@@ -79,7 +79,7 @@ def test_a_stopped_configuration_can_be_continued(suite: Plan, context: TrialCon
     again: Reports = []
     evaluate_configuration(suite.trials, context, 2, tmp_path / "sweep", again.append)
     assert told == undisturbed[:3] and again == undisturbed
-    samples = [(Store(root).trial_folder(second.id) / "samples.parquet").read_bytes()
+    samples = [(Store(root).measurement_folder(second.ids) / "samples.parquet").read_bytes()
                for root in (context.store_root, fresh.store_root)]  # fmt: skip
     assert samples[0] == samples[1]
 
@@ -126,4 +126,4 @@ def test_no_table_of_tested_images_is_opened(
     for folder in ("sweep", "again"):
         end = evaluate_configuration(suite.trials[:1], context, 2, tmp_path / folder, lambda report: None)
         assert end["state"] == "done"
-    assert EpochLog(Store(context.store_root), suite.trials[0].id, tmp_path / "nowhere").finished
+    assert EpochLog(Store(context.store_root), suite.trials[0].ids, tmp_path / "nowhere").finished

@@ -13,13 +13,14 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from support.specs import trial_spec
+from support.stores import ids
 
 from harness.cli import main
 from harness.cli.status import duration, text_of
 from harness.errors import UserError
 from harness.files import atomic_write_json
 from harness.store.queries import find_run
+from harness.store.records import TrialEntry
 from harness.store.run_status import Row, RunStatus, StatusReader, time_left
 from harness.store.store import Store
 
@@ -40,15 +41,19 @@ def store(tmp_path: Path) -> Store:
 @pytest.fixture
 def suite(store: Store) -> Path:
     """A run of five trials, `a` to `e`."""
-    entries = [{"id": name, "method": "unet", "fold": f"fold{i}", "seed": 0} for i, name in enumerate("abcde")]
+    entries = [TrialEntry(ids(name), "unet", f"fold{i}", 0) for i, name in enumerate("abcde")]
     return store.start_suite("toys", "name: toys\n", entries, COMMAND)
 
 
 def finish(store: Store, trial_id: str) -> None:
     # Under an id of its own choice: a status reads no spec.
-    atomic_write_json(store.trial_folder(trial_id) / "spec.json", trial_spec().to_json())
-    table = pd.DataFrame({"dice": [0.5]})
-    store.finish_trial(trial_id, samples=table, curves=table, provenance={}, summary={"seconds": 60.0})
+    trial, table = ids(trial_id), pd.DataFrame({"dice": [0.5]})
+    for folder in store.folders(trial):
+        atomic_write_json(folder / "spec.json", {})
+    store.finish_training(trial, curves=table, provenance={}, summary={"training_seconds": 60.0})
+    store.finish_prediction(trial, masks=None, summary={"prediction_seconds": 0.0})
+    store.finish_measurement(trial, samples=table, metrics={"dice": 1}, summary={})
+    store.write_status(trial_id, "done", seconds=60.0)
 
 
 def states(store: Store, suite: Path) -> dict[str, str]:
@@ -93,7 +98,7 @@ def test_a_trial_whose_process_is_gone_is_interrupted(store: Store, suite: Path)
 def test_a_trial_of_another_machine_that_was_just_heard_of_runs(store: Store, suite: Path) -> None:
     store.write_status("a", "running", host="elsewhere", epoch=1)
     path = store.trial_folder("b") / "status.json"
-    atomic_write_json(path, {"schema_version": 1, "state": "running", "host": "elsewhere", "updated": ago(500)})
+    atomic_write_json(path, {"schema_version": 2, "state": "running", "host": "elsewhere", "updated": ago(500)})
     atomic_write_json(store.trial_folder("c") / "status.json", {**json.loads(path.read_text()), "epoch_seconds": 300})
     assert list(states(store, suite).values())[:3] == ["running", "interrupted", "running"]
 
@@ -120,7 +125,7 @@ def test_newer_schemas_are_refused(store: Store, suite: Path) -> None:
 
 
 def test_what_failed_before_this_run_is_pending_while_it_runs(store: Store, suite: Path) -> None:
-    old = {"schema_version": 1, "state": "failed", "reason": "x", "updated": ago(1000)}
+    old = {"schema_version": 2, "state": "failed", "reason": "x", "updated": ago(1000)}
     atomic_write_json(store.trial_folder("a") / "status.json", old)
     assert states(store, suite)["a"] == "failed"
     holder = {"pid": 1, "host": "h", "since": ago(10)}
@@ -291,7 +296,7 @@ def test_the_words_of_a_run_find_that_run(tmp_path: Path, capsys: pytest.Capture
     store = Store(tmp_path / "runs")
     for number, epochs in enumerate((3, 4)):
         config = load_config([root, "method=[otsu]", f"training.epochs={epochs}"])
-        entry = {"id": f"t{number}", "method": "otsu", "fold": f"fold{number}", "seed": 0}
+        entry = TrialEntry(ids(f"t{number}"), "otsu", f"fold{number}", 0)
         store.start_suite(config.name, yaml.safe_dump(asdict(config)), [entry])
     assert main(["status", *words, "executor=serial", "--json"]) == 0
     assert [trial["id"] for trial in json.loads(capsys.readouterr().out)["trials"]] == ["t0"]

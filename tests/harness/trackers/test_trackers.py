@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from rich.console import Console
 from support.specs import trial_spec
+from support.stores import finished_trial
 
 from harness.cli.run import _execute, _followers
 from harness.config.loading import load_config
@@ -62,9 +63,8 @@ def store(tmp_path: Path) -> Store:
 
 
 def finish(store: Store, epochs: int = 6) -> None:
-    store.start_trial(TRIAL)
     curves = pd.DataFrame([event(epoch) for epoch in range(1, epochs + 1)])
-    store.finish_trial(TRIAL.id, samples=SAMPLES, curves=curves, provenance={}, summary={"seconds": 1.0})
+    finished_trial(store, TRIAL, SAMPLES, curves=curves)
 
 
 def display(follower: Follower) -> ProgressDisplay:

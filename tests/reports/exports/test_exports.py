@@ -14,9 +14,12 @@ import jsonschema
 import pandas as pd
 import pytest
 import yaml
+from support.stores import finished_trial
 
 from harness.errors import UserError
+from harness.store.records import TrialEntry
 from harness.store.store import Store
+from harness.trial_spec import TrialIds
 from reports.build import ReportPaths, build_report, build_report_of
 from reports.exports.json import schema
 from reports.exports.latex import escape, latex
@@ -151,7 +154,7 @@ def test_a_filter_that_fits_nothing_is_an_error(complete: Any, selection: Select
 def split_run(simulated: Any, store: Store, methods: tuple[str, ...]) -> Any:
     """A run of its own with only those methods."""
     entries = [
-        {"id": trial, "method": method, "fold": fold, "seed": seed}
+        TrialEntry(trial, method, fold, seed)
         for (method, fold, seed), trial in simulated.ids.items()
         if method in methods
     ]
@@ -178,24 +181,20 @@ def other_training(simulated: Any, root: Path) -> Store:
     """A copy of the store in which U-Net was trained otherwise: other ids, other settings."""
     shutil.copytree(simulated.root, root)
     store = Store(root)
-    renamed: dict[str, str] = {}
+    renamed: dict[TrialIds, TrialIds] = {}
     for (method, _, _), trial in simulated.ids.items():
         if method == "unet":
             record = store.load(trial)
             spec = replace(record.spec, training=replace(record.spec.trained, epochs=99))
-            target = renamed[trial] = spec.id
-            store.start_trial(spec)
+            renamed[trial] = spec.ids
             assert record.samples is not None and record.curves is not None
-            store.finish_trial(
-                target,
-                samples=record.samples.assign(trial=target, dice=record.samples["dice"] / 2),
-                curves=record.curves, provenance={}, summary={"seconds": 1.0},
-            )  # fmt: skip
+            halved = record.samples.assign(dice=record.samples["dice"] / 2)
+            finished_trial(store, spec, halved, curves=record.curves)
     suite = store.suites()[0]
-    trials = json.loads((suite.folder / "trials.json").read_text("utf-8"))
-    for entry in trials["trials"]:
-        entry["id"] = renamed.get(entry["id"], entry["id"])
-    (suite.folder / "trials.json").write_text(json.dumps(trials), "utf-8")
+    asked = json.loads((suite.folder / "trials.json").read_text("utf-8"))
+    entries = [replace(entry, ids=renamed.get(entry.ids, entry.ids)) for entry in suite.trials]
+    asked["trials"] = [entry.to_json() for entry in entries]
+    (suite.folder / "trials.json").write_text(json.dumps(asked), "utf-8")
     return store
 
 
@@ -215,7 +214,7 @@ def test_runs_that_measured_otherwise_are_not_joined(make_store: Callable[..., A
     simulated = make_store(faults={}, predictions=False)
     shutil.copytree(simulated.root, tmp_path / "other")
     other = Store(tmp_path / "other")
-    for spec in (tmp_path / "other" / "trials").glob("*/spec.json"):
+    for spec in (tmp_path / "other" / "trials").rglob("measurements/*/spec.json"):
         spec.write_text(spec.read_text("utf-8").replace('"nsd_tolerance": 2.0', '"nsd_tolerance": 3.0'), "utf-8")
     store = Store(simulated.root)
     with pytest.raises(UserError, match="different metrics"):

@@ -8,8 +8,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from support.stores import ids
 
 from harness.errors import UserError
+from harness.store.records import TrialEntry
 from harness.store.store import Store
 from reports.records.reading import read_records
 from reports.records.records import MethodFacts
@@ -41,7 +43,7 @@ def test_cells_say_which_domains_have_holes(holed: Any) -> None:
 
 def test_interrupted_and_damaged_trials_are_holes_not_errors(make_store: Callable[..., Any]) -> None:
     simulated = make_store(faults={("unet", 0): "running"}, predictions=False)
-    damaged = simulated.root / "trials" / simulated.ids["otsu", "fold0", 0]
+    damaged = Store(simulated.root).measurement_folder(simulated.ids["otsu", "fold0", 0])
     (damaged / "samples.parquet").write_bytes(b"half a file")
     states = {(trial.method, trial.fold): trial for trial in read(simulated).trials if trial.state != "done"}
     assert (
@@ -57,10 +59,10 @@ def test_interrupted_and_damaged_trials_are_holes_not_errors(make_store: Callabl
 
 def test_a_trial_that_runs_is_told_from_one_whose_process_is_gone(make_store: Callable[..., Any]) -> None:
     simulated = make_store(faults={("unet", 0): "running"}, predictions=False)
-    with Store(simulated.root).trial_lock(simulated.ids["unet", "fold0", 0]):
+    with Store(simulated.root).trial_lock(simulated.ids["unet", "fold0", 0].training):
         (alive,) = (trial for trial in read(simulated).trials if trial.state != "done")
     assert (alive.state, alive.reason) == ("unfinished", "running, in epoch 1 of 2")
-    Store(simulated.root).write_status(alive.id, "running", epoch=0)
+    Store(simulated.root).write_status(alive.ids.training, "running", epoch=0)
     (gone,) = (trial for trial in read(simulated).trials if trial.state != "done")
     assert (gone.state, gone.reason) == ("unfinished", "interrupted before the end of its first epoch")
 
@@ -78,13 +80,13 @@ def test_methods_of_one_title_are_told_apart_by_name(make_store: Callable[..., A
 def test_a_traceback_is_named_relative_to_the_store(make_store: Callable[..., Any]) -> None:
     simulated = make_store(predictions=False)
     trial = simulated.ids["unet", "fold2", 0]
-    assert next(each.error for each in read(simulated).trials if each.id == trial) == ""
-    (simulated.root / "trials" / trial / "error.txt").write_text("Traceback", "utf-8")
+    assert next(each.error for each in read(simulated).trials if each.ids == trial) == ""
+    (simulated.root / "trials" / trial.training / "error.txt").write_text("Traceback", "utf-8")
     # What an earlier try left is no cause of a trial that finished since.
     done = simulated.ids["unet", "fold0", 0]
-    (simulated.root / "trials" / done / "error.txt").write_text("Traceback", "utf-8")
-    errors = {each.id: each.error for each in read(simulated).trials if each.error}
-    assert errors == {trial: f"trials/{trial}/error.txt"}
+    (simulated.root / "trials" / done.training / "error.txt").write_text("Traceback", "utf-8")
+    errors = {each.ids: each.error for each in read(simulated).trials if each.error}
+    assert errors == {trial: f"trials/{trial.training}/error.txt"}
 
 
 def test_the_latest_run_with_a_result_is_preferred_to_a_newer_empty_one(
@@ -92,7 +94,7 @@ def test_the_latest_run_with_a_result_is_preferred_to_a_newer_empty_one(
 ) -> None:
     simulated = make_store(faults={}, predictions=False)
     store = Store(simulated.root)
-    entry = {"id": "f" * 64, "method": "unet", "fold": "fold0", "seed": 0}
+    entry = TrialEntry(ids("f" * 64), "unet", "fold0", 0)
     empty = store.start_suite("simulated", "name: simulated\n", [entry])
     assert find_suite(store).folder == simulated.suite
     assert f"Skipped simulated/{empty.name}: no trial" in caplog.text and f"--run {empty.name}" in caplog.text
@@ -107,7 +109,7 @@ def test_the_latest_run_with_a_result_is_preferred_to_a_newer_empty_one(
 def test_a_damaged_trial_that_was_moved_aside_was_begun(make_store: Callable[..., Any]) -> None:
     simulated = make_store(faults={}, predictions=False)
     trial = simulated.ids["otsu", "fold1", 0]
-    (simulated.root / "trials" / trial / "curves.csv").unlink()
+    (simulated.root / "trials" / trial.training / "curves.csv").unlink()
     store = Store(simulated.root)
     store.quarantine_trial(trial)
     (found,) = (trial for trial in read(simulated).trials if trial.state != "done")
@@ -116,7 +118,7 @@ def test_a_damaged_trial_that_was_moved_aside_was_begun(make_store: Callable[...
 
 def test_a_trial_that_lost_its_spec_is_damaged(make_store: Callable[..., Any]) -> None:
     simulated = make_store(faults={}, predictions=False)
-    (simulated.root / "trials" / simulated.ids["unet", "fold1", 0] / "spec.json").unlink()
+    (simulated.root / "trials" / simulated.ids["unet", "fold1", 0].training / "spec.json").unlink()
     states = {(trial.method, trial.fold): trial.state for trial in read(simulated).trials if trial.state != "done"}
     assert states == {("unet", "fold1"): "damaged"}
 
@@ -168,6 +170,15 @@ def test_a_finished_trial_without_all_images_is_damaged(make_store: Callable[...
 def test_a_table_without_a_column_is_damaged(make_store: Callable[..., Any]) -> None:
     records = read(make_store(faults={}, change=lambda method, frame: frame.drop(columns="empty"), predictions=False))
     assert {trial.state for trial in records.trials} == {"damaged"} and "no column empty" in records.trials[0].reason
+
+
+def test_a_metric_without_a_column_is_not_measured_and_no_damage(make_store: Callable[..., Any]) -> None:
+    def drop(method: str, frame: pd.DataFrame) -> pd.DataFrame:
+        return frame.drop(columns="nsd") if method == "unet" else frame
+
+    records = read(make_store(faults={}, change=drop, predictions=False))
+    assert {trial.state for trial in records.trials} == {"done"}
+    assert records.unmeasured["unet"] == {"nsd"} and not records.unmeasured["boxed"]
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ from harness.evaluation.external import evaluate_external, match_masks, read_ext
 from harness.evaluation.external.card import read_description
 from harness.protocols.rules import make_splits
 from harness.protocols.split import Split
+from harness.store.records import TrialEntry
 from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
 
@@ -171,22 +172,20 @@ def test_our_own_predictions_give_exactly_the_numbers_of_the_run(
     (trial,) = suite.trials
     context = TrialContext(store_root=str(store.root), cache_folder=str(tmp_path / "cache"))
     assert run_trial(trial, context)["state"] == "done"
-    ours = store.load(trial.id)
-    kept = keep(ours.folder / "predictions", dataset, store, ProtocolConfig(max_folds=1))
+    ours = store.load(trial.ids)
+    kept = keep(store.prediction_folder(trial.ids) / "test", dataset, store, ProtocolConfig(max_folds=1))
     assert sorted(each.domain for each in kept) == sorted(trial.split.held_out)
-    records = [store.load(each.id) for each in kept]
+    records = [store.load(each.ids) for each in kept]
     theirs = pd.concat([record.samples for record in records]).sort_values("key", ignore_index=True)
     wanted = ours.samples[ours.samples["role"] == "test"].sort_values("key", ignore_index=True)
-    pd.testing.assert_frame_equal(
-        theirs.drop(columns="trial"), wanted[theirs.columns].drop(columns="trial"), check_exact=True
-    )
+    pd.testing.assert_frame_equal(theirs, wanted[theirs.columns], check_exact=True)
     assert 0 < theirs["dice"].mean() < 1
     for record in records:
         assert record.spec.is_external
         assert record.spec.split.fingerprint == trial.split.fingerprint
         for key in record.spec.split.test:
-            picture = record.folder / "predictions" / f"{key}.png"
-            assert np.array_equal(read_mask(picture), read_mask(ours.folder / "predictions" / f"{key}.png"))
+            picture = store.mask(record.ids, "test", key)
+            assert np.array_equal(read_mask(picture), read_mask(store.mask(trial.ids, "test", key)))
 
 
 def test_a_domain_with_a_hole_has_no_result_and_says_why(dataset: Dataset, store: Store, tmp_path: Path) -> None:
@@ -196,10 +195,10 @@ def test_a_domain_with_a_hole_has_no_result_and_says_why(dataset: Dataset, store
     kept = keep(folder, dataset, store)
     holed = [each for each in kept if each.missing]
     assert [(each.domain, each.missing, each.images) for each in holed] == [(hole.rpartition("/")[0], 1, 4)]
-    status = store.load(holed[0].id).status
+    status = store.load(holed[0].ids).status
     assert (status["state"], status["reason"]) == ("failed", f"1 of 4 masks of {holed[0].domain} are missing: {hole}")
     for each in kept:
-        record = store.load(each.id)
+        record = store.load(each.ids)
         assert (record.result is None) == bool(each.missing)
         if record.samples is not None:
             assert (record.samples["dice"] == 1).all() and set(record.samples["key"]) == set(record.spec.split.test)
@@ -207,8 +206,8 @@ def test_a_domain_with_a_hole_has_no_result_and_says_why(dataset: Dataset, store
     assert keep(folder, dataset, store) == kept
     copy_truth(dataset, folder)
     again = keep(folder, dataset, store)
-    assert sum(a.id != b.id for a, b in zip(kept, again, strict=True)) == 1
-    assert all(store.result(each.id) for each in again)
+    assert sum(a.ids != b.ids for a, b in zip(kept, again, strict=True)) == 1
+    assert all(store.result(each.ids) for each in again)
 
 
 def test_one_bad_mask_keeps_nothing_and_all_bad_ones_are_listed(dataset: Dataset, store: Store, tmp_path: Path) -> None:
@@ -231,7 +230,7 @@ def test_validation_masks_of_each_split_become_validation_rows(dataset: Dataset,
         for key in (*split.test, *split.validation):
             save(tmp_path / "masks" / split.name / key, read_mask(dataset.by_key()[key].mask))
     kept = keep(tmp_path / "masks", dataset, store)
-    roles = pd.concat([store.load(each.id).samples for each in kept])["role"].value_counts()
+    roles = pd.concat([store.load(each.ids).samples for each in kept])["role"].value_counts()
     splits = make_splits(dataset, ProtocolConfig())
     assert roles["test"] == sum(len(split.test) for split in splits)
     assert roles["validation"] == sum(len(split.validation) for split in splits) > 0
@@ -259,7 +258,7 @@ def test_the_command_joins_the_run_of_the_same_splits(
     suite = build_plan(config)
     (trial,) = suite.trials
     store.start_trial(trial)
-    entry = {"id": trial.id, "method": trial.method.name, "fold": trial.split.name, "seed": 0}
+    entry = TrialEntry.of(trial)
     store.start_suite("toys", yaml.safe_dump(asdict(config)), [entry])
     folder = copy_truth(dataset, tmp_path / "masks")
     words = [f"predictions={folder}", "name=nnunet", f"data.root={dataset.root}", f"store.root={store.root}"]
@@ -267,7 +266,7 @@ def test_the_command_joins_the_run_of_the_same_splits(
     assert main(command) == 0
     joined = store.suites()[-1]
     assert joined.name == "toys" and joined.trials[0] == entry
-    assert [each["method"] for each in joined.trials[1:]] == ["nnunet"] * 2
+    assert [each.method for each in joined.trials[1:]] == ["nnunet"] * 2
     assert joined.config["methods"]["nnunet"]["card"]["title"] == "nnU-Net v2"
     (costs,) = store.efficiency()
     assert (costs["method"], costs["gmacs"], costs["stated"]) == ("nnunet", 5.5, True)
