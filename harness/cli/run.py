@@ -65,7 +65,7 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     # Before anything is kept or discarded: a mistake in a method is told now, not when its first trial's turn comes.
     check_methods(trials)
     followers = _followers(config, store, suite)
-    folder = store.start_suite(config.name, _as_yaml(config), [TrialEntry.of(trial) for trial in suite.trials], command)
+    folder = store.start_suite(config.name, as_yaml(config), [TrialEntry.of(trial) for trial in suite.trials], command)
     done = sum(store.result(trial.ids) is not None for trial in suite.trials) if config.reuse != "never" else 0
     message = f"{len(suite.trials)} trials, {done} of them already in {store.root}"
     if config.costs_only:
@@ -208,7 +208,7 @@ def _conclude(failed: list[Outcome], store: Store, command: list[str]) -> int:
     return 1
 
 
-def _as_yaml(config: RunConfig) -> str:
+def as_yaml(config: RunConfig) -> str:
     from dataclasses import asdict
 
     import yaml

@@ -13,9 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.specs import trial_spec
 
 from harness.errors import UserError
 from reports.build import ReportPaths, build_report
+from tests.reports.simulated_store import DOMAINS, split
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 EVIL = "<script>window.hacked=1</script>\"'&{{7*7}}$x$|`_*"
@@ -80,7 +82,7 @@ def test_the_page_is_whole_and_needs_nothing_from_outside(report: ReportPaths) -
 def test_the_page_says_what_is_missing_and_why(report: ReportPaths) -> None:
     page = report.html.read_text("utf-8")
     for text in ("2 of 12 trials have no result", "The loss became NaN in epoch 2 of 2.", "never begun", "no mean",
-                 "possibly seen", "Ranked apart", "python -m harness run suite=simulated", "0" * 63 + "1", "Test CPU",
+                 "possibly seen", "Ranked apart", "python -m harness run suite=simulated", trial_spec(split=split(1, DOMAINS)).split.fingerprint, "Test CPU",
                  "What the columns mean", "More metrics", "NSD (2 px)", "HD95 (max)", "Peak memory", "300 MiB", "p95 31 ms",
                  "batch 8", "otsu, floor", "boxed, ranked apart", "Dice against GMACs", "Learning curves", "Unseen Dice by domain"):  # fmt: skip
         assert text in page, text
@@ -304,7 +306,7 @@ def test_a_run_without_a_finished_trial_says_so(make_store: Callable[..., Any], 
 def test_what_failed_is_told_in_full_with_name_and_traceback(make_store: Callable[..., Any], tmp_path: Path) -> None:
     cards = {name: {"title": "U-Net", "prompt": "none"} for name in ("unet", "unet_wide")}
     simulated = make_store(cards=cards, faults={("unet", 0): "failed", ("unet_wide", 1): "failed"}, folds=2)
-    trial = simulated.ids["unet", "fold0", 0]
+    trial = simulated.ids["unet", "fold0", 0].training
     (simulated.root / "trials" / trial / "error.txt").write_text("Traceback", "utf-8")
     paths = build_report(simulated.root, simulated.suite, tmp_path / "out")
     page = paths.html.read_text("utf-8")

@@ -31,6 +31,7 @@ def trial_spec(*, metrics: dict[str, Any] | None = None, **parts: Any) -> TrialS
         else parts.get(key, value)
         for key, value in _TRAINING.items()
     }
+    trained["split"] = dict(trained["split"])
     fingerprint = trained["split"].pop("fingerprint", "f" * 64)
     content = {role: {"images": f"{fingerprint} {role}", "masks": f"{fingerprint} {role} masks"} for role in ROLES}
     trained["split"].setdefault("content", content)

@@ -10,38 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 import harness.cli
 from harness import __version__
 from harness.cli import main
 from harness.errors import UserError
 from harness.store.store import Store
-
-CARD = {
-    "title": "Toy", "paper": "none", "licence": "MIT", "prompt": "none", "uses_modality": False, "pretrained": "none",
-    "pretrained_on": [],
-}  # fmt: skip
-
-
-@pytest.fixture
-def toys(tmp_path: Path) -> Path:
-    """A `--config-dir` with toy methods."""
-    folder = tmp_path / "ours" / "method"
-    folder.mkdir(parents=True)
-    for name in ("TinyConv", "Broken", "Floor"):
-        text = yaml.safe_dump({"card": CARD, "model": {"_target_": f"toy_methods.{name}"}, "training": {}})
-        (folder / f"{name.lower()}.yaml").write_text(f"# @package methods.{name.lower()}\n{text}")
-    return folder.parent
-
-
-@pytest.fixture
-def words(small_dataset: Path, tmp_path: Path, toys: Path) -> list[str]:
-    """A small run of toys, but for its methods."""
-    return [
-        "--config-dir", str(toys), f"data.root={small_dataset}", f"store.root={tmp_path / 'runs'}", "executor=serial",
-        "executor.device=cpu", "training.image_size=32", "training.epochs=1", "protocol.max_folds=1",
-    ]  # fmt: skip
 
 
 def modules_after(*arguments: str) -> tuple[int, set[str], float]:

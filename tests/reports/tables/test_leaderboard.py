@@ -31,8 +31,12 @@ def row(board: Leaderboard, method: str) -> pd.Series:
 def test_means_equal_those_worked_out_from_the_parquet_files(complete: Any) -> None:
     board = board_of(complete)
     store = Store(complete.root)
-    frames = [store.load(trial).samples for (method, _, _), trial in complete.ids.items() if method == "unet"]
-    tests = pd.concat([frame[frame["role"] == "test"] for frame in frames if frame is not None])
+    frames = [
+        record.samples.assign(seed=seed)
+        for (method, _, seed), trial in complete.ids.items()
+        if method == "unet" and (record := store.load(trial)).samples is not None
+    ]
+    tests = pd.concat([frame[frame["role"] == "test"] for frame in frames])
     images = tests.groupby(["modality", "domain", "key"])[["dice", "hd95"]].mean()
     domains = images.groupby(["modality", "domain"]).mean()
     unet = row(board, "unet")
@@ -41,15 +45,12 @@ def test_means_equal_those_worked_out_from_the_parquet_files(complete: Any) -> N
     assert unet["worst_dice"] == pytest.approx(domains["dice"].min())
     assert unet["worst_domain"] == "/".join(domains["dice"].idxmin())
     assert unet["dice_low"] < unet["dice"] < unet["dice_high"]
-    seen = pd.concat([frame[frame["role"] == "validation"] for frame in frames if frame is not None])
+    seen = pd.concat([frame[frame["role"] == "validation"] for frame in frames])
     seen_dice = seen.groupby(["modality", "domain", "key"])["dice"].mean().groupby(["modality", "domain"]).mean().mean()
     assert unet["seen"] == pytest.approx(seen_dice)
     assert unet["gap"] == pytest.approx(seen_dice - unet["dice"])
     assert unet["gap_low"] < unet["gap"] < unet["gap_high"]
-    per_seed = []
-    for seed in (0, 1):
-        trials = {trial for (method, _, s), trial in complete.ids.items() if method == "unet" and s == seed}
-        per_seed.append(tests[tests["trial"].isin(trials)].groupby(["modality", "domain"])["dice"].mean().mean())
+    per_seed = [tests[tests["seed"] == seed].groupby(["modality", "domain"])["dice"].mean().mean() for seed in (0, 1)]
     assert unet["dice_seed_sd"] == pytest.approx(np.std(per_seed, ddof=1))
     fundus = board.modalities.set_index(["method", "modality"]).loc[("unet", "fundus")]
     assert fundus["dice"] == pytest.approx(domains["dice"]["fundus"].mean())
@@ -80,7 +81,7 @@ def test_incomplete_methods_get_no_mean_and_no_rank(holed: Any) -> None:
 
 def test_one_missing_seed_is_a_hole_in_every_domain_it_would_have_tested(make_store: Callable[..., Any]) -> None:
     simulated = make_store(faults={}, seeds=(0, 1), predictions=False)
-    trial = simulated.root / "trials" / simulated.ids["unet", "fold0", 1]
+    trial = simulated.root / "trials" / simulated.ids["unet", "fold0", 1].training
     (trial / "result.json").unlink()
     board = board_of(simulated)
     assert row(board, "unet")["track"] == "incomplete"

@@ -1,0 +1,192 @@
+"""`measure`: computes the metrics that finished trials lack, from their masks."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from harness.cli.common import add_config_arguments, config_folder_argument
+from harness.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.config import RunConfig
+    from harness.execution.measuring import Measured
+    from harness.store.records import SuiteRecord
+    from harness.store.store import Store
+    from harness.trial_spec import TrialSpec
+
+_COMMAND = ("python", "-m", "harness")
+_SHOWN = 5
+_DESCRIPTION = """\
+Measures the finished trials of a suite by the words of its run: computes what is missing (a new metric, other rules such as
+metrics.nsd_tolerance=3) or was computed by an older version. Trains nothing and deletes nothing. Masks that were not kept are
+predicted again from the weights. Exit code 1: some trials could not be measured; each is named with the reason.
+
+  trial=ID          one trial, by the first letters of its id, in place of a suite
+  --only A,B        these metrics alone, and Dice
+  --store DIR       a store; again: several stores, one after the other
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "measure",
+        help="compute metrics that finished trials lack; trains nothing",
+        description=_DESCRIPTION,
+    )
+    add_config_arguments(parser)
+    parser.epilog = f"example:\n  {parser.prog} suite=domain_generalization metrics.nsd_tolerance=3\n"
+    parser.add_argument("--only", metavar="A,B", help=argparse.SUPPRESS)
+    parser.add_argument("--store", type=Path, action="append", metavar="DIR", help=argparse.SUPPRESS)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from harness.config.loading import load_config
+    from harness.store.store import Store
+
+    wanted = _wanted(args.only)
+    trial, words = _trial_word(args.overrides)
+    if args.store and any(word.startswith("store.root=") for word in words):
+        raise UserError("The store is given twice: use either store.root=DIR or --store DIR.")
+    config = load_config(words, config_folder_argument(args))
+    console = Console(stderr=True)
+    results = []
+    for root in args.store or [Path(config.store.root)]:
+        store = Store(root)
+        if not (store.root / "store.json").exists():
+            raise UserError(f"There is no store at {store.root}. Name the one that the run wrote: store.root=DIR")
+        store.prepare()
+        config.store.root = str(store.root)
+        with store.exclusive():
+            rules = any(word.startswith("metrics.") for word in words)
+            specs = _specs_of(store, trial, config if rules else None) if trial else _specs_of_suite(store, config)
+            results += _measure(specs, config, store, wanted, console)
+            if not trial:
+                _keep_run(store, config, specs)
+    return _conclude(results)
+
+
+def _wanted(only: str | None) -> list[str]:
+    """Names of the metrics to look after, in the order of the registry."""
+    from harness.metrics import REGISTRY
+
+    names = list(REGISTRY) if only is None else ["dice", *filter(None, only.split(","))]
+    for name in names:
+        if name not in REGISTRY:
+            raise UserError(f"--only {only}: there is no metric '{name}'.{did_you_mean(name, REGISTRY)}")
+    return [name for name in REGISTRY if name in names]
+
+
+def _trial_word(words: list[str]) -> tuple[str, list[str]]:
+    """The ID of `trial=ID`, or "", and the other words."""
+    trial = next((word.partition("=")[2] for word in words if word.startswith("trial=")), "")
+    others = [word for word in words if not word.startswith("trial=")]
+    if trial and any(word.partition("=")[0].split(".")[0] not in ("store", "metrics", "executor") for word in others):
+        raise UserError(
+            "trial=ID measures one trial: beside it only store.root=, metrics.KEY= and executor.KEY= say anything."
+        )
+    if not trial and len(others) < len(words):
+        raise UserError(
+            "trial= is empty: expected the first letters of a trial's id. `python -m harness plan` shows ids."
+        )
+    return trial, others
+
+
+def _specs_of(store: Store, prefix: str, config: RunConfig | None) -> list[TrialSpec]:
+    """All that was asked of one trial; by the rules of `config`, if any."""
+    from harness.store.queries import find_trial
+
+    specs = [store.spec(ids) for ids in store.ids_of(find_trial(store, prefix))]
+    if config is not None:
+        specs = [replace(spec, evaluation=config.metrics) for spec in specs]
+    return specs
+
+
+def _specs_of_suite(store: Store, config: RunConfig) -> list[TrialSpec]:
+    """The trials of the suite, and by the same rules the external ones of its newest run."""
+    from harness.planning.plan import build_plan
+
+    planned = build_plan(config).trials
+    external = []
+    for entry in _newest_run(store, config).trials:
+        if (store.trial_folder(entry.ids.training) / "spec.json").exists():
+            spec = store.spec(entry.ids)
+            if spec.is_external:
+                external.append(replace(spec, evaluation=config.metrics))
+    return [*planned, *external]
+
+
+def _newest_run(store: Store, config: RunConfig) -> SuiteRecord:
+    runs = [record for record in store.suites() if record.name == config.name]
+    if not runs:
+        raise UserError(f"{store.root} has no run of {config.name}. Run it first, with the same words.")
+    return runs[-1]
+
+
+def _keep_run(store: Store, config: RunConfig, specs: list[TrialSpec]) -> None:
+    """Starts a run of what was measured, so that `report` finds it; none where the newest run asked for the same."""
+    from harness.cli.run import as_yaml
+    from harness.store.records import TrialEntry
+
+    newest, entries = _newest_run(store, config), [TrialEntry.of(spec) for spec in specs]
+    if not {entry.ids for entry in entries} <= {entry.ids for entry in newest.trials}:
+        # Of external methods only the run knows the card.
+        methods = {**(newest.config.get("methods") or {}), **config.methods}
+        store.start_suite(config.name, as_yaml(replace(config, methods=methods)), entries, [*_COMMAND, "measure"])
+
+
+def _measure(
+    specs: Sequence[TrialSpec], config: RunConfig, store: Store, wanted: list[str], console: Any
+) -> list[Measured]:
+    from rich.progress import Progress
+
+    from harness.execution.measuring import measure_missing, measuring_pool
+    from harness.execution.serial import local_device
+    from harness.planning.datasets import cache_folder
+    from harness.trial import TrialContext
+
+    context = TrialContext(
+        store_root=str(store.root),
+        cache_folder=str(cache_folder(config)),
+        device=local_device(config.executor.device),
+        predictions=config.store.predictions,
+    )
+    specs = list({spec.ids: spec for spec in specs}.values())
+    datasets: dict[str, Any] = {}
+    results = []
+    with measuring_pool(wanted) as map_, Progress(console=console, transient=True) as display:
+        task = display.add_task("Measuring", total=len(specs))
+        for spec in specs:
+            display.update(task, description=spec.label)
+            results.append(measure_missing(spec, context, wanted, map_, datasets))
+            display.advance(task)
+    return results
+
+
+def _conclude(results: list[Measured]) -> int:
+    """Says what was measured on standard output, and what could not be on standard error; gives the exit code."""
+    counts = Counter(each.state for each in results)
+    metrics = list(dict.fromkeys(name for each in results for name in each.metrics))
+    what = f" ({', '.join(metrics)})" if metrics else ""
+    print(f"{counts['measured']} trials measured{what}, {counts['up to date']} were up to date.")
+    if again := sum(each.predicted for each in results):
+        print(f"{again} of them kept no masks and were predicted again from their weights.")
+    impossible = [each for each in results if each.state == "impossible"]
+    if not impossible:
+        return 0
+    print(f"{len(impossible)} could not be measured:", file=sys.stderr)
+    reasons: dict[str, list[str]] = {}
+    for each in impossible:
+        reasons.setdefault(each.reason, []).append(each.trial.label)
+    for reason, labels in reasons.items():
+        more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
+        print(f"  {', '.join(labels[:_SHOWN])}{more}: {reason}", file=sys.stderr)
+    return 1
