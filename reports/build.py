@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from reports.records.records import Records
 from reports.records.runs import read_runs
 from reports.records.selection import Selection, select
 from reports.tables.cells import Column
-from reports.tables.columns import columns, cost_columns, metric_columns
+from reports.tables.columns import columns, cost_columns
 from reports.tables.leaderboard import Leaderboard, build_leaderboard
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def build_report_of(
     """
     from reports.figures.figures import draw_figures, save_figures
     from reports.gallery.gallery import build_gallery
-    from reports.page.html import Tables, render
+    from reports.page.html import render
 
     for _, suite in runs:
         if not suite.trials:
@@ -123,34 +124,36 @@ def build_report_of(
     records = select(read_runs(runs), selection or Selection())
     quoted = _read_published(published)
     board = build_leaderboard(records)
-    tables = Tables(
-        columns(board.hardware, unseen=records.unseen, seen_where_tested=records.seen_where_tested),
-        metric_columns(records.nsd_tolerance),
-        cost_columns(),
+    found = columns(
+        board.hardware,
+        unseen=records.unseen,
+        seen_where_tested=records.seen_where_tested,
+        nsd_tolerance=records.nsd_tolerance,
     )
     figures = draw_figures(board, records.curves, unseen=records.unseen)
     gallery = build_gallery(records, board)
-    paths = ReportPaths(Path(out), _title(records), board, tables.ranking)
+    paths = ReportPaths(Path(out), _title(records), board, found)
     made = now().replace("T", " ").replace("+00:00", " UTC")
-    atomic_write_text(paths.html, render(records, board, tables, figures, gallery, quoted, made=made))
-    _write_tables(records, paths, tables.further, tables.costs, made)
+    atomic_write_text(paths.html, render(records, board, found, cost_columns(), figures, gallery, quoted, made=made))
+    _write_tables(records, paths, made)
     if figure_files:
         save_figures(board, records.curves, paths.figures, unseen=records.unseen)
     return paths
 
 
-def _write_tables(records: Records, paths: ReportPaths, further: list[Column], costs: list[Column], made: str) -> None:
+def _write_tables(records: Records, paths: ReportPaths, made: str) -> None:
     from reports.exports import files as export
-    from reports.exports.json import as_json
+    from reports.exports.json import as_json, schema
     from reports.exports.latex import latex
 
     board = paths.board
     atomic_write_text(paths.csv, export.ranking_csv(board))
     atomic_write_text(paths.domains_csv, export.domains_csv(board))
     atomic_write_text(paths.costs_csv, export.costs_csv(board))
-    atomic_write_text(paths.markdown, export.markdown(records, board, paths.columns, further, costs, paths.title))
-    atomic_write_text(paths.latex, latex(board, paths.title))
+    atomic_write_text(paths.markdown, export.markdown(records, board, paths.columns, cost_columns(), paths.title))
+    atomic_write_text(paths.latex, latex(board, paths.columns, paths.title))
     atomic_write_text(paths.json, as_json(records, board, paths.title, made))
+    atomic_write_text(paths.folder / "leaderboard.schema.json", json.dumps(schema(), indent=1, ensure_ascii=False))
     for name, content in export.parquet_files(board).items():
         atomic_write_bytes(paths.folder / name, content)
 

@@ -8,8 +8,12 @@ import os
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
+import importlib
 import shutil
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +31,16 @@ def real_data() -> Path:
     if not (root / "manifest.csv").is_file():
         pytest.skip(f"no real images at {root}; set DELIGHTSAM_REAL_DATA")
     return root
+
+
+@pytest.fixture
+def extra_metric() -> Iterator[Any]:
+    """The metric of `support.extra_metric`, registered for one test."""
+    from harness.metrics import REGISTRY
+
+    sys.modules.pop("support.extra_metric", None)
+    yield importlib.import_module("support.extra_metric").METRIC
+    REGISTRY.pop("volume_similarity", None)
 
 
 @pytest.fixture

@@ -73,11 +73,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from rich.console import Console
 
+    from harness.metrics import shown_metrics
     from reports.records.reading import read_records
-    from reports.records.records import METRICS
 
-    if args.metric not in METRICS:
-        raise UserError(f"--metric {args.metric} is unknown.{did_you_mean(args.metric, METRICS)}")
+    if args.metric not in shown_metrics():
+        raise UserError(f"--metric {args.metric} is unknown.{did_you_mean(args.metric, shown_metrics())}")
     if not 0 < args.level < 1:
         raise UserError(f"--level {args.level}: expected a number between 0 and 1, such as 0.05.")
     found = [_find(word, args.store) for word in (args.a, args.b)]

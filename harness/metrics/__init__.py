@@ -1,7 +1,7 @@
 """Segmentation metrics of one image on two (H, W) bool masks.
 
 `evaluate_pair` gives all of them from one pass; each is a function of its own too. Definitions and sources are in
-`REGISTRY`, the rules for empty masks in `EMPTY_POLICIES`. Needs NumPy and SciPy only.
+`REGISTRY`, the rules for empty masks in `EMPTY_POLICIES`. Needs NumPy and SciPy; `cldice` scikit-image too.
 """
 
 from harness.metrics.empty import DEFAULT_EMPTY_POLICY, EMPTY_POLICIES, EmptyPolicy, empty_policy
@@ -9,6 +9,8 @@ from harness.metrics.masks import EmptyKind, InvalidMasks, PixelCounts
 from harness.metrics.pair import (
     DEFAULT_NSD_TOLERANCE,
     assd,
+    boundary_iou,
+    cldice,
     dice,
     evaluate_pair,
     hd,
@@ -19,7 +21,7 @@ from harness.metrics.pair import (
     precision,
     recall,
 )
-from harness.metrics.registry import REGISTRY, Metric, metric
+from harness.metrics.registry import REGISTRY, Metric, metric, register, shown_metrics
 from harness.metrics.surface import SurfaceDistances, surface_distances
 
 __all__ = [
@@ -34,6 +36,8 @@ __all__ = [
     "PixelCounts",
     "SurfaceDistances",
     "assd",
+    "boundary_iou",
+    "cldice",
     "dice",
     "empty_policy",
     "evaluate_pair",
@@ -45,5 +49,7 @@ __all__ = [
     "nsd",
     "precision",
     "recall",
+    "register",
+    "shown_metrics",
     "surface_distances",
 ]

@@ -52,7 +52,9 @@ def _check_mask(mask: ArrayLike, role: str) -> Mask:
         )
     if array.size == 0:
         raise InvalidMasks(f"expected a {role} mask with pixels; found shape {array.shape}.")
-    return array
+    # NumPy makes bools of byte 255 of Pillow's 1-bit images; code in C takes them for 255, or crashes.
+    raw = array.view(np.uint8)
+    return array if raw.max() <= 1 else raw != 0
 
 
 def check_spacing(spacing: Spacing) -> tuple[float, float]:

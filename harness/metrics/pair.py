@@ -129,6 +129,19 @@ def nsd(
     return _one("nsd", prediction, reference, empty, spacing=spacing, tolerance=checked)
 
 
+def boundary_iou(prediction: ArrayLike, reference: ArrayLike, *, empty: str = DEFAULT_EMPTY_POLICY) -> float:
+    """IoU of the bands inside the masks' borders, 2 % of the image's diagonal wide, in [0, 1] (Cheng et al., CVPR 2021).
+
+    Masks (H, W) bool; see `evaluate_pair`.
+    """
+    return _one("boundary_iou", prediction, reference, empty)
+
+
+def cldice(prediction: ArrayLike, reference: ArrayLike, *, empty: str = DEFAULT_EMPTY_POLICY) -> float:
+    """Centreline Dice, in [0, 1] (Shit et al., CVPR 2021). Masks (H, W) bool; see `evaluate_pair`."""
+    return _one("cldice", prediction, reference, empty)
+
+
 def _one(
     name: str,
     prediction: ArrayLike,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from harness.errors import UserError, did_you_mean
 from harness.metrics.mask_pair import MaskPair
 from harness.metrics.masks import EmptyKind
+from harness.metrics.shape import boundary_iou, centreline_dice
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric: adding one is adding one of these to `REGISTRY`.
+    """A metric: adding one is adding one of these to `REGISTRY`, or `register` from outside.
 
     Attributes:
         name: column name.
@@ -32,6 +33,7 @@ class Metric:
         compute: the value of a pair in which both masks have foreground.
         undefined: with one empty mask, where the formula divides by zero or has no border to measure to; elsewhere it is 0.
         version: raised whenever the value could change for any pair of masks; `measure` then computes it again.
+        shown: whether reports show it. All metrics are kept; what others say as well has no column.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Metric:
     compute: Callable[[MaskPair, Settings], float]
     undefined: frozenset[EmptyKind] = field(default_factory=frozenset)
     version: int = 1
+    shown: bool = True
 
 
 _NO_BORDER: frozenset[EmptyKind] = frozenset({"prediction", "reference"})
@@ -67,14 +70,41 @@ REGISTRY: dict[str, Metric] = {
             lambda pair, _: 2 * pair.counts.both / (pair.counts.predicted + pair.counts.reference),
         ),
         Metric(
-            "iou",
-            "IoU",
+            "hd95",
+            "HD95",
+            "px",
+            False,
+            1,
+            f"95th percentile of d(P -> G) and d(G -> P) pooled. {_BORDER} A false-positive island with fewer than 5 % "
+            "of all border pixels doesn't show; hd95_max is there to show it.",
+            "The variant most segmentation papers report; equals medpy's hd95.",
+            lambda pair, _: pair.distances.hd95,
+            _NO_BORDER,
+        ),
+        Metric(
+            "nsd",
+            "NSD",
             "",
             True,
             3,
-            "|P and G| / |P or G|.",
-            "Jaccard, 1912; equals medpy's jc.",
-            lambda pair, _: pair.counts.both / (pair.counts.predicted + pair.counts.reference - pair.counts.both),
+            f"Share of the border pixels of P and G whose distance to the other border is at most the tolerance. {_BORDER}"
+            " Every border pixel counts as one.",
+            "Nikolov et al., arXiv:1809.04430, 2018 (surface Dice at tolerance) as given on border pixels by Maier-Hein et "
+            "al., Metrics reloaded, 2024; equals MONAI's compute_surface_dice. DeepMind's surface-distance differs: its "
+            "surface runs between the pixels and each element weighs by its length.",
+            lambda pair, settings: pair.distances.nsd(settings.nsd_tolerance),
+        ),
+        Metric(
+            "hd95_max",
+            "HD95 (max)",
+            "px",
+            False,
+            1,
+            f"Larger of the 95th percentiles of d(P -> G) and of d(G -> P). {_BORDER}",
+            "Maier-Hein et al., Metrics reloaded, Nature Methods 21, 2024; equals MONAI's "
+            "compute_hausdorff_distance(percentile=95).",
+            lambda pair, _: pair.distances.hd95_max,
+            _NO_BORDER,
         ),
         Metric(
             "precision",
@@ -99,28 +129,38 @@ REGISTRY: dict[str, Metric] = {
             frozenset({"reference"}),
         ),
         Metric(
-            "hd95",
-            "HD95",
-            "px",
-            False,
-            1,
-            f"95th percentile of d(P -> G) and d(G -> P) pooled. {_BORDER} A false-positive island with fewer than 5 % "
-            "of all border pixels doesn't show; hd95_max is there to show it.",
-            "The variant most segmentation papers report; equals medpy's hd95.",
-            lambda pair, _: pair.distances.hd95,
-            _NO_BORDER,
+            "boundary_iou",
+            "Boundary IoU",
+            "",
+            True,
+            3,
+            "|bp and bg| / |bp or bg|, of the bands bp and bg inside the borders of P and G. A band holds the pixels whose"
+            " distance to the background (the outside of the image too) is at most 2 % of the image's diagonal, counted in"
+            " steps to any of the 8 neighbours.",
+            "Cheng et al., Boundary IoU, CVPR 2021; equals its authors' code (d erosions by a 3 x 3 square).",
+            lambda pair, _: boundary_iou(pair),
         ),
         Metric(
-            "hd95_max",
-            "HD95 (max)",
-            "px",
-            False,
-            1,
-            f"Larger of the 95th percentiles of d(P -> G) and of d(G -> P). {_BORDER}",
-            "Maier-Hein et al., Metrics reloaded, Nature Methods 21, 2024; equals MONAI's "
-            "compute_hausdorff_distance(percentile=95).",
-            lambda pair, _: pair.distances.hd95_max,
-            _NO_BORDER,
+            "cldice",
+            "clDice",
+            "",
+            True,
+            3,
+            "2 T S / (T + S), T the share of P's skeleton that lies in G, S the share of G's skeleton that lies in P. For"
+            " vessels and other thin structures: a broken vessel costs as much as its missing length.",
+            "Shit et al., clDice, CVPR 2021; skeletons by Zhang and Suen's thinning, as in scikit-image's skeletonize.",
+            lambda pair, _: centreline_dice(pair),
+        ),
+        Metric(
+            "iou",
+            "IoU",
+            "",
+            True,
+            3,
+            "|P and G| / |P or G|.",
+            "Jaccard, 1912; equals medpy's jc.",
+            lambda pair, _: pair.counts.both / (pair.counts.predicted + pair.counts.reference - pair.counts.both),
+            shown=False,
         ),
         Metric(
             "hd",
@@ -132,6 +172,7 @@ REGISTRY: dict[str, Metric] = {
             "Huttenlocher et al., IEEE TPAMI 15(9), 1993; equals medpy's hd.",
             lambda pair, _: pair.distances.hd,
             _NO_BORDER,
+            shown=False,
         ),
         Metric(
             "assd",
@@ -144,22 +185,26 @@ REGISTRY: dict[str, Metric] = {
             "compute_average_surface_distance(symmetric=True).",
             lambda pair, _: pair.distances.assd,
             _NO_BORDER,
-        ),
-        Metric(
-            "nsd",
-            "NSD",
-            "",
-            True,
-            3,
-            f"Share of the border pixels of P and G whose distance to the other border is at most the tolerance. {_BORDER}"
-            " Every border pixel counts as one.",
-            "Nikolov et al., arXiv:1809.04430, 2018 (surface Dice at tolerance) as given on border pixels by Maier-Hein et "
-            "al., Metrics reloaded, 2024; equals MONAI's compute_surface_dice. DeepMind's surface-distance differs: its "
-            "surface runs between the pixels and each element weighs by its length.",
-            lambda pair, settings: pair.distances.nsd(settings.nsd_tolerance),
+            shown=False,
         ),
     )
 }
+
+
+def register(metric: Metric) -> None:
+    """Adds a metric of one's own, where its module is imported; `compute` must be a function of that module.
+
+    Raises:
+        UserError: there is one of that name.
+    """
+    if metric.name in REGISTRY:
+        raise UserError(f"there is a metric '{metric.name}' already: choose another name.")
+    REGISTRY[metric.name] = metric
+
+
+def shown_metrics() -> list[str]:
+    """Names of the metrics that reports show, Dice first."""
+    return [metric.name for metric in REGISTRY.values() if metric.shown]
 
 
 def metric(name: str) -> Metric:

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.metrics import REGISTRY
+from harness.metrics import REGISTRY, shown_metrics
 from harness.statistics import DomainBootstrap, Estimate, mean_per_image, rank_ranges
 from reports.records.frames import rows as table_rows
-from reports.records.records import METRICS, Records
+from reports.records.records import Records
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -21,15 +21,15 @@ class Means:
     """All intervals of a report: one bootstrap for the tests, one for seen minus unseen, both shared by all methods."""
 
     def __init__(self, records: Records) -> None:
-        self.methods = list(records.methods)
-        images = mean_per_image(records.samples, METRICS, by=("method", "role"))
+        self.methods, self.metrics = list(records.methods), shown_metrics()
+        images = mean_per_image(records.samples, self.metrics, by=("method", "role"))
         images["place"] = images["modality"].astype(str) + "/" + images["domain"].astype(str)
         cells = records.cells
         self.whole = {(row.method, row.role, row.domain) for row in table_rows(cells[cells["state"] == "done"])}
         keep = [cell in self.whole for cell in zip(images["method"], images["role"], images["place"], strict=True)]
         self.images = images[np.array(keep, bool)]
         tests = self.images[self.images["role"] == "test"]
-        columns = [(method, metric) for method in self.methods for metric in METRICS]
+        columns = [(method, metric) for method in self.methods for metric in self.metrics]
         values, present, places, units = self._table(tests, columns, "method")
         self._tested = values, places, units
         self._known: dict[tuple[str, tuple[str, ...]], dict[str, Estimate]] = {}
@@ -61,7 +61,7 @@ class Means:
         return values, present, facts["place"].tolist(), facts["unit"].tolist()
 
     def column(self, method: str, metric: str = "dice") -> int:
-        return self.methods.index(method) * len(METRICS) + METRICS.index(metric)
+        return self.methods.index(method) * len(self.metrics) + self.metrics.index(metric)
 
     def unseen(self, method: str, domains: Sequence[str], metric: str = "dice") -> Estimate:
         """Macro mean over `domains`; undefined where one of them is not whole."""

@@ -10,10 +10,7 @@ import pandas as pd
 
 from harness.metrics import REGISTRY
 from reports.analysis.means import Means
-from reports.records.records import METRICS, Records
-
-DIGITS = {"": 3, "px": 1}
-"""Decimals of a fraction and of a distance."""
+from reports.records.records import Records
 
 
 @dataclass(frozen=True)
@@ -48,15 +45,15 @@ def build_views(records: Records, table: pd.DataFrame, means: Means) -> dict[str
     chosen = scopes(records)
     methods = table["method"].tolist()
     tracks = [table.loc[table["track"] == track, "method"].tolist() for track in ("automatic", "oracle")]
-    values = [[_view(means, methods, tracks, metric, scope.domains) for scope in chosen] for metric in METRICS]
+    values = [[_view(means, methods, tracks, metric, scope.domains) for scope in chosen] for metric in means.metrics]
     metrics = [
         {
             "key": name,
             "title": REGISTRY[name].title,
             "better": "higher" if REGISTRY[name].higher_is_better else "lower",
-            "digits": DIGITS[REGISTRY[name].unit],
+            "digits": REGISTRY[name].digits,
         }
-        for name in METRICS
+        for name in means.metrics
     ]
     return {
         "metrics": metrics,

@@ -11,14 +11,15 @@ from reports.analysis.fairness import equal_terms
 from reports.formatting import MISSING, interval, number
 from reports.records.frames import rows
 from reports.records.records import Records
-from reports.tables.cells import Column
+from reports.tables.cells import Column, shown_in
+from reports.tables.columns import METHOD
 from reports.tables.leaderboard import TRACKS, Leaderboard
 
 
 def ranking_csv(board: Leaderboard) -> str:
     """One row per method. Lists are joined by "; "; throughput columns carry their machine in the name."""
     table = _with_machines(board)
-    lists = ["possibly_seen", "missing"]
+    lists = ["possibly_seen", "missing", "unmeasured"]
     return _csv(table.assign(**{name: table[name].map("; ".join) for name in lists}))
 
 
@@ -58,7 +59,6 @@ def markdown(
     records: Records,
     board: Leaderboard,
     columns: list[Column],
-    further: list[Column],
     costs: list[Column],
     title: str,
 ) -> str:
@@ -74,9 +74,9 @@ def markdown(
         if members.empty:
             continue
         text.write(f"\n## {heading}\n\n")
-        _columns(text, columns, members)
+        _columns(text, shown_in("ranking", columns), members)
     text.write("\n## More metrics\n\n")
-    _columns(text, further, board.table)
+    _columns(text, [METHOD, *shown_in("metrics", columns)], board.table)
     text.write("\n## Dice by domain\n\n")
     domains = list(dict.fromkeys(board.domains["domain"]))
     places = {(row.method, row.domain): row for row in rows(board.domains)}

@@ -11,8 +11,10 @@ import numpy as np
 import pandas as pd
 
 from harness import __version__
+from harness.metrics import REGISTRY, shown_metrics
 from reports.analysis.comparison import Comparison
 from reports.records.records import Records
+from reports.tables.columns import extra_columns
 from reports.tables.leaderboard import Leaderboard
 
 FORMAT_VERSION = 1
@@ -20,9 +22,18 @@ FORMAT_VERSION = 1
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema (2020-12) of `leaderboard.json`."""
+    """The JSON Schema (2020-12) of `leaderboard.json`: the file beside this one, and the metrics and columns of today."""
     text = resources.files("reports.exports").joinpath("leaderboard.schema.json").read_text("utf-8")
-    return dict(json.loads(text))
+    found = dict(json.loads(text))
+    methods, domains = (found["properties"][name]["items"]["properties"] for name in ("methods", "domains"))
+    number = {"type": ["number", "null"]}
+    for name in shown_metrics():
+        value = number if REGISTRY[name].unit else {**number, "minimum": 0, "maximum": 1}
+        methods |= {name: value, f"{name}_low": number, f"{name}_high": number}
+        domains[name] = value
+    domains |= {"dice_low": number, "dice_high": number}
+    methods |= {column.key: {**number, "description": column.definition} for column in extra_columns()}
+    return found
 
 
 def as_json(records: Records, board: Leaderboard, title: str, made: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 import pandas as pd
 
 from reports.records.frames import rows as table_rows
-from reports.tables.cells import Column
+from reports.tables.cells import Column, shown_in
 from reports.tables.leaderboard import TRACKS, Leaderboard
 
 if TYPE_CHECKING:
@@ -15,10 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
     from rich.text import Text
 
-# Narrow terminals show the first, wide ones both; the HTML has all columns.
-_NARROW = ("rank", "title", "dice", "hd95", "seen", "gap")
-_WIDE = ("worst", "parameters_total", "gmacs")
-_NARROW_COSTS = ("title", "parameters_total", "gmacs", "latency", "throughput")
+# Columns of the terminal.
 _WIDE_FROM = 112
 
 
@@ -28,8 +25,7 @@ def print_leaderboard(board: Leaderboard, columns: list[Column], title: str, con
     from rich.text import Text
 
     console = console or Console()
-    keys = (*_NARROW, *_WIDE) if console.width >= _WIDE_FROM else _NARROW
-    shown = [column for column in columns if column.key in keys]
+    shown = shown_in("wide terminal" if console.width >= _WIDE_FROM else "terminal", columns)
     console.print(Text(board.headline, style="dim"))
     for caution in board.cautions:
         console.print(Text(caution, style="bold yellow"))
@@ -52,8 +48,8 @@ def print_costs(board: Leaderboard, columns: list[Column], title: str, console: 
     from rich.console import Console
 
     console = console or Console()
-    keys = _NARROW_COSTS if console.width < _WIDE_FROM else [column.key for column in columns]
-    console.print(_table(title, [column for column in columns if column.key in keys], board.costs))
+    shown = columns if console.width >= _WIDE_FROM else shown_in("terminal", columns)
+    console.print(_table(title, shown, board.costs))
 
 
 def _table(name: str, columns: list[Column], rows: pd.DataFrame) -> Table:

@@ -47,7 +47,6 @@ class Tile:
     rank: str
     picture: Picture
     dice: float
-    hd95: float
     prediction: str
     dense: bool
     alt: str
@@ -194,7 +193,7 @@ class _Drawn:
         path, dense = outline(mask)
         alt = f"{words}, Dice {row['dice']:.3f}; outlines of truth and prediction"
         self.spent += len(path) + 2 * len(alt)
-        return Tile(rank, picture, row["dice"], row["hd95"], path, dense, alt)
+        return Tile(rank, picture, row["dice"], path, dense, alt)
 
     def _picture(self, row: pd.Series, files: tuple[Path, Path], predicted: tuple[int, ...]) -> Picture:
         """Raises UserError: image, mask and prediction differ in size."""

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -22,28 +21,18 @@ from reports.page.sections import domain_pages, method_pages
 from reports.records.frames import rows
 from reports.records.provenance import provenance_sections
 from reports.records.records import Records
-from reports.tables.cells import Column
-from reports.tables.columns import informative_columns
+from reports.tables.cells import Column, shown_in
+from reports.tables.columns import METHOD, informative_columns
 from reports.tables.leaderboard import TRACKS, Leaderboard
 
 _STATES = ("failed", "missing", "unfinished", "damaged", "undefined")
-OVERALL = ("worst", "quartile", "seen", "gap", "hd95", "missed")
-"""Columns that are over all domains only: hidden while the page ranks by another metric or over fewer domains."""
-
-
-@dataclass(frozen=True)
-class Tables:
-    """The columns of the ranking, of more metrics and of costs."""
-
-    ranking: list[Column]
-    further: list[Column]
-    costs: list[Column]
 
 
 def render(
     records: Records,
     board: Leaderboard,
-    tables: Tables,
+    columns: list[Column],
+    costs: list[Column],
     figures: list[Figure],
     gallery: Gallery,
     published: list[Any],
@@ -63,7 +52,8 @@ def render(
     shade = f":root {{ --shade-color: rgb({red} {green} {blue}); --shade-opacity: {SHADE_OPACITY}; }}"
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     quoted = references(published, records.domains)
-    shown = informative_columns(tables.ranking, board.table)
+    ranking = shown_in("ranking", columns)
+    shown = informative_columns(ranking, board.table)
     return environment.get_template("leaderboard.html.j2").render(
         title=_title(records),
         made=made,
@@ -76,16 +66,15 @@ def render(
         views=board.views,
         views_json=safe_json(board.views),
         choices=_choices(board),
-        overall=OVERALL,
         unseen=records.unseen,
         notes=board.notes,
         headline=board.headline,
         cautions=board.cautions,
         columns=shown,
-        explained=tables.ranking,
+        explained=ranking,
         hardware=board.hardware,
-        further=_plain_table(tables.further, board.table),
-        costs=_plain_table(tables.costs, board.costs),
+        further=_plain_table([METHOD, *shown_in("metrics", columns)], board.table),
+        costs=_plain_table(costs, board.costs),
         groups=list(_groups(board, shown)),
         modalities=list(_modalities(board, quoted)),
         published=published,
@@ -98,8 +87,9 @@ def render(
         titles=dict(zip(board.table["method"], board.table["title"], strict=True)),
         numbers={name: place for place, name in enumerate(board.table["method"], 1)},
         failed=_failed(board),
-        methods=list(method_pages(records, board)),
-        domains=list(domain_pages(records, board)),
+        domain_metrics=shown_in("domains", columns),
+        methods=list(method_pages(records, board, shown_in("domains", columns))),
+        domains=list(domain_pages(records, board, shown_in("domains", columns))),
         unfinished=[trial for trial in records.trials if trial.state != "done"],
         provenance=provenance_sections(records),
         trials=records.trials,

@@ -13,14 +13,15 @@ from reports.analysis.spread import FAILURES
 from reports.formatting import MISSING, SELECTION_WORDS, interval, number
 from reports.records.frames import rows as table_rows
 from reports.records.records import MethodFacts, Records, Trial
+from reports.tables.cells import Column
 from reports.tables.leaderboard import Leaderboard
 
 _CARD = ("paper", "licence", "pretrained", "url", "note")
 
 
-def method_pages(records: Records, board: Leaderboard) -> Iterator[dict[str, Any]]:
+def method_pages(records: Records, board: Leaderboard, metrics: list[Column]) -> Iterator[dict[str, Any]]:
     """For every method, in the order of the ranking: its card, a row for each domain, how to reproduce it."""
-    cells = _cells(board)
+    cells = _cells(board, metrics)
     for place, row in enumerate(table_rows(board.table), 1):
         facts = records.methods[row.method]
         trials = records.trials_of(row.method)
@@ -35,9 +36,9 @@ def method_pages(records: Records, board: Leaderboard) -> Iterator[dict[str, Any
         }
 
 
-def domain_pages(records: Records, board: Leaderboard) -> Iterator[dict[str, Any]]:
+def domain_pages(records: Records, board: Leaderboard, metrics: list[Column]) -> Iterator[dict[str, Any]]:
     """For every domain: its methods, the highest Dice first, and what is known of its images."""
-    cells = _cells(board)
+    cells = _cells(board, metrics)
     numbers = {name: place for place, name in enumerate(board.table["method"], 1)}
     titles = dict(zip(board.table["method"], board.table["title"], strict=True))
     tracks = dict(zip(board.table["method"], board.table["track"], strict=True))
@@ -119,7 +120,7 @@ def _images(tests: pd.DataFrame) -> list[tuple[str, str]]:
     ]
 
 
-def _cells(board: Leaderboard) -> dict[tuple[str, str], dict[str, Any]]:
+def _cells(board: Leaderboard, metrics: list[Column]) -> dict[tuple[str, str], dict[str, Any]]:
     """(method, domain) -> what its row shows."""
     spread = {(row.method, row.domain): row for row in table_rows(board.spread)}
     failures = {(row.method, row.domain): row for row in table_rows(board.failures)}
@@ -134,8 +135,7 @@ def _cells(board: Leaderboard) -> dict[tuple[str, str], dict[str, Any]]:
             "interval": interval(row.dice_low, row.dice_high),
             "state": row.state,
             "why": row.why,
-            "hd95": number(row.hd95, 1),
-            "nsd": number(row.nsd),
+            "metrics": [number(getattr(row, column.source), column.digits) for column in metrics],
             "images": row.images,
             "box": _box(quantiles) if known and quantiles is not None and pd.notna(quantiles.median) else None,
             "failures": _failed(failed) if known and failed is not None else MISSING,

@@ -13,14 +13,15 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import UserError
+from harness.metrics import shown_metrics
 from harness.protocols.split import Split
 from harness.store.records import SuiteRecord, TrialEntry, TrialRecord
 from harness.store.sealed_folder import RESULT, fault
 from harness.store.store import Store
 from harness.trial_spec import TrialIds
-from reports.records.records import GUESS, METRICS, ROLES, MethodFacts, Records, Trial, domain_of, modality_order
+from reports.records.records import GUESS, ROLES, MethodFacts, Records, Trial, domain_of, modality_order
 
-_SAMPLE_COLUMNS = ["key", "modality", "domain", "id", "subject", "role", "width", "height", "empty", *METRICS]
+_SAMPLE_COLUMNS = ["key", "modality", "domain", "id", "subject", "role", "width", "height", "empty"]
 _SAMPLE_COLUMNS += ["reference_pixels", "predicted_pixels"]
 _CELL_COLUMNS = ["expected", "found", "state", "why", "keys"]
 
@@ -39,12 +40,12 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
         labels: dict[str, Any] = {"method": trial.method, "fold": trial.fold, "seed": trial.seed}
         if trial.state == "done" and record is not None and record.samples is not None:
             frames.append(_samples(record.samples).assign(**labels, trial=trial.id))
-            unmeasured.setdefault(trial.method, set()).update(set(METRICS).difference(record.samples))
+            unmeasured.setdefault(trial.method, set()).update(set(shown_metrics()).difference(record.samples))
             if record.curves is not None and len(record.curves):
                 curves.append(record.curves.assign(**labels))
         trials.append(trial)
     columns = ["method", "fold", "seed", "trial"]
-    empty = pd.DataFrame(columns=[*columns, *_SAMPLE_COLUMNS, GUESS])
+    empty = pd.DataFrame(columns=[*columns, *_SAMPLE_COLUMNS, *shown_metrics(), GUESS])
     samples = pd.concat(frames, ignore_index=True) if frames else empty
     return Records(
         suite=suite,
@@ -60,7 +61,7 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
 
 def _samples(table: pd.DataFrame) -> pd.DataFrame:
     """The columns that reports use; a metric that was not measured, or a guess that was not made, is missing in all rows."""
-    return table.reindex(columns=[*_SAMPLE_COLUMNS, GUESS])
+    return table.reindex(columns=[*_SAMPLE_COLUMNS, *shown_metrics(), GUESS])
 
 
 def _read_trial(store: Store, entry: TrialEntry) -> tuple[Trial, TrialRecord | None]:
@@ -133,7 +134,7 @@ def _why_not_loaded(store: Store, ids: TrialIds, error: UserError) -> tuple[str,
 def _what_is_missing(record: TrialRecord) -> str:
     """What a finished trial's table lacks: images of its split, or what is no metric; "" when whole."""
     assert record.samples is not None
-    lacking = [name for name in _SAMPLE_COLUMNS if name not in record.samples and name not in METRICS]
+    lacking = [name for name in _SAMPLE_COLUMNS if name not in record.samples]
     if lacking:
         return f"samples.parquet has no column {', '.join(lacking)}: written by another version of the bench"
     for role in ROLES:

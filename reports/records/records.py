@@ -12,7 +12,6 @@ import pandas as pd
 from harness.store.records import SuiteRecord
 from harness.trial_spec import TrialIds, TrialSpec
 
-METRICS = ("dice", "hd95", "nsd", "hd95_max", "precision", "recall")
 GUESS = "guessed_modality"
 """Column of samples: what a method that infers the modality took the image for; missing where it does not."""
 ROLES = ("test", "validation")

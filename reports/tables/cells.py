@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +25,16 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """`better` is "higher", "lower" or "" (no order of merit); `first` is the direction of a first click."""
+    """A column of a table of methods: adding one is adding one of these to `reports.tables.columns`.
+
+    Attributes:
+        better: "higher", "lower" or "" (no order of merit).
+        shown_in: where people see it, of `PLACES`. CSV, Parquet and JSON hold every number of `Leaderboard.table`.
+        number: the column of `Leaderboard.table` that holds the value, where it isn't `key`.
+        digits: decimals, where the number stands alone.
+        value: makes the number of the column from a row of `Leaderboard.table` that lacks it.
+        overall: over all domains only: hidden while the page ranks by another metric or over fewer domains.
+    """
 
     key: str
     title: str
@@ -33,10 +42,30 @@ class Column:
     cell: Callable[[pd.Series], Cell]
     better: str = ""
     numeric: bool = True
+    shown_in: frozenset[str] = frozenset({"ranking"})
+    number: str = ""
+    digits: int = 3
+    value: Callable[[pd.Series], float | None] | None = None
+    overall: bool = False
 
     @property
     def first(self) -> str:
+        """The direction of a first click."""
         return "descending" if self.better == "higher" else "ascending"
+
+    @property
+    def source(self) -> str:
+        return self.number or self.key
+
+
+PLACES = ("ranking", "metrics", "domains", "terminal", "wide terminal", "latex")
+"""The page's and Markdown's first table and their table of further metrics; the table of a method or domain; a terminal of
+any width, a wide one; the table for a paper."""
+
+
+def shown_in(place: str, columns: Iterable[Column]) -> list[Column]:
+    """Those of the columns that are shown in one of `PLACES`."""
+    return [column for column in columns if place in column.shown_in]
 
 
 def sort_key(value: Any) -> float | None:
@@ -50,7 +79,7 @@ def number_words(key: str, write: Callable[[float], str]) -> Callable[[pd.Series
 def with_interval_words(key: str, digits: int, sign: bool = False) -> Callable[[pd.Series], Cell]:
     def cell(row: pd.Series) -> Cell:
         if pd.isna(row[key]):
-            return Cell(MISSING)
+            return Cell("not measured") if key in row["unmeasured"] else Cell(MISSING)
         return Cell(
             _minus(row[key], digits, sign), interval(row[f"{key}_low"], row[f"{key}_high"], digits), sort_key(row[key])
         )

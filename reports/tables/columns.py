@@ -1,9 +1,13 @@
-"""The columns of the ranking, of more metrics and of costs, and what each means."""
+"""Every column of the tables of methods, and what it means: the page, Markdown, the terminal and LaTeX go over this list."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
+
 import pandas as pd
 
+from harness.errors import UserError
+from harness.metrics import REGISTRY, Metric, shown_metrics
 from reports.formatting import SELECTION_WORDS, counted, fixed, significant, words_of, written
 from reports.tables.cells import (
     Cell,
@@ -24,14 +28,73 @@ from reports.tables.cells import (
     with_interval_words,
 )
 
+METHOD = Column("title", "Method", "", method_and_track_cell, numeric=False)
+"""The first column of tables beside the ranking."""
+_EVERYWHERE = frozenset({"ranking", "terminal", "wide terminal"})
+_EXTRA: list[Column] = []
+
+
+def register_column(column: Column) -> None:
+    """Adds a column of one's own.
+
+    Raises:
+        UserError: there is one of that key.
+    """
+    if any(column.key == other.key for other in columns([], unseen=True)):
+        raise UserError(f"there is a column '{column.key}' already: choose another key.")
+    _EXTRA.append(column)
+
+
+def extra_columns() -> list[Column]:
+    """Those that were registered from outside."""
+    return list(_EXTRA)
+
+
+def number_column(
+    key: str, title: str, definition: str, value: Callable[[pd.Series], float | None], *, digits: int = 3,
+    better: str = "", shown_in: Iterable[str] = ("ranking",),
+) -> Column:  # fmt: skip
+    """A column of plain numbers, made from the row of each method."""
+    cell = number_words(key, lambda number: fixed(number, digits))
+    return Column(key, title, definition, cell, better, shown_in=frozenset(shown_in), digits=digits, value=value)
+
 
 def columns(
-    hardware: list[str], *, unseen: bool, seen_where_tested: bool = True, distance_unit: str = "px"
+    hardware: list[str], *, unseen: bool, seen_where_tested: bool = True, nsd_tolerance: float | None = None
 ) -> list[Column]:
-    """The columns of a run's ranking; one for throughput for each machine in `hardware`.
+    """All columns of a run's methods; one for throughput for each machine in `hardware`.
 
-    `seen_where_tested`: seen Dice is of the same domains as unseen Dice, see `Records.seen_domains`.
+    Args:
+        seen_where_tested: seen Dice is of the same domains as unseen Dice, see `Records.seen_domains`.
+        nsd_tolerance: in pixels; None where trials differ.
     """
+    ranking = _ranking_columns(hardware, unseen=unseen, seen_where_tested=seen_where_tested)
+    places = {"nsd": frozenset({"metrics", "domains", "latex"})}
+    # HD95 stands in the ranking.
+    further = [
+        _metric_column(REGISTRY[name], places.get(name, frozenset({"metrics"})), nsd_tolerance)
+        for name in shown_metrics()
+        if name not in ("dice", "hd95")
+    ]
+    return [*ranking, *further, *_EXTRA]
+
+
+def _metric_column(metric: Metric, shown_in: frozenset[str], nsd_tolerance: float | None) -> Column:
+    """The mean of a metric, in pixels of the native masks where it is a distance."""
+    tolerance = f" ({nsd_tolerance:g} px)" if metric.name == "nsd" and nsd_tolerance is not None else ""
+    return Column(
+        metric.name,
+        f"{metric.title}{tolerance}",
+        f"{metric.definition} P is the prediction, G the truth. Averaged as the Dice is.",
+        with_interval_words(metric.name, metric.digits),
+        "higher" if metric.higher_is_better else "lower",
+        shown_in=shown_in,
+        digits=metric.digits,
+        overall=True,
+    )
+
+
+def _ranking_columns(hardware: list[str], *, unseen: bool, seen_where_tested: bool) -> list[Column]:
     kind = "Unseen Dice" if unseen else "Test Dice"
     where = (
         "of domains that the model never saw in training, selection or normalisation"
@@ -64,6 +127,7 @@ def columns(
             " excludes 0. Below it, how often the method is first when the images are drawn again. Incomplete methods have no"
             " rank.",
             rank_cell,
+            shown_in=_EVERYWHERE,
         ),
         Column(
             "title",
@@ -72,6 +136,7 @@ def columns(
             " network should beat.",
             method_cell,
             numeric=False,
+            shown_in=_EVERYWHERE,
         ),
         Column(
             "dice",
@@ -81,14 +146,18 @@ def columns(
             " seeds, where there is more than one.",
             dice_cell,
             better="higher",
+            shown_in=_EVERYWHERE | {"latex"},
         ),
         Column(
             "hd95",
             "HD95",
-            f"Macro 95th percentile Hausdorff distance in {distance_unit} at the mask's native resolution (both directions pooled,"
+            "Macro 95th percentile Hausdorff distance in px at the mask's native resolution (both directions pooled,"
             " as in MedPy), averaged as the Dice is.",
             with_interval_words("hd95", 1),
             better="lower",
+            shown_in=_EVERYWHERE | {"latex", "domains"},
+            digits=1,
+            overall=True,
         ),
         Column(
             "worst",
@@ -98,6 +167,9 @@ def columns(
                 fixed(row["worst_dice"], 3), words_of(row["worst_domain"], ""), sort_key(row["worst_dice"])
             ),
             better="higher",
+            shown_in=frozenset({"ranking", "wide terminal", "latex"}),
+            number="worst_dice",
+            overall=True,
         ),
         Column(
             "quartile",
@@ -105,6 +177,7 @@ def columns(
             "A quarter of a domain's images have a Dice below this: the 25 % quantile within each domain, averaged over domains.",
             lambda row: Cell(fixed(row["quartile"], 3), sort=sort_key(row["quartile"])),
             better="higher",
+            overall=True,
         ),
         Column(
             "seen",
@@ -113,6 +186,8 @@ def columns(
             " training_domain_validation, so it flatters a little.",
             with_interval_words("seen", 3),
             better="higher",
+            shown_in=_EVERYWHERE | {"latex"},
+            overall=True,
         ),
         Column(
             "gap",
@@ -122,6 +197,8 @@ def columns(
             + " Its interval draws images that play both roles jointly.",
             with_interval_words("gap", 3, sign=True),
             better="lower",
+            shown_in=_EVERYWHERE | {"latex"},
+            overall=True,
         ),
         Column(
             "missed",
@@ -131,6 +208,7 @@ def columns(
             " fold and seed.",
             empties_cell,
             better="lower",
+            overall=True,
         ),
         Column(
             "parameters_total",
@@ -138,6 +216,7 @@ def columns(
             "All parameters of the model; under it those that one image passes through, where that is fewer.",
             parameters_cell,
             better="lower",
+            shown_in=frozenset({"ranking", "wide terminal"}),
         ),
         Column(
             "gmacs",
@@ -150,6 +229,7 @@ def columns(
                 sort_key(row["gmacs"]),
             ),
             better="lower",
+            shown_in=frozenset({"ranking", "wide terminal"}),
         ),
         *throughput,
         Column(
@@ -187,32 +267,17 @@ def columns(
     ]
 
 
-def metric_columns(nsd_tolerance: float | None) -> list[Column]:
-    """Further metrics of the ranked methods, in pixels of the native masks; `nsd_tolerance` is None where trials differ."""
-    from harness.metrics import REGISTRY
-
-    shown = []
-    for name in ("nsd", "hd95_max", "precision", "recall"):
-        metric = REGISTRY[name]
-        tolerance = f" ({nsd_tolerance:g} px)" if name == "nsd" and nsd_tolerance is not None else ""
-        definition = f"{metric.definition} P is the prediction, G the truth. Averaged as the Dice is."
-        better = "higher" if metric.higher_is_better else "lower"
-        shown.append(
-            Column(name, f"{metric.title}{tolerance}", definition, with_interval_words(name, metric.digits), better)
-        )
-    return [Column("title", "Method", "", method_and_track_cell, numeric=False), *shown]
-
-
 def cost_columns() -> list[Column]:
     """Columns of the costs: for rows of `Leaderboard.costs`, one for each method and machine."""
     return [
-        Column("title", "Method", "", method_cell, numeric=False),
+        Column("title", "Method", "", method_cell, numeric=False, shown_in=_EVERYWHERE),
         Column(
             "parameters_total",
             "Parameters",
             "All parameters.",
             number_words("parameters_total", counted),
             better="lower",
+            shown_in=_EVERYWHERE,
         ),
         Column(
             "parameters_active",
@@ -234,6 +299,7 @@ def cost_columns() -> list[Column]:
             "Billions of multiply-accumulate operations for one image of the stated size, attention included.",
             lambda row: Cell(written(row["gmacs"], significant), size_words(row, "image_size")),
             better="lower",
+            shown_in=_EVERYWHERE,
         ),
         Column(
             "latency",
@@ -241,6 +307,7 @@ def cost_columns() -> list[Column]:
             "Milliseconds for one image alone: the median, and the time that 95 % of the runs stay within (p95).",
             lambda row: measured_cell(row, "latency_ms_p50", "{} ms", "latency_ms_p95", "p95 {} ms"),
             better="lower",
+            shown_in=_EVERYWHERE,
         ),
         Column(
             "throughput",
@@ -248,6 +315,7 @@ def cost_columns() -> list[Column]:
             "Throughput at the best of the batch sizes tried, and which one.",
             lambda row: measured_cell(row, "throughput_images_per_second", "{}", "throughput_batch", "batch {}"),
             better="higher",
+            shown_in=_EVERYWHERE,
         ),
         Column(
             "peak_memory_mib",

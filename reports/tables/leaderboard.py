@@ -20,16 +20,14 @@ from reports.analysis.setting import cautions, headline
 from reports.analysis.spread import FAILURES, failure_table, spread_table
 from reports.analysis.views import build_views, rank_words
 from reports.records.frames import rows as table_rows
-from reports.records.records import GUESS, METRICS, MethodFacts, Records
+from reports.records.records import GUESS, MethodFacts, Records
+from reports.tables.columns import extra_columns
 
 TRACKS = {
     "automatic": "Automatic methods",
     "oracle": "Ranked apart: helped by the truth (prompted with it, or weights chosen on the test images)",
     "incomplete": "Not ranked: incomplete",
 }
-_DOMAIN_COLUMNS = [
-    "method", "domain", "dice", "dice_low", "dice_high", "hd95", "nsd", "seen", "images", "state", "why", "possibly_seen",
-]  # fmt: skip
 _MODALITY_COLUMNS = ["method", "modality", "dice", "dice_low", "dice_high", "seen", "state"]
 
 
@@ -39,7 +37,8 @@ class Leaderboard:
 
     Attributes:
         table: one row per method, best first within its track. Incomplete methods have no mean and no rank.
-        domains: one row per method and test domain: dice, dice_low, dice_high, hd95, seen, images, state, why, possibly_seen.
+        domains: one row per method and test domain: dice, dice_low, dice_high, the other metrics, seen, images, state, why,
+            possibly_seen.
         modalities: one row per method and modality: dice with interval, over that modality's domains; state as above.
         costs: one row per method and machine, newest measurement; a single row without numbers where there is none.
         hardware: machines on which throughput was measured; column `throughput_<n>` of `table` belongs to entry n.
@@ -90,6 +89,9 @@ def build_leaderboard(records: Records) -> Leaderboard:
     ranks = comparison.ranks if comparison is not None else None
     firsts = dict(zip(comparison.methods, ranks.first, strict=True)) if comparison and ranks else {}
     table = table.assign(group=table["method"].map(groups), first=table["method"].map(firsts))
+    for column in extra_columns():
+        if column.value is not None:
+            table[column.key] = [column.value(row) for _, row in table.iterrows()]
     costs = costs.set_index("method").loc[table["method"]].reset_index()
     return Leaderboard(
         table,
@@ -127,7 +129,7 @@ def _row(
     missing += _other_images(records, facts.name)
     complete = not missing and bool(records.domains)
     whole = records.domains if complete else []
-    unseen = {metric: means.unseen(facts.name, whole, metric) for metric in METRICS}
+    unseen = {metric: means.unseen(facts.name, whole, metric) for metric in means.metrics}
     seen = means.seen(facts.name, seen_domains if complete else [])
     gap = means.gap(facts.name, seen_domains, whole) if complete and records.unseen else Estimate(math.nan)
     tests = records.samples[(records.samples["method"] == facts.name) & (records.samples["role"] == "test")]
@@ -146,13 +148,13 @@ def _row(
         "floor": facts.floor,
         **_columns("dice", unseen["dice"]),
         "dice_seed_sd": seed_spread(tests, "dice") if complete and len(tests) else None,
-        **_columns("hd95", unseen["hd95"]),
         "worst_domain": None if worst is None else worst["domain"],
         "worst_dice": None if worst is None else worst["dice"],
         "quartile": _lower_quartile(spread, facts.name) if complete and not undefined else None,
         **_columns("seen", seen),
         **_columns("gap", gap),
-        **{key: value for metric in METRICS[2:] for key, value in _columns(metric, unseen[metric]).items()},
+        **{key: value for metric in means.metrics[1:] for key, value in _columns(metric, unseen[metric]).items()},
+        "unmeasured": sorted(records.unmeasured.get(facts.name, ())),
         **(dict.fromkeys(FAILURES) if missing else _failed(failures, facts.name)),
         "images": int(tests["key"].nunique()),
         "prompt": facts.prompt,
@@ -224,6 +226,20 @@ def _ranked(table: pd.DataFrame, means: Means, domains: Sequence[str]) -> pd.Dat
 def _domain_table(records: Records, means: Means) -> pd.DataFrame:
     rows = []
     cells = {(row.method, row.role, row.domain): row for row in table_rows(records.cells)}
+    others = means.metrics[1:]
+    columns = [
+        "method",
+        "domain",
+        "dice",
+        "dice_low",
+        "dice_high",
+        *others,
+        "seen",
+        "images",
+        "state",
+        "why",
+        "possibly_seen",
+    ]
     tests = means.images[means.images["role"] == "test"]
     sizes = tests.groupby(["method", "place"]).size().to_dict()
     undefined = tests[tests["dice"].isna()].groupby(["method", "place"]).size().to_dict()
@@ -236,8 +252,7 @@ def _domain_table(records: Records, means: Means) -> pd.DataFrame:
                     "method": name,
                     "domain": domain,
                     **_columns("dice", means.unseen(name, [domain])),
-                    "hd95": _columns("hd95", means.unseen(name, [domain], "hd95"))["hd95"],
-                    "nsd": _columns("nsd", means.unseen(name, [domain], "nsd"))["nsd"],
+                    **{metric: _columns(metric, means.unseen(name, [domain], metric))[metric] for metric in others},
                     "seen": _columns("seen", means.seen(name, [domain]))["seen"],
                     "images": int(sizes.get((name, domain), 0)),
                     "state": "missing" if cell is None else "undefined" if (name, domain) in undefined else cell.state,
@@ -246,7 +261,7 @@ def _domain_table(records: Records, means: Means) -> pd.DataFrame:
                 }
             )
     # Before the first trial has begun no domain is known: columns, no rows.
-    return pd.DataFrame(rows, columns=_DOMAIN_COLUMNS)
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _modality_table(records: Records, means: Means, domains: pd.DataFrame) -> pd.DataFrame:

@@ -69,7 +69,7 @@ def _write_trial(store: Store, name: str, number: int, split: dict[str, Any], se
             "key": keys, "modality": [part[0] for part in parts], "domain": [part[1] for part in parts],
             "id": [part[2] for part in parts], "subject": None, "role": roles, "width": 512, "height": 512, "dice": dice,
             "iou": dice / (2 - dice), "precision": dice, "recall": dice, "hd95": 90 * (1 - dice), "hd95_max": 95 * (1 - dice),
-            "hd": 120 * (1 - dice), "assd": 30 * (1 - dice), "nsd": dice, "reference_pixels": 9000, "predicted_pixels": 8000,
+            "hd": 120 * (1 - dice), "assd": 30 * (1 - dice), "nsd": dice, "boundary_iou": dice / 2, "cldice": dice, "reference_pixels": 9000, "predicted_pixels": 8000,
             "empty": np.where(dice == 0, "prediction", "none"),
         }
     )  # fmt: skip

@@ -92,6 +92,7 @@ def rows(method: str, part: dict[str, Any], seed: int, fold: int) -> pd.DataFram
                     "key": key, "modality": modality, "domain": domain, "id": name, "subject": None,
                     "role": role, "width": 64, "height": 64, "dice": dice, "iou": dice / (2 - dice), "precision": dice,
                     "recall": dice, "hd95": hd95, "hd95_max": hd95, "hd": hd95 * 1.2, "assd": hd95 / 3, "nsd": dice,
+                    "boundary_iou": dice / 2, "cldice": dice,
                     "reference_pixels": 615, "predicted_pixels": 600, "empty": empty,
                 }
             )  # fmt: skip

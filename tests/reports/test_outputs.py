@@ -268,6 +268,7 @@ def test_the_command_makes_the_report_of_the_latest_run(
         "leaderboard.md",
         "leaderboard.tex",
         "leaderboard.json",
+        "leaderboard.schema.json",
         "leaderboard.parquet",
         "domains.csv",
         "domains.parquet",

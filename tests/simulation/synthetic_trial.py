@@ -10,13 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.metrics import REGISTRY
 from harness.store.records import now
 from harness.store.store import Store
 from harness.trial import TrialContext
 from harness.trial_spec import TrialSpec
 
 EPOCHS = 3
-METRICS = ("dice", "iou", "precision", "recall", "hd95", "hd95_max", "hd", "assd", "nsd")
+METRICS = tuple(REGISTRY)
 
 
 def run(

@@ -57,7 +57,8 @@ def read_mask(path: Path) -> NDArray[np.bool_]:
     """
     image = _decode(path, "mask")
     if image.mode == "1":
-        return np.asarray(image, dtype=bool)
+        # Pillow makes bools of byte 255 of them, which code in C takes for 255.
+        return np.asarray(image.convert("L")) != 0
     if image.mode == "P":
         return _palette_mask(image, path)
     if image.mode in ("LA", "PA", "RGBA"):

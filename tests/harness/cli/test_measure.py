@@ -111,6 +111,19 @@ def test_a_metric_from_outside_comes_behind_and_stays_where_it_is_unknown(
     assert all(store.load(ids).metrics["volume_ratio"] == 1 for ids in all_ids(store))
 
 
+def test_a_metric_from_outside_is_computed_by_all_cores(
+    run_words: list[str], store: Store, extra_metric: Metric, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its module is imported by the processes that measure."""
+    assert main(["measure", *run_words]) == 0
+    assert "2 trials measured (volume_similarity), 0 were up to date." in capsys.readouterr().out
+    for table in tables(store).values():
+        both = table["predicted_pixels"] + table["reference_pixels"]
+        found = 1 - (table["predicted_pixels"] - table["reference_pixels"]).abs() / both
+        whole = table["empty"] == "none"
+        assert table.loc[whole, "volume_similarity"].tolist() == pytest.approx(found[whole].tolist())
+
+
 def test_other_rules_are_measured_by_all_cores_and_are_a_run_of_their_own(
     run_words: list[str], store: Store, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,7 +156,7 @@ def test_only_some_metrics_leave_the_others_not_measured(run_words: list[str], s
     assert record.samples is not None
     assert list(record.metrics) == ["dice", "hd95", "nsd"] and "precision" not in record.samples
     page = build_report(store.root, newest.folder, tmp_path / "report").html.read_text("utf-8")
-    assert "not measured" in page and "damaged" not in page
+    assert '<bdi class="main">not measured</bdi>' in page and "damaged" not in page
     assert main(["measure", *other]) == 0
     record = store.load(newest.trials[0].ids)
     assert list(record.metrics) == list(REGISTRY)

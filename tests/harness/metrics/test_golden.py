@@ -29,6 +29,8 @@ def test_two_single_pixels_are_a_3_4_5_triangle_apart() -> None:
         "hd": 5.0,
         "assd": 5.0,
         "nsd": 0.0,
+        "boundary_iou": 0.0,
+        "cldice": 0.0,
     }
     assert nsd(pixels((2, 3)), pixels((5, 7)), tolerance=5) == 1.0
 
@@ -53,6 +55,8 @@ def test_line_against_its_end() -> None:
             "hd": 2.0,
             "assd": 3 / 4,
             "nsd": 3 / 4,
+            "boundary_iou": 1 / 3,
+            "cldice": 2 * (1 / 3) / (1 / 3 + 1),
         }
     )
 

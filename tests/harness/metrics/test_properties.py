@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from harness.metrics import PixelCounts, evaluate_pair, hd, iou, nsd
+from harness.metrics import REGISTRY, PixelCounts, evaluate_pair, hd, iou, nsd
 from harness.metrics import surface as surface_module
 from tests.harness.metrics.oracle import Mask, border, directed, pairs, spacings, surface_metrics
 
@@ -100,13 +100,15 @@ def test_background_around_the_image_changes_nothing(
 @examples
 @given(pairs(), spacings)
 def test_flips_and_the_transpose_change_nothing(pair: Pair, spacing: tuple[float, float]) -> None:
-    values = evaluate_pair(*pair, spacing=spacing)
+    # Not so with clDice: thinning takes pixels from one side of an even width.
+    names = [name for name in REGISTRY if name != "cldice"]
+    values = evaluate_pair(*pair, spacing=spacing, metrics=names)
     for turned, pixel in (
         (tuple(mask[::-1] for mask in pair), spacing),
         (tuple(mask[:, ::-1] for mask in pair), spacing),
         (tuple(mask.T for mask in pair), spacing[::-1]),
     ):
-        assert evaluate_pair(*turned, spacing=pixel) == pytest.approx(values, abs=1e-12)
+        assert evaluate_pair(*turned, spacing=pixel, metrics=names) == pytest.approx(values, abs=1e-12)
 
 
 @examples

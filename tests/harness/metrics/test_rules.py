@@ -27,6 +27,7 @@ from harness.metrics import (
     nsd,
     precision,
     recall,
+    shown_metrics,
     surface_distances,
 )
 
@@ -130,7 +131,8 @@ def test_inputs_are_left_alone_and_need_not_be_contiguous() -> None:
 
 
 def test_registry() -> None:
-    assert list(REGISTRY) == ["dice", "iou", "precision", "recall", "hd95", "hd95_max", "hd", "assd", "nsd"]
+    shown = ["dice", "hd95", "nsd", "hd95_max", "precision", "recall", "boundary_iou", "cldice"]
+    assert list(REGISTRY) == [*shown, "iou", "hd", "assd"] and shown_metrics() == shown
     assert all(name == entry.name and entry.definition and entry.reference for name, entry in REGISTRY.items())
     assert {name for name, entry in REGISTRY.items() if not entry.higher_is_better} == DISTANCES
     assert {name for name, entry in REGISTRY.items() if entry.unit == "px"} == DISTANCES

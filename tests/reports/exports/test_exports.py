@@ -105,7 +105,7 @@ def test_latex_marks_the_best_and_escapes_names(complete_report: ReportPaths) ->
     evil = complete_report.board.table.assign(title=r"\input{/etc/passwd}")
     from dataclasses import replace
 
-    assert "\\input" not in latex(replace(complete_report.board, table=evil), r"\write18{x}")
+    assert "\\input" not in latex(replace(complete_report.board, table=evil), complete_report.columns, r"\write18{x}")
 
 
 def test_json_in_a_script_element_can_not_end_it() -> None:
