@@ -159,8 +159,8 @@ class Chaos:
     def samples(self) -> dict[str, str]:
         """Trial id -> SHA-256 of its samples, of all finished trials."""
         return {
-            path.parent.name: hashlib.sha256((path.parent / "samples.parquet").read_bytes()).hexdigest()
-            for path in self.store.glob("trials/*/result.json")
+            path.parts[-6]: hashlib.sha256((path.parent / "samples.parquet").read_bytes()).hexdigest()
+            for path in self.store.glob("trials/*/predictions/*/measurements/*/result.json")
         }
 
     def outlived(self, seconds: float = 20.0) -> list[str]:

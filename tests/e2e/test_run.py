@@ -25,8 +25,8 @@ WORDS = (*LEAST, "training.epochs=40")
 def samples_of(store: Path) -> dict[str, str]:
     """Trial id -> SHA-256 of its samples, of all finished trials."""
     return {
-        path.parent.name: hashlib.sha256((path.parent / "samples.parquet").read_bytes()).hexdigest()
-        for path in store.glob("trials/*/result.json")
+        path.parts[-6]: hashlib.sha256((path.parent / "samples.parquet").read_bytes()).hexdigest()
+        for path in store.glob("trials/*/predictions/*/measurements/*/result.json")
     }
 
 

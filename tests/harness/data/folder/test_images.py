@@ -180,6 +180,7 @@ class TestMasks:
     def test_1_bit(self, file: Path) -> None:
         Image.fromarray(SHAPE).convert("1").save(file)
         np.testing.assert_array_equal(read_mask(file), SHAPE)
+        assert read_mask(file).view(np.uint8).max() == 1, "code in C takes other bytes for other values"
 
     @pytest.mark.parametrize(
         ("palette", "background"),
