@@ -29,8 +29,8 @@ def count(name: str) -> dict[str, object]:
     Raises:
         UserError: the method can't be built here.
     """
-    told = load_config([f"method={name}", f"training.image_size={COUNTED_SIZE}"]).methods[name]
-    method = build_method(name, told["model"], list(MODALITIES), prompt=told["card"]["prompt"]).eval()
+    method_config = load_config([f"method={name}", f"training.image_size={COUNTED_SIZE}"]).methods[name]
+    method = build_method(name, method_config["model"], list(MODALITIES), prompt=method_config["card"]["prompt"]).eval()
     found = count_parameters(method)
     macs = count_macs(method, torch.rand(1, 3, COUNTED_SIZE, COUNTED_SIZE, generator=torch.Generator().manual_seed(0)))
     return {

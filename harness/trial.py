@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import platform
 import shutil
@@ -14,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import TrialFailed, TrialInterrupted, UserError
 from harness.protocols.leaks import check_split
-from harness.store.records import now
 from harness.store.store import Store
+from harness.store.trial_state import now
 from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from harness.data.folder.sample import Sample
     from harness.inference.predict import Prediction
     from harness.training.checkpoint import FitState
+    from harness.training.epoch_result import EpochResult
+
+    Report = Callable[[EpochResult | None], None]
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ class TrialContext:
 def run_trial(
     spec: TrialSpec,
     context: TrialContext,
-    report: Callable[[dict[str, Any]], None] = lambda event: None,
+    report: Report = lambda epoch: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Runs what the store lacks of the trial and returns its final status: a stopped training goes on at its checkpoint,
@@ -55,7 +59,7 @@ def run_trial(
     returned as `{"state": "failed", "reason": ...}`.
 
     Args:
-        report: called with {phase: training, epoch, epochs, train_loss, dice, ...} after each epoch, {phase: testing} after the last.
+        report: called with the result of each epoch, and with None when the test begins.
         should_stop: asked after each epoch; True: the trial keeps its state and ends as `{"state": "interrupted", ...}`.
 
     Raises:
@@ -103,7 +107,7 @@ def _run(
     store: Store,
     spec: TrialSpec,
     context: TrialContext,
-    report: Callable[[dict[str, Any]], None],
+    report: Report,
     should_stop: Callable[[], bool],
     status: _Status,
 ) -> None:
@@ -121,7 +125,7 @@ def _run(
             prepared.load_weights(store.weights(spec.id))
         else:
             _train(prepared, store, context, report, should_stop, status)
-        report({"phase": "testing"})
+        report(None)
         predict_and_keep(prepared, store)
     measure_masks(store, spec, samples, list(REGISTRY))
     (store.trial_folder(spec.id) / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
@@ -139,38 +143,35 @@ def _train(
     prepared: PreparedTrial,
     store: Store,
     context: TrialContext,
-    report: Callable[[dict[str, Any]], None],
+    report: Report,
     should_stop: Callable[[], bool],
     status: _Status,
 ) -> None:
     """Trains the prepared method and keeps its weights, and how they came about."""
+    from harness.training.callbacks import usual_callbacks
     from harness.training.fit import TrainingData, fit
 
     spec, folder = prepared.spec, store.trial_folder(prepared.spec.id)
 
-    def on_epoch(event: dict[str, Any]) -> None:
-        status.write(
-            "running",
-            epoch=event["epoch"],
-            epochs=event["epochs"],
-            dice=None if event["dice"] != event["dice"] else float(event["dice"]),  # JSON has no NaN
-            epoch_seconds=event["seconds"],
-        )
-        report({"phase": "training", **event})
+    def tell(epoch: EpochResult) -> None:
+        dice = None if math.isnan(epoch.dice) else epoch.dice  # JSON has no NaN
+        status.write("running", epoch=epoch.epoch, epochs=epoch.epochs, dice=dice, epoch_seconds=epoch.seconds)
+        report(epoch)
 
+    checkpoints = folder / "checkpoint"
     state = fit(
         prepared.method,
         TrainingData(prepared.cache, prepared.samples, spec.modalities, spec.split.train, spec.scored),
         spec.trained,
         seed=spec.seed,
         device=prepared.device,
-        folder=folder / "checkpoint",
-        on_epoch=on_epoch,
-        checkpoint_seconds=context.checkpoint_seconds,
-        should_stop=should_stop,
+        folder=checkpoints,
+        callbacks=usual_callbacks(
+            checkpoints, report=tell, checkpoint_seconds=context.checkpoint_seconds, should_stop=should_stop
+        ),
     )
     _keep_training(prepared, store, context, state)
-    shutil.rmtree(folder / "checkpoint", ignore_errors=True)
+    shutil.rmtree(checkpoints, ignore_errors=True)
 
 
 def _keep_training(prepared: PreparedTrial, store: Store, context: TrialContext, state: FitState) -> None:

@@ -49,7 +49,7 @@ class MethodSpec:
     Attributes:
         model: `_target_` and its arguments.
         files: key of `model` -> SHA-256 of the file that it names; of an external method: image key -> SHA-256 of its mask.
-        card: what a reader of the results is told about the method.
+        card: what a reader of the results needs to know about the method.
     """
 
     name: str

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UserError
 from harness.files import atomic_write_bytes, atomic_write_text
-from harness.store.records import SuiteRecord, now
+from harness.store.records import SuiteRecord
 from harness.store.store import Store
+from harness.store.trial_state import now
 from reports.records.records import Records
 from reports.records.runs import read_runs
 from reports.records.selection import Selection, select

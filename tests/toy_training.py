@@ -15,7 +15,9 @@ from torch import Tensor, nn
 from harness.config import TrainingConfig
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.folder.sample import Sample
+from harness.training.callbacks import usual_callbacks
 from harness.training.checkpoint import FitState
+from harness.training.epoch_result import EpochResult
 from harness.training.fit import TrainingData, fit
 from harness.training.seeding import seed_everything
 
@@ -65,11 +67,13 @@ def run(
     *,
     seed: int = 0,
     folder: Path | None = None,
-    on_epoch: Callable[[dict[str, Any]], None] = lambda event: None,
+    on_epoch: Callable[[EpochResult], None] = lambda epoch: None,
 ) -> FitState:
     return fit(
         method, data or make_data(), config, seed=seed, device=CPU, folder=folder or Path("/nonexistent"),
-        on_epoch=on_epoch, checkpoint_seconds=0 if folder else math.inf,
+        callbacks=usual_callbacks(
+            folder or Path("/nonexistent"), report=on_epoch, checkpoint_seconds=0 if folder else math.inf
+        ),
     )  # fmt: skip
 
 

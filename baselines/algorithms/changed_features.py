@@ -39,7 +39,7 @@ class ChangedFeatures(Algorithm):
         check_range(name, "layers", 1 if layers is None else layers, 1)
         self.probability = probability
         self._layers: list[tuple[nn.Module, int]] = required(self.method, "feature_layers", name, "encoder features")()
-        # The deepest features hold what is to be told apart, not how it looks: they stay, unless all were asked for.
+        # The deepest features hold what an object is, not how it looks: they stay, unless all were asked for.
         self._layers = self._layers[: None if layers is None else min(layers, max(1, len(self._layers) - 1))]
 
     def style(self, mean: Tensor, std: Tensor, batch: Any) -> tuple[Tensor, Tensor]:

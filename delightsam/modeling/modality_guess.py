@@ -1,4 +1,4 @@
-"""Which modality an image is of, told from the shared embedding: for images that come without that knowledge."""
+"""Guesses the modality of an image from the shared embedding: for images that come without it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ModalityGuess(nn.Module):
         """
         if not self.fitted:
             raise ValueError(
-                "The modality can't be told yet: the head has observed no training image. Give its number."
+                "The modality can't be guessed yet: the head has observed no training image. Give its number."
             )
         seen = self.count > 0
         means = self.total[seen] / self.count[seen, None]

@@ -1,4 +1,4 @@
-"""De-LightSAM that is not told the modality of the images it is tested on: it guesses it, then goes on as ever."""
+"""De-LightSAM that does not get the modality of the images it is tested on: it guesses it, then works as ever."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from harness import __version__
 from harness.errors import UserError, did_you_mean
+from harness.extensions import load_extensions
 
 
 class _Parser(argparse.ArgumentParser):
@@ -65,6 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.print_help()
         return 2
     try:
+        load_extensions()
         return int(args.run(args))
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)

@@ -191,7 +191,7 @@ def _compare(name: str, before: Records, after: Records, metric: str, higher: bo
     equal = bool((values[:, 0] == values[:, 1]).all())
     return Change(
         name,
-        "equal on every image" if equal else "not told apart",
+        "equal on every image" if equal else "no significant difference",
         before=float(bootstrap.means[:, 0].mean()),
         after=float(bootstrap.means[:, 1].mean()),
         difference=difference,

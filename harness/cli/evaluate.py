@@ -69,13 +69,13 @@ def run(args: argparse.Namespace) -> int:
     if config.data.root is None:
         raise UserError("data.root=... is missing: the folder of the images that the masks belong to.")
     config.methods = {}  # those of the default suite take no part
-    suite = build_plan(config)
-    masks = match_masks(Path(words["predictions"]).expanduser(), suite.splits)
+    plan = build_plan(config)
+    masks = match_masks(Path(words["predictions"]).expanduser(), plan.splits)
     store = Store(config.store.root)
     store.prepare()
     command = ["python", "-m", "harness", "evaluate", *args.overrides]
     with store.exclusive():
-        return _keep_and_report(suite, masks, store, words, description, command)
+        return _keep_and_report(plan, masks, store, words, description, command)
 
 
 def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str], list[str]]:
@@ -105,7 +105,7 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
 
 
 def _keep_and_report(
-    suite: Plan, masks: ExternalMasks, store: Store, words: dict[str, str], description: Any, command: list[str]
+    plan: Plan, masks: ExternalMasks, store: Store, words: dict[str, str], description: Any, command: list[str]
 ) -> int:
     from rich.console import Console
     from rich.progress import Progress
@@ -114,19 +114,19 @@ def _keep_and_report(
     from harness.evaluation.external import evaluate_external
 
     console = Console(stderr=True)
-    config, name, seed = suite.config, words["name"], _seed(words.get("seed", "0"))
+    config, name, seed = plan.config, words["name"], _seed(words.get("seed", "0"))
     _refuse_name_of_a_method(store, name)
     with Progress(console=console, transient=True) as display:
         task = display.add_task("Measuring")
         trials = evaluate_external(
-            masks, suite.splits, suite.dataset, store, name=name, card=description.card, protocol=config.protocol,
-            metrics=config.metrics, data_name=suite.dataset.root.name, seed=seed,
+            masks, plan.splits, plan.dataset, store, name=name, card=description.card, protocol=config.protocol,
+            metrics=config.metrics, data_name=plan.dataset.root.name, seed=seed,
             keep_predictions=config.store.predictions, command=command,
             progress=lambda done, total: display.update(task, completed=done, total=total),
         )  # fmt: skip
     if description.costs:
         store.write_efficiency(*description.cost_row(name))
-    folder = _start_run(suite, trials, store, name, seed, description.card, console)
+    folder = _start_run(plan, trials, store, name, seed, description.card, console)
     write_report(store, folder, console)
     return _tell(masks, trials, command)
 
@@ -146,7 +146,7 @@ def _refuse_name_of_a_method(store: Store, name: str) -> None:
 
 
 def _start_run(
-    suite: Plan, trials: list[ExternalTrial], store: Store, name: str, seed: int, card: dict[str, Any], console: Any
+    plan: Plan, trials: list[ExternalTrial], store: Store, name: str, seed: int, card: dict[str, Any], console: Any
 ) -> Path:
     """A new run that asks for these trials and those of the run they join."""
     from dataclasses import asdict
@@ -155,11 +155,11 @@ def _start_run(
 
     from harness.store.records import TrialEntry
 
-    host = _run_of_same_splits(suite, store)
+    host = _run_of_same_splits(plan, store)
     ours = [TrialEntry(trial.ids, name, trial.fold, seed) for trial in trials]
     if host is None:
         console.print(f"No run in {store.root} has these splits: {name} stands alone.", soft_wrap=True, highlight=False)
-        host_name, config, others = "external", {**asdict(suite.config), "name": "external"}, []
+        host_name, config, others = "external", {**asdict(plan.config), "name": "external"}, []
     else:
         console.print(f"{name} joins the run {host.name}/{host.time}.", soft_wrap=True, highlight=False)
         host_name, config = host.name, host.config
@@ -168,10 +168,10 @@ def _start_run(
     return store.start_suite(host_name, yaml.safe_dump(config, sort_keys=False, allow_unicode=True), [*others, *ours])
 
 
-def _run_of_same_splits(suite: Plan, store: Store) -> SuiteRecord | None:
+def _run_of_same_splits(plan: Plan, store: Store) -> SuiteRecord | None:
     """The newest run whose trials have exactly these splits, by content, and measured alike."""
 
-    wanted = {split.name: split.fingerprint for split in suite.splits}
+    wanted = {split.name: split.fingerprint for split in plan.splits}
     for record in reversed(store.suites()):
         found: dict[str, str] = {}
         alike = True
@@ -180,7 +180,7 @@ def _run_of_same_splits(suite: Plan, store: Store) -> SuiteRecord | None:
                 continue
             spec = store.spec(entry.ids)
             found[entry.fold] = spec.split.fingerprint
-            alike &= spec.evaluation == suite.config.metrics
+            alike &= spec.evaluation == plan.config.metrics
         if found == wanted and alike:
             return record
     return None

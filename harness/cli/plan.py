@@ -36,22 +36,22 @@ def run(args: argparse.Namespace) -> int:
     from harness.store.store import Store
 
     config = load_config(args.overrides, config_folder_argument(args))
-    suite = build_plan(config)
-    check_methods(suite.trials)
+    plan = build_plan(config)
+    check_methods(plan.trials)
     store = Store(config.store.root)
     estimator = Estimator(store)
     console = Console()
-    console.print(f"{config.name}: {len(suite.trials)} trials on {suite.dataset.root}", soft_wrap=True, highlight=False)
+    console.print(f"{config.name}: {len(plan.trials)} trials on {plan.dataset.root}", soft_wrap=True, highlight=False)
     if config.costs_only:
-        methods = len({trial.method.name for trial in suite.trials})
+        methods = len({trial.method.name for trial in plan.trials})
         console.print(
             f"costs_only=true: `run` measures what {methods} methods cost, and runs no trial.", highlight=False
         )
         return 0
-    console.print(_splits_table(suite))
-    console.print(_trials_table(suite, store, estimator))
-    missing = [trial for trial in suite.trials if store.result(trial.ids) is None]
-    console.print(f"{len(missing)} of {len(suite.trials)} trials are still to run.", highlight=False)
+    console.print(_splits_table(plan))
+    console.print(_trials_table(plan, store, estimator))
+    missing = [trial for trial in plan.trials if store.result(trial.ids) is None]
+    console.print(f"{len(missing)} of {len(plan.trials)} trials are still to run.", highlight=False)
     known = [seconds for trial in missing if (seconds := estimator.seconds(trial)) is not None]
     if known:
         console.print(
@@ -70,24 +70,24 @@ def run(args: argparse.Namespace) -> int:
 
 def _state(trial: TrialSpec, store: Store) -> str:
     """Of a trial that has no result by these words."""
-    state = str(store.status(trial.id)["state"])
+    state = store.status(trial.id).state
     return "to measure" if state == "done" else state
 
 
-def _splits_table(suite: Plan) -> Table:
+def _splits_table(plan: Plan) -> Table:
     from rich.table import Table
 
     table = Table("split", title="Splits (images)", title_justify="left")
     for column in ("train", "validation", "test"):
         table.add_column(column, justify="right")
     table.add_column("held out")
-    for split in suite.splits:
+    for split in plan.splits:
         counts = (str(len(keys)) for keys in (split.train, split.validation, split.test))
         table.add_row(split.name, *counts, ", ".join(split.held_out) or "no domain: tested in training domains")
     return table
 
 
-def _trials_table(suite: Plan, store: Store, estimator: Estimator) -> Table:
+def _trials_table(plan: Plan, store: Store, estimator: Estimator) -> Table:
     from rich.table import Table
 
     table = Table("method", "split", title="Trials", title_justify="left")
@@ -95,7 +95,7 @@ def _trials_table(suite: Plan, store: Store, estimator: Estimator) -> Table:
     table.add_column("state")
     table.add_column("estimate", justify="right")
     table.add_column("id")
-    for trial in suite.trials:
+    for trial in plan.trials:
         done = store.result(trial.ids) is not None
         state = "done" if done else _state(trial, store)
         seconds = None if done else estimator.seconds(trial)

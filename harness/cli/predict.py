@@ -44,9 +44,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--images", type=Path, required=True, metavar="DIR", help="a folder with sub-folders, or one image"
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
-    parser.add_argument(
-        "--modality", metavar="NAME", help="what the images show, or `auto`; for methods that need to be told"
-    )
+    parser.add_argument("--modality", metavar="NAME", help="what the images show, or `auto`; for methods that need it")
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the store; default: runs")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, a GPU if any")
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that holds files already")

@@ -60,17 +60,17 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
 
     if config.data.root is None:
         console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
-    suite = build_plan(config)
-    trials = [] if config.costs_only else _trials_to_run(suite, store, config.reuse)
-    # Before anything is kept or discarded: a mistake in a method is told now, not when its first trial's turn comes.
+    plan = build_plan(config)
+    trials = [] if config.costs_only else _trials_to_run(plan, store, config.reuse)
+    # Before anything is kept or discarded: a mistake in a method stops the run now, not when its first trial's turn comes.
     check_methods(trials)
-    followers = _followers(config, store, suite)
-    folder = store.start_suite(config.name, as_yaml(config), [TrialEntry.of(trial) for trial in suite.trials], command)
-    done = sum(store.result(trial.ids) is not None for trial in suite.trials) if config.reuse != "never" else 0
-    message = f"{len(suite.trials)} trials, {done} of them already in {store.root}"
+    followers = _followers(config, store, plan)
+    folder = store.start_suite(config.name, as_yaml(config), [TrialEntry.of(trial) for trial in plan.trials], command)
+    done = sum(store.result(trial.ids) is not None for trial in plan.trials) if config.reuse != "never" else 0
+    message = f"{len(plan.trials)} trials, {done} of them already in {store.root}"
     if config.costs_only:
         message = (
-            f"costs of {len({trial.method.name for trial in suite.trials})} methods; costs_only=true runs no trials"
+            f"costs of {len({trial.method.name for trial in plan.trials})} methods; costs_only=true runs no trials"
         )
     console.print(f"{config.name}: {message}", soft_wrap=True, highlight=False)
     _tell_of_threads(trials, config, console)
@@ -81,7 +81,7 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
         outcomes = _execute(trials, config, store, command, console, followers)
     except UserError:
         # Data or store stop the run: what is finished still gets its report, where it can be written.
-        if any(store.result(trial.ids) is not None for trial in suite.trials):
+        if any(store.result(trial.ids) is not None for trial in plan.trials):
             with contextlib.suppress(UserError, OSError):
                 write_report(store, folder, console)
         raise
@@ -94,9 +94,9 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
         print(f"  {shlex.join(command)}", file=sys.stderr)
         return TERMINATED
     if config.reuse != "only":
-        _measure_costs(suite, store, console)
+        _measure_costs(plan, store, console)
     write_report(store, folder, console, costs_only=config.costs_only)
-    for trial in suite.trials:
+    for trial in plan.trials:
         for warning in (store.result(trial.ids) or {}).get("warnings", []):
             print(f"Warning: {trial.label}: {warning}.", file=sys.stderr)
     return _conclude([outcome for outcome in outcomes if outcome.state != "done"], store, command)
@@ -121,11 +121,11 @@ def _command(args: argparse.Namespace) -> list[str]:
     return ["python", "-m", "harness", "run", *folder, *args.overrides]
 
 
-def _trials_to_run(suite: Plan, store: Store, reuse: str) -> list[TrialSpec]:
+def _trials_to_run(plan: Plan, store: Store, reuse: str) -> list[TrialSpec]:
     if reuse == "only":
         return []
     # The same trial may stand under two names, such as one model of all modalities and one for the only one.
-    trials = {trial.ids: trial for trial in reversed(suite.trials)}.values()
+    trials = {trial.ids: trial for trial in reversed(plan.trials)}.values()
     return [trial for trial in reversed(trials) if reuse == "never" or store.result(trial.ids) is None]
 
 
@@ -136,13 +136,13 @@ def _discard(trials: list[TrialSpec], store: Store) -> None:
             store.discard_trial(trial.ids)
 
 
-def _followers(config: RunConfig, store: Store, suite: Plan) -> list[Follower]:
+def _followers(config: RunConfig, store: Store, plan: Plan) -> list[Follower]:
     """The trackers that were asked for; their libraries are imported here, before anything runs."""
     if not config.trackers or config.costs_only or config.reuse == "only":
         return []
     from harness.trackers import make_followers
 
-    return make_followers(config.trackers, config.name, store, suite.trials)
+    return make_followers(config.trackers, config.name, store, plan.trials)
 
 
 def _execute(
@@ -176,11 +176,11 @@ def _execute(
         return executor.run(trials, context, progress)
 
 
-def _measure_costs(suite: Plan, store: Store, console: Any) -> None:
+def _measure_costs(plan: Plan, store: Store, console: Any) -> None:
     """Parameters, MACs and speed of each method once, after the trials, when the machine is idle."""
     from harness.efficiency.costs import measure_missing_costs
 
-    for line in measure_missing_costs(suite, store):
+    for line in measure_missing_costs(plan, store):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 

@@ -18,7 +18,7 @@ from harness.cli.common import add_config_arguments, config_folder_argument
 from harness.errors import UserError
 
 if TYPE_CHECKING:
-    from harness.store.run_status import Row, RunStatus
+    from harness.store.run_status import RunStatus, TrialStatus
     from harness.store.store import Store
 
 _LOOK_SECONDS = 2.0
@@ -178,22 +178,22 @@ def _time_left(status: RunStatus) -> str:
     return f"time left: unknown for {names}{rest}"
 
 
-def _running_lines(rows: list[Row], moment: float) -> list[str]:
+def _running_lines(rows: list[TrialStatus], moment: float) -> list[str]:
     width = max(len(row.label) for row in rows)
     lines = []
     for row in rows[:_SHOWN]:
         epoch = f"epoch {row.epoch or 0}/{row.epochs or '?'}"
         dice = f"dice {row.dice:.3f}" if row.dice is not None else "dice -"
         since = f"{duration(moment - datetime.fromisoformat(row.started).timestamp())}" if row.started else ""
-        tries = f"try {row.tries}" if row.tries > 1 else ""
+        tries = f"attempt {row.attempts}" if row.attempts > 1 else ""
         lines.append(f"  {row.label:<{width}}  {epoch:<13} {dice:<10}  {row.host or ''}  {since}  {tries}".rstrip())
     return lines + _more(rows)
 
 
-def _reason_lines(rows: list[Row], width: int) -> list[str]:
+def _reason_lines(rows: list[TrialStatus], width: int) -> list[str]:
     lines = []
     for row in rows[:_SHOWN]:
-        tries = f" after {row.tries} tries" if row.tries > 1 else ""
+        tries = f" after {row.attempts} attempts" if row.attempts > 1 else ""
         place = f" at epoch {row.epoch}/{row.epochs}" if row.epochs and row.state == "interrupted" else ""
         lines.append(f"  {row.label}{place}{tries}")
         if row.reason:
@@ -201,7 +201,7 @@ def _reason_lines(rows: list[Row], width: int) -> list[str]:
     return lines + _more(rows)
 
 
-def _more(rows: list[Row]) -> list[str]:
+def _more(rows: list[TrialStatus]) -> list[str]:
     return [f"  and {len(rows) - _SHOWN} more: --json shows all"] if len(rows) > _SHOWN else []
 
 

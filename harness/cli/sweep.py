@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _DESCRIPTION = """\
 Searches hyperparameters of one method by validation Dice on training domains, averaged over the folds of the suite's
-protocol; sweep=NAME is the search space, `list sweeps` shows them. What the search is worth is told by nested searches:
+protocol; sweep=NAME is the search space, `list sweeps` shows them. Nested searches measure what the search is worth:
 each fold's parameters are chosen without the domain that the fold tests on.
 """
 

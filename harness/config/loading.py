@@ -1,4 +1,4 @@
-"""From the words of a command line to a checked `RunConfig`: Hydra composes the YAML tree, mistakes are told in its terms.
+"""From the words of a command line to a checked `RunConfig`: Hydra composes the YAML tree, mistakes are reported in its terms.
 
 Hydra's own errors speak of its insides. Here each becomes a UserError that names the word, the key or the file to mend.
 """

@@ -186,7 +186,7 @@ class RunConfig:
     methods: dict[str, Any] = field(default_factory=dict)
     # Each is crossed with each method: see harness/methods/crossing.py.
     algorithms: dict[str, Any] = field(default_factory=dict)
-    # Tools that are told of every trial too: tensorboard, mlflow, wandb; see harness/trackers.
+    # Tools that every trial is logged to as well: tensorboard, mlflow, wandb; see harness/trackers.
     trackers: list[str] = field(default_factory=list)
     # Read by `sweep` alone.
     sweep: SweepConfig = field(default_factory=SweepConfig)

@@ -1,5 +1,4 @@
-"""Data: the canonical dataset folder, its integrity, decoded arrays, augmentation, loading and phantoms.
+"""From a folder of images and masks to batches: each image is found, verified and decoded once.
 
-The way of an image: `dataset` finds it (manifest or scan), `integrity` trusts it (once), `cache` decodes and resizes
-it (once), `loading` puts it in batches, `augmentation` varies it.
+Owns the canonical layout (`folder`), its checks (`validation`), arrays and augmentation (`batches`), drawn images (`phantoms`).
 """

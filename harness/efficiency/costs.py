@@ -9,15 +9,15 @@ from harness.files import sha256_json
 from harness.hardware import usable_cores
 from harness.methods.crossing import wrapped_model
 from harness.planning.plan import Plan
-from harness.store.records import now
 from harness.store.store import Store
+from harness.store.trial_state import now
 from harness.trial_spec import TrialSpec
 
 # Raised when the same method on the same machine would be given other figures.
 COSTS_VERSION = 1
 
 
-def measure_missing_costs(suite: Plan, store: Store) -> Iterator[str]:
+def measure_missing_costs(plan: Plan, store: Store) -> Iterator[str]:
     """Measures what the store lacks of the suite's methods, one at a time, and yields a line for people before each.
 
     Costs belong to a method's model, image size, the modalities it is built for (those of its first trial), the machine
@@ -27,20 +27,20 @@ def measure_missing_costs(suite: Plan, store: Store) -> Iterator[str]:
     """
     import torch
 
-    device = torch.device("cuda" if torch.cuda.is_available() and suite.config.executor.device != "cpu" else "cpu")
+    device = torch.device("cuda" if torch.cuda.is_available() and plan.config.executor.device != "cpu" else "cpu")
     known = {row["key"] for row in store.efficiency()}
     measured: dict[str, dict[str, Any]] = {}
     first_trials: dict[str, TrialSpec] = {}
-    for trial in suite.trials:
+    for trial in plan.trials:
         first_trials.setdefault(trial.method.name, trial)
     for name, trial in first_trials.items():
-        size = suite.config.efficiency_image_size or trial.trained.image_size
-        key = _key(trial, size, device, suite.config.efficiency_seconds)
+        size = plan.config.efficiency_image_size or trial.trained.image_size
+        key = _key(trial, size, device, plan.config.efficiency_seconds)
         if key in known:
             continue
         yield f"costs  {name}"
         try:
-            row = _measure(trial, size, device, suite.config.efficiency_seconds, measured)
+            row = _measure(trial, size, device, plan.config.efficiency_seconds, measured)
         except Exception as error:  # the method's own code may raise anything
             yield f"costs  {name} could not be measured: {type(error).__name__}: {error}"
             continue

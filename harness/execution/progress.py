@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -18,13 +18,16 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+if TYPE_CHECKING:
+    from harness.training.epoch_result import EpochResult
+
 
 class Follower(Protocol):
     """Hears what the display hears; see harness/trackers."""
 
     def start(self, trial_id: str) -> None: ...
 
-    def update(self, trial_id: str, event: dict[str, Any]) -> None: ...
+    def update(self, trial_id: str, epoch: EpochResult | None) -> None: ...
 
     def end_trial(self, trial_id: str, state: str) -> None: ...
 
@@ -76,18 +79,18 @@ class ProgressDisplay:
             follower.start(trial_id)
         self._line(f"start  {label}")
 
-    def update(self, trial_id: str, event: dict[str, Any]) -> None:
-        """`event` is what a trial reports: {phase, epoch, epochs, train_loss, dice, ...}."""
+    def update(self, trial_id: str, epoch: EpochResult | None) -> None:
+        """`epoch` is what a trial reports: None when its test begins."""
         for follower in self.followers:
-            follower.update(trial_id, event)
-        if event.get("phase") == "testing":
+            follower.update(trial_id, epoch)
+        if epoch is None:
             self.live.update(self.tasks[trial_id], note="testing")
             return
-        note = f"loss {event['train_loss']:.3f}  dice {event['dice']:.3f}"
-        self.live.update(self.tasks[trial_id], total=event["epochs"], completed=event["epoch"], note=note)
+        note = f"loss {epoch.train_loss:.3f}  dice {epoch.dice:.3f}"
+        self.live.update(self.tasks[trial_id], total=epoch.epochs, completed=epoch.epoch, note=note)
         if time.monotonic() - self.last_line[trial_id] >= self.LINE_EVERY_SECONDS:
             self.last_line[trial_id] = time.monotonic()
-            self._line(f"       {self.labels[trial_id]}: epoch {event['epoch']}/{event['epochs']}  {note}")
+            self._line(f"       {self.labels[trial_id]}: epoch {epoch.epoch}/{epoch.epochs}  {note}")
 
     def again(self, trial_id: str, cause: str) -> None:
         """The trial's try died of `cause` and another one follows."""

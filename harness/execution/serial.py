@@ -22,27 +22,27 @@ class SerialExecutor:
         self.drain_seconds = config.drain_seconds
 
     def run(self, trials: Sequence[TrialSpec], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
-        context, drain = replace(context, device=self.device), GracefulStop(self.drain_seconds)
+        context, stop = replace(context, device=self.device), GracefulStop(self.drain_seconds)
         outcomes: list[Outcome] = []
         try:
-            with drain.on_sigterm(interrupt=True):
+            with stop.on_sigterm(interrupt=True):
                 for trial in trials:
-                    if drain.asked.is_set():
+                    if stop.asked.is_set():
                         break
-                    outcomes.append(_run(trial, context, progress, drain))
+                    outcomes.append(_run(trial, context, progress, stop))
         except StopExpired:
             pass
         rest = trials[len(outcomes) :]
         return outcomes + [Outcome(trial, "interrupted", "stopped before its end") for trial in rest]
 
 
-def _run(trial: TrialSpec, context: TrialContext, progress: ProgressDisplay, drain: GracefulStop) -> Outcome:
+def _run(trial: TrialSpec, context: TrialContext, progress: ProgressDisplay, stop: GracefulStop) -> Outcome:
     progress.start(trial.id, trial.label)
     status = run_trial(
         trial,
         context,
-        lambda event: progress.update(trial.id, event),
-        drain.asked.is_set,
+        lambda epoch: progress.update(trial.id, epoch),
+        stop.asked.is_set,
     )
     progress.end(trial.id, status["state"], status["reason"])
     return Outcome(trial, status["state"], status["reason"])

@@ -91,14 +91,14 @@ def trial_predictor(store: Store, trial_id: str, modality: str | None, device: s
 
     Raises:
         UserError: a trial that has not finished or kept no weights, a method that is prompted with the true mask, or a
-            modality that the method does not know or needs to be told.
+            modality that the method does not know or needs to be given.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     asked = store.ids_of(trial_id)
     if not asked or store.trained(asked[0]) is None:
-        state = store.status(trial_id)["state"]
+        state = store.status(trial_id).state
         raise UserError(
             f"Trial {trial_id[:12]} in {store.root} has no result yet ({state}): run its suite to the end first."
         )
@@ -140,9 +140,7 @@ def weights_predictor(path: Path, modality: str | None, device: str) -> LibraryP
     except ValueError as error:
         raise UserError(f"{error}") from error
     if modality is None:
-        raise UserError(
-            f"{path.name} needs to be told what the images show: --modality {'|'.join((*MODALITIES, AUTO))}."
-        )
+        raise UserError(f"{path.name} needs to know what the images show: --modality {'|'.join((*MODALITIES, AUTO))}.")
     predictor = LibraryPredictor(f"{path.name} ({model.config.image_size} px)", 8, model, modality)
     try:
         predictor.segment([np.zeros((8, 8, 3), np.uint8)])
@@ -163,7 +161,7 @@ def _checked_modality(
         raise UserError(f"{name} can't tell an image's modality. Give it: --modality {'|'.join(modalities)}.")
     if modality is None:
         if uses_modality is True:
-            raise UserError(f"{name} needs to be told what the images show: --modality {'|'.join(modalities)}.")
+            raise UserError(f"{name} needs to know what the images show: --modality {'|'.join(modalities)}.")
         return ""
     if modality != AUTO and modality not in modalities:
         raise UserError(f"{name} was not trained on modality '{modality}'.{did_you_mean(modality, modalities)}")

@@ -5,6 +5,7 @@ It looks once for the optional functions of the contract and gives a default for
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -227,3 +228,19 @@ def _as_stage(given: Any) -> Stage:
 
 
 _FIELDS = ("name", "share", "trainable", "gradient", "learning_rate", "views", "scored")
+
+
+def check_signature(name: str, method: Any, function: str, parameters: tuple[str, ...]) -> None:
+    """Raises UserError where the method lacks the function, or it takes other arguments."""
+    expected = f"def {function}(self, {', '.join(parameters)})"
+    found = getattr(method, function, None)
+    if not callable(found):
+        raise UserError(
+            f"Method '{name}': {type(method).__name__} lacks {function}. Expected: {expected}. See harness/methods/contract.py."
+        )
+    try:
+        inspect.signature(found).bind(*parameters)
+    except TypeError as error:
+        raise UserError(
+            f"Method '{name}': {type(method).__name__}.{function}{inspect.signature(found)} does not fit. Expected: {expected}."
+        ) from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError
@@ -27,7 +26,7 @@ def build_method(name: str, model_config: dict[str, Any], modalities: list[str],
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    from harness.methods.adapter import MethodAdapter
+    from harness.methods.adapter import MethodAdapter, check_signature
 
     try:
         method = instantiate(model_config, modalities=list(modalities), _convert_="all")
@@ -44,13 +43,13 @@ def build_method(name: str, model_config: dict[str, Any], modalities: list[str],
         )
     adapter = MethodAdapter(method)
     if not adapter.sees_truth:
-        _check_signature(name, method, "predict", ("images", "modality"))
-    _check_signature(name, method, "training_loss", ("batch", "step"))
+        check_signature(name, method, "predict", ("images", "modality"))
+    check_signature(name, method, "training_loss", ("batch", "step"))
     if any(not stage.gradient for stage in adapter.stages()):
-        _check_signature(name, method, "observe", ("batch",))
+        check_signature(name, method, "observe", ("batch",))
     if adapter.adapts:
-        _check_signature(name, method, "predict_adapting", ("images", "modality"))
-        _check_signature(name, method, "reset_adaptation", ())
+        check_signature(name, method, "predict_adapting", ("images", "modality"))
+        check_signature(name, method, "reset_adaptation", ())
     _check_oracle(name, adapter, prompt)
     return method
 
@@ -71,25 +70,12 @@ def check_adaptation(name: str, method: nn.Module, card: dict[str, Any]) -> None
         )
 
 
-def _check_signature(name: str, method: Any, function: str, parameters: tuple[str, ...]) -> None:
-    expected = f"def {function}(self, {', '.join(parameters)})"
-    found = getattr(method, function, None)
-    if not callable(found):
-        raise UserError(
-            f"Method '{name}': {type(method).__name__} lacks {function}. Expected: {expected}. See harness/methods/contract.py."
-        )
-    try:
-        inspect.signature(found).bind(*parameters)
-    except TypeError as error:
-        raise UserError(
-            f"Method '{name}': {type(method).__name__}.{function}{inspect.signature(found)} does not fit. Expected: {expected}."
-        ) from error
-
-
 def _check_oracle(name: str, adapter: MethodAdapter, prompt: str) -> None:
     """The card's prompt must match whether the method has `predict_oracle`."""
+    from harness.methods.adapter import check_signature
+
     if adapter.sees_truth:
-        _check_signature(name, adapter.module, "predict_oracle", ("images", "modality", "masks"))
+        check_signature(name, adapter.module, "predict_oracle", ("images", "modality", "masks"))
         if not prompt.startswith(ORACLE):
             expected = ", ".join(option for option in PROMPTS if option.startswith(ORACLE))
             raise UserError(

@@ -7,7 +7,7 @@ from typing import Any
 from harness.errors import UserError, did_you_mean
 
 CARD_KEYS = ("title", "paper", "licence", "prompt", "uses_modality", "pretrained", "pretrained_on")
-_CONFIG_KEYS = ("card", "version", "model", "training", "crossed")
+_CONFIG_KEYS = ("card", "version", "model", "training", "supports_algorithms")
 ORACLE = "oracle"
 PROMPTS = ("none", "oracle box", "oracle point", "oracle patches")
 USES_MODALITY = (True, False, "inferred")

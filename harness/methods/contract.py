@@ -7,7 +7,7 @@ A method is one class and one YAML file `method/<name>.yaml` (shipped in `suites
     version: 1                # raised when the method's numbers change
     model: {_target_: package.module.Class, ...}
     training: {}              # what this method changes of the training preset
-    crossed: false            # only where algorithms (harness/methods/crossing.py) have nothing to change
+    supports_algorithms: false   # only where algorithms (harness/methods/crossing.py) have nothing to change
 
 The class is a `torch.nn.Module` whose `__init__` takes `modalities: list[str]` beside the YAML's own arguments, with
 

@@ -9,7 +9,7 @@ An algorithm is one class and one YAML file `algorithm/<name>.yaml`:
     training: {}                                     # what it changes of the training preset, after the method
 
 The class takes `modalities: list[str]` and `method`, which makes the wrapped method when called with `modalities=`, and
-fulfils the contract of harness/methods/building.py itself. A method whose YAML says `crossed: false` learns nothing by gradients
+fulfils the contract of harness/methods/building.py itself. A method whose YAML says `supports_algorithms: false` learns nothing by gradients
 that an algorithm could change: it stands once, as it is.
 """
 
@@ -38,7 +38,7 @@ def crossed(methods: Mapping[str, dict[str, Any]], algorithms: Mapping[str, dict
     pairs: dict[str, Any] = {}
     for name, method in methods.items():
         for algorithm_name, algorithm in (algorithms or {"": {"model": None}}).items():
-            if algorithm["model"] is None or not method.get("crossed", True):
+            if algorithm["model"] is None or not method.get("supports_algorithms", True):
                 pairs[name] = method
             else:
                 pairs[f"{name}+{algorithm_name}"] = _wrapped(method, algorithm_name, algorithm)

@@ -12,7 +12,7 @@
 
 Why a search for each fold: under leave-one-domain-out every domain trains and validates in all folds but its own. A
 configuration chosen (or kept alive, or proposed) by its mean over all folds was therefore chosen with the help of the very
-domain that some fold tests on. So what a sweep is worth is told by nested searches: fold f's parameters come from a search
+domain that some fold tests on. So nested searches measure what a sweep is worth: fold f's parameters come from a search
 that is shown nothing but fold f's training and validation images, and are tested on the domain that fold f holds out. The
 search over all folds gives the configuration to use on new data; no test score belongs to it.
 """

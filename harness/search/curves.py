@@ -9,10 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.files import atomic_write_json, read_json
 from harness.store.store import Store
+from harness.training.epoch_result import EpochResult
 from harness.trial_spec import TrialIds
 
 
@@ -52,11 +52,11 @@ class EpochLog:
         self.finished = store.result(ids) is not None
         self.scores = _of_result(store, ids) if self.finished else self._kept()
 
-    def add(self, event: dict[str, Any]) -> EpochScore | None:
+    def add(self, epoch: EpochResult) -> EpochScore | None:
         """Keeps an epoch that `run_trial` reports; None when it was known (trained again from an older checkpoint)."""
-        if event["epoch"] <= len(self.scores):
+        if epoch.epoch <= len(self.scores):
             return None
-        score = EpochScore(event["epoch"], event["stage"], float(event["dice"]))
+        score = EpochScore(epoch.epoch, epoch.stage, epoch.dice)
         self.scores.append(score)
         rows = [[each.epoch, each.stage, None if math.isnan(each.dice) else each.dice] for each in self.scores]
         atomic_write_json(self.path, rows)

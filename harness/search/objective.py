@@ -1,4 +1,4 @@
-"""One configuration, judged: its trials run fold after fold, and the running mean of their validation Dice is told."""
+"""One configuration, judged: its trials run fold after fold, and the running mean of their validation Dice is reported."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from harness.search.curves import Curve, EpochLog, EpochScore
 from harness.store.store import Store
+from harness.training.epoch_result import EpochResult
 from harness.trial import TrialContext, run_trial
 from harness.trial_spec import TrialSpec
 
@@ -22,7 +23,7 @@ def evaluate_configuration(
 ) -> dict[str, Any]:
     """Runs what the store lacks of a configuration's trials, as ordinary trials, in their order.
 
-    What is known of a trial is told again without training: a search that is repeated, or another one that meets the same
+    What is known of a trial is reported again without training: a search that is repeated, or another one that meets the same
     trial, goes through the same reports in no time.
 
     Args:
@@ -46,8 +47,8 @@ def evaluate_configuration(
             curve.add(score)
             report({"time": place * epochs + score.epoch, "objective": fmean([*ended, curve.value])})
 
-        def hear(event: dict[str, Any], log: EpochLog = log) -> None:
-            score = log.add(event) if event["phase"] == "training" else None
+        def hear(epoch: EpochResult | None, log: EpochLog = log) -> None:
+            score = log.add(epoch) if epoch is not None else None
             if score is not None:
                 tell(score)
 
@@ -65,7 +66,7 @@ def evaluate_configuration(
 
 
 def _run(
-    store: Store, trial: TrialSpec, context: TrialContext, hear: Callable[[dict[str, Any]], None]
+    store: Store, trial: TrialSpec, context: TrialContext, hear: Callable[[EpochResult | None], None]
 ) -> dict[str, Any]:
     try:
         return run_trial(trial, context, hear)

@@ -92,6 +92,7 @@ def _train(step: Step, place: int, trial: TrialSpec, context: TrialContext) -> l
     """One trial's part of a step; the scores of all its epochs so far."""
     import torch
 
+    from harness.training.callbacks import usual_callbacks
     from harness.training.fit import TrainingData, fit
     from harness.training.weights import save_weights
 
@@ -106,8 +107,8 @@ def _train(step: Step, place: int, trial: TrialSpec, context: TrialContext) -> l
     epochs = iter(range(step.from_epoch + 1, training.epochs + 1_000_000))
     try:
         state = fit(
-            prepared.method, data, training, seed=trial.seed, device=prepared.device, folder=folder, checkpoint_seconds=math.inf,
-            should_stop=lambda: next(epochs) >= step.to_epoch,
+            prepared.method, data, training, seed=trial.seed, device=prepared.device, folder=folder,
+            callbacks=usual_callbacks(folder, checkpoint_seconds=math.inf, should_stop=lambda: next(epochs) >= step.to_epoch),
         )  # fmt: skip
         curves = state.curves
         save_weights(prepared.method, folder / "model.safetensors")

@@ -231,7 +231,7 @@ class _Batches(Searcher):
 
 
 def _placed(function: Any, trials: Sequence[TrialSpec], setting: Setting) -> Any:
-    """The function with what it is told and the resources of one configuration."""
+    """The function with its arguments and the resources of one configuration."""
     return tune.with_resources(
         tune.with_parameters(function, trials=list(trials), setting=setting),
         tune.PlacementGroupFactory([setting.resources]),

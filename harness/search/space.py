@@ -98,7 +98,7 @@ def parse_space(parameters: Mapping[str, Any], sampler: str) -> list[Parameter]:
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys with what is told of them; a mapping whose keys are no kinds is a branch."""
+    """Dotted keys with their values; a mapping whose keys are no kinds is a branch."""
     for name, value in tree.items():
         key = f"{prefix}{name}"
         if isinstance(value, Mapping) and value and all(isinstance(below, Mapping) for below in value.values()):

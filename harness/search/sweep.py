@@ -21,8 +21,8 @@ from harness.search.configurations import check_space, configured, method_yaml, 
 from harness.search.nested_score import NestedScore, mean_test_dice, nested_score, tested_rows
 from harness.search.sampling import check_optuna, needed
 from harness.search.space import Parameter, parse_space
-from harness.store.records import now
 from harness.store.store import Store
+from harness.store.trial_state import now
 from harness.trial import TrialContext
 from harness.trial_spec import TrialSpec
 
@@ -97,7 +97,7 @@ class SweepPlan:
     """A checked sweep, before anything runs."""
 
     config: RunConfig
-    suite: Plan
+    plan: Plan
     space: list[Parameter]
     method: dict[str, Any]
     epochs: int
@@ -105,7 +105,7 @@ class SweepPlan:
 
     @property
     def trials(self) -> list[TrialSpec]:
-        return self.suite.trials
+        return self.plan.trials
 
     def folds(self) -> dict[str, list[TrialSpec]]:
         """The default's trials of each fold: one for each seed."""
@@ -115,7 +115,7 @@ class SweepPlan:
         return found
 
 
-def plan_sweep(config: RunConfig, suite: Plan) -> SweepPlan:
+def plan_sweep(config: RunConfig, plan: Plan) -> SweepPlan:
     """Checks everything that can be checked before the first epoch.
 
     Raises:
@@ -128,17 +128,17 @@ def plan_sweep(config: RunConfig, suite: Plan) -> SweepPlan:
     from harness.training.stages import epochs_per_stage
 
     sweep = config.sweep
-    methods = sorted({trial.method.name for trial in suite.trials})
+    methods = sorted({trial.method.name for trial in plan.trials})
     if len(methods) != 1:
         raise UserError(
             f"A sweep searches one method at a time, found {len(methods)}: {', '.join(methods)}. Choose one: method={methods[0]}"
         )
-    first = suite.trials[0]
+    first = plan.trials[0]
     if first.trained.selection == "oracle":
         raise UserError(
             "training.selection=oracle looks at the test domain, which a search must not. Use training_domain_validation."
         )
-    if missing := [trial for trial in suite.trials if not trial.split.validation]:
+    if missing := [trial for trial in plan.trials if not trial.split.validation]:
         raise UserError(
             f"Split {missing[0].split.name} has no validation images, by which a search decides. Give more images"
             " (data.max_per_domain)."
@@ -152,7 +152,7 @@ def plan_sweep(config: RunConfig, suite: Plan) -> SweepPlan:
         from harness.search.population import check_population
 
         check_population(sweep, space, first)
-    check_methods(suite.trials)
+    check_methods(plan.trials)
     check_space(first, space)
     built = build_method(first.method.name, first.method.model, first.modalities, prompt=first.method.prompt)
     epochs = sum(epochs_per_stage(MethodAdapter(built).stages(), first.trained.epochs))
@@ -161,10 +161,10 @@ def plan_sweep(config: RunConfig, suite: Plan) -> SweepPlan:
             f"Method {first.method.name} learns nothing by epochs, so no epoch has a validation Dice to search by."
         )
     method = next(iter(crossed(config.methods, config.algorithms).values()))
-    return SweepPlan(config, suite, space, method, epochs, _folder(config, suite, space))
+    return SweepPlan(config, plan, space, method, epochs, _folder(config, plan, space))
 
 
-def _folder(config: RunConfig, suite: Plan, space: Sequence[Parameter]) -> Path:
+def _folder(config: RunConfig, plan: Plan, space: Sequence[Parameter]) -> Path:
     """The same question has the same folder, whatever its budget: the same command goes on, and so does a larger one."""
     sweep = config.sweep
     asked = {
@@ -172,9 +172,9 @@ def _folder(config: RunConfig, suite: Plan, space: Sequence[Parameter]) -> Path:
         "sampler": sweep.sampler,
         "scheduler": [sweep.scheduler, asdict(sweep.asha), asdict(sweep.pbt)],
         "seed": sweep.seed,
-        "trials": [trial.id for trial in suite.trials],
+        "trials": [trial.id for trial in plan.trials],
     }
-    method = tuned_name(suite.trials[0].method.name).removesuffix("_tuned")
+    method = tuned_name(plan.trials[0].method.name).removesuffix("_tuned")
     return Path(config.store.root).expanduser().resolve() / "sweeps" / f"{sweep.name}-{method}-{sha256_json(asked)[:8]}"
 
 

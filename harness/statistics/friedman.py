@@ -20,7 +20,7 @@ from harness.statistics.bootstrap import FloatArray
 class CriticalDifference:
     """Attributes:
     average_ranks: (methods,) mean rank over blocks, 1 is best; equal values share their ranks.
-    difference: average ranks that lie less than this apart are not told apart (Nemenyi, at `level`).
+    difference: average ranks closer than this do not differ significantly (Nemenyi, at `level`).
     friedman: Friedman's chi-square with the correction for ties.
     p_value: of "all methods are equal", by Iman and Davenport's F.
     blocks: number of domains.

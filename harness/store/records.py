@@ -4,19 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.store.trial_state import TrialState
 from harness.trial_spec import TrialIds, TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def now() -> str:
-    """UTC time, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 @dataclass(frozen=True)
@@ -54,7 +49,7 @@ class TrialRecord:
 
     ids: TrialIds
     spec: TrialSpec
-    status: dict[str, Any]
+    status: TrialState
     result: dict[str, Any] | None
     samples: pd.DataFrame | None
     metrics: dict[str, int]

@@ -10,7 +10,7 @@ import json
 import platform
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import median
@@ -20,6 +20,7 @@ from harness.store.locks import is_held
 from harness.store.records import TrialEntry
 from harness.store.sealed_folder import RESULT, check_version, read_versioned
 from harness.store.store import Store
+from harness.store.trial_state import TrialState, read_state
 
 STATES = ("done", "running", "pending", "failed", "interrupted")
 # A trial of another machine whose lock is not felt here counts as running as long as it was heard of in this time.
@@ -27,7 +28,7 @@ _SILENCE_SECONDS = 120.0
 
 
 @dataclass(frozen=True)
-class Row:
+class TrialStatus:
     """One trial.
 
     Attributes:
@@ -37,7 +38,7 @@ class Row:
         seconds: of a trial that is done.
         epoch_seconds: of the last epoch.
         reason: why it is not done.
-        tries: how often it was begun, as far as known.
+        attempts: how often it was begun, as far as known.
     """
 
     id: str
@@ -54,7 +55,7 @@ class Row:
     seconds: float | None = None
     epoch_seconds: float | None = None
     reason: str | None = None
-    tries: int = 0
+    attempts: int = 0
 
     @property
     def label(self) -> str:
@@ -69,14 +70,14 @@ class RunStatus:
         at_work: a process is running it.
         holder: who holds the store: {pid, host, since}; None: nobody.
         seconds_left: for what is still to do, but for trials of `unknown` methods; None: unknown, or nothing is at work.
-        unknown: methods of which no trial has told yet how long it takes.
+        unknown: methods of which no trial has shown yet how long it takes.
         command, directory: the words that run it again, and where they were typed; empty in stores of older versions.
     """
 
     suite: str
     time: str
     store: Path
-    rows: list[Row]
+    rows: list[TrialStatus]
     at_work: bool
     holder: dict[str, Any] | None
     seconds_left: float | None
@@ -90,7 +91,7 @@ class RunStatus:
         found = Counter(row.state for row in self.rows)
         return {state: found[state] for state in STATES}
 
-    def of(self, state: str) -> list[Row]:
+    def of(self, state: str) -> list[TrialStatus]:
         return [row for row in self.rows if row.state == state]
 
 
@@ -99,7 +100,7 @@ class StatusReader:
     """Reads one store again and again."""
 
     store: Store
-    ended: dict[TrialEntry, Row] = field(default_factory=dict)
+    ended: dict[TrialEntry, TrialStatus] = field(default_factory=dict)
 
     def read(self, folder: Path) -> RunStatus:
         """The status of the run in this folder, `<store>/suites/<name>/<time>`.
@@ -127,49 +128,47 @@ class StatusReader:
         # Where locks do not reach from the run's machine to this one, trials that are heard of tell that it lives.
         return (_read(root / "run.holder.json") or {}) if is_held(root / "run.lock") else None
 
-    def _row(self, entry: TrialEntry, retried_since: float | None) -> Row:
+    def _row(self, entry: TrialEntry, retried_since: float | None) -> TrialStatus:
         """`retried_since`: a run is at work that began then, and will try again what failed before."""
         trial_id = entry.ids.training
         # The same trial may stand under several names.
         if entry in self.ended:
             return self.ended[entry]
         folder = self.store.trial_folder(trial_id)
-        status = _read(folder / "status.json") or {}
-        state = status.get("state")
+        status = read_state(folder) or TrialState()
+        state = status.state
         if (self.store.measurement_folder(entry.ids) / RESULT).exists():
             if state != "done":  # written after the result; a kill may fall between the two
-                status = _read(folder / RESULT) or {}
+                status = replace(status, seconds=(_read(folder / RESULT) or {}).get("training_seconds"))
             state = "done"
         elif state == "done":  # by other rules of measuring
-            state, status = "pending", {}
-        elif state == "failed" and retried_since is not None and (_seconds(status.get("updated")) or 0) < retried_since:
+            state, status = "pending", TrialState()
+        elif state == "failed" and retried_since is not None and (_seconds(status.updated) or 0) < retried_since:
             state = "pending"
         elif state != "failed":
             # A damaged status counts as what its lock says.
             begun = (folder / "status.json").exists()
             state = "running" if self._runs(trial_id, status) else "interrupted" if begun else "pending"
-        died = status.get("tries") or []
-        known = {key: status.get(key) for key in ("epoch", "epochs", "dice", "host", "started", "updated")}
-        row = Row(
-            trial_id, entry.method, entry.fold, entry.seed, state, **known,
-            seconds=status.get("seconds", status.get("training_seconds")), epoch_seconds=status.get("epoch_seconds"), reason=status.get("reason"),
-            tries=_tries(state, str(status.get("reason")), died),
+        row = TrialStatus(
+            trial_id, entry.method, entry.fold, entry.seed, state, epoch=status.epoch, epochs=status.epochs,
+            dice=status.dice, host=status.host, started=status.started, updated=status.updated, seconds=status.seconds,
+            epoch_seconds=status.epoch_seconds, reason=status.reason, attempts=_attempts(replace(status, state=state)),
         )  # fmt: skip
         if row.state == "done":
             self.ended[entry] = row
         return row
 
-    def _runs(self, trial_id: str, status: dict[str, Any]) -> bool:
+    def _runs(self, trial_id: str, status: TrialState) -> bool:
         if is_held(self.store.root / "locks" / trial_id):
             return True
-        if status.get("host") in (None, platform.node()):
+        if status.host in (None, platform.node()):
             return False
-        heard = _seconds(status.get("updated"))
-        patience = max(_SILENCE_SECONDS, 3 * (status.get("epoch_seconds") or 0.0))
+        heard = _seconds(status.updated)
+        patience = max(_SILENCE_SECONDS, 3 * (status.epoch_seconds or 0.0))
         return heard is not None and time.time() - heard < patience
 
 
-def time_left(rows: list[Row], moment: float) -> tuple[float | None, tuple[str, ...]]:
+def time_left(rows: list[TrialStatus], moment: float) -> tuple[float | None, tuple[str, ...]]:
     """Seconds until all is done at the pace of now, but for trials of the methods named beside it, of which nothing is known.
 
     A running trial needs its last epoch's time for each epoch to come; where no epoch has ended, and for trials that have
@@ -203,11 +202,15 @@ def time_left(rows: list[Row], moment: float) -> tuple[float | None, tuple[str, 
     return max([(sum(running) + sum(waiting)) / slots, *running]), tuple(sorted(unknown))
 
 
-def _tries(state: str, reason: str, died: list[dict[str, Any]]) -> int:
-    """Tries that died, and the one that runs or ended by itself."""
+def _attempts(status: TrialState) -> int:
+    """Attempts that died, and the one that runs or ended by itself."""
     # A failure that repeats the last death's cause is that death.
-    died_last = state in ("failed", "interrupted") and died and reason.startswith(str(died[-1].get("cause")))
-    return len(died) + (0 if died_last or state == "pending" else 1)
+    died_last = (
+        status.state in ("failed", "interrupted")
+        and status.attempts
+        and str(status.reason).startswith(status.attempts[-1].cause)
+    )
+    return len(status.attempts) + (0 if died_last or status.state == "pending" else 1)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

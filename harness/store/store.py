@@ -12,13 +12,11 @@ Each level is whole or does not count (`sealed_folder`). A measurement holds no 
 
 from __future__ import annotations
 
-import contextlib
-import json
 import logging
-import os
 import shutil
-import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
@@ -33,17 +31,16 @@ from harness.files import (
     explain_disk_errors,
     sha256_file,
 )
-from harness.store.locks import is_held
-from harness.store.records import SuiteRecord, TrialEntry, TrialRecord, now
+from harness.store.locks import hold_store, hold_trial, is_held
+from harness.store.records import SuiteRecord, TrialEntry, TrialRecord
 from harness.store.sealed_folder import RESULT, SCHEMA_VERSION, fault, read_sealed, read_versioned, seal
+from harness.store.trial_state import TrialState, read_state, write_state
 from harness.trial_spec import TrialIds, TrialSpec
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from harness.metrics.masks import Mask
-
-_TRIES_KEPT = 20
 
 log = logging.getLogger(__name__)
 
@@ -74,35 +71,13 @@ class Store:
                 (self.root / name).mkdir(parents=True, exist_ok=True)
         atomic_write_json(self.root / "store.json", {"schema_version": SCHEMA_VERSION})
 
-    @contextlib.contextmanager
-    def exclusive(self) -> Iterator[None]:
-        """Holds the store for one run. The lock goes with the process, so a killed run leaves none behind.
+    def exclusive(self) -> AbstractContextManager[None]:
+        """Holds the store for one run: see `hold_store`."""
+        return hold_store(self.root)
 
-        Raises:
-            UserError: another run holds it; says which process on which machine.
-        """
-        from filelock import FileLock, Timeout
-
-        lock, holder = FileLock(self.root / "run.lock"), self.root / "run.holder.json"
-        try:
-            with explain_disk_errors(self.root / "run.lock"):
-                # Not at once: a `status` that asks who holds the lock has it for a moment.
-                lock.acquire(timeout=1)
-        except Timeout as error:
-            who = "another process"
-            with contextlib.suppress(OSError, ValueError):
-                found = json.loads(holder.read_text("utf-8"))
-                who = f"process {found['pid']} on {found['host']} since {found['since']}"
-            raise UserError(
-                f"The store {self.root} is in use by {who}. Wait for that run to end, or give this one a store of its own:"
-                " store.root=other_runs. Nothing was changed."
-            ) from error
-        try:
-            atomic_write_json(holder, {"pid": os.getpid(), "host": socket.gethostname(), "since": now()})
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+    def trial_lock(self, trial_id: str, patience_seconds: float = 120.0) -> AbstractContextManager[None]:
+        """Holds one trial: see `hold_trial`."""
+        return hold_trial(self.root, trial_id, patience_seconds)
 
     def start_trial(self, spec: TrialSpec) -> Path:
         """Makes the trial's folders and keeps its spec. What an interrupted try left, and levels that are whole, stay."""
@@ -111,50 +86,20 @@ class Store:
                 atomic_write_json(folder / "spec.json", {"schema_version": SCHEMA_VERSION, **part})
         return self.trial_folder(spec.id)
 
-    @contextlib.contextmanager
-    def trial_lock(self, trial_id: str, patience_seconds: float = 120.0) -> Iterator[None]:
-        """Holds one trial: the worker of a driver that was killed may live a little longer than its driver.
-
-        Raises:
-            UserError: another process still holds it after `patience_seconds`.
-        """
-        from filelock import FileLock, Timeout
-
-        # Not in the trial's folder, which may be moved or removed while the lock is held.
-        path = self.root / "locks" / trial_id
-        try:
-            with explain_disk_errors(path):
-                path.parent.mkdir(parents=True, exist_ok=True)
-                lock = FileLock(path).acquire(timeout=patience_seconds)
-        except Timeout as error:
-            raise UserError(
-                f"Trial {trial_id[:12]} in {self.root} is being run by another process. Wait for it, or end it."
-            ) from error
-        with lock:
-            yield
-
     def write_status(self, trial_id: str, state: str, **details: Any) -> None:
-        """Replaces the trial's status; the causes of tries that died stay in it (see `record_attempt`).
+        """Replaces the trial's status; what is known of attempts that died stays in it (see `record_attempt`).
 
         Args:
-            state: running, done, failed or interrupted (`pending` is what is read where there is no status).
-            details: such as started, host, pid, epoch, epochs, dice, reason.
+            state, details: as the attributes of `TrialState`.
         """
-        status = {"schema_version": SCHEMA_VERSION, "state": state, "updated": now(), **details}
-        if "tries" not in status and (tries := self.tries(trial_id)):
-            status["tries"] = tries
-        atomic_write_json(self.trial_folder(trial_id) / "status.json", status)
+        folder = self.trial_folder(trial_id)
+        attempts = (read_state(folder) or TrialState()).attempts
+        write_state(folder, TrialState(state, **details, attempts=attempts))
 
     def record_attempt(self, trial_id: str, cause: str) -> None:
-        """Keeps why a try of the trial died, where and when: `tries: [{cause, host, time}, ...]` in its status, oldest first."""
-        host = self.status(trial_id).get("host", "unknown")
-        tries = [*self.tries(trial_id), {"cause": cause, "host": host, "time": now()}]
-        self.write_status(trial_id, "interrupted", reason=cause, tries=tries[-_TRIES_KEPT:])
-
-    def tries(self, trial_id: str) -> list[dict[str, Any]]:
-        """The tries of the trial whose process died, oldest first; empty where all went well."""
-        path = self.trial_folder(trial_id) / "status.json"
-        return list(read_versioned(path).get("tries", [])) if path.exists() else []
+        """Keeps why an attempt of the trial died, where and when."""
+        folder = self.trial_folder(trial_id)
+        write_state(folder, (read_state(folder) or TrialState()).after(cause))
 
     def reopen_training(self, ids: TrialIds) -> None:
         """Lets `start_trial` write the training's spec anew: the card of another tool's masks may have changed."""
@@ -350,15 +295,16 @@ class Store:
             found["seconds"] = round(found["training_seconds"] + found["prediction_seconds"], 3)
         return found
 
-    def status(self, training_id: str) -> dict[str, Any]:
-        """The trial's last status; `pending` where there is none yet, `interrupted` where its process is gone."""
-        path = self.trial_folder(training_id) / "status.json"
-        if not path.exists():
-            return {"state": "pending"}
-        status = read_versioned(path)
-        if status["state"] == "running" and not is_held(self.root / "locks" / training_id):
-            status["state"] = "interrupted"
-        return status
+    def status(self, training_id: str) -> TrialState:
+        """The trial's last status; `pending` where there is none yet, `interrupted` where its process is gone.
+
+        Raises:
+            UserError: another version of the bench wrote it.
+        """
+        state = read_state(self.trial_folder(training_id)) or TrialState()
+        if state.state == "running" and not is_held(self.root / "locks" / training_id):
+            return replace(state, state="interrupted")
+        return state
 
     def spec(self, ids: TrialIds) -> TrialSpec:
         """What the trial is, as `run_trial` takes it.

@@ -18,6 +18,7 @@ from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     from harness.trackers.tracker import Tracker
+    from harness.training.epoch_result import EpochResult
 
 _END_SECONDS = 60.0
 log = logging.getLogger(__name__)
@@ -27,8 +28,8 @@ class Follower:
     """Passes on what `ProgressDisplay` hears, in a thread of its own: a slow tool holds nothing up.
 
     For each trial that has not ended a note in `<store>/trackers/<tool>/open/` says which run of the tool it is and how many
-    epochs were told. A trial goes on from a checkpoint that may be older than that: what was told is not told again. Epochs
-    that nobody heard (the driver was dead) are told from the trial's curves when it is done.
+    epochs were logged. A trial goes on from a checkpoint that may be older: an epoch is never logged twice. Epochs
+    that nobody heard (the driver was dead) are logged from the trial's curves when it is done.
     """
 
     def __init__(self, name: str, tracker: Tracker, store: Store, trials: Sequence[TrialSpec]) -> None:
@@ -51,16 +52,15 @@ class Follower:
         self.thread.join(_END_SECONDS)
         if self.thread.is_alive():
             log.warning(
-                "Tracker %s did not end within %.0f s: what it was last told may be lost.", self.name, _END_SECONDS
+                "Tracker %s did not end within %.0f s: what was logged last may be lost.", self.name, _END_SECONDS
             )
 
     def start(self, trial_id: str) -> None:
         self.calls.put(lambda: self._start(trial_id))
 
-    def update(self, trial_id: str, event: dict[str, Any]) -> None:
-        if event.get("phase") == "training":
-            values = dict(event)
-            self.calls.put(lambda: self._epoch(trial_id, values))
+    def update(self, trial_id: str, epoch: EpochResult | None) -> None:
+        if epoch is not None:
+            self.calls.put(lambda: self._epoch(trial_id, epoch.curve_row()))
 
     def end_trial(self, trial_id: str, state: str) -> None:
         self.calls.put(lambda: self._end(trial_id, state))
@@ -76,7 +76,7 @@ class Follower:
             except Exception as error:  # of somebody else's server, library or disk: never the run's end
                 self.broken = True
                 log.warning(
-                    "Tracker %s failed and is told nothing more in this run: %s: %s. The run goes on; its results are in"
+                    "Tracker %s failed and gets nothing more of this run: %s: %s. The run goes on; its results are in"
                     " the store.", self.name, type(error).__name__, error,
                 )  # fmt: skip
 

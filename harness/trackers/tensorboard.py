@@ -11,7 +11,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 
 class TensorBoard:
-    """Event files, flushed after every epoch: what is noted as told must be on the disk."""
+    """Event files, flushed after every epoch: what is noted as logged must be on the disk."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -1,4 +1,4 @@
-"""`Tracker`: what a tool is told of a run."""
+"""`Tracker`: what is logged to a tool about a run."""
 
 from __future__ import annotations
 

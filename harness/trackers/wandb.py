@@ -30,7 +30,7 @@ class WeightsAndBiases:
             name=name,
             config=dict(hyperparameters),
             mode=mode,  # type: ignore[arg-type]
-            # Offline the tool can't know what it was told before, and says so at length.
+            # Offline the tool can't know what was logged before, and says so at length.
             resume="allow" if run and mode == "online" else None,
             reinit="create_new",
             settings=wandb.Settings(

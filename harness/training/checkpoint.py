@@ -48,6 +48,11 @@ class CheckpointFile:
     started: float = field(default_factory=time.monotonic)
     written: float = field(default_factory=time.monotonic)
 
+    @classmethod
+    def in_folder(cls, folder: Path, every_seconds: float = 0.0) -> CheckpointFile:
+        """That of the fit whose checkpoints lie in `folder`."""
+        return cls(folder / "training.pt", every_seconds)
+
     @property
     def is_due(self) -> bool:
         return time.monotonic() - self.written >= self.every_seconds

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.augmentation import Augmentation
 from harness.data.batches.loader import Batch, EpochLoader, evaluation_batches
 from harness.data.dataset import Sample
-from harness.errors import TrialInterrupted, UserError
+from harness.errors import UserError
 from harness.methods.adapter import MethodAdapter
 from harness.methods.contract import Stage
+from harness.training.callbacks import Callback
 from harness.training.checkpoint import CheckpointFile, FitState
+from harness.training.epoch_result import EpochResult
 from harness.training.optimizers import make_optimizer, make_schedule
 from harness.training.seeding import seed_everything
 from harness.training.selection import RULES, SelectionRule, load_selected_weights, select_weights
@@ -51,27 +53,23 @@ def fit(
     seed: int,
     device: torch.device,
     folder: Path,
-    on_epoch: Callable[[dict[str, Any]], None] = lambda event: None,
-    checkpoint_seconds: float = 0.0,
-    should_stop: Callable[[], bool] = lambda: False,
+    callbacks: Sequence[Callback] = (),
 ) -> FitState:
     """Trains `method` in place and leaves in it the weights that the selection rule chose.
 
     Args:
-        folder: where the checkpoint of an unfinished fit lives; one found there is gone on from.
-        checkpoint_seconds: epochs shorter than this share a checkpoint, where writing it would cost more than a kill loses.
-        should_stop: asked after each epoch; True: the state is kept and the fit ends with TrialInterrupted.
-        on_epoch: called after each epoch with {stage, epoch, epochs, train_loss, validation_dice, ...}.
+        folder: a checkpoint found there is gone on from.
+        callbacks: called after each epoch, in their order: see `usual_callbacks`.
 
     Returns:
         The final state: learning curves, the chosen epoch, images seen, the micro-batch that fitted in memory.
 
     Raises:
         TrialFailed: the loss is NaN or infinite, or not even one image fits in memory.
-        TrialInterrupted: `should_stop` said so.
+        TrialInterrupted: a callback was asked to stop.
         UserError: the selection rule or `patience` needs images to look at, and there are none.
     """
-    adapter, checkpoint = MethodAdapter(method), CheckpointFile(folder / "training.pt", checkpoint_seconds)
+    adapter, started = MethodAdapter(method), time.monotonic()
     stages, rule = adapter.stages(), RULES[config.selection]
     epochs = epochs_per_stage(stages, config.epochs)
     if any(epochs):
@@ -80,7 +78,7 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "float16")
     # What the method froze when it was built stays frozen in every stage.
     learnable = frozenset(name for name, value in method.named_parameters() if value.requires_grad)
-    state, saved = checkpoint.load(method) or (FitState(micro_batch=config.batch_size), None)
+    state, saved = CheckpointFile.in_folder(folder).load(method) or (FitState(micro_batch=config.batch_size), None)
     while state.stage < len(stages):
         stage = stages[state.stage]
         if not stage.gradient:
@@ -93,30 +91,53 @@ def fit(
                 # A new stage is judged by itself: its start may be worse than the end of the one before.
                 state.best_score, state.epochs_without_gain = None, 0
             while state.epoch_in_stage < trainer.epochs and not _out_of_patience(state, config):
-                started = time.monotonic()
-                seed_everything(seed, 1, state.epoch)
-                loss = train_epoch(trainer, loader, augmentation, state)
-                score = _score(adapter, data, config, device) if stage.scored else float("nan")
-                # Before the selection, which SWAD relies on: it puts its averaged weights in place.
-                adapter.after_epoch(score)
-                state.epoch, state.epoch_in_stage = state.epoch + 1, state.epoch_in_stage + 1
-                select_weights(state, method, rule, score, stage.scored)
-                event = _record_epoch(state, trainer, rule, loss, score, time.monotonic() - started)
-                is_last = state.epoch_in_stage == trainer.epochs and state.stage == len(stages) - 1
-                stop = not is_last and should_stop()
-                if not is_last and (stop or checkpoint.is_due):
-                    checkpoint.save(state, method, trainer.optimizer, trainer.schedule, scaler)
-                # Last: it may raise to end the fit; the checkpoint is already written.
-                on_epoch({**event, "epochs": sum(epochs)})
-                if stop:
-                    raise TrialInterrupted(f"asked to stop after epoch {state.epoch} of {sum(epochs)}")
+                last = state.stage == len(stages) - 1
+                epoch = _run_epoch(trainer, loader, augmentation, data, rule, state, sum(epochs), last, seed)
+                for callback in callbacks:
+                    callback.after_epoch(state, trainer, epoch)
             load_selected_weights(state, method)
         saved = None
         state.stage, state.epoch_in_stage = state.stage + 1, 0
     method.requires_grad_(False)
     method.eval()
-    state.seconds += time.monotonic() - checkpoint.started
+    state.seconds += time.monotonic() - started
     return state
+
+
+def _run_epoch(
+    trainer: Trainer,
+    loader: EpochLoader,
+    augmentation: Augmentation,
+    data: TrainingData,
+    rule: SelectionRule,
+    state: FitState,
+    epochs: int,
+    in_last_stage: bool,
+    seed: int,
+) -> EpochResult:
+    """Trains an epoch, scores it and notes whether it is the chosen one; `epochs` is the number planned in all."""
+    began = time.monotonic()
+    seed_everything(seed, 1, state.epoch)
+    loss = train_epoch(trainer, loader, augmentation, state)
+    scored = trainer.stage.scored
+    score = _score(trainer.method, data, trainer.config, trainer.device) if scored else float("nan")
+    # Before the selection, which SWAD relies on: it puts its averaged weights in place.
+    trainer.method.after_epoch(score)
+    state.epoch, state.epoch_in_stage = state.epoch + 1, state.epoch_in_stage + 1
+    select_weights(state, trainer.method.module, rule, score, scored)
+    epoch = EpochResult(
+        epoch=state.epoch,
+        epochs=epochs,
+        stage=trainer.stage.name,
+        train_loss=loss,
+        dice=score,
+        scored_on=rule.scored_on,
+        learning_rate=trainer.learning_rate,
+        seconds=round(time.monotonic() - began, 3),
+        is_last=in_last_stage and state.epoch_in_stage == trainer.epochs,
+    )
+    state.curves.append(epoch.curve_row())
+    return epoch
 
 
 def _check_scored(data: TrainingData, config: TrainingConfig, rule: SelectionRule) -> None:
@@ -185,19 +206,3 @@ def _batches(data: TrainingData, keys: Sequence[str], config: TrainingConfig) ->
 
 def _out_of_patience(state: FitState, config: TrainingConfig) -> bool:
     return config.patience is not None and state.epochs_without_gain >= config.patience
-
-
-def _record_epoch(
-    state: FitState, trainer: Trainer, rule: SelectionRule, loss: float, score: float, seconds: float
-) -> dict[str, Any]:
-    """Adds the epoch to the learning curves; returns what is reported of it."""
-    row = {
-        "epoch": state.epoch,
-        "stage": trainer.stage.name,
-        "train_loss": loss,
-        f"{rule.scored_on}_dice": score,
-        "learning_rate": max(group["lr"] for group in trainer.optimizer.param_groups),
-        "seconds": round(seconds, 3),
-    }
-    state.curves.append(row)
-    return {**row, "dice": score}

@@ -40,6 +40,11 @@ class Trainer:
     config: TrainingConfig
     device: torch.device
 
+    @property
+    def learning_rate(self) -> float:
+        """The highest of the parameter groups'."""
+        return float(max(group["lr"] for group in self.optimizer.param_groups))
+
 
 def train_epoch(trainer: Trainer, loader: EpochLoader, augmentation: Augmentation, state: FitState) -> float:
     """One pass over the training images; the mean of the batches' losses.

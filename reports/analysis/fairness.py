@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from reports.records.records import Records, Trial
+from reports.records.records import Records, ReportedTrial
 
 _TOLERANCE = 0.02
 """Images seen that differ by less are the same budget: batches are rounded to whole ones."""
@@ -24,11 +24,11 @@ class Difference:
 
 
 def differences(records: Records) -> list[Difference]:
-    """Of every trained method what differs from what most have; floors and other tools' masks are trained by no setting."""
+    """Of every trained method what differs from what most have; trivial baselines and other tools' masks are trained by no setting."""
     trained = {
         name: [trial for trial in records.trials_of(name) if trial.spec and trial.spec.training]
         for name, facts in records.methods.items()
-        if not facts.floor and not facts.external
+        if not facts.trivial_baseline and not facts.external
     }
     settings = {
         name: spec.settings()["training"] for name, trials in trained.items() if trials and (spec := trials[0].spec)
@@ -59,7 +59,7 @@ def equal_terms(found: list[Difference]) -> str:
     return "All trained methods have the same settings and see as many images, but for these:"
 
 
-def _images_seen(trials: Iterable[Trial]) -> float | None:
+def _images_seen(trials: Iterable[ReportedTrial]) -> float | None:
     """The median over finished trials: folds differ a little in their number of images."""
     seen = [float(trial.summary["images_seen"]) for trial in trials if trial.summary.get("images_seen")]
     return median(seen) if seen else None

@@ -32,7 +32,7 @@ def findings(
         *_about_the_best(records, table, lead),
         *_lost_on_unseen_domains(table),
         *_one_seed(records, table),
-        *_floors_not_beaten(table, modalities),
+        *_baselines_not_beaten(table, modalities),
         *_domains_not_tested(records),
     ]
 
@@ -42,13 +42,13 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
     if not ranked:
         return []
     best, others = ranked[0], ranked[1:]
-    # Asked of each one directly: places don't tell, because "not told apart" is not transitive.
+    # Asked of each one directly: places don't say it, because "no significant difference" is not transitive.
     tied = [other.title for other in others if not lead(best.method, other.method).excludes_zero()]
     kind = "unseen-domain" if records.unseen else "test"
     way = "has the highest" if others else "is the only ranked method:"
     notes = [f"{best.title} {way} macro {kind} Dice{',' if others else ''} {_with_interval(best, 'dice')}."]
     if tied:
-        notes[0] += f" Not told apart from it by these images: {_some(tied)}."
+        notes[0] += f" These images show no significant difference to it for: {_some(tied)}."
     elif others:
         notes[0] += " The interval of its lead over each other ranked method excludes 0."
     if pd.notna(best.gap):
@@ -64,10 +64,10 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
 
 def _lost_on_unseen_domains(table: pd.DataFrame) -> list[str]:
     automatic = rows(table[(table["track"] == "automatic") & table["gap"].notna()])
-    networks = [row for row in automatic if not row.floor]
+    networks = [row for row in automatic if not row.trivial_baseline]
     losing = [row for row in networks if not _gains(row)]
-    # The best one's gap is told whatever it is, so a negative one is explained, a floor's too.
-    gaining = [row for row in automatic if _gains(row) and (not row.floor or row is automatic[0])]
+    # The best one's gap is given whatever it is, so a negative one is explained, a trivial baseline's too.
+    gaining = [row for row in automatic if _gains(row) and (not row.trivial_baseline or row is automatic[0])]
     notes = []
     if len(losing) == 1:
         notes.append(f"On unseen domains {losing[0].title} loses on average {_loss(losing[0].gap)} Dice.")
@@ -102,27 +102,31 @@ def _loss(gap: float) -> str:
 
 
 def _one_seed(records: Records, table: pd.DataFrame) -> list[str]:
-    trained = table["dice"].notna() & ~table["floor"].astype(bool)
+    trained = table["dice"].notna() & ~table["trivial_baseline"].astype(bool)
     if len({trial.seed for trial in records.trials}) > 1 or not trained.any():
         return []
     return ["One seed: the chance of training is not in the intervals."]
 
 
-def _floors_not_beaten(table: pd.DataFrame, modalities: pd.DataFrame) -> list[str]:
+def _baselines_not_beaten(table: pd.DataFrame, modalities: pd.DataFrame) -> list[str]:
     """A network that is no better than a trivial method is news, whatever it costs and wherever it is ranked."""
-    floors = set(table.loc[table["floor"].astype(bool), "method"])
+    baselines = set(table.loc[table["trivial_baseline"].astype(bool), "method"])
     titles = dict(zip(table["method"], table["title"], strict=True))
-    places: dict[str, list[str]] = {name: [] for name in table["method"] if name not in floors}
+    places: dict[str, list[str]] = {name: [] for name in table["method"] if name not in baselines}
     for modality, members in modalities.dropna(subset=["dice"]).groupby("modality", sort=False):
-        trivial = members[members["method"].isin(floors)]
+        trivial = members[members["method"].isin(baselines)]
         if trivial.empty:
             continue
-        floor = trivial.iloc[int(np.argmax(trivial["dice"].to_numpy(float)))]
-        for row in rows(members[~members["method"].isin(floors)]):
-            if row.dice <= floor["dice"]:
-                beside = f"{number(row.dice)}; {titles[floor['method']]} {number(floor['dice'])}"
+        highest = trivial.iloc[int(np.argmax(trivial["dice"].to_numpy(float)))]
+        for row in rows(members[~members["method"].isin(baselines)]):
+            if row.dice <= highest["dice"]:
+                beside = f"{number(row.dice)}; {titles[highest['method']]} {number(highest['dice'])}"
                 places[row.method].append(f"{modality} ({beside})")
-    notes = [f"{titles[name]} does not beat the floor in {_listed(where)}." for name, where in places.items() if where]
+    notes = [
+        f"{titles[name]} does not beat a trivial baseline in {_listed(where)}."
+        for name, where in places.items()
+        if where
+    ]
     if len(notes) > MOST_NAMED:
         more = len(notes) - MOST_NAMED
         notes[MOST_NAMED:] = [

@@ -74,7 +74,7 @@ def _data_names(records: Records) -> list[str]:
 
 
 def _values(records: Records, part: str, key: str) -> list[str]:
-    """What the trials were told, each value once; the run's configuration while no trial has begun."""
+    """The trials' settings, each value once; the run's configuration while no trial has begun."""
     settings = [trial.spec.settings()[part] for trial in records.trials if trial.spec]
     found = [each[key] for each in settings if key in each]
     if not found:

@@ -167,11 +167,11 @@ def critical_difference_diagram(board: Leaderboard, style: Style) -> Drawing | N
     axes.set_ylim(-len(names) - len(found.cliques) + 0.2, 1.5)
     axes.set_xlim(0.8, max(len(names) + 0.2, 1.2 + found.difference))
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"Average rank over {found.blocks} domains (bars: not told apart)")
+    axes.set_xlabel(f"Average rank over {found.blocks} domains (bars: no significant difference)")
     listed = "; ".join(f"{style.short[names[index]]} {ranks[index]:.2f}" for index in order)
     joined = "; ".join(", ".join(style.short[names[index]] for index in clique) for clique in found.cliques)
     alt = f"Average ranks over {found.blocks} domains: {listed}. Critical difference at 5 %: {found.difference:.2f}."
-    alt += f" Not told apart: {joined}." if joined else " All are told apart."
+    alt += f" No significant difference within: {joined}." if joined else " All differ significantly."
     return Drawing("critical-difference", "Critical differences over domains", alt, figure)
 
 

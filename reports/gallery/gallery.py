@@ -13,7 +13,7 @@ import pandas as pd
 from harness.data.folder.images import read_image, read_mask
 from harness.errors import UserError
 from reports.gallery.outlines import STEPS, outline, picture_uri, tile_size
-from reports.records.records import Records, Trial
+from reports.records.records import Records, ReportedTrial
 from reports.tables.leaderboard import Leaderboard
 
 MAX_BYTES = 5_000_000
@@ -212,7 +212,7 @@ class _Drawn:
             raise _sizes_differ(shape, shape, predicted)
         return known
 
-    def _paths(self, trial: Trial) -> dict[str, tuple[Path, Path]]:
+    def _paths(self, trial: ReportedTrial) -> dict[str, tuple[Path, Path]]:
         """Image and mask of every sample of the trial's dataset; {} where the data are no longer there."""
         if trial.spec is None:
             return {}

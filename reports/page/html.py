@@ -40,13 +40,7 @@ def render(
     made: str,
 ) -> str:
     """The page. `published` are results that papers report, see `reports.page.published`; `made` is the time that stands on it."""
-    environment = Environment(
-        loader=PackageLoader("reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _environment()
     script = _resource(environment, "leaderboard.js")
     red, green, blue = (round(255 * part) for part in SHADE)
     shade = f":root {{ --shade-color: rgb({red} {green} {blue}); --shade-opacity: {SHADE_OPACITY}; }}"
@@ -93,6 +87,16 @@ def render(
         unfinished=[trial for trial in records.trials if trial.state != "done"],
         provenance=provenance_sections(records),
         trials=records.trials,
+    )
+
+
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
 
 

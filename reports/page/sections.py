@@ -12,7 +12,7 @@ import pandas as pd
 from reports.analysis.spread import FAILURES
 from reports.formatting import MISSING, SELECTION_WORDS, interval, number
 from reports.records.frames import rows as table_rows
-from reports.records.records import MethodFacts, Records, Trial
+from reports.records.records import MethodFacts, Records, ReportedTrial
 from reports.tables.cells import Column
 from reports.tables.leaderboard import Leaderboard
 
@@ -57,7 +57,7 @@ def domain_pages(records: Records, board: Leaderboard, metrics: list[Column]) ->
         }
 
 
-def commands(facts: MethodFacts, trials: list[Trial]) -> list[str]:
+def commands(facts: MethodFacts, trials: list[ReportedTrial]) -> list[str]:
     """The commands that made a method's trials, narrowed to this method; the most frequent first."""
     counts = Counter(tuple(map(str, trial.provenance.get("command") or ())) for trial in trials if trial.provenance)
     return [shlex.join(_narrowed(words, facts.origin or facts.name)) for words, _ in counts.most_common() if words]
@@ -73,11 +73,11 @@ def _narrowed(words: tuple[str, ...], name: str) -> list[str]:
     return [*kept, f"method=[{method}]", *([f"algorithm=[{algorithm}]"] if plus else [])]
 
 
-def _facts(facts: MethodFacts, row: Any, trials: list[Trial]) -> list[tuple[str, str]]:
+def _facts(facts: MethodFacts, row: Any, trials: list[ReportedTrial]) -> list[tuple[str, str]]:
     card = facts.card
     knowledge = {
         "none": "does not use the modality",
-        "given": "is told the true modality",
+        "given": "gets the true modality",
         "inferred": "infers the modality from the image",
     }[facts.modality_knowledge]
     if pd.notna(row.guess_accuracy):

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.protocols.split import ROLES
 from harness.trial_spec import TrialSpec
-from reports.records.records import Records, Trial
+from reports.records.records import Records, ReportedTrial
 
 Entry = tuple[str, list[str]]
 Section = tuple[str, list[Entry]]
@@ -28,7 +28,7 @@ def provenance_sections(records: Records) -> list[Section]:
     ]
 
 
-def _command(trial: Trial) -> str:
+def _command(trial: ReportedTrial) -> str:
     return shlex.join(map(str, trial.provenance.get("command") or []))
 
 
@@ -53,7 +53,7 @@ def _settings(records: Records, specs: list[TrialSpec]) -> list[Entry]:
     return [entry for entry in entries if entry[1]]
 
 
-def _code(trials: list[Trial]) -> list[Entry]:
+def _code(trials: list[ReportedTrial]) -> list[Entry]:
     entries = [("delightsam-bench", _values(str(trial.provenance.get("bench", "")) for trial in trials))]
     entries.append(("commit", _values(_revision(trial.provenance.get("code") or {}) for trial in trials)))
     entries.append(("python", _values(str(trial.provenance.get("python", "")) for trial in trials)))

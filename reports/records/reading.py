@@ -18,8 +18,9 @@ from harness.protocols.split import Split
 from harness.store.records import SuiteRecord, TrialEntry, TrialRecord
 from harness.store.sealed_folder import RESULT, fault
 from harness.store.store import Store
+from harness.store.trial_state import TrialState
 from harness.trial_spec import TrialIds
-from reports.records.records import GUESS, ROLES, MethodFacts, Records, Trial, domain_of, modality_order
+from reports.records.records import GUESS, ROLES, MethodFacts, Records, ReportedTrial, domain_of, modality_order
 
 _SAMPLE_COLUMNS = ["key", "modality", "domain", "id", "subject", "role", "width", "height", "empty"]
 _SAMPLE_COLUMNS += ["reference_pixels", "predicted_pixels"]
@@ -64,7 +65,7 @@ def _samples(table: pd.DataFrame) -> pd.DataFrame:
     return table.reindex(columns=[*_SAMPLE_COLUMNS, *shown_metrics(), GUESS])
 
 
-def _read_trial(store: Store, entry: TrialEntry) -> tuple[Trial, TrialRecord | None]:
+def _read_trial(store: Store, entry: TrialEntry) -> tuple[ReportedTrial, TrialRecord | None]:
     base: dict[str, Any] = {
         "id": f"{entry.method} {entry.ids.measurement}",
         "ids": entry.ids,
@@ -76,28 +77,30 @@ def _read_trial(store: Store, entry: TrialEntry) -> tuple[Trial, TrialRecord | N
         record = store.load(entry.ids)
     except UserError as error:
         state, reason = _why_not_loaded(store, entry.ids, error)
-        return Trial(**base, state=state, reason=reason), None
+        return ReportedTrial(**base, state=state, reason=reason), None
     details: dict[str, Any] = {"spec": record.spec, "provenance": record.provenance}
-    state = str(record.status.get("state", "pending"))
+    state = record.status.state
     if record.result is None:
         for folder in store.folders(entry.ids):
             if (folder / RESULT).exists() and (why := fault(folder)):
-                return Trial(
+                return ReportedTrial(
                     **base, **details, state="damaged", reason=f"its files don't match their checksums: {why}"
                 ), None
         if state == "done":
-            return Trial(**base, **details, state="unfinished", reason="trained, not measured by these rules yet"), None
+            return ReportedTrial(
+                **base, **details, state="unfinished", reason="trained, not measured by these rules yet"
+            ), None
         if state == "failed":
-            reason = str(record.status.get("reason") or "no cause given")
+            reason = record.status.reason or "no cause given"
             file = record.folder / "error.txt"
             traceback = file.relative_to(store.root).as_posix() if file.exists() else ""
-            return Trial(**base, **details, state="failed", reason=reason, error=traceback), None
-        return Trial(**base, **details, state="unfinished", reason=_how_far(record.status)), None
+            return ReportedTrial(**base, **details, state="failed", reason=reason, error=traceback), None
+        return ReportedTrial(**base, **details, state="unfinished", reason=_how_far(record.status)), None
     hole = _what_is_missing(record)
     if hole:
-        return Trial(**base, **details, state="damaged", reason=hole), None
+        return ReportedTrial(**base, **details, state="damaged", reason=hole), None
     seconds = record.result.get("seconds")
-    return Trial(
+    return ReportedTrial(
         **base,
         **details,
         state="done",
@@ -108,12 +111,11 @@ def _read_trial(store: Store, entry: TrialEntry) -> tuple[Trial, TrialRecord | N
     ), record
 
 
-def _how_far(status: dict[str, Any]) -> str:
+def _how_far(status: TrialState) -> str:
     """ "interrupted in epoch 3 of 8" where its process is gone, "running, in epoch 3 of 8" where it lives."""
-    epochs = status.get("epochs")
-    where = f"in epoch {status.get('epoch')} of {epochs}" if epochs else "before the end of its first epoch"
+    where = f"in epoch {status.epoch} of {status.epochs}" if status.epochs else "before the end of its first epoch"
     return {"interrupted": f"interrupted {where}", "running": f"running, {where}"}.get(
-        status["state"], "begun, no result yet"
+        status.state, "begun, no result yet"
     )
 
 
@@ -145,7 +147,7 @@ def _what_is_missing(record: TrialRecord) -> str:
     return ""
 
 
-def _method_facts(suite: SuiteRecord, trials: Sequence[Trial]) -> dict[str, MethodFacts]:
+def _method_facts(suite: SuiteRecord, trials: Sequence[ReportedTrial]) -> dict[str, MethodFacts]:
     configured = suite.config.get("methods") or {} if isinstance(suite.config, dict) else {}
     facts = {}
     for name in dict.fromkeys(trial.method for trial in trials):
@@ -166,7 +168,7 @@ def _method_facts(suite: SuiteRecord, trials: Sequence[Trial]) -> dict[str, Meth
 
 
 def unique_titles(facts: dict[str, MethodFacts]) -> dict[str, MethodFacts]:
-    """Adds the name to titles that are alike: two rows of one title could not be told apart in any table or figure."""
+    """Adds the name to titles that are alike: two rows of one title would look the same in every table and figure."""
     titles = Counter(each.title.casefold() for each in facts.values())
     return {
         name: replace(each, title=f"{each.title} ({name})") if titles[each.title.casefold()] > 1 else each
@@ -174,7 +176,7 @@ def unique_titles(facts: dict[str, MethodFacts]) -> dict[str, MethodFacts]:
     }
 
 
-def count_cells(trials: Sequence[Trial]) -> pd.DataFrame:
+def count_cells(trials: Sequence[ReportedTrial]) -> pd.DataFrame:
     """Which domains every method should cover. A trial without a spec borrows the split from others of its fold."""
     # Trials of other tools' masks have splits of a single domain: no measure for what others should cover.
     splits = {trial.fold: trial.spec.split for trial in trials if trial.spec and not trial.spec.is_external}
@@ -203,7 +205,7 @@ def count_cells(trials: Sequence[Trial]) -> pd.DataFrame:
     return cells.sort_values("domain", key=lambda names: names.map(order), kind="stable", ignore_index=True)
 
 
-def _distinct(trials: Sequence[Trial]) -> list[Split]:
+def _distinct(trials: Sequence[ReportedTrial]) -> list[Split]:
     return list({id(trial.spec.split): trial.spec.split for trial in trials if trial.spec}.values())
 
 

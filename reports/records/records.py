@@ -20,7 +20,7 @@ STATES = ("done", "failed", "unfinished", "damaged", "missing")
 
 
 @dataclass(frozen=True)
-class Trial:
+class ReportedTrial:
     """One expected trial and what became of it.
 
     Attributes:
@@ -67,9 +67,9 @@ class MethodFacts:
         return str(self.card.get("prompt", "none"))
 
     @property
-    def floor(self) -> bool:
+    def trivial_baseline(self) -> bool:
         """A trivial method, by its card: a network that does not beat it has learnt nothing of use."""
-        return self.card.get("floor") is True
+        return self.card.get("trivial_baseline") is True
 
     @property
     def modality_knowledge(self) -> str:
@@ -113,7 +113,7 @@ class Records:
     """
 
     suite: SuiteRecord
-    trials: list[Trial]
+    trials: list[ReportedTrial]
     methods: dict[str, MethodFacts]
     samples: pd.DataFrame
     cells: pd.DataFrame
@@ -166,7 +166,7 @@ class Records:
             counts[domain.split("/")[0]] = (done + (domain in tested), all_ + 1)
         return {modality: (done, all_) for modality, (done, all_) in counts.items() if done < all_}
 
-    def trials_of(self, method: str) -> list[Trial]:
+    def trials_of(self, method: str) -> list[ReportedTrial]:
         return [trial for trial in self.trials if trial.method == method]
 
 

@@ -14,7 +14,7 @@ from harness.files import sha256_json
 from harness.store.records import SuiteRecord
 from harness.store.store import Store
 from reports.records.reading import count_cells, read_records, unique_titles
-from reports.records.records import MethodFacts, Records, Trial
+from reports.records.records import MethodFacts, Records, ReportedTrial
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def read_runs(runs: Sequence[tuple[Store, SuiteRecord]]) -> Records:
 def _merged(parts: list[Records]) -> Records:
     _check_metrics(parts)
     kinds: dict[str, str] = {}
-    trials: dict[str, Trial] = {}
+    trials: dict[str, ReportedTrial] = {}
     methods: dict[str, MethodFacts] = {}
     samples, curves, notes = [], [], []
     unmeasured: dict[str, frozenset[str]] = {}

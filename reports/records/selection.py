@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from harness.errors import UserError, did_you_mean
 from reports.records.reading import count_cells
-from reports.records.records import Records, Trial, domain_of
+from reports.records.records import Records, ReportedTrial, domain_of
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ def select(records: Records, selection: Selection) -> Records:
     )
 
 
-def _tests(trial: Trial, domains: set[str]) -> bool:
+def _tests(trial: ReportedTrial, domains: set[str]) -> bool:
     return trial.spec is not None and any(domain_of(key) in domains for key in trial.spec.split.test)
 
 

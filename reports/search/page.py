@@ -11,7 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.files import atomic_write_text
-from harness.store.records import now
+from harness.store.trial_state import now
 from reports.formatting import MISSING, fixed, interval, number
 from reports.search.figures import draw_search_figures
 from reports.search.record import Importance, SearchRecord, importance, read_search, short, value_words, values_words

@@ -19,7 +19,7 @@ LISTS = ("choice", "grid")
 
 @dataclass(frozen=True)
 class SearchRecord:
-    """`told` is the file's content; `attempts` are the configurations of the search over all folds, by number."""
+    """`content` is the file's content; `attempts` are the configurations of the search over all folds, by number."""
 
     content: dict[str, Any]
     attempts: list[dict[str, Any]]

@@ -89,8 +89,8 @@ def with_interval_words(key: str, digits: int, sign: bool = False) -> Callable[[
 
 def method_cell(row: pd.Series) -> Cell:
     words = [row["method"]] if row["method"] != row["title"] else []
-    if row.get("floor", False):
-        words.append("floor")
+    if row.get("trivial_baseline", False):
+        words.append("trivial baseline")
     return Cell(row["title"], ", ".join(words), str(row["title"]).casefold())
 
 

@@ -95,29 +95,17 @@ def _metric_column(metric: Metric, shown_in: frozenset[str], nsd_tolerance: floa
 
 
 def _ranking_columns(hardware: list[str], *, unseen: bool, seen_where_tested: bool) -> list[Column]:
-    kind = "Unseen Dice" if unseen else "Test Dice"
-    where = (
-        "of domains that the model never saw in training, selection or normalisation"
-        if unseen
-        else "kept for testing; their domains were seen in training (protocol in_domain)"
-    )
-    seen_where = (
-        "of the tested domains, from folds that trained on them"
-        if seen_where_tested
-        else "of all domains that were seen in training: not every tested domain was seen in another fold, so seen and unseen"
-        " Dice are of different domains here"
-    )
-    throughput = [
-        Column(
-            f"throughput_{index}",
-            "Images/s" if len(hardware) == 1 else f"Images/s ({chr(65 + index)})",
-            f"Throughput at the best batch size, measured apart from training with all cores idle, on {machine}."
-            " Machines have columns of their own: speeds are never compared across them.",
-            number_words(f"throughput_{index}", significant),
-            better="higher",
-        )
-        for index, machine in enumerate(hardware)
+    return [
+        *_rank_columns(),
+        *_dice_columns(unseen),
+        *_gap_columns(seen_where_tested),
+        *_count_columns(),
+        *[_throughput_column(index, machine, len(hardware)) for index, machine in enumerate(hardware)],
+        *_method_columns(),
     ]
+
+
+def _rank_columns() -> list[Column]:
     return [
         Column(
             "rank",
@@ -132,12 +120,23 @@ def _ranking_columns(hardware: list[str], *, unseen: bool, seen_where_tested: bo
         Column(
             "title",
             "Method",
-            "Name on the method's card; under it the name in the configuration. A floor is a trivial method that every"
+            "Name on the method's card; under it the name in the configuration. A trivial baseline is one that every"
             " network should beat.",
             method_cell,
             numeric=False,
             shown_in=_EVERYWHERE,
         ),
+    ]
+
+
+def _dice_columns(unseen: bool) -> list[Column]:
+    kind = "Unseen Dice" if unseen else "Test Dice"
+    where = (
+        "of domains that the model never saw in training, selection or normalisation"
+        if unseen
+        else "kept for testing; their domains were seen in training (protocol in_domain)"
+    )
+    return [
         Column(
             "dice",
             kind,
@@ -179,6 +178,17 @@ def _ranking_columns(hardware: list[str], *, unseen: bool, seen_where_tested: bo
             better="higher",
             overall=True,
         ),
+    ]
+
+
+def _gap_columns(seen_where_tested: bool) -> list[Column]:
+    seen_where = (
+        "of the tested domains, from folds that trained on them"
+        if seen_where_tested
+        else "of all domains that were seen in training: not every tested domain was seen in another fold, so seen and unseen"
+        " Dice are of different domains here"
+    )
+    return [
         Column(
             "seen",
             "Seen Dice",
@@ -210,6 +220,11 @@ def _ranking_columns(hardware: list[str], *, unseen: bool, seen_where_tested: bo
             better="lower",
             overall=True,
         ),
+    ]
+
+
+def _count_columns() -> list[Column]:
+    return [
         Column(
             "parameters_total",
             "Parameters",
@@ -231,7 +246,22 @@ def _ranking_columns(hardware: list[str], *, unseen: bool, seen_where_tested: bo
             better="lower",
             shown_in=frozenset({"ranking", "wide terminal"}),
         ),
-        *throughput,
+    ]
+
+
+def _throughput_column(index: int, machine: str, machines: int) -> Column:
+    return Column(
+        f"throughput_{index}",
+        "Images/s" if machines == 1 else f"Images/s ({chr(65 + index)})",
+        f"Throughput at the best batch size, measured apart from training with all cores idle, on {machine}."
+        " Machines have columns of their own: speeds are never compared across them.",
+        number_words(f"throughput_{index}", significant),
+        better="higher",
+    )
+
+
+def _method_columns() -> list[Column]:
+    return [
         Column(
             "prompt",
             "Prompt",

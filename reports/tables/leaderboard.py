@@ -145,7 +145,7 @@ def _row(
         "method": facts.name,
         "title": facts.title,
         "track": "incomplete" if missing else "oracle" if facts.oracle else "automatic",
-        "floor": facts.floor,
+        "trivial_baseline": facts.trivial_baseline,
         **_columns("dice", unseen["dice"]),
         "dice_seed_sd": seed_spread(tests, "dice") if complete and len(tests) else None,
         "worst_domain": None if worst is None else worst["domain"],

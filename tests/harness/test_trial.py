@@ -22,6 +22,7 @@ from harness.errors import UserError
 from harness.metrics import dice
 from harness.planning.plan import Plan
 from harness.store.store import Store
+from harness.training.epoch_result import EpochResult
 from harness.trial import TrialContext, run_trial
 from harness.trial_spec import TrialSpec
 
@@ -43,7 +44,7 @@ def run(trial: TrialSpec, context: TrialContext, **options: Any) -> dict[str, An
 
 def test_a_trial_is_written_whole(toy_plan: ToyPlan, context: TrialContext) -> None:
     (trial,) = toy_plan().trials
-    events: list[dict[str, Any]] = []
+    events: list[EpochResult | None] = []
     status = run(trial, context, report=events.append)
     assert (status["state"], status["reason"]) == ("done", None)
     store = Store(context.store_root)
@@ -51,7 +52,7 @@ def test_a_trial_is_written_whole(toy_plan: ToyPlan, context: TrialContext) -> N
     split = trial.split
 
     assert store.spec(trial.ids) == trial
-    assert record.status["state"] == "done"
+    assert record.status.state == "done"
     assert record.samples is not None
     assert record.curves is not None
     assert record.result is not None
@@ -59,7 +60,7 @@ def test_a_trial_is_written_whole(toy_plan: ToyPlan, context: TrialContext) -> N
     assert list(record.samples.role) == ["test"] * len(split.test) + ["validation"] * len(split.validation)
     assert {
         "key", "modality", "domain", "id", "subject", "role", "width", "height", "dice", "iou", "precision",
-        "recall", "hd95", "hd95_max", "hd", "assd", "nsd", "reference_pixels", "predicted_pixels", "empty",
+        "recall", "hd95", "hd95_max", "hd", "assd", "nsd", "boundary_iou", "cldice", "reference_pixels", "predicted_pixels", "empty",
     } == set(record.samples.columns)  # fmt: skip
     test = record.samples[record.samples.role == "test"]
     assert record.result["test_dice"] == pytest.approx(test.groupby(["modality", "domain"]).dice.mean().mean())
@@ -75,7 +76,7 @@ def test_a_trial_is_written_whole(toy_plan: ToyPlan, context: TrialContext) -> N
     assert record.provenance["command"] == ["a", "b"]
     assert record.provenance["libraries"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert record.provenance["machine"]["device"] == "cpu"
-    assert [event["phase"] for event in events] == ["training", "training", "testing"]
+    assert [epoch and epoch.epoch for epoch in events] == [1, 2, None]
     weights = load_file(store.weights(trial.id))
     assert weights.keys() == toy_methods.TinyConv(["x"]).state_dict().keys()
     assert not (record.folder / "checkpoint").exists()
@@ -133,15 +134,15 @@ def test_a_killed_trial_goes_on_and_ends_with_the_same_bytes(toy_plan: ToyPlan, 
     run(trial, replace(context, store_root=context.store_root + "-whole"))
     epochs: list[int] = []
 
-    def kill(event: dict[str, Any]) -> None:
-        epochs.append(event.get("epoch", 0))
-        if event.get("epoch") == 3 and len(epochs) == 3:
+    def kill(epoch: EpochResult | None) -> None:
+        epochs.append(epoch.epoch if epoch else 0)
+        if epochs[-1] == 3 and len(epochs) == 3:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run(trial, context, report=kill)
     store = Store(context.store_root)
-    assert store.status(trial.id)["state"] == "interrupted"
+    assert store.status(trial.id).state == "interrupted"
     assert store.result(trial.ids) is None
     assert run(trial, context, report=kill)["state"] == "done"
     assert epochs == [1, 2, 3, 4, 0]  # an epoch is told after its state was kept
@@ -176,8 +177,8 @@ def test_a_method_that_fails_is_recorded_with_its_cause(
     assert status["state"] == "failed"
     store = Store(context.store_root)
     assert reason in status["reason"]
-    assert reason in store.status(trial.id)["reason"]
-    assert store.status(trial.id)["state"] == "failed"
+    assert reason in store.status(trial.id).reason
+    assert store.status(trial.id).state == "failed"
     assert store.result(trial.ids) is None
     text = (store.trial_folder(trial.id) / "error.txt").read_text()
     assert "Traceback" in text
@@ -191,8 +192,8 @@ def test_a_trial_that_failed_once_can_succeed_later(
     monkeypatch.setattr(toy_methods.Broken, "training_loss", toy_methods.TinyConv.training_loss)
     assert run(trial, context)["state"] == "done"
     record = Store(context.store_root).load(trial.ids)
-    assert record.status["state"] == "done"
-    assert "reason" not in record.status
+    assert record.status.state == "done"
+    assert record.status.reason is None
     assert not (record.folder / "error.txt").exists()
 
 
@@ -205,8 +206,8 @@ def test_a_leak_in_the_spec_is_refused(toy_plan: ToyPlan, context: TrialContext)
     with pytest.raises(UserError, match="Leak in split"):
         run_trial(spec, context)
     store = Store(context.store_root)
-    assert store.status(spec.id)["state"] == "failed"
-    assert "Leak" in store.status(spec.id)["reason"]
+    assert store.status(spec.id).state == "failed"
+    assert "Leak" in store.status(spec.id).reason
 
 
 def test_a_split_that_is_not_what_its_fingerprint_says_is_refused(toy_plan: ToyPlan, context: TrialContext) -> None:

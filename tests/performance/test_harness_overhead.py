@@ -30,6 +30,7 @@ from harness.data.dataset import Dataset
 from harness.data.folder.images import read_mask
 from harness.data.phantoms import write_phantoms
 from harness.metrics import evaluate_pair
+from harness.training.callbacks import usual_callbacks
 from harness.training.fit import TrainingData, fit
 from harness.trial import TrialContext
 
@@ -47,7 +48,15 @@ def network() -> SmpNetwork:
 def through_the_harness(data: TrainingData, test: list[str], folder: Path) -> list[dict[str, Any]]:
     method = network()
     often = TrialContext("", "").checkpoint_seconds  # as in a trial
-    fit(method, data, CONFIG, seed=0, device=CPU, folder=folder, checkpoint_seconds=often)
+    fit(
+        method,
+        data,
+        CONFIG,
+        seed=0,
+        device=CPU,
+        folder=folder,
+        callbacks=usual_callbacks(folder, checkpoint_seconds=often),
+    )
     return measured_images(
         method, test, cache=data.cache, samples=data.samples, modalities=data.modalities,
         batch_size=CONFIG.batch_size, device=CPU, amp=CONFIG.amp, metrics=MetricsConfig(),

@@ -25,7 +25,7 @@ CARDS: dict[str, dict[str, Any]] = {
     "delightsam": {"title": "De-LightSAM", "prompt": "none", "pretrained_on": []},
     "unet": {"title": "U-Net (ResNet-18)", "prompt": "none", "pretrained_on": ["Screening"]},
     "boxed": {"title": "Box-prompted SAM", "prompt": "oracle box", "pretrained_on": []},
-    "otsu": {"title": "Otsu threshold", "prompt": "none", "pretrained_on": [], "floor": True},
+    "otsu": {"title": "Otsu threshold", "prompt": "none", "pretrained_on": [], "trivial_baseline": True},
 }
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import pandas as pd
 
 from harness.metrics import REGISTRY
-from harness.store.records import now
 from harness.store.store import Store
+from harness.store.trial_state import now
+from harness.training.epoch_result import EpochResult
 from harness.trial import TrialContext
 from harness.trial_spec import TrialSpec
 
@@ -23,7 +24,7 @@ METRICS = tuple(REGISTRY)
 def run(
     spec: TrialSpec,
     context: TrialContext,
-    report: Callable[[dict[str, Any]], None] = lambda event: None,
+    report: Callable[[EpochResult | None], None] = lambda epoch: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any]:
     """Has the signature, the lock, the files and the reports of `harness.trial.run_trial`."""
@@ -37,11 +38,13 @@ def run(
         store.write_status(trial_id, "running", **place, epoch=0)
         rows = []
         for epoch in range(1, EPOCHS + 1):
-            row = {"epoch": epoch, "stage": "all", "train_loss": 1 / epoch, "validation_dice": 1 - 1 / epoch}
-            rows.append({**row, "learning_rate": 0.001, "seconds": 0.01})
+            result = EpochResult(
+                epoch, EPOCHS, "all", 1 / epoch, 1 - 1 / epoch, "validation", 0.001, 0.01, epoch == EPOCHS
+            )
+            rows.append(result.curve_row())
             store.write_status(trial_id, "running", **place, epoch=epoch, epochs=EPOCHS, dice=0.5, epoch_seconds=0.01)
-            report({"phase": "training", **rows[-1], "dice": 1 - 1 / epoch, "epochs": EPOCHS})
-        report({"phase": "testing"})
+            report(result)
+        report(None)
         store.finish_training(
             spec.ids,
             curves=pd.DataFrame(rows),

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 PER_DOMAIN = 2
-"""Images of a domain in a chunk: what varies within a domain can be told from what varies between domains from two on."""
+"""Images of a domain in a chunk: with two or more, variation within a domain can be separated from variation between domains."""
 
 
 def balanced_batches(

@@ -27,7 +27,7 @@ class Description:
 
     def cost_row(self, name: str) -> tuple[str, dict[str, Any]]:
         """Key and row for `Store.write_efficiency`; `stated` tells that nothing of it was measured here."""
-        from harness.store.records import now
+        from harness.store.trial_state import now
 
         row = {"device": "as stated", **self.costs, "method": name, "stated": True, "measured": now()}
         return sha256_json({"external": name})[:32], row

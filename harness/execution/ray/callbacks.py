@@ -20,6 +20,7 @@ from harness.execution.ray.placement import Node, fitting
 from harness.execution.ray.trial_queue import TrialQueue
 from harness.execution.ray.watchdog import RayIsGone, dead_server
 from harness.store.store import Store
+from harness.training.epoch_result import EpochResult
 from harness.trial_spec import TrialSpec
 
 
@@ -28,8 +29,8 @@ class RunCallback(Callback):
 
     Attributes:
         failures: id -> cause of each trial that failed in this run.
-        drain_key: where workers read in Ray's key-value store that they should stop.
-        user_error: what is at fault with data or store, as the first trial told it that met it.
+        stop_key: where workers read in Ray's key-value store that they should stop.
+        user_error: what is at fault with data or store, as the first trial that met it reported it.
     """
 
     LOOK_EVERY_SECONDS = 2.0
@@ -40,17 +41,17 @@ class RunCallback(Callback):
         self,
         progress: ProgressDisplay,
         store: Store,
-        feed: TrialQueue,
-        drain: GracefulStop,
+        queue: TrialQueue,
+        stop: GracefulStop,
         cluster: Cluster,
         trials: dict[str, TrialSpec],
     ) -> None:
-        self.progress, self.store, self.feed, self.drain = progress, store, feed, drain
+        self.progress, self.store, self.queue, self.stop = progress, store, queue, stop
         self.cluster, self.trials = cluster, trials
         self.failures: dict[str, str] = {}
         self.running: set[str] = set()
         self.user_error: UserError | None = None
-        self.drain_key = f"delightsam-bench-drain-{uuid4().hex}"
+        self.stop_key = f"delightsam-bench-stop-{uuid4().hex}"
         self.asked_to_stop = False
         self.last_look = self.last_capacity = time.monotonic()
 
@@ -61,11 +62,11 @@ class RunCallback(Callback):
     def on_step_begin(self, iteration: int, trials: list[Any], **info: Any) -> None:
         if (name := dead_server(self.cluster.servers)) is not None:
             raise RayIsGone(f"Ray itself died (its {name} was killed)")
-        if self.drain.asked.is_set() and not self.asked_to_stop:
+        if self.stop.asked.is_set() and not self.asked_to_stop:
             self.asked_to_stop = True
-            self.feed.close()
-            internal_kv._internal_kv_put(self.drain_key, b"stop")
-        if self.drain.expired or (self.asked_to_stop and not self.running):
+            self.queue.close()
+            internal_kv._internal_kv_put(self.stop_key, b"stop")
+        if self.stop.expired or (self.asked_to_stop and not self.running):
             raise StopExpired
         if time.monotonic() - self.last_look >= self.LOOK_EVERY_SECONDS:
             self._look_for_nodes()
@@ -80,10 +81,11 @@ class RunCallback(Callback):
     ) -> None:
         trial_id = trial.config["trial_id"]
         if result["phase"] != "ended":
-            self.progress.update(trial_id, result)
+            epoch = EpochResult.from_json(result) if result["phase"] == "training" else None
+            self.progress.update(trial_id, epoch)
             return
         if trial_id not in self.running:
-            return  # told twice: Tune repeats a trial's last result
+            return  # reported twice: Tune repeats a trial's last result
         self.running.discard(trial_id)
         self.progress.end(trial_id, result["state"], result["reason"])
         if result["state"] == "failed":
@@ -91,7 +93,7 @@ class RunCallback(Callback):
         if result.get("user_error"):
             # Other trials would meet the same.
             self.user_error = self.user_error or UserError(result["reason"])
-            self.feed.close()
+            self.queue.close()
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         """Lets go of the running means that Tune keeps of every number: most of what an ended trial costs in memory."""
@@ -102,22 +104,22 @@ class RunCallback(Callback):
         trial_id = trial.config["trial_id"]
         self.running.discard(trial_id)
         cause = cause_of(_error_of(trial))
-        self._note_try(trial_id, cause)
+        self._note_attempt(trial_id, cause)
         self.progress.again(trial_id, cause)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
         trial_id = trial.config["trial_id"]
         self.running.discard(trial_id)
         cause = cause_of(_error_of(trial))
-        self._note_try(trial_id, cause)
-        tries = trial.num_failures
-        reason = f"{cause}{f' ({tries} tries)' if tries > 1 else ''}; the same command goes on from its last checkpoint"
+        self._note_attempt(trial_id, cause)
+        attempts = trial.num_failures
+        reason = f"{cause}{f' ({attempts} attempts)' if attempts > 1 else ''}; the same command goes on from its last checkpoint"
         self._fail(trial_id, reason)
 
     def lost(self, cause: str) -> None:
         """All trials that are not done have failed, as Ray itself has."""
         for trial_id in self.running:
-            self._note_try(trial_id, cause)
+            self._note_attempt(trial_id, cause)
         for trial_id in set(self.trials) - set(self.failures):
             if self.store.result(self.trials[trial_id].ids) is None:
                 self._fail(trial_id, f"{cause}; the same command goes on from its last checkpoint")
@@ -129,7 +131,7 @@ class RunCallback(Callback):
                 self.store.write_status(trial_id, "failed", reason=reason)
         self.progress.end(trial_id, "failed", reason)
 
-    def _note_try(self, trial_id: str, cause: str) -> None:
+    def _note_attempt(self, trial_id: str, cause: str) -> None:
         with contextlib.suppress(UserError, OSError):
             self.store.record_attempt(trial_id, cause)
 

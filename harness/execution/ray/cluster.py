@@ -171,7 +171,7 @@ def _join(address: str, trials: Sequence[TrialSpec]) -> None:
 
 
 def _mute() -> None:
-    """Failures are told by our own display, once and with their cause; nothing is counted for statistics."""
+    """Our own display reports failures, once and with their cause; nothing is counted for statistics."""
     # They are off, but Tune would import MLflow and wandb, for seconds, to tell whose callbacks ours are.
     usage.tag_callbacks = lambda callbacks: False
     for name in ("ray", "ray.tune", "ray.tune.tune"):

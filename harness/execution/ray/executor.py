@@ -1,6 +1,6 @@
 """Ray Tune as executor and scheduler: one Tune trial for each of ours.
 
-The store, not Ray, is the database: a Tune trial is told only an id, reads its spec from the store, and writes its result
+The store, not Ray, is the database: a Tune trial gets only an id, reads its spec from the store, and writes its result
 there. After a crash the same command makes a new experiment of what the store lacks.
 """
 
@@ -46,42 +46,42 @@ class RayTuneExecutor:
         self.config, self.trainable = config, trainable
 
     def run(self, trials: Sequence[TrialSpec], context: TrialContext, progress: ProgressDisplay) -> list[Outcome]:
-        store, drain = Store(context.store_root), GracefulStop(self.config.drain_seconds)
+        store, stop = Store(context.store_root), GracefulStop(self.config.drain_seconds)
         with started_ray(self.config, context, trials) as cluster:
-            feed = TrialQueue(trials, store, cluster.resources)
-            listener = RunCallback(progress, store, feed, drain, cluster, {trial.id: trial for trial in trials})
+            queue = TrialQueue(trials, store, cluster.resources)
+            listener = RunCallback(progress, store, queue, stop, cluster, {trial.id: trial for trial in trials})
             # Here and not before: Ray puts a handler of its own in place when it starts.
             try:
-                # Ray prints page by page what befalls its servers; causes are told by our display, once.
-                with drain.on_sigterm(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-                    self._tune(feed, listener, cluster, context, len(trials))
+                # Ray prints page by page what befalls its servers; our display reports causes, once.
+                with stop.on_sigterm(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
+                    self._tune(queue, listener, cluster, context, len(trials))
             except StopExpired:
                 pass
             except RayIsGone as gone:
                 listener.lost(str(gone))
-        if error := feed.error or listener.user_error:
+        if error := queue.error or listener.user_error:
             raise error
-        return [_outcome(trial, store, listener, drain) for trial in trials]
+        return [_outcome(trial, store, listener, stop) for trial in trials]
 
     def _tune(
-        self, feed: TrialQueue, listener: RunCallback, cluster: Cluster, context: TrialContext, total: int
+        self, queue: TrialQueue, listener: RunCallback, cluster: Cluster, context: TrialContext, total: int
     ) -> None:
         # Ray's own bookkeeping is worth nothing: neither that of a killed run, nor ours once every trial is in the store.
-        experiment = feed.store.root / "ray"
+        experiment = queue.store.root / "ray"
         shutil.rmtree(experiment, ignore_errors=True)
         os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(cluster.slots, _MOST_PENDING))
         function = tune.with_parameters(
             run_in_worker,
             context=asdict(context),
             question=cluster.question,
-            drain_key=listener.drain_key,
+            stop_key=listener.stop_key,
             function=self.trainable,
         )
         try:
             tune.Tuner(
                 tune.with_resources(function, lambda config: tune.PlacementGroupFactory([config["resources"]])),
                 tune_config=tune.TuneConfig(
-                    search_alg=feed, num_samples=total, reuse_actors=True, trial_dirname_creator=_short_name
+                    search_alg=queue, num_samples=total, reuse_actors=True, trial_dirname_creator=_short_name
                 ),
                 run_config=tune.RunConfig(
                     name=f"experiment-{uuid4().hex[:8]}",
@@ -95,12 +95,12 @@ class RayTuneExecutor:
             shutil.rmtree(experiment, ignore_errors=True)
 
 
-def _outcome(trial: TrialSpec, store: Store, listener: RunCallback, drain: GracefulStop) -> Outcome:
+def _outcome(trial: TrialSpec, store: Store, listener: RunCallback, stop: GracefulStop) -> Outcome:
     if store.result(trial.ids) is not None:
         return Outcome(trial, "done", None)
     if trial.id in listener.failures:
         return Outcome(trial, "failed", listener.failures[trial.id])
-    if drain.asked.is_set():
+    if stop.asked.is_set():
         return Outcome(trial, "interrupted", "stopped before its end")
     return Outcome(trial, "failed", "it ended without a result")
 

@@ -19,7 +19,7 @@ class TrialQueue(Searcher):
     """A searcher that searches nothing: the trials in their order, each handed over to the store when its turn comes.
 
     Attributes:
-        error: what kept a trial from being handed over; the feed ends with it.
+        error: what kept a trial from being handed over; the queue ends with it.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class TrialQueue(Searcher):
         """Nothing is learnt from results."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing to keep: after a crash the same command makes a new feed of what the store lacks."""
+        """Nothing to keep: after a crash the same command makes a new queue of what the store lacks."""
 
     def restore(self, checkpoint_path: str) -> None:
         """See `save`."""

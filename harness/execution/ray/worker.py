@@ -1,4 +1,4 @@
-"""What Ray runs on a node: one trial, on the resources it was given, told to Ray Tune epoch by epoch."""
+"""What Ray runs on a node: one trial, on the resources it was given, reported to Ray Tune epoch by epoch."""
 
 from __future__ import annotations
 
@@ -14,29 +14,32 @@ from ray.experimental import internal_kv
 
 from harness.errors import UserError
 from harness.execution.ray.nodes import NodeRequirements, inspect_node, mismatches
+from harness.extensions import load_extensions
 from harness.store.store import Store
+from harness.training.epoch_result import EpochResult
 from harness.trial import TrialContext
 from harness.trial_spec import TrialIds
 
 
 def run_in_worker(
-    config: dict[str, Any], context: dict[str, Any], question: NodeRequirements | None, drain_key: str, function: str
+    config: dict[str, Any], context: dict[str, Any], question: NodeRequirements | None, stop_key: str, function: str
 ) -> None:
     """Reads the spec of `config["ids"]` from the store and runs it by the function at the dotted path `function`.
 
-    Reports {trial_id, phase, ...}: phase training with what an epoch tells, testing, and at last `ended` with {state, reason}.
+    Reports {trial_id, phase, ...}: phase training with an epoch's result, testing, and at last `ended` with {state, reason}.
     """
     ids, end = TrialIds(**config["ids"]), dict[str, Any]()
     try:
+        load_extensions()
         if question is not None:
             _check_place(question)
-        end = _run(ids, context, drain_key, function)
+        end = _run(ids, context, stop_key, function)
     except UserError as error:
         end = {"state": "failed", "reason": str(error), "user_error": True}
     tune.report({"trial_id": ids.training, "phase": "ended", **end})
 
 
-def _run(ids: TrialIds, context: dict[str, Any], drain_key: str, function: str) -> dict[str, Any]:
+def _run(ids: TrialIds, context: dict[str, Any], stop_key: str, function: str) -> dict[str, Any]:
     module, _, name = function.rpartition(".")
     run_trial = getattr(importlib.import_module(module), name)
     gpus = tune.get_context().get_trial_resources().required_resources.get("GPU", 0)
@@ -48,11 +51,12 @@ def _run(ids: TrialIds, context: dict[str, Any], drain_key: str, function: str) 
     store = Store(settings.store_root)
     pointer = _Pointer(ids.training, store.trial_folder(ids.training))
 
-    def report(event: dict[str, Any]) -> None:
-        pointer.report({"trial_id": ids.training, **event})
+    def report(epoch: EpochResult | None) -> None:
+        news = {"phase": "testing"} if epoch is None else {"phase": "training", **epoch.to_json()}
+        pointer.report({"trial_id": ids.training, **news})
 
     def should_stop() -> bool:
-        return internal_kv._internal_kv_get(drain_key) is not None
+        return internal_kv._internal_kv_get(stop_key) is not None
 
     if should_stop():
         return {"state": "interrupted", "reason": "asked to stop before it began"}

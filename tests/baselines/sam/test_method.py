@@ -260,7 +260,7 @@ def test_hub_files_build_what_their_cards_say(name: str, files: dict[str, Any], 
     model = {**config["model"], "weights": weights[config["model"]["family"]]}
     made = build_method(name, model, MODALITIES, prompt=config["card"]["prompt"])
     assert not [p for p in made.parameters() if p.requires_grad] and not MethodAdapter(made).stages()[0].gradient
-    assert config["crossed"] is False and config["training"] == {"image_size": 1024}
+    assert config["supports_algorithms"] is False and config["training"] == {"image_size": 1024}
 
 
 @pytest.mark.parametrize("name", LIGHT)
@@ -269,6 +269,6 @@ def test_light_files_build_what_their_cards_say(name: str, files: dict[str, Any]
     check_method_config(name, config)
     made = build_method(name, config["model"], MODALITIES, prompt=config["card"]["prompt"])
     learns = name in ("litemedsam_decoder", "litemedsam_lora")
-    assert MethodAdapter(made).stages()[0].gradient is learns and config["crossed"] is learns
+    assert MethodAdapter(made).stages()[0].gradient is learns and config["supports_algorithms"] is learns
     assert hasattr(made, "predict_oracle") == (name != "litemedsam_whole")
     assert ("isic2017" in config["card"]["pretrained_on"]) == (name != "mobilesam")

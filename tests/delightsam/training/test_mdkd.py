@@ -23,6 +23,7 @@ from delightsam.training.method import DeLightSAMMethod
 from delightsam.training.teacher import SamTeacher
 from harness.errors import UserError
 from harness.methods.building import build_method
+from harness.training.epoch_result import EpochResult
 
 NAMES = ["xray", "fundus"]
 CHAIN = [
@@ -245,9 +246,9 @@ class Interrupted(Exception):
     pass
 
 
-def stop_at(epoch: int) -> Callable[[dict[str, Any]], None]:
-    def on_epoch(event: dict[str, Any]) -> None:
-        if event["epoch"] == epoch:
+def stop_at(epoch: int) -> Callable[[EpochResult], None]:
+    def on_epoch(event: EpochResult) -> None:
+        if event.epoch == epoch:
             raise Interrupted
 
     return on_epoch

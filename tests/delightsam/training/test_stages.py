@@ -15,6 +15,7 @@ from delightsam import DeLightSAM, save
 from delightsam.training.method import DeLightSAMMethod
 from delightsam.training.oracle_prompt import OraclePatchMethod
 from delightsam.training.stages import Stage, read_stages, segmentation_stages
+from harness.training.epoch_result import EpochResult
 from harness.training.seeding import seed_everything
 
 BOTH: list[Any] = [{"name": "decode", "views": 2}, "joint"]
@@ -77,10 +78,10 @@ def test_each_stage_moves_its_parts_and_nothing_else(make: Callable[..., DeLight
     before = copy_of(method)
     seen: dict[str, set[str]] = {}
 
-    def look(event: dict[str, Any]) -> None:
+    def look(event: EpochResult) -> None:
         now = method.state_dict()
         moved = [name for name, tensor in now.items() if not torch.equal(tensor, before[name])]
-        seen[event["stage"]] = {".".join(name.split(".")[:2]) for name in moved}
+        seen[event.stage] = {".".join(name.split(".")[:2]) for name in moved}
         before.update(copy_of(method))
 
     run(method, SETTINGS, on_epoch=look)
@@ -142,8 +143,8 @@ def test_a_killed_training_goes_on_in_its_stage(
     whole = make(cache=tmp_path / "cache")
     expected = run(whole, config)
 
-    def kill(event: dict[str, Any]) -> None:
-        if event["epoch"] == last + 1:
+    def kill(event: EpochResult) -> None:
+        if event.epoch == last + 1:
             raise Killed
 
     with pytest.raises(Killed):

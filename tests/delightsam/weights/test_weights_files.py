@@ -1,4 +1,4 @@
-"""Files that are no weights: each is told apart, and none of their code runs."""
+"""Files that are no weights: each is named by its kind, and none of their code runs."""
 
 from __future__ import annotations
 

@@ -87,7 +87,7 @@ def compared(
 def test_a_significant_loss_is_1(compared: Callable[..., tuple[int, str]], base: np.ndarray, noise: np.ndarray) -> None:
     code, said = compared({"m": base, "n": base}, {"m": base - 0.02 + noise, "n": base + noise})
     assert code == 1
-    assert "LOSS: worse" in said and "not told apart" in said
+    assert "LOSS: worse" in said and "no significant difference" in said
     assert f"{(base - 0.02 + noise).reshape(2, 15).mean():.3f}" in said
 
 

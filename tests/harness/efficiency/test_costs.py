@@ -40,10 +40,10 @@ def test_the_costs_of_every_shipped_method_can_be_counted(name: str) -> None:
     wanted = [parameter.requires_grad for parameter in method.parameters()]
     macs, counts = count_macs(method, torch.rand(1, 3, 64, 64)), count_parameters(method)
     assert [parameter.requires_grad for parameter in method.parameters()] == wanted
-    floor = bool(config["card"].get("floor"))
+    floor = bool(config["card"].get("trivial_baseline"))
     assert (macs == 0) == floor
     # What learns nothing says so: no algorithm could change it.
-    assert (counts["parameters_trainable"] > 0) == config.get("crossed", True)
+    assert (counts["parameters_trainable"] > 0) == config.get("supports_algorithms", True)
     assert counts["parameters_active"] <= counts["parameters_total"]
     if name == "delightsam":
         assert counts["parameters_active"] < counts["parameters_total"], "one controller of two takes part"

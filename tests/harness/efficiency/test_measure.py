@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from baselines.floors import OtsuThreshold
 from baselines.networks.smp import SmpNetwork
+from baselines.trivial import OtsuThreshold
 from harness.efficiency import measure as efficiency
 
 COLUMNS = {

@@ -9,7 +9,6 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
@@ -23,6 +22,7 @@ from harness.execution.progress import ProgressDisplay
 from harness.execution.serial import local_device
 from harness.planning.plan import Plan, build_plan
 from harness.store.store import Store
+from harness.training.epoch_result import EpochResult
 from harness.trial import TrialContext
 
 ToyPlan = Callable[..., Plan]
@@ -135,20 +135,20 @@ def test_ray_gives_the_same_bytes_and_workers_that_die_are_tried_again(
         "dieshard": "failed", "broken": "failed", "twostages": "done", "diesonce": "done",
     }  # fmt: skip
     assert "its process died" in str(by_method["dieshard"].reason)
-    assert "(2 tries)" in str(by_method["dieshard"].reason)
+    assert "(2 attempts)" in str(by_method["dieshard"].reason)
     assert "a mistake in the method's code" in str(by_method["broken"].reason)
     store, other = Store(context.store_root), Store(serial.store_root)
-    assert store.status(trials[0].id)["state"] == "failed"
-    assert "its process died" in store.status(trials[0].id)["reason"]
+    assert store.status(trials[0].id).state == "failed"
+    assert "its process died" in store.status(trials[0].id).reason
     for trial in trials[2:]:
         assert store.weights(trial.id).read_bytes() == other.weights(trial.id).read_bytes()
         one, two = (where.measurement_folder(trial.ids) / "samples.parquet" for where in (store, other))
         assert one.read_bytes() == two.read_bytes()
-    assert [len(store.tries(trial.id)) for trial in trials] == [2, 0, 0, 1]
-    (died,) = store.status(trials[3].id)["tries"]
-    assert died["cause"].startswith("its process died: ")
-    assert died["host"] == platform.node()
-    assert store.load(trials[3].ids).status["state"] == "done"
+    assert [len(store.status(trial.id).attempts) for trial in trials] == [2, 0, 0, 1]
+    (died,) = store.status(trials[3].id).attempts
+    assert died.cause.startswith("its process died: ")
+    assert died.host == platform.node()
+    assert store.load(trials[3].ids).status.state == "done"
     assert not (store.root / "ray").exists()
     assert sys.stdout is stdout
     told = lines.getvalue()
@@ -161,16 +161,16 @@ def test_progress_off_a_terminal_is_plain_lines(monkeypatch: pytest.MonkeyPatch,
     clock = [0.0]
     monkeypatch.setattr("harness.execution.progress.time.monotonic", lambda: clock[0])
     display = ProgressDisplay(2, Console(file=lines, width=60))
-    event: dict[str, Any] = {"phase": "training", "epoch": 1, "epochs": 9, "train_loss": 0.5, "dice": 0.25}
+    event = EpochResult(1, 9, "train", 0.5, 0.25, "validation", 0.01, 1.0)
     with display:
         display.start("a", "unet fold0 seed 0")
         display.start("a", "unet fold0 seed 0")
         display.update("a", event)
         clock[0] = 31.0
-        display.update("a", event | {"epoch": 4})
+        display.update("a", replace(event, epoch=4))
         clock[0] = 40.0
-        display.update("a", event | {"epoch": 5})
-        display.update("a", {"phase": "testing"})
+        display.update("a", replace(event, epoch=5))
+        display.update("a", None)
         display.end("a", "failed", "the loss became [nan]")
         display.end("a", "failed", "twice")
         display.end("unknown", "done", None)

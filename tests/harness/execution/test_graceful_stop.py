@@ -29,6 +29,7 @@ from harness.execution.ray.trial_queue import TrialQueue
 from harness.execution.ray.watchdog import dead_server, ending_with
 from harness.planning.plan import Plan
 from harness.store.store import Store
+from harness.store.trial_state import TrialState
 from harness.trial import TrialContext
 
 ToyPlan = Callable[..., Plan]
@@ -68,9 +69,9 @@ def test_sigterm_keeps_the_state_and_the_same_trials_go_on_with_the_same_bytes(
     assert signal.getsignal(signal.SIGTERM) is before
     assert [outcome.state for outcome in outcomes] == ["interrupted", "interrupted"]
     store = Store(context.store_root)
-    assert store.status(trials[0].id)["state"] == "interrupted"
-    assert store.status(trials[0].id)["reason"] == "asked to stop after epoch 1 of 4"
-    assert store.status(trials[1].id) == {"state": "pending"}
+    assert store.status(trials[0].id).state == "interrupted"
+    assert store.status(trials[0].id).reason == "asked to stop after epoch 1 of 4"
+    assert store.status(trials[1].id) == TrialState("pending")
 
     outcomes = executor.run(trials, context, quiet())
     assert [outcome.state for outcome in outcomes] == ["done", "done"]
@@ -93,16 +94,16 @@ def test_an_epoch_that_takes_too_long_is_left(
     executor = make_executor(ExecutorConfig(name="serial", device="cpu", drain_seconds=0.2))
     (outcome,) = executor.run([trial], context, quiet())
     assert outcome.state == "interrupted"
-    assert Store(context.store_root).status(trial.id)["state"] == "interrupted"
+    assert Store(context.store_root).status(trial.id).state == "interrupted"
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
 def test_a_second_sigterm_waits_for_nothing() -> None:
-    drain = GracefulStop(100)
-    with drain.on_sigterm():
+    stop = GracefulStop(100)
+    with stop.on_sigterm():
         sigterm()
-        assert drain.asked.is_set()
-        assert not drain.expired
+        assert stop.asked.is_set()
+        assert not stop.expired
         with pytest.raises(StopExpired):
             sigterm()
     expired = GracefulStop(0)
@@ -125,28 +126,28 @@ def test_outside_the_main_thread_signals_are_left_alone() -> None:
 
 def test_trials_are_handed_over_one_by_one(toy_plan: ToyPlan, context: TrialContext) -> None:
     trials, store = toy_plan("TinyConv", "Floor").trials, Store(context.store_root)
-    feed = TrialQueue(trials, store, lambda trial: {"CPU": 1.0})
+    queue = TrialQueue(trials, store, lambda trial: {"CPU": 1.0})
     assert store.trial_ids() == []
-    assert feed.suggest("x") == {"trial_id": trials[0].id, "ids": asdict(trials[0].ids), "resources": {"CPU": 1.0}}
+    assert queue.suggest("x") == {"trial_id": trials[0].id, "ids": asdict(trials[0].ids), "resources": {"CPU": 1.0}}
     assert store.trial_ids() == [trials[0].id]
     assert store.spec(trials[0].ids) == trials[0]
-    feed.suggest("y")
-    assert feed.suggest("z") == Searcher.FINISHED
-    assert feed.error is None
+    queue.suggest("y")
+    assert queue.suggest("z") == Searcher.FINISHED
+    assert queue.error is None
 
 
 def test_a_store_that_fails_ends_the_feed_and_is_told(
     toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(context.store_root)
-    feed = TrialQueue(toy_plan("TinyConv", "Floor").trials, store, lambda trial: {"CPU": 1.0})
+    queue = TrialQueue(toy_plan("TinyConv", "Floor").trials, store, lambda trial: {"CPU": 1.0})
 
     def full(*args: Any) -> None:
         raise UserError("the disk is full")
 
     monkeypatch.setattr(Store, "start_trial", full)
-    assert feed.suggest("x") == feed.suggest("y") == Searcher.FINISHED
-    assert str(feed.error) == "the disk is full"
+    assert queue.suggest("x") == queue.suggest("y") == Searcher.FINISHED
+    assert str(queue.error) == "the disk is full"
 
 
 @pytest.mark.parametrize(
@@ -182,18 +183,18 @@ def test_a_dead_server_of_ray_ends_a_process_that_hangs(capsys: pytest.CaptureFi
     assert "Ray itself died (its raylet was killed)" in capsys.readouterr().err
 
 
-def test_causes_of_dead_tries_stay_through_later_statuses(context: TrialContext) -> None:
+def test_causes_of_dead_attempts_stay_through_later_statuses(context: TrialContext) -> None:
     store = Store(context.store_root)
     store.write_status("t", "running", host="node1", epoch=3)
     for number in range(25):
         store.record_attempt("t", f"cause {number}")
-    assert store.status("t")["state"] == "interrupted"
+    assert store.status("t").state == "interrupted"
     store.write_status("t", "running", epoch=4)
-    tries = store.tries("t")
-    assert len(tries) == 20
-    assert tries[-1]["cause"] == "cause 24"
-    assert tries[-20]["host"] == "unknown"  # a status of the driver's names no host
-    assert store.tries("none") == []
+    attempts = store.status("t").attempts
+    assert len(attempts) == 20
+    assert attempts[-1].cause == "cause 24"
+    assert attempts[-20].host == "unknown"  # a status of the driver's names no host
+    assert store.status("none").attempts == ()
 
 
 def test_a_store_at_an_address_is_refused() -> None:

@@ -163,7 +163,7 @@ def test_the_modality_is_given_or_guessed_where_the_method_needs_it(
 
     (needs, _) = finish(build_plan(replace(told, seeds=(1,))), store, tmp_path)
     assert predict(store, tmp_path / "images", tmp_path / "5", needs) == 2
-    assert "needs to be told what the images show: --modality dermoscopy|ultrasound" in capsys.readouterr().err
+    assert "needs to know what the images show: --modality dermoscopy|ultrasound" in capsys.readouterr().err
     assert predict(store, tmp_path / "images", tmp_path / "5", needs, "--modality", "auto") == 2
     assert "can't tell an image's modality" in capsys.readouterr().err
     assert not (tmp_path / "5").exists()
@@ -272,7 +272,7 @@ def test_weights_files_of_the_library_are_used_by_their_path(
     assert predict(store, tmp_path / "images", tmp_path / "out", *words) == 0
     expected = model.segment(read_image(tmp_path / "images" / "a.png"), "fundus")
     assert np.array_equal(read_mask(tmp_path / "out" / "masks" / "a.png"), expected)
-    for wrong, said in (([*words[:2], "xray"], "it knows 0 dermoscopy, 3 fundus"), (words[:1], "needs to be told")):
+    for wrong, said in (([*words[:2], "xray"], "it knows 0 dermoscopy, 3 fundus"), (words[:1], "needs to know")):
         assert predict(store, tmp_path / "images", tmp_path / "no", *wrong) == 2
         assert said in capsys.readouterr().err
 

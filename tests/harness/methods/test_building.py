@@ -30,7 +30,7 @@ def test_a_method_is_built_with_the_yamls_arguments_and_the_modalities() -> None
     method = build("TinyConv", width=3)
     assert isinstance(method, Method)
     assert method.decoder.in_channels == 3
-    floor = build_method("otsu", {"_target_": "baselines.floors.OtsuThreshold"}, ["dermoscopy", "xray"])
+    floor = build_method("otsu", {"_target_": "baselines.trivial.OtsuThreshold"}, ["dermoscopy", "xray"])
     assert floor.count.shape == (2,)
 
 

@@ -15,7 +15,13 @@ METHOD_CARD = {
 }  # fmt: skip
 ALGORITHM_CARD = {"title": "Algorithm", "paper": "Another", "licence": "MIT", "sees_test_images": False}
 UNET = {"card": METHOD_CARD, "version": 2, "model": {"_target_": "a.Net", "width": 3}, "training": {"epochs": 4}}
-FLOOR = {"card": METHOD_CARD, "version": 1, "model": {"_target_": "a.Floor"}, "training": {}, "crossed": False}
+FLOOR = {
+    "card": METHOD_CARD,
+    "version": 1,
+    "model": {"_target_": "a.Floor"},
+    "training": {},
+    "supports_algorithms": False,
+}
 ERM = {"card": ALGORITHM_CARD, "version": 1, "model": None, "training": {}}
 MIX = {
     "card": {**ALGORITHM_CARD, "title": "Mix"},

@@ -72,8 +72,8 @@ def test_a_stopped_configuration_can_be_continued(suite: Plan, context: TrialCon
         evaluate_configuration(suite.trials, context, 2, tmp_path / "sweep", stop_after_three)
     store, (first, second) = Store(context.store_root), suite.trials
     assert store.result(first.ids) is not None and store.result(second.ids) is None
-    assert store.status(second.id)["state"] == "interrupted"
-    assert "search" in store.status(second.id)["reason"]
+    assert store.status(second.id).state == "interrupted"
+    assert "search" in store.status(second.id).reason
     with store.trial_lock(second.id, patience_seconds=0):
         pass
     again: Reports = []

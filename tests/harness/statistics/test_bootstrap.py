@@ -253,7 +253,7 @@ def test_how_often_first_agrees_with_the_normal_theory() -> None:
 
 
 def test_tie_groups_share_the_rank_of_their_best() -> None:
-    # 0 is told from 2 and 3, 1 from 3 only; 2 and 3 are not told apart.
+    # 0 differs from 2 and 3, 1 from 3 only; 2 and 3 don't differ.
     p = np.ones((4, 4))
     for first, second in ((0, 2), (0, 3), (1, 3)):
         p[first, second] = p[second, first] = 0.01

@@ -21,7 +21,7 @@ from harness.errors import UserError
 from harness.files import atomic_write_json
 from harness.store.queries import find_run
 from harness.store.records import TrialEntry
-from harness.store.run_status import Row, RunStatus, StatusReader, time_left
+from harness.store.run_status import RunStatus, StatusReader, TrialStatus, time_left
 from harness.store.store import Store
 
 COMMAND = ("python", "-m", "harness", "run", "suite=toys", "training=quick")
@@ -71,21 +71,21 @@ def test_every_state_is_told_from_the_store_alone(store: Store, suite: Path) -> 
     assert status.counts == {"done": 1, "running": 1, "pending": 1, "failed": 1, "interrupted": 1}
     a, b, c, d, e = status.rows
     assert (a.state, a.seconds) == ("done", 60.0)
-    assert (b.epoch, b.epochs, b.dice, b.host, b.tries) == (4, 10, 0.75, "node7", 1)
-    assert (c.reason, c.tries) == ("the loss became nan", 1)
-    assert (d.state, d.reason, d.tries) == ("interrupted", "its process died", 1)
-    assert (e.state, e.tries) == ("pending", 0)
+    assert (b.epoch, b.epochs, b.dice, b.host, b.attempts) == (4, 10, 0.75, "node7", 1)
+    assert (c.reason, c.attempts) == ("the loss became nan", 1)
+    assert (d.state, d.reason, d.attempts) == ("interrupted", "its process died", 1)
+    assert (e.state, e.attempts) == ("pending", 0)
     assert status.command == COMMAND
 
 
-def test_tries_that_died_count(store: Store, suite: Path) -> None:
+def test_attempts_that_died_count(store: Store, suite: Path) -> None:
     for _ in range(3):
         store.record_attempt("a", "its process died")
-    store.write_status("a", "failed", reason="its process died (3 tries); the same command goes on")
+    store.write_status("a", "failed", reason="its process died (3 attempts); the same command goes on")
     store.record_attempt("b", "its node was lost")
     store.write_status("b", "failed", reason="the loss became nan")
     rows = StatusReader(store).read(suite).rows
-    assert (rows[0].tries, rows[1].tries) == (3, 2)
+    assert (rows[0].attempts, rows[1].attempts) == (3, 2)
 
 
 def test_a_trial_whose_process_is_gone_is_interrupted(store: Store, suite: Path) -> None:
@@ -164,8 +164,8 @@ def test_done_trials_are_read_once(store: Store, suite: Path) -> None:
     assert reader.read(suite).rows[0].seconds == 60.0
 
 
-def row(state: str, method: str = "unet", **told: Any) -> Row:
-    return Row(f"{state}{told}", method, "fold0", 0, state, **told)
+def row(state: str, method: str = "unet", **told: Any) -> TrialStatus:
+    return TrialStatus(f"{state}{told}", method, "fold0", 0, state, **told)
 
 
 def test_time_left() -> None:
@@ -196,12 +196,12 @@ def test_the_text_fits_in_80_columns_and_says_what_to_do(store: Store, suite: Pa
     assert all(len(line) <= 80 for line in text.splitlines()[1:])
     assert "5 trials: 1 done, 0 running, 2 pending, 1 failed, 1 interrupted" in text
     assert "unet fold1 seed 0\n    RuntimeError: much went wrong" in text
-    assert "unet fold2 seed 0 after 2 tries\n    its process died" in text
+    assert "unet fold2 seed 0 after 2 attempts\n    its process died" in text
     assert "To try again what failed" in text and "python -m harness run suite=toys training=quick" in text
 
 
 def test_many_failures_are_cut_short() -> None:
-    rows = [Row(str(i), "unet", f"fold{i}", 0, "failed", reason="cause") for i in range(50)]
+    rows = [TrialStatus(str(i), "unet", f"fold{i}", 0, "failed", reason="cause") for i in range(50)]
     status = RunStatus("toys", "t", Path("runs"), rows, False, None, None, (), (), "", None)
     text = text_of(status, 80)
     assert text.count("cause") == 20

@@ -23,12 +23,14 @@ from support.stores import finished_trial
 
 import harness.store.sealed_folder
 import harness.store.store
+import harness.store.trial_state
 from harness.errors import UserError
 from harness.files import sha256_file, sha256_json
 from harness.metrics import REGISTRY
 from harness.store.records import TrialEntry
 from harness.store.sealed_folder import SCHEMA_VERSION
 from harness.store.store import Store
+from harness.store.trial_state import TrialState
 
 SPEC = trial_spec()
 IDS = SPEC.ids
@@ -88,7 +90,7 @@ def test_what_is_finished_is_read_back(store: Store) -> None:
         *(f"predictions/{IDS.prediction}/measurements/{IDS.measurement}/{name}"
           for name in ("spec.json", "samples.parquet", "metrics.json", "result.json")),
     }  # fmt: skip
-    assert (record.status["state"], record.status["seconds"]) == ("done", 1.5)
+    assert (record.status.state, record.status.seconds) == ("done", 1.5)
     assert record.samples is not None
     assert record.curves is not None
     pd.testing.assert_frame_equal(record.samples, samples())
@@ -129,7 +131,7 @@ def test_results_are_written_last_so_a_level_is_whole_or_not_there(
     """The write of every file in turn fails; until the last `result.json` is there the trial is not done."""
     written: list[str] = []
     allowed = [0]
-    for module in (harness.store.store, harness.store.sealed_folder):
+    for module in (harness.store.store, harness.store.sealed_folder, harness.store.trial_state):
         for name in ("atomic_write_bytes", "atomic_write_text", "atomic_write_json"):
             original = getattr(module, name, None)
             if original is None:
@@ -249,7 +251,7 @@ def test_newer_suites_and_costs_are_refused(store: Store) -> None:
 
 def test_a_trial_that_is_not_there(store: Store) -> None:
     assert store.result(IDS) is None
-    assert store.status(TRIAL) == {"state": "pending"}
+    assert store.status(TRIAL) == TrialState("pending")
     with pytest.raises(UserError, match=f"There is no trial {TRIAL}"):
         store.load(IDS)
 
@@ -261,7 +263,7 @@ def test_a_new_try_keeps_the_checkpoint_and_discarding_forgets_all(store: Store)
     store.write_status(TRIAL, "running", epoch=3)
     store.start_trial(SPEC)
     assert (folder / "checkpoint" / "training.pt").read_bytes() == b"x"
-    assert store.status(TRIAL)["epoch"] == 3
+    assert store.status(TRIAL).epoch == 3
     store.discard_trial(IDS)
     assert not [path for path in folder.rglob("*") if path.is_file()]
     store.discard_trial(IDS)
@@ -310,6 +312,7 @@ def test_a_store_whose_name_is_a_file(tmp_path: Path) -> None:
 HOLD = """
 import sys
 from harness.store.store import Store
+from harness.store.trial_state import TrialState
 with Store(sys.argv[1]).exclusive():
     print("held", flush=True)
     sys.stdin.read()

@@ -26,6 +26,7 @@ from harness.execution.progress import ProgressDisplay
 from harness.store.store import Store
 from harness.trackers import make_followers
 from harness.trackers.follower import Follower, epoch_values, hyperparameters
+from harness.training.epoch_result import EpochResult
 
 TRIAL = trial_spec(
     method={"name": "unet", "model": {"_target_": "a.B", "width": 8, "head": {"depth": 2}, "weights": None}},
@@ -51,8 +52,8 @@ def event(epoch: int) -> dict[str, Any]:
     return {**row, "seconds": 0.1}
 
 
-def told(epoch: int) -> dict[str, Any]:
-    return {"phase": "training", **event(epoch), "dice": epoch / 10, "epochs": 6}
+def told(epoch: int) -> EpochResult:
+    return EpochResult(epoch, 6, "all", 1 / epoch, float("nan") if epoch == 2 else epoch / 10, "validation", 0.01, 0.1)
 
 
 @pytest.fixture
@@ -101,7 +102,7 @@ def disturbed(name: str, store: Store) -> None:
         progress.start(TRIAL.id, TRIAL.label)
         for epoch in (3, 4, 6):
             progress.update(TRIAL.id, told(epoch))
-        progress.update(TRIAL.id, {"phase": "testing"})
+        progress.update(TRIAL.id, None)
         finish(store)
         progress.end(TRIAL.id, "done", None)
     assert not second.broken

@@ -16,6 +16,8 @@ from torch import nn
 from toy_training import CONFIG, CPU, curves, make, make_data, run, same_bits
 
 from harness.errors import UserError
+from harness.training.callbacks import usual_callbacks
+from harness.training.epoch_result import EpochResult
 from harness.training.fit import fit
 
 
@@ -23,9 +25,9 @@ class Interrupted(Exception):
     pass
 
 
-def stop_at(epoch: int) -> Callable[[dict[str, Any]], None]:
-    def on_epoch(event: dict[str, Any]) -> None:
-        if event["epoch"] == epoch:
+def stop_at(number: int) -> Callable[[EpochResult], None]:
+    def on_epoch(epoch: EpochResult) -> None:
+        if epoch.epoch == number:
             raise Interrupted
 
     return on_epoch
@@ -53,7 +55,7 @@ def test_an_interrupted_fit_ends_with_the_same_bits(
             run(make(kind, seed=seed), config, folder=tmp_path, on_epoch=stop_at(epoch))
     resumed = make(kind, seed=99)
     events: list[int] = []
-    state = run(resumed, config, folder=tmp_path, on_epoch=lambda event: events.append(event["epoch"]))
+    state = run(resumed, config, folder=tmp_path, on_epoch=lambda epoch: events.append(epoch.epoch))
     assert events == [5]  # the first four are not trained again
     assert same_bits(whole, resumed)
     assert curves(state) == curves(expected)
@@ -79,7 +81,7 @@ def test_an_interrupted_observe_after_training_trains_nothing_again(tmp_path: Pa
         run(make(StopsOnce, when="after"), folder=tmp_path)
     events: list[int] = []
     resumed = make(toy_methods.MeanColour, seed=5, when="after")
-    run(resumed, folder=tmp_path, on_epoch=lambda event: events.append(event["epoch"]))
+    run(resumed, folder=tmp_path, on_epoch=lambda epoch: events.append(epoch.epoch))
     assert events == []
     assert same_bits(whole, resumed)
 
@@ -95,7 +97,7 @@ def test_a_damaged_checkpoint_is_told_and_trained_anew(tmp_path: Path, caplog: p
     whole, method = make(toy_methods.TinyConv), make(toy_methods.TinyConv)
     run(whole)
     events: list[int] = []
-    run(method, folder=tmp_path, on_epoch=lambda event: events.append(event["epoch"]))
+    run(method, folder=tmp_path, on_epoch=lambda epoch: events.append(epoch.epoch))
     assert events == [1, 2, 3, 4]
     assert same_bits(whole, method)
     assert "training starts anew" in caplog.text
@@ -116,7 +118,8 @@ def test_a_checkpoint_that_could_not_be_read_this_time_is_kept(tmp_path: Path, m
 
 def test_checkpoints_are_rarer_than_short_epochs_and_the_last_epoch_needs_none(tmp_path: Path) -> None:
     fit(
-        make(toy_methods.TinyConv), make_data(), CONFIG, seed=0, device=CPU, folder=tmp_path, checkpoint_seconds=1e6
+        make(toy_methods.TinyConv), make_data(), CONFIG, seed=0, device=CPU, folder=tmp_path,
+        callbacks=usual_callbacks(tmp_path, checkpoint_seconds=1e6),
     )  # fmt: skip
     assert list(tmp_path.iterdir()) == []
     run(make(toy_methods.TinyConv), replace(CONFIG, epochs=1), folder=tmp_path)

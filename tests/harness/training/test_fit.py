@@ -17,6 +17,7 @@ from toy_training import CONFIG, ONE_STEP, copy_of, curves, distance, make, make
 
 from harness.errors import TrialFailed
 from harness.methods.contract import Stage
+from harness.training.epoch_result import EpochResult
 from harness.training.stages import epochs_per_stage
 
 # --- the budget ------------------------------------------------------------------------------------------------------
@@ -61,16 +62,14 @@ def test_shares_worked_by_hand(shares: list[float], epochs: int, expected: list[
 
 
 def test_a_network_learns_and_says_how() -> None:
-    events: list[dict[str, Any]] = []
+    events: list[EpochResult] = []
     method = make(toy_methods.TinyConv)
     state = run(method, replace(CONFIG, epochs=12), on_epoch=events.append)
     assert state.curves[-1]["train_loss"] < 0.7 * state.curves[0]["train_loss"]
     assert state.curves[-1]["validation_dice"] > 0.8
     assert [row["epoch"] for row in state.curves] == list(range(1, 13))
-    assert [(event["epoch"], event["epochs"], event["stage"]) for event in events] == [
-        (i, 12, "train") for i in range(1, 13)
-    ]
-    assert events[-1]["dice"] == state.curves[-1]["validation_dice"]
+    assert [(epoch.epoch, epoch.epochs, epoch.stage) for epoch in events] == [(i, 12, "train") for i in range(1, 13)]
+    assert events[-1].dice == state.curves[-1]["validation_dice"]
     assert (state.epoch, state.images_seen, state.micro_batch) == (12, 12 * 8, 4)
     assert not method.training
     assert not any(parameter.requires_grad for parameter in method.parameters())
@@ -208,11 +207,11 @@ def test_what_a_stage_freezes_keeps_its_bits_statistics_and_all() -> None:
     start = copy_of(method)
     seen: list[tuple[str, bool, bool]] = []
 
-    def look(event: dict[str, Any]) -> None:
+    def look(event: EpochResult) -> None:
         now = method.state_dict()
         frozen = {key: value for key, value in now.items() if key.startswith("encoder.")}
         still = all(torch.equal(start[key], value) for key, value in frozen.items())
-        seen.append((event["stage"], still, torch.equal(start["decoder.weight"], now["decoder.weight"])))
+        seen.append((event.stage, still, torch.equal(start["decoder.weight"], now["decoder.weight"])))
 
     run(method, on_epoch=look)
     assert seen == [("decoder", True, False)] * 2 + [("joint", False, False)] * 2

@@ -126,12 +126,12 @@ def test_a_trial_that_lost_its_spec_is_damaged(make_store: Callable[..., Any]) -
 def test_the_card_of_this_run_counts_not_that_of_a_trial_used_again(make_store: Callable[..., Any]) -> None:
     """A trial is known by its model, not by its card: a run with a better card takes the older results."""
     simulated = make_store(faults={}, predictions=False)
-    assert not read(simulated).methods["unet"].floor and read(simulated).methods["otsu"].floor
+    assert not read(simulated).methods["unet"].trivial_baseline and read(simulated).methods["otsu"].trivial_baseline
     config = simulated.suite / "config.yaml"
-    card = "{unet: {card: {title: U-Net, floor: true}}}"
+    card = "{unet: {card: {title: U-Net, trivial_baseline: true}}}"
     config.write_text(config.read_text("utf-8").replace("methods: {}", f"methods: {card}"), "utf-8")
     unet = read(simulated).methods["unet"]
-    assert unet.floor and unet.title == "U-Net" and unet.card["prompt"] == "none" and unet.version == 1
+    assert unet.trivial_baseline and unet.title == "U-Net" and unet.card["prompt"] == "none" and unet.version == 1
 
 
 def test_seen_images_are_those_of_tested_domains_where_folds_allow(make_store: Callable[..., Any]) -> None:

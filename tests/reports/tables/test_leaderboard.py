@@ -179,9 +179,9 @@ def test_a_floor_that_is_not_beaten_is_news_whatever_it_costs(make_store: Callab
 
     simulated = make_store(faults={}, change=sink, predictions=False)
     shutil.rmtree(simulated.root / "efficiency")
-    notes = [note for note in board_of(simulated).notes if "floor" in note]
+    notes = [note for note in board_of(simulated).notes if "trivial baseline" in note]
     assert len(notes) == 2
-    assert "U-Net (ResNet-18) does not beat the floor in fundus (0.050; Otsu threshold 0." in notes[0]
+    assert "U-Net (ResNet-18) does not beat a trivial baseline in fundus (0.050; Otsu threshold 0." in notes[0]
     assert "dermoscopy" not in notes[0]
     assert "Box-prompted SAM" in notes[1] and "dermoscopy (0.000;" in notes[1] and " and fundus (0.000;" in notes[1]
 
@@ -194,7 +194,7 @@ def test_of_many_methods_a_few_are_named_and_the_others_counted(make_store: Call
         return frame
 
     cards = {f"net{n}": {"title": f"Net {n}", "prompt": "none"} for n in range(9)}
-    cards["otsu"] = {"title": "Otsu", "prompt": "none", "floor": True}
+    cards["otsu"] = {"title": "Otsu", "prompt": "none", "trivial_baseline": True}
     notes = board_of(make_store(faults={}, cards=cards, change=low, predictions=False)).notes
     (lost,) = (note for note in notes if note.startswith("On unseen domains"))
     assert lost.count("Net ") == 6 and lost.endswith(" and 3 more.")
@@ -206,11 +206,11 @@ def test_of_many_methods_a_few_are_named_and_the_others_counted(make_store: Call
 def test_a_floor_is_one_by_its_card(make_store: Callable[..., Any]) -> None:
     cards = {"unet": {"title": "U-Net", "prompt": "none"}, "otsu": {"title": "Otsu", "prompt": "none"}}
     board = board_of(make_store(faults={}, cards=cards, change=sink, predictions=False))
-    assert not any("floor" in note for note in board.notes) and not board.table["floor"].any()
+    assert not any("trivial baseline" in note for note in board.notes) and not board.table["trivial_baseline"].any()
 
 
 def test_the_best_is_held_against_each_other_method_itself(make_store: Callable[..., Any]) -> None:
-    """The second surely beats the third, the first does not: the third has rank 2 and yet is not told apart."""
+    """The second surely beats the third, the first does not: the third has rank 2 and yet does not differ from it."""
 
     def set_values(method: str, frame: pd.DataFrame) -> pd.DataFrame:
         generator = np.random.default_rng(0)
@@ -225,7 +225,7 @@ def test_the_best_is_held_against_each_other_method_itself(make_store: Callable[
     ranks = dict(zip(board.table["method"], board.table["rank"], strict=True))
     assert board.table["method"].tolist() == ["delightsam", "unet", "otsu"]
     assert not str(ranks["otsu"]).startswith("1")
-    assert "Not told apart from it by these images: unet, otsu." in board.notes[0]
+    assert "These images show no significant difference to it for: unet, otsu." in board.notes[0]
     assert not any("lead over each other" in note for note in board.notes)
 
 

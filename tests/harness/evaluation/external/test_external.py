@@ -196,7 +196,7 @@ def test_a_domain_with_a_hole_has_no_result_and_says_why(dataset: Dataset, store
     holed = [each for each in kept if each.missing]
     assert [(each.domain, each.missing, each.images) for each in holed] == [(hole.rpartition("/")[0], 1, 4)]
     status = store.load(holed[0].ids).status
-    assert (status["state"], status["reason"]) == ("failed", f"1 of 4 masks of {holed[0].domain} are missing: {hole}")
+    assert (status.state, status.reason) == ("failed", f"1 of 4 masks of {holed[0].domain} are missing: {hole}")
     for each in kept:
         record = store.load(each.ids)
         assert (record.result is None) == bool(each.missing)

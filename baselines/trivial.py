@@ -19,8 +19,8 @@ from baselines.stages import Stage
 _SURE = 10.0
 
 
-class Floor(nn.Module):
-    """Common to the floors: one pass over the training images."""
+class TrivialBaseline(nn.Module):
+    """Common to the trivial baselines: one pass over the training images."""
 
     def stages(self) -> list[Stage]:
         return [Stage("observe", trainable=(), gradient=False)]
@@ -33,7 +33,7 @@ class Floor(nn.Module):
         return bce_dice(self.predict(batch.images, batch.modality), batch.masks)
 
 
-class OtsuThreshold(Floor):
+class OtsuThreshold(TrivialBaseline):
     """Each image is cut at its own Otsu threshold, in the channel and polarity that suit its modality.
 
     Otsu, "A threshold selection method from gray-level histograms", IEEE Transactions on Systems, Man, and Cybernetics
@@ -81,7 +81,7 @@ class OtsuThreshold(Floor):
         return torch.where(foreground, _SURE, -_SURE).to(images.dtype)
 
 
-class MeanMask(Floor):
+class MeanMask(TrivialBaseline):
     """Every image gets the mean training mask of its modality, cut where that gives the highest Dice.
 
     It shows how much of a score comes from where objects usually are. The cut (the level set of the mean mask with the

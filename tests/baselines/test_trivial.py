@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from baselines.floors import Floor, MeanMask, OtsuThreshold, _above_otsu
+from baselines.trivial import MeanMask, OtsuThreshold, TrivialBaseline, _above_otsu
 
 MODALITIES = ["dermoscopy", "xray", "ultrasound"]
 
@@ -167,7 +167,7 @@ def test_mean_mask_of_a_modality_without_any_foreground_is_empty() -> None:
 
 @pytest.mark.parametrize("floor", [OtsuThreshold, MeanMask])
 class TestEveryFloor:
-    def test_beats_chance(self, floor: type[Floor]) -> None:
+    def test_beats_chance(self, floor: type[TrivialBaseline]) -> None:
         """Chance: calling everything foreground, the best guess that knows nothing."""
         method = floor(MODALITIES)
         method.observe(mixed())
@@ -175,14 +175,14 @@ class TestEveryFloor:
         chance = dice(torch.ones_like(new.masks), new.masks).mean()
         assert dice(method.predict(new.images, new.modality), new.masks).mean() > chance + 0.3
 
-    def test_state_is_saved_whole(self, floor: type[Floor], tmp_path: Path) -> None:
+    def test_state_is_saved_whole(self, floor: type[TrivialBaseline], tmp_path: Path) -> None:
         method, other, new = floor(MODALITIES), floor(MODALITIES), mixed(seed=2)
         method.observe(mixed())
         torch.save(method.state_dict(), tmp_path / "state.pt")
         other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
         assert torch.equal(method.predict(new.images, new.modality), other.predict(new.images, new.modality))
 
-    def test_what_is_learned_does_not_depend_on_the_batches(self, floor: type[Floor]) -> None:
+    def test_what_is_learned_does_not_depend_on_the_batches(self, floor: type[TrivialBaseline]) -> None:
         whole, pieces, data = floor(MODALITIES), floor(MODALITIES), mixed()
         whole.observe(data)
         for row in range(len(data.images)):
@@ -191,18 +191,18 @@ class TestEveryFloor:
         for a, b in zip(whole.state_dict().values(), pieces.state_dict().values(), strict=True):
             torch.testing.assert_close(a, b)
 
-    def test_one_stage_without_gradient_and_nothing_to_train(self, floor: type[Floor]) -> None:
+    def test_one_stage_without_gradient_and_nothing_to_train(self, floor: type[TrivialBaseline]) -> None:
         method = floor(MODALITIES)
         (stage,) = method.stages()
         assert not stage.gradient and not list(method.parameters())
 
-    def test_its_loss_is_that_of_its_predictions(self, floor: type[Floor]) -> None:
+    def test_its_loss_is_that_of_its_predictions(self, floor: type[TrivialBaseline]) -> None:
         method = floor(MODALITIES)
         before, _ = method.training_loss(mixed(), None)
         method.observe(mixed())
         after, parts = method.training_loss(mixed(), None)
         assert after < before and set(parts) == {"bce", "dice"}
 
-    def test_works_before_it_saw_anything(self, floor: type[Floor]) -> None:
+    def test_works_before_it_saw_anything(self, floor: type[TrivialBaseline]) -> None:
         new = mixed()
         assert floor(MODALITIES).predict(new.images, new.modality).isfinite().all()
