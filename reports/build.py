@@ -116,7 +116,7 @@ def build_report_of(
         figure_files: also write every figure as SVG, PDF and PNG into `<out>/figures`.
     """
     from reports.figures.figures import draw_figures, save_figures
-    from reports.gallery.gallery import build_gallery
+    from reports.figures.gallery import build_gallery
     from reports.page.html import render
 
     for _, suite in runs:

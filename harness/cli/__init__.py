@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from harness import __version__
+from harness.config.extensions import load_extensions
 from harness.errors import UserError, did_you_mean
-from harness.extensions import load_extensions
 
 
 class _Parser(argparse.ArgumentParser):

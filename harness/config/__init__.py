@@ -1,4 +1,4 @@
-"""What a user may set: the schema, its checks, the YAML tree, and the texts of configuration errors.
+"""What a user may set: the schema, its checks, the YAML tree, extensions by other packages, and error texts.
 
 Owns every configuration key; nothing here reads data or builds a method.
 """

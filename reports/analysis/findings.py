@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.statistics import Estimate
-from reports.formatting import interval, number
+from reports.records.formatting import interval, number
 from reports.records.frames import rows
 from reports.records.records import Records
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from reports.formatting import SELECTION_WORDS
+from reports.records.formatting import SELECTION_WORDS
 from reports.records.records import Records
 
 TINY_BUDGET = 10_000

@@ -8,7 +8,7 @@ from io import StringIO
 import pandas as pd
 
 from reports.analysis.fairness import equal_terms
-from reports.formatting import MISSING, interval, number
+from reports.records.formatting import MISSING, interval, number
 from reports.records.frames import rows
 from reports.records.records import Records
 from reports.tables.cells import Column, shown_in

@@ -6,7 +6,7 @@ from io import StringIO
 
 import pandas as pd
 
-from reports.formatting import interval, number
+from reports.records.formatting import interval, number
 from reports.tables.cells import Column, shown_in
 from reports.tables.leaderboard import TRACKS, Leaderboard
 

@@ -1,4 +1,4 @@
-"""Figures by matplotlib, drawn once for the page and for files.
+"""What a report shows as pictures: figures by matplotlib, and predictions beside the truth, small enough for one HTML file.
 
-Owns their style and their words for screen readers.
+Owns their style, which images are shown, and the words for screen readers.
 """

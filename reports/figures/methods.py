@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from reports.figures.drawing import SHADE, Drawing, Style, legend_below, plain_log_ticks
-from reports.formatting import number
+from reports.records.formatting import number
 from reports.records.frames import rows
 from reports.tables.leaderboard import Leaderboard
 

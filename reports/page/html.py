@@ -14,10 +14,10 @@ from markupsafe import Markup
 
 from reports.analysis.fairness import equal_terms
 from reports.figures.drawing import SHADE, SHADE_OPACITY, Figure
-from reports.formatting import interval, number
-from reports.gallery.gallery import Gallery
+from reports.figures.gallery import Gallery
 from reports.page.published import Reference, references
 from reports.page.sections import domain_pages, method_pages
+from reports.records.formatting import interval, number
 from reports.records.frames import rows
 from reports.records.provenance import provenance_sections
 from reports.records.records import Records

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reports.formatting import number
+from reports.records.formatting import number
 
 
 @dataclass(frozen=True)

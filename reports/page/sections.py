@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from reports.analysis.spread import FAILURES
-from reports.formatting import MISSING, SELECTION_WORDS, interval, number
+from reports.records.formatting import MISSING, SELECTION_WORDS, interval, number
 from reports.records.frames import rows as table_rows
 from reports.records.records import MethodFacts, Records, ReportedTrial
 from reports.tables.cells import Column

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.formatting import MISSING, _minus, counted, interval, significant, words_of, written
+from reports.records.formatting import MISSING, _minus, counted, interval, significant, words_of, written
 
 
 @dataclass(frozen=True)

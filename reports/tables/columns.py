@@ -8,7 +8,7 @@ import pandas as pd
 
 from harness.errors import UserError
 from harness.metrics import REGISTRY, Metric, shown_metrics
-from reports.formatting import SELECTION_WORDS, counted, fixed, significant, words_of, written
+from reports.records.formatting import SELECTION_WORDS, counted, fixed, significant, words_of, written
 from reports.tables.cells import (
     Cell,
     Column,

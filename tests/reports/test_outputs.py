@@ -167,7 +167,7 @@ def test_costs_and_further_metrics_are_in_csv_and_markdown(report: ReportPaths) 
     ],
 )
 def test_pictures_of_few_images_are_named_rightly(count: int, expected: dict[int, str]) -> None:
-    from reports.gallery.gallery import _ranks
+    from reports.figures.gallery import _ranks
 
     assert list(_ranks(count).items()) == list(expected.items())
 
@@ -211,7 +211,7 @@ def test_pictures_that_are_gone_are_said_to_be_gone(make_store: Callable[..., An
 
 def test_the_gallery_stays_within_its_room(holed: Any) -> None:
     from harness.store.store import Store
-    from reports.gallery.gallery import build_gallery
+    from reports.figures.gallery import build_gallery
     from reports.records.reading import read_records
     from reports.records.runs import find_suite
     from reports.tables.leaderboard import build_leaderboard

@@ -12,9 +12,9 @@ from typing import Any
 from ray import tune
 from ray.experimental import internal_kv
 
+from harness.config.extensions import load_extensions
 from harness.errors import UserError
 from harness.execution.ray.nodes import NodeRequirements, inspect_node, mismatches
-from harness.extensions import load_extensions
 from harness.store.store import Store
 from harness.training.epoch_result import EpochResult
 from harness.trial import TrialContext

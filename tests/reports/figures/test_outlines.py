@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion
 
 from harness.errors import UserError
-from reports.gallery.gallery import check_sizes
-from reports.gallery.outlines import STEPS, TILE, TOLERANCE, outline, picture_uri, simplified, tile_size
+from reports.figures.gallery import check_sizes
+from reports.figures.outlines import STEPS, TILE, TOLERANCE, outline, picture_uri, simplified, tile_size
 
 
 def points(path: str) -> list[np.ndarray]:

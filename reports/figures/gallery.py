@@ -12,7 +12,7 @@ import pandas as pd
 
 from harness.data.folder.images import read_image, read_mask
 from harness.errors import UserError
-from reports.gallery.outlines import STEPS, outline, picture_uri, tile_size
+from reports.figures.outlines import STEPS, outline, picture_uri, tile_size
 from reports.records.records import Records, ReportedTrial
 from reports.tables.leaderboard import Leaderboard
 

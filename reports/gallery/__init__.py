@@ -1,4 +1,0 @@
-"""Pictures of predictions beside the truth, with outlines small enough for one HTML file.
-
-Owns which images are shown.
-"""
