@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.metrics import REGISTRY, shown_metrics
 from harness.statistics import Estimate, seed_spread
 from reports.analysis.comparison import Comparison, compare_methods
 from reports.analysis.costs import COUNTS, cost_table, machines
@@ -99,7 +100,7 @@ def build_leaderboard(records: Records) -> Leaderboard:
         modalities,
         costs,
         hardware,
-        notes=[*records.notes, *findings(records, table, modalities, means.lead)],
+        notes=[*records.notes, *_unmeasured(records), *findings(records, table, modalities, means.lead)],
         headline=headline(records),
         cautions=cautions(records),
         spread=spread,
@@ -109,6 +110,17 @@ def build_leaderboard(records: Records) -> Leaderboard:
         comparison=comparison,
         differences=differences(records),
     )
+
+
+def _unmeasured(records: Records) -> list[str]:
+    """Which metrics some trials lack, and what to do."""
+    lacking = [name for name in shown_metrics() if any(name in names for names in records.unmeasured.values())]
+    if not lacking:
+        return []
+    titles = ", ".join(REGISTRY[name].title for name in lacking)
+    return [
+        f"Not measured in every trial: {titles}. `python -m harness measure` with the words of the run computes it."
+    ]
 
 
 def _row(

@@ -55,6 +55,7 @@ def test_both_stand_in_every_output(make_store: Callable[..., Any], tmp_path: Pa
     # Trials from before it was there stay whole.
     row = next(line for line in markdown.splitlines() if line.startswith("| U-Net") and "not measured" in line)
     assert "damaged" not in page and row
+    assert "Not measured in every trial: Volume similarity. `python -m harness measure`" in page
     latex = paths.latex.read_text("utf-8")
     assert r"Dice for size $\uparrow$" in latex and f"{rate:.4f}" in latex
     text = io.StringIO()
