@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from harness.trial_spec import TrialSpec
 
 
+TO_MEASURE = "to measure"
+
+
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "plan",
@@ -52,6 +55,12 @@ def run(args: argparse.Namespace) -> int:
     console.print(_trials_table(plan, store, estimator))
     missing = [trial for trial in plan.trials if store.result(trial.ids) is None]
     console.print(f"{len(missing)} of {len(plan.trials)} trials are still to run.", highlight=False)
+    to_measure = [trial for trial in missing if _state(trial, store) == TO_MEASURE]
+    if to_measure:
+        console.print(
+            f"{len(to_measure)} of them are trained: they are only measured, by other rules.", highlight=False
+        )
+    missing = [trial for trial in missing if trial not in to_measure]
     known = [seconds for trial in missing if (seconds := estimator.seconds(trial)) is not None]
     if known:
         console.print(
@@ -71,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
 def _state(trial: TrialSpec, store: Store) -> str:
     """Of a trial that has no result by these words."""
     state = store.status(trial.id).state
-    return "to measure" if state == "done" else state
+    return TO_MEASURE if state == "done" else state
 
 
 def _splits_table(plan: Plan) -> Table:
@@ -98,7 +107,7 @@ def _trials_table(plan: Plan, store: Store, estimator: Estimator) -> Table:
     for trial in plan.trials:
         done = store.result(trial.ids) is not None
         state = "done" if done else _state(trial, store)
-        seconds = None if done else estimator.seconds(trial)
+        seconds = None if done or state == TO_MEASURE else estimator.seconds(trial)
         estimate = "" if seconds is None else f"{seconds:.0f} s"
         table.add_row(trial.method.name, trial.split.name, str(trial.seed), state, estimate, trial.id[:12])
     return table

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.config.loading import load_config
+from harness.metrics import REGISTRY
 
 from .conftest import Bench
 
@@ -42,11 +43,14 @@ def newcomer(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[3] in ("run", "plan")])
+@pytest.mark.parametrize("line", [line for line in COMMANDS if line.split()[3] in ("run", "plan", "measure")])
 def test_every_run_of_the_readme_composes(line: str, newcomer: Path) -> None:
     words = [word.replace("~", "/home/me") for word in shlex.split(line)[4:]]
     folder = newcomer / words.pop(words.index("--config-dir") + 1) if "--config-dir" in words else None
-    config = load_config([word for word in words if word != "--config-dir"], folder)
+    if "--only" in words:
+        names = words.pop(words.index("--only") + 1).split(",")
+        assert set(names) <= set(REGISTRY)
+    config = load_config([word for word in words if word not in ("--config-dir", "--only")], folder)
     assert ("mine" in config.methods) == (folder is not None)
 
 
@@ -69,3 +73,22 @@ def test_the_readmes_own_method_runs_as_printed(newcomer: Path, bench: Bench) ->
     assert done.returncode == 0, done.stderr
     (table,) = (newcomer / "runs").glob("suites/domain_generalization/*/report/leaderboard.csv")
     assert "mine" in table.read_text("utf-8")
+
+
+def test_the_readmes_own_metric_is_registered_and_measures(monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+
+    import reports.tables.columns
+    from harness.metrics import evaluate_pair
+
+    (code,) = [text for text in re.findall(r"```python\n(.*?)```", README, re.DOTALL) if "register_column" in text]
+    monkeypatch.setattr(reports.tables.columns, "_EXTRA", [])
+    try:
+        exec(code, {})
+        prediction, reference = np.eye(4, dtype=bool), np.tri(4, dtype=bool)
+        values = evaluate_pair(prediction, reference, metrics=["volume_similarity"])
+        assert values == {"volume_similarity": pytest.approx(1 - 6 / 14)}
+        (column,) = reports.tables.columns.extra_columns()
+        assert column.cell({"dice": 0.5, "gmacs": 2.0, "dice_per_gmac": 0.25}).main == "0.250"
+    finally:
+        REGISTRY.pop("volume_similarity", None)

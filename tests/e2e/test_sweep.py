@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 # A tiny method, trained long enough that a kill meets it.
 SEARCH = (
     *(word for word in LEAST if not word.startswith(("method=", "data.modalities", "training.epochs"))),
-    "data.modalities=[xray]", "method=tiny", "training.epochs=80", "protocol.max_folds=1", "executor=serial",
+    "data.modalities=[xray]", "method=tiny", "training.epochs=40", "protocol.max_folds=1", "executor=serial",
     "sweep=asha", "sweep.budget.trials=4",
 )  # fmt: skip
 

@@ -146,6 +146,37 @@ def test_other_rules_are_measured_by_all_cores_and_are_a_run_of_their_own(
     assert "2 trials, 2 of them already in" in capsys.readouterr().err
 
 
+def test_plan_says_what_is_only_measured(
+    run_words: list[str], store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *run_words, "metrics.nsd_tolerance=9"]) == 0
+    shown = capsys.readouterr().out
+    assert "2 of 2 trials are still to run." in shown and "to measure" in shown
+    assert "2 of them are trained: they are only measured, by other rules." in shown
+    assert "Estimate" not in shown
+
+
+def test_masks_of_other_tools_are_measured_along(
+    run_words: list[str], store: Store, small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    one_process: None,
+) -> None:  # fmt: skip
+    for path in small_dataset.glob("*/*/masks/*.png"):
+        target = tmp_path / "masks" / path.parts[-4] / path.parts[-3] / path.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, target)
+    words = [f"data.root={small_dataset}", f"store.root={store.root}", "protocol.max_folds=1"]
+    assert main(["evaluate", f"predictions={tmp_path / 'masks'}", "name=nnunet", *words]) == 0
+    before = contents(store)
+    assert main(["measure", *run_words, "metrics.nsd_tolerance=9"]) == 0
+    assert "4 trials measured" in capsys.readouterr().out
+    assert before.items() <= contents(store).items()
+    newest = store.suites()[-1]
+    others = [store.load(entry.ids) for entry in newest.trials if entry.method == "nnunet"]
+    assert len(others) == 2 and all(other.spec.evaluation.nsd_tolerance == 9 for other in others)
+    assert all((other.samples["nsd"] == 1).all() for other in others if other.samples is not None)
+    assert newest.config["methods"]["nnunet"]["card"]["external"] is True
+
+
 def test_only_some_metrics_leave_the_others_not_measured(run_words: list[str], store: Store, tmp_path: Path) -> None:
     from reports.build import build_report
 
