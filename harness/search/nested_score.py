@@ -42,7 +42,7 @@ def mean_test_dice(rows: pd.DataFrame) -> float:
     from harness.statistics import macro_mean
 
     images = _images(rows)
-    return macro_mean(images["dice"], images["place"])
+    return macro_mean(images["dice"], images["domain_key"])
 
 
 def nested_score(tuned: Sequence[pd.DataFrame], default: Sequence[pd.DataFrame]) -> NestedScore:
@@ -58,7 +58,7 @@ def nested_score(tuned: Sequence[pd.DataFrame], default: Sequence[pd.DataFrame])
     before, after = (_images(pd.concat(rows)) for rows in (default, tuned))
     images = before.assign(tuned=after["dice"])
     units = images["subject"].where(images["subject"].notna(), images.index.to_series()).astype(str).tolist()
-    bootstrap = DomainBootstrap(images[["dice", "tuned"]].to_numpy(float), images["place"].tolist(), units)
+    bootstrap = DomainBootstrap(images[["dice", "tuned"]].to_numpy(float), images["domain_key"].tolist(), units)
 
     def as_interval(estimate: Estimate) -> tuple[float, float | None, float | None]:
         return estimate.value, estimate.low, estimate.high
@@ -72,4 +72,4 @@ def _images(rows: pd.DataFrame) -> pd.DataFrame:
     from harness.statistics import mean_per_image
 
     images = mean_per_image(rows, ["dice"], by=("role",)).set_index("key")
-    return images.assign(place=images["modality"].astype(str) + "/" + images["domain"].astype(str))
+    return images.assign(domain_key=images["modality"].astype(str) + "/" + images["domain"].astype(str))

@@ -40,12 +40,12 @@ def evaluate_configuration(
     """
     store = Store(context.store_root)
     ended: list[float] = []
-    for place, trial in enumerate(trials):
+    for fold, trial in enumerate(trials):
         curve, log = Curve(trial.trained.selection), EpochLog(store, trial.ids, folder)
 
-        def tell(score: EpochScore, curve: Curve = curve, place: int = place) -> None:
+        def tell(score: EpochScore, curve: Curve = curve, fold: int = fold) -> None:
             curve.add(score)
-            report({"time": place * epochs + score.epoch, "objective": fmean([*ended, curve.value])})
+            report({"time": fold * epochs + score.epoch, "objective": fmean([*ended, curve.value])})
 
         def hear(epoch: EpochResult | None, log: EpochLog = log) -> None:
             score = log.add(epoch) if epoch is not None else None
@@ -61,7 +61,7 @@ def evaluate_configuration(
         ended.append(curve.value)
         if len(log.scores) < epochs:
             # Out of patience: at the next fold's first epoch all configurations are at the same time again.
-            report({"time": (place + 1) * epochs, "objective": fmean(ended)})
+            report({"time": (fold + 1) * epochs, "objective": fmean(ended)})
     return {"state": "done", "objective": fmean(ended), "dice": ended, "reason": None}
 
 

@@ -75,8 +75,8 @@ def take_step(step: Step, trials: list[TrialSpec], context: TrialContext) -> Non
         return
     curves = []
     try:
-        for place, trial in enumerate(trials):
-            curves.append(_train(step, place, trial, context))
+        for fold, trial in enumerate(trials):
+            curves.append(_train(step, fold, trial, context))
         reason = None
     except TrialFailed as error:
         reason = str(error)
@@ -88,7 +88,7 @@ def take_step(step: Step, trials: list[TrialSpec], context: TrialContext) -> Non
     atomic_write_json(step.folder / "step.json", _json(asdict(result)))
 
 
-def _train(step: Step, place: int, trial: TrialSpec, context: TrialContext) -> list[EpochScore]:
+def _train(step: Step, fold: int, trial: TrialSpec, context: TrialContext) -> list[EpochScore]:
     """One trial's part of a step; the scores of all its epochs so far."""
     import torch
 
@@ -97,10 +97,10 @@ def _train(step: Step, place: int, trial: TrialSpec, context: TrialContext) -> l
     from harness.training.weights import save_weights
 
     training = trial.trained
-    folder = step.folder / str(place)
+    folder = step.folder / str(fold)
     shutil.rmtree(folder, ignore_errors=True)
     if step.parent is not None:
-        _inherit(step, step.parent / str(place) / "training.pt", folder / "training.pt")
+        _inherit(step, step.parent / str(fold) / "training.pt", folder / "training.pt")
     split = trial.split
     prepared = _prepared(trial, context, [*split.train, *split.validation])
     data = TrainingData(prepared.cache, prepared.samples, trial.modalities, split.train, split.validation)
@@ -157,9 +157,9 @@ def evaluate_member(folder: Path, trials: list[TrialSpec], context: TrialContext
     from harness.evaluation.measure import measure_image
 
     rows = []
-    for place, trial in enumerate(trials):
+    for fold, trial in enumerate(trials):
         prepared = _prepared(trial, context, trial.split.test)
-        prepared.load_weights(folder / str(place) / "model.safetensors")
+        prepared.load_weights(folder / str(fold) / "model.safetensors")
         rows += [
             measure_image(prepared.samples[found.key], found.mask, "test", trial.evaluation)
             for found in prepared.predict(trial.split.test)

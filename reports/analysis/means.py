@@ -23,10 +23,10 @@ class Means:
     def __init__(self, records: Records) -> None:
         self.methods, self.metrics = list(records.methods), shown_metrics()
         images = mean_per_image(records.samples, self.metrics, by=("method", "role"))
-        images["place"] = images["modality"].astype(str) + "/" + images["domain"].astype(str)
+        images["domain_key"] = images["modality"].astype(str) + "/" + images["domain"].astype(str)
         cells = records.cells
         self.whole = {(row.method, row.role, row.domain) for row in table_rows(cells[cells["state"] == "done"])}
-        keep = [cell in self.whole for cell in zip(images["method"], images["role"], images["place"], strict=True)]
+        keep = [cell in self.whole for cell in zip(images["method"], images["role"], images["domain_key"], strict=True)]
         self.images = images[np.array(keep, bool)]
         tests = self.images[self.images["role"] == "test"]
         columns = [(method, metric) for method in self.methods for metric in self.metrics]
@@ -47,7 +47,9 @@ class Means:
         """
         # The manifest may know subjects of some domains only: an image without one is a unit of its own.
         units = images["subject"].where(images["subject"].notna(), images["key"]).astype(str)
-        facts = pd.DataFrame({"key": images["key"], "place": images["place"], "unit": units}).drop_duplicates("key")
+        facts = pd.DataFrame({"key": images["key"], "domain_key": images["domain_key"], "unit": units}).drop_duplicates(
+            "key"
+        )
         facts = facts.set_index("key").sort_index()
         values = np.full((len(facts), len(columns)), np.nan)
         present = np.zeros(values.shape, bool)
@@ -58,7 +60,7 @@ class Means:
             places = facts.index.get_indexer(pd.Index(rows["key"]))
             values[places, index] = rows["dice" if kind == "role" else other].to_numpy(float)
             present[places, index] = True
-        return values, present, facts["place"].tolist(), facts["unit"].tolist()
+        return values, present, facts["domain_key"].tolist(), facts["unit"].tolist()
 
     def column(self, method: str, metric: str = "dice") -> int:
         return self.methods.index(method) * len(self.metrics) + self.metrics.index(metric)

@@ -14,7 +14,7 @@ def spread_table(images: pd.DataFrame) -> pd.DataFrame:
     """Quantiles of the Dice over the images of each method and domain, an image tested several times by its mean.
 
     Args:
-        images: columns method, place ("modality/domain") and dice, one row per method and test image.
+        images: columns method, domain_key ("modality/domain") and dice, one row per method and test image.
 
     Returns:
         One row per method and domain: `images`, the quantiles of QUANTILES, `least` and `most`. A domain with an undefined
@@ -22,12 +22,12 @@ def spread_table(images: pd.DataFrame) -> pd.DataFrame:
     """
     if images.empty:
         return pd.DataFrame(columns=["method", "domain", *QUANTILES, "least", "most", "images"])
-    groups = images.groupby(["method", "place"], sort=False, observed=True)["dice"]
+    groups = images.groupby(["method", "domain_key"], sort=False, observed=True)["dice"]
     table = pd.DataFrame({name: groups.quantile(part) for name, part in QUANTILES.items()})
     table = table.assign(least=groups.min(), most=groups.max(), images=groups.size())
-    undefined = images["dice"].isna().groupby([images["method"], images["place"]], observed=True).any()
+    undefined = images["dice"].isna().groupby([images["method"], images["domain_key"]], observed=True).any()
     table.loc[undefined.reindex(table.index, fill_value=False).to_numpy(), [*QUANTILES, "least", "most"]] = float("nan")
-    return table.reset_index().rename(columns={"place": "domain"})
+    return table.reset_index().rename(columns={"domain_key": "domain"})
 
 
 def failure_table(records: Records) -> pd.DataFrame:

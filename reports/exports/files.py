@@ -31,7 +31,7 @@ def parquet_files(board: Leaderboard) -> dict[str, bytes]:
         str(name) for name in ranking if ranking[name].map(lambda v: v is None or isinstance(v, (int, float))).all()
     ]
     ranking = ranking.assign(**{name: pd.to_numeric(ranking[name]) for name in numbers})
-    images = board.images.rename(columns={"place": "domain"})
+    images = board.images.rename(columns={"domain_key": "domain"})
     tables = {"leaderboard": ranking, "domains": board.domains, "images": images}
     return {f"{name}.parquet": table.to_parquet(index=False) for name, table in tables.items()}
 

@@ -52,7 +52,7 @@ def distributions(board: Leaderboard, style: Style, *, unseen: bool) -> Iterator
     images = board.images[board.images["method"].isin(names)].dropna(subset=["dice"])
     if images.empty:  # a run that stopped before its first trial ended
         return
-    modalities = images["place"].str.partition("/")[0]
+    modalities = images["domain_key"].str.partition("/")[0]
     for number, (modality, rows) in enumerate(images.groupby(modalities, sort=False)):
         yield _boxes(rows, str(modality), names, style, number, unseen)
 
@@ -62,10 +62,10 @@ def _boxes(rows: pd.DataFrame, modality: str, names: list[str], style: Style, nu
     from matplotlib import pyplot as plt
     from matplotlib.patches import Patch
 
-    places = sorted(rows["place"].unique())
+    places = sorted(rows["domain_key"].unique())
     figure, axes = plt.subplots(figsize=(4.6, 0.8 + len(places) * (0.12 + 0.16 * len(names))))
     sns.boxplot(
-        rows, x="dice", y="place", hue="method", order=places, hue_order=names, palette=style.palette, whis=(5, 95),
+        rows, x="dice", y="domain_key", hue="method", order=places, hue_order=names, palette=style.palette, whis=(5, 95),
         showfliers=False, width=0.82, linewidth=0.9, linecolor=style.theme.ink, saturation=0.9, legend=False, ax=axes,
     )  # fmt: skip
     axes.set_yticks(
@@ -77,7 +77,7 @@ def _boxes(rows: pd.DataFrame, modality: str, names: list[str], style: Style, nu
     axes.grid(axis="x", visible=True)
     height = figure.get_figheight()
     legend_below(axes, [Patch(color=style.palette[name], label=style.short[name]) for name in names], -0.55 / height)
-    medians = rows.groupby(["place", "method"])["dice"].median()
+    medians = rows.groupby(["domain_key", "method"])["dice"].median()
     listed = "; ".join(
         f"{place.partition('/')[2]}: "
         + ", ".join(f"{style.short[name]} {medians[place, name]:.2f}" for name in names if (place, name) in medians)

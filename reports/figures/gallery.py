@@ -110,7 +110,7 @@ def build_gallery(records: Records, board: Leaderboard, *, max_bytes: int = MAX_
 def _tests(records: Records) -> dict[str, pd.DataFrame]:
     """Method -> its test rows by domain, image, seed and fold, with the image's mean Dice beside them."""
     tests = records.samples[records.samples["role"] == "test"]
-    tests = tests.assign(place=tests["modality"].astype(str) + "/" + tests["domain"].astype(str))
+    tests = tests.assign(domain_key=tests["modality"].astype(str) + "/" + tests["domain"].astype(str))
     tests = tests.sort_values(["seed", "fold"], kind="stable")
     means = tests.groupby(["method", "key"], sort=False, observed=True)["dice"].transform("mean")
     firsts = tests.assign(mean=means).drop_duplicates(["method", "key"]).sort_values("key", kind="stable")
@@ -120,7 +120,7 @@ def _tests(records: Records) -> dict[str, pd.DataFrame]:
 def _chosen(tests: pd.DataFrame, domains: list[str]) -> Iterator[tuple[str, str, pd.Series]]:
     """(domain, rank, row of the shown trial) for every domain of which the method has results."""
     ordered = tests[tests["mean"].notna()].sort_values("mean", kind="stable")
-    places = dict(list(ordered.groupby("place", sort=False)))
+    places = dict(list(ordered.groupby("domain_key", sort=False)))
     for domain in domains:
         if domain in places:
             for position, rank in _ranks(len(places[domain])).items():
@@ -139,7 +139,7 @@ def _side_by_side(
     drawn: _Drawn, tests: dict[str, pd.DataFrame], domain: str, titles: dict[str, str]
 ) -> Iterator[tuple[str, list[Tile]]]:
     """The hardest image of a domain and the one that methods differ most on, each with every method's outline."""
-    own = {name: rows[rows["place"] == domain].set_index("key", drop=False) for name, rows in tests.items()}
+    own = {name: rows[rows["domain_key"] == domain].set_index("key", drop=False) for name, rows in tests.items()}
     dice = pd.DataFrame({name: rows["mean"] for name, rows in own.items() if len(rows)}).dropna().sort_index()
     if dice.empty or dice.shape[1] < 2:
         return

@@ -48,7 +48,7 @@ class Leaderboard:
         cautions: why the numbers may say little: phantoms, a tiny budget.
         spread: quantiles of the Dice over the images of each method and domain, see `reports.analysis.spread`.
         failures: counts of predictions by the way they failed, one row per method and domain.
-        images: method, place ("modality/domain") and dice of every test image of a method, an image tested several times by
+        images: method, domain_key ("modality/domain") and dice of every test image of a method, an image tested several times by
             its mean; only of domains that are whole.
         comparison: tests between the complete automatic methods; None with fewer than two.
         views: the ranking by other metrics and over fewer domains, see `reports.analysis.views`.
@@ -106,7 +106,7 @@ def build_leaderboard(records: Records) -> Leaderboard:
         spread=spread,
         failures=failures,
         views=build_views(records, table, means),
-        images=tests[["method", "place", "key", "dice"]],
+        images=tests[["method", "domain_key", "key", "dice"]],
         comparison=comparison,
         differences=differences(records),
     )
@@ -253,8 +253,8 @@ def _domain_table(records: Records, means: Means) -> pd.DataFrame:
         "possibly_seen",
     ]
     tests = means.images[means.images["role"] == "test"]
-    sizes = tests.groupby(["method", "place"]).size().to_dict()
-    undefined = tests[tests["dice"].isna()].groupby(["method", "place"]).size().to_dict()
+    sizes = tests.groupby(["method", "domain_key"]).size().to_dict()
+    undefined = tests[tests["dice"].isna()].groupby(["method", "domain_key"]).size().to_dict()
     for name, facts in records.methods.items():
         seen_before = set(facts.possibly_seen(records.domains))
         for domain in records.domains:

@@ -157,7 +157,7 @@ def test_spreads_show_medians_of_every_domain(complete: Any, complete_figures: d
     assert {"spread-0", "spread-1"} <= set(complete_figures)
     store = Store(complete.root)
     board = build_leaderboard(read_records(store, find_suite(store)))
-    own = board.images[(board.images["method"] == "unet") & (board.images["place"] == "fundus/atlas")]
+    own = board.images[(board.images["method"] == "unet") & (board.images["domain_key"] == "fundus/atlas")]
     assert f"U-Net (ResNet-18) {own['dice'].median():.2f}" in complete_figures["spread-1"].alt
 
 

@@ -1,0 +1,75 @@
+"""The words of a command line, written so that Hydra reads what the user meant."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+
+from harness.config.checks import all_keys
+from harness.config.yaml_tree import GROUPS, option_names
+from harness.errors import UserError
+
+# Their values are taken as they stand: Hydra's grammar knows neither ~ nor commas, spaces or brackets in a path.
+PATH_KEYS = ("data.root", "data.cache", "store.root", "pretrained")
+# A single value, or several with commas, can only mean a list.
+LIST_KEYS = ("seeds", "data.modalities", "method", "algorithm")
+
+
+def for_hydra(word: str, extra_folder: Path | None) -> str:
+    """A word of the command line, written so that Hydra reads what the user meant."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    key, equals, value = word.partition("=")
+    name = key.lstrip("+")
+    if not (equals and name) and not word.startswith("~"):
+        raise UserError(
+            f"Expected key=value, for example suite=domain_generalization; found '{word}'.{_bare_word_hint(word, extra_folder)}"
+        )
+    if name in PATH_KEYS and value != "null":
+        return f"{key}={quoted(without_quotes(value))}"
+    if name in LIST_KEYS and value not in ("", "null") and not re.match(r"[\[{]|\w+\(", value):
+        word = f"{key}=[{value}]"
+    try:
+        OverridesParser.create().parse_override(word)
+    except HydraException as error:
+        home = " Write $HOME for ~." if value.startswith("~") else ""
+        raise UserError(
+            f"Could not read the command line at '{word}'. Brackets are closed, and a value with spaces,"
+            f" '=' or other signs takes quotes of its own: '{key}=\"...\"'.{home}"
+        ) from error
+    return word
+
+
+def _bare_word_hint(word: str, extra_folder: Path | None) -> str:
+    for group in GROUPS:
+        if word in option_names(group, extra_folder):
+            return f" Did you mean '{group}={word}'?"
+    near = difflib.get_close_matches(word, [*GROUPS, *all_keys()], n=1)
+    return f" Did you mean '{near[0]}='?" if near else ""
+
+
+def quoted(value: str) -> str:
+    from hydra.core.override_parser.types import Quote, QuotedString
+
+    return QuotedString(text=value, quote=Quote.single).with_quotes()
+
+
+def without_quotes(value: str) -> str:
+    """Quotes that a user put there for Hydra are not part of the path."""
+    quote = value[:1]
+    if len(value) >= 2 and quote in "'\"" and value.endswith(quote):
+        return value[1:-1].replace(f"\\{quote}", quote)
+    return value
+
+
+def expanded(key: str, value: str | None) -> str | None:
+    if value == "":
+        raise UserError(f"{key}= has no path: expected a folder.")
+    if value is None or not value.startswith("~"):
+        return value
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError as error:
+        raise UserError(f"{key}={value}: {error}") from error
