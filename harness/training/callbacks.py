@@ -27,11 +27,13 @@ class StopRequest:
     """
 
     should_stop: Callable[[], bool]
-    asked: bool = False
+    answered: int = 0
+    answer: bool = False
 
     def ask(self, epoch: EpochResult) -> bool:
-        self.asked = self.asked or (not epoch.is_last and self.should_stop())
-        return self.asked
+        if self.answered != epoch.epoch:
+            self.answered, self.answer = epoch.epoch, not epoch.is_last and self.should_stop()
+        return self.answer
 
     def after_epoch(self, state: FitState, trainer: Trainer, epoch: EpochResult) -> None:
         """Raises TrialInterrupted when it was asked to stop."""
