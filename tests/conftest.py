@@ -23,6 +23,11 @@ DOMAINS = {"dermoscopy": ("clinic_a", "clinic_b", "clinic_c"), "ultrasound": ("s
 IMAGES_PER_DOMAIN = 4
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The long ones first: begun last, one of them keeps a process busy when all others have ended."""
+    items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real images: `$DELIGHTSAM_REAL_DATA`, or `../shared/data/real` beside the repository."""

@@ -5,6 +5,7 @@ What was expected comes from the suite's list of trials, never from what happens
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -13,7 +14,7 @@ from typing import Any
 import pandas as pd
 
 from harness.errors import UserError
-from harness.metrics import shown_metrics
+from harness.metrics import REGISTRY, shown_metrics
 from harness.protocols.split import Split
 from harness.store.records import SuiteRecord, TrialEntry, TrialRecord
 from harness.store.sealed_folder import RESULT, fault
@@ -48,6 +49,10 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
     columns = ["method", "fold", "seed", "trial"]
     empty = pd.DataFrame(columns=[*columns, *_SAMPLE_COLUMNS, *shown_metrics(), GUESS])
     samples = pd.concat(frames, ignore_index=True) if frames else empty
+    for name, outdated in _outdated(trials).items():
+        samples.loc[samples["trial"].isin([trial.id for trial in outdated]), name] = math.nan
+        for trial in outdated:
+            unmeasured[trial.method].add(name)
     return Records(
         suite=suite,
         trials=trials,
@@ -57,7 +62,34 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
         curves=pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=columns),
         efficiency=store.efficiency(),
         unmeasured={method: frozenset(names) for method, names in unmeasured.items()},
+        notes=tuple(_older_than_this_bench(trials)),
     )
+
+
+def _outdated(trials: Sequence[ReportedTrial]) -> dict[str, list[ReportedTrial]]:
+    """Metric -> trials that measured it by an older version than others: such values must not stand in one table."""
+    newest: dict[str, int] = {}
+    for trial in trials:
+        for name, version in trial.metrics.items():
+            newest[name] = max(version, newest.get(name, version))
+    return {
+        name: older
+        for name, version in newest.items()
+        if name in shown_metrics() and (older := [t for t in trials if t.metrics.get(name, version) < version])
+    }
+
+
+def _older_than_this_bench(trials: Sequence[ReportedTrial]) -> list[str]:
+    """A sentence for each metric that no trial measured by the version of this bench."""
+    notes = []
+    for name in shown_metrics():
+        versions = {trial.metrics[name] for trial in trials if name in trial.metrics}
+        if versions and max(versions) < REGISTRY[name].version:
+            notes.append(
+                f"{REGISTRY[name].title} is of version {max(versions)}, and this bench computes version"
+                f" {REGISTRY[name].version}: `python -m harness measure` with the words of the run computes it again."
+            )
+    return notes
 
 
 def _samples(table: pd.DataFrame) -> pd.DataFrame:

@@ -94,6 +94,7 @@ def _merged(parts: list[Records]) -> Records:
         curves.append(_renamed(part.curves[places], names))
         for name, metrics in part.unmeasured.items():
             unmeasured[names[name]] = unmeasured.get(names[name], frozenset()) | metrics
+    older = dict.fromkeys(note for part in parts for note in part.notes)
     suite = replace(parts[-1].suite, name=" + ".join(dict.fromkeys(part.suite.name for part in parts)))
     merged = list(trials.values())
     return Records(
@@ -105,7 +106,7 @@ def _merged(parts: list[Records]) -> Records:
         curves=pd.concat(curves, ignore_index=True),
         efficiency=list({sha256_json(row): row for part in parts for row in part.efficiency}.values()),
         unmeasured=unmeasured,
-        notes=(f"This report joins {len(parts)} runs: {', '.join(p.suite.time for p in parts)}.", *notes),
+        notes=(f"This report joins {len(parts)} runs: {', '.join(p.suite.time for p in parts)}.", *notes, *older),
     )
 
 

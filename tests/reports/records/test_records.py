@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from support.stores import ids
 
 from harness.errors import UserError
+from harness.metrics import REGISTRY
 from harness.store.records import TrialEntry
 from harness.store.store import Store
 from reports.records.reading import read_records
@@ -179,6 +181,27 @@ def test_a_metric_without_a_column_is_not_measured_and_no_damage(make_store: Cal
     records = read(make_store(faults={}, change=drop, predictions=False))
     assert {trial.state for trial in records.trials} == {"done"}
     assert records.unmeasured["unet"] == {"nsd"} and not records.unmeasured["boxed"]
+
+
+def test_versions_of_a_metric_are_never_mixed_in_one_table(
+    make_store: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    simulated = make_store(faults={}, predictions=False)
+    store = Store(simulated.root)
+    for (method, fold, _), trial in simulated.ids.items():
+        if (method, fold) != ("unet", "fold0"):
+            record = store.load(trial)
+            versions = {**record.metrics, "hd95": 2}
+            store.finish_measurement(trial, samples=record.samples, metrics=versions, summary={"warnings": []})
+    monkeypatch.setitem(REGISTRY, "hd95", replace(REGISTRY["hd95"], version=2))
+    records = read(simulated)
+    assert records.unmeasured["unet"] == {"hd95"} and not records.unmeasured["otsu"] and records.notes == ()
+    hd95 = records.samples.groupby(["method", "fold"])["hd95"].count()
+    assert hd95["unet", "fold0"] == 0 and hd95["unet", "fold1"] > 0 and records.samples["dice"].notna().all()
+    # All alike, but older than what this bench computes: shown, and said.
+    monkeypatch.setitem(REGISTRY, "dice", replace(REGISTRY["dice"], version=3))
+    (note,) = read(simulated).notes
+    assert note.startswith("Dice is of version 1, and this bench computes version 3: `python -m harness measure`")
 
 
 @pytest.mark.parametrize(
