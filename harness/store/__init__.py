@@ -1,4 +1,4 @@
-"""Where results live: one folder for each trial, whole or absent, with locks, checksums and statuses.
+"""Where results live: a folder for each trial, in it one for each prediction and measurement, whole or absent.
 
-Owns the layout on the disk and all questions to it.
+Owns the layout on the disk, its checksums, locks and statuses, and all questions to it.
 """
