@@ -6,7 +6,7 @@ import argparse
 import contextlib
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from harness.planning.plan import Plan
     from harness.store.store import Store
     from harness.trackers.follower import Follower
-    from harness.trial_spec import TrialSpec
+    from harness.trial_spec import TrialIds, TrialSpec
 
 # As a shell says it of a process that SIGTERM ended: 128 + 15.
 TERMINATED = 143
@@ -61,13 +61,15 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
     if config.data.root is None:
         console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
     plan = build_plan(config)
-    trials = [] if config.costs_only else _trials_to_run(plan, store, config.reuse)
+    # Asked once: at thousands of trials the checksums take their time.
+    done = set() if config.reuse == "never" else {t.ids for t in plan.trials if store.result(t.ids) is not None}
+    trials = [] if config.costs_only or config.reuse == "only" else _trials_to_run(plan, done)
     # Before anything is kept or discarded: a mistake in a method stops the run now, not when its first trial's turn comes.
     check_methods(trials)
     followers = _followers(config, store, plan)
     folder = store.start_suite(config.name, as_yaml(config), [TrialEntry.of(trial) for trial in plan.trials], command)
-    done = sum(store.result(trial.ids) is not None for trial in plan.trials) if config.reuse != "never" else 0
-    message = f"{len(plan.trials)} trials, {done} of them already in {store.root}"
+    finished = sum(trial.ids in done for trial in plan.trials)
+    message = f"{len(plan.trials)} trials, {finished} of them already in {store.root}"
     if config.costs_only:
         message = (
             f"costs of {len({trial.method.name for trial in plan.trials})} methods; costs_only=true runs no trials"
@@ -121,12 +123,13 @@ def _command(args: argparse.Namespace) -> list[str]:
     return ["python", "-m", "harness", "run", *folder, *args.overrides]
 
 
-def _trials_to_run(plan: Plan, store: Store, reuse: str) -> list[TrialSpec]:
-    if reuse == "only":
-        return []
-    # The same trial may stand under two names, such as one model of all modalities and one for the only one.
-    trials = {trial.ids: trial for trial in reversed(plan.trials)}.values()
-    return [trial for trial in reversed(trials) if reuse == "never" or store.result(trial.ids) is None]
+def _trials_to_run(plan: Plan, done: Collection[TrialIds]) -> list[TrialSpec]:
+    """Each trial once: the same may stand under two names, such as one model of all modalities and one for the only one."""
+    found: dict[TrialIds, TrialSpec] = {}
+    for trial in plan.trials:
+        if trial.ids not in done:
+            found.setdefault(trial.ids, trial)
+    return list(found.values())
 
 
 def _discard(trials: list[TrialSpec], store: Store) -> None:

@@ -246,6 +246,24 @@ def test_reuse_only_runs_nothing(words: list[str], tmp_path: Path, quick_end: Ca
     assert quick_end() == 1
 
 
+def test_one_trial_under_two_names_runs_once_and_is_two_rows(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a single modality one model for all and one for each are the same trial: what is equal is said to be equal."""
+    monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
+    both = ["run", *words, "method=tinyconv", "data.modalities=[dermoscopy]", "protocol.scope=both"]
+    assert main(both) == 0
+    assert capsys.readouterr().err.count("start  ") == 1
+    store = Store(tmp_path / "runs")
+    (record,) = store.suites()
+    first, second = record.trials
+    assert first.ids == second.ids and {first.method, second.method} == {"tinyconv", "tinyconv@per_modality"}
+    table = (record.folder / "report" / "leaderboard.csv").read_text("utf-8").splitlines()
+    assert len(table) == 3 and len({line.split(",")[4] for line in table[1:]}) == 1
+    assert main(both) == 0
+    assert "2 trials, 2 of them already in" in capsys.readouterr().err
+
+
 def test_a_damaged_result_is_run_again(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str], quick_end: Callable[[], int]
 ) -> None:
