@@ -148,7 +148,7 @@ def _predict_all(
 def _batches(
     root: Path, paths: list[Path], size: int, faults: list[str]
 ) -> Iterator[list[tuple[Path, NDArray[np.uint8]]]]:
-    from harness.data.folder.images import read_image
+    from harness.data.reading import read_image
 
     batch: list[tuple[Path, NDArray[np.uint8]]] = []
     for path in paths:

@@ -11,8 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.folder import layout, manifest
-from harness.data.folder.sample import MANIFEST, MODALITIES, Problem, Progress, Sample, raise_problems
-from harness.data.validation import integrity, verified
+from harness.data.folder.sample import (
+    MANIFEST,
+    MODALITIES,
+    Pair,
+    Problem,
+    Progress,
+    Sample,
+    list_problems,
+    raise_problems,
+)
+from harness.data.validation import verified
+from harness.data.validation.examine import examine_pairs
+from harness.data.validation.integrity import manifest_to_keep
 from harness.errors import UserError, did_you_mean
 from harness.files import atomic_write_text, sha256_json
 
@@ -97,7 +108,7 @@ class Dataset:
     def fingerprint(self) -> str:
         """SHA-256 of what the samples are (keys, hashes of the files, subjects), wherever they lie."""
         ordered = sorted(self.samples, key=lambda sample: sample.key)
-        return sha256_json([[s.key, s.sha256_image, s.sha256_mask, s.subject] for s in ordered])
+        return sha256_json([[s.key, s.image_content, s.sha256_mask, s.subject] for s in ordered])
 
     def _known(self, modality: str) -> None:
         if modality not in (names := self.modalities()):
@@ -128,32 +139,37 @@ def existing_folder(root: str | Path) -> Path:
 def _from_manifest(root: Path, verify: bool, progress: Progress | None) -> list[Sample]:
     rows, problems = manifest.read_manifest(root)
     raise_problems(root, problems)
+    _warn_of_orphans(root, manifest.orphans(root, rows))
     missing = [name for name in manifest.MEASURED if any(name in row.missing for row in rows)]
-    samples = None if missing else [row.sample() for row in rows]
-    if missing or verify:
-        known = verified.load_verified(root, rows)
-        if known is not None and missing:
-            samples = _kept_samples(root, known)
-        if known is None or samples is None:
-            measured = f"; {', '.join(missing)} are not in {MANIFEST} and are measured" if missing else ""
-            logger.info("Checking the %d pairs in %s once%s; the verdict is kept.", len(rows), root, measured)
-            samples, problems = integrity.check_rows(root, rows, progress)
-            raise_problems(root, problems)
-            verified.save_verified(root, rows, manifest.manifest_text(root, samples) if missing else None)
-    assert samples is not None
-    _warn_of_orphans(root, manifest.orphans(root, samples))
+    if not (missing or verify):
+        return [row.sample() for row in rows]
+    known = verified.load_verified(root, rows)
+    if known is not None:
+        kept = (
+            [row.sample() for row in rows]
+            if known.get("manifest") is None and not missing
+            else _kept_samples(root, known)
+        )
+        if kept is not None:
+            _warn_again(root, known)
+            return kept
+    measured = f"; {', '.join(missing)} are not in {MANIFEST} and are measured" if missing else ""
+    logger.info("Checking the %d pairs in %s once%s; the verdict is kept.", len(rows), root, measured)
+    samples, warnings = _examined(root, rows, progress)
+    verified.save_verified(root, rows, manifest_to_keep(root, rows, samples), warnings)
     return samples
 
 
 def _scan(root: Path, progress: Progress | None) -> list[Sample]:
-    pairs, problems = layout.scan_folder(root)
-    raise_problems(root, problems)
-    known = verified.load_verified(root, pairs)
+    scan = layout.scan_folder(root)
+    raise_problems(root, scan.problems)
+    _warn(root, scan.warnings)
+    known = verified.load_verified(root, scan.pairs)
     if known is not None and (kept := _kept_samples(root, known)) is not None:
+        _warn_again(root, known)
         return kept
-    logger.info("%s has no %s: scanning its %d pairs.", root, MANIFEST, len(pairs))
-    samples, problems = integrity.measure_pairs(root, pairs, progress)
-    raise_problems(root, problems)
+    logger.info("%s has no %s: scanning its %d pairs.", root, MANIFEST, len(scan.pairs))
+    samples, warnings = _examined(root, scan.pairs, progress)
     text = manifest.manifest_text(root, samples)
     try:
         written = verified.is_writable(root)
@@ -167,8 +183,27 @@ def _scan(root: Path, progress: Progress | None) -> list[Sample]:
             root,
             verified.user_cache_path(root),
         )
-    verified.save_verified(root, samples, manifest=None if written else text)
+    verified.save_verified(root, samples, None if written else text, warnings)
     return samples
+
+
+def _examined(root: Path, pairs: Sequence[Pair], progress: Progress | None) -> tuple[list[Sample], list[Problem]]:
+    """The samples, and what is doubtful about them, which is said. Raises UserError: problems."""
+    findings = examine_pairs(root, pairs, progress)
+    raise_problems(root, findings.problems)
+    # An empty or full mask may be meant: `data verify` lists those.
+    warnings = [warning for warning in findings.warnings if warning.kind not in ("empty mask", "full mask")]
+    _warn(root, warnings)
+    return findings.samples, warnings
+
+
+def _warn(root: Path, warnings: Sequence[Problem]) -> None:
+    if warnings:
+        logger.warning("%s:\n%s", root, list_problems(warnings, limit=5))
+
+
+def _warn_again(root: Path, known: dict[str, Any]) -> None:
+    _warn(root, [Problem(**warning) for warning in known.get("warnings", [])])
 
 
 def _kept_samples(root: Path, known: dict[str, Any]) -> list[Sample] | None:

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 
 from harness.data.dataset import Dataset
-from harness.data.folder.images import read_image
 from harness.data.folder.sample import Progress, Sample
-from harness.data.validation.integrity import in_threads
+from harness.data.reading import read_image
+from harness.data.validation.examine import in_threads
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def fingerprint_domains(dataset: Dataset, progress: Progress | None = None) -> l
 
 def _moments(sample: Sample) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(2, 3): mean and mean square of each channel, in [0, 1]."""
-    pixels = read_image(sample.image).reshape(-1, 3)
+    pixels = read_image(sample.image, sample.white_level).reshape(-1, 3)
     counts = np.stack([np.bincount(pixels[:, channel], minlength=256) for channel in range(3)]) / len(pixels)
     levels = np.arange(256) / 255
     return np.stack([counts @ levels, counts @ levels**2])

@@ -58,7 +58,7 @@ def measure_image(
         role: `test` or `validation`.
         metrics: names of those to compute.
     """
-    from harness.data.folder.images import read_mask
+    from harness.data.reading import read_mask
 
     reference = read_mask(sample.mask)
     counts = PixelCounts.of(predicted, reference)
@@ -82,7 +82,7 @@ def measure_image(
 
 def measure_file(task: MaskTask) -> dict[str, Any]:
     """As `measure_image`, of a mask that was kept."""
-    from harness.data.folder.images import read_mask
+    from harness.data.reading import read_mask
 
     return measure_image(task.sample, read_mask(task.mask), task.role, task.evaluation, task.metrics)
 

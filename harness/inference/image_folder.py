@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.data.folder.images import SUFFIXES
+from harness.data.reading import SUFFIXES
 from harness.errors import UserError
 
 

@@ -28,7 +28,7 @@ class RoleContent:
     def of(cls, keys: Sequence[str], samples: Mapping[str, Sample]) -> RoleContent:
         found = [samples[key] for key in sorted(keys)]
         return cls(
-            images=sha256_json([[sample.key, sample.sha256_image] for sample in found]),
+            images=sha256_json([[sample.key, sample.image_content] for sample in found]),
             masks=sha256_json([[sample.key, sample.sha256_mask, sample.subject] for sample in found]),
         )
 

@@ -10,7 +10,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from harness.data.folder.images import read_image, read_mask
+from harness.data.folder.sample import Sample
+from harness.data.reading import read_image, read_mask
 from harness.errors import UserError
 from reports.figures.outlines import STEPS, outline, picture_uri, tile_size
 from reports.records.records import Records, ReportedTrial
@@ -163,7 +164,7 @@ class _Drawn:
         self.spent = 0
         self._trials = {trial.id: trial for trial in records.trials}
         self._known: dict[tuple[str, str], Picture] = {}
-        self._files: dict[str, dict[str, tuple[Path, Path]]] = {}
+        self._samples: dict[str, dict[str, Sample]] = {}
         self._without: dict[str, int] = {}
         self._faults: dict[str, None] = {}
 
@@ -178,15 +179,15 @@ class _Drawn:
 
     def tile(self, method: str, rank: str, row: pd.Series, words: str) -> Tile | None:
         trial = self._trials[row["trial"]]
-        files = self._paths(trial).get(row["key"])
+        sample = self._sample(trial, row["key"])
         assert trial.predictions is not None
         predicted = trial.predictions / "test" / f"{row['key']}.png"
-        if files is None or not predicted.exists():
+        if sample is None or not predicted.exists():
             self._without[method] = self._without.get(method, 0) + 1
             return None
         try:
             mask = read_mask(predicted)
-            picture = self._picture(row, files, mask.shape)
+            picture = self._picture(row, sample, mask.shape)
         except UserError as error:
             self._faults[str(error)] = None
             return None
@@ -195,39 +196,39 @@ class _Drawn:
         self.spent += len(path) + 2 * len(alt)
         return Tile(rank, picture, row["dice"], path, dense, alt)
 
-    def _picture(self, row: pd.Series, files: tuple[Path, Path], predicted: tuple[int, ...]) -> Picture:
+    def _picture(self, row: pd.Series, sample: Sample, predicted: tuple[int, ...]) -> Picture:
         """Raises UserError: image, mask and prediction differ in size."""
-        known = self._known.get((str(files[0]), row["key"]))
+        known = self._known.get((str(sample.image), sample.key))
         shape = (row["height"], row["width"])
         if known is None:
-            image, truth = read_image(files[0]), read_mask(files[1])
+            image, truth = read_image(sample.image, sample.white_level), read_mask(sample.mask)
             check_sizes(image, truth, predicted)
             path, dense = outline(truth)
             width, height = tile_size(*truth.shape)
             known = Picture(len(self.pictures), str(row["id"]), picture_uri(image), width, height, path, dense)
-            self._known[str(files[0]), row["key"]] = known
+            self._known[str(sample.image), sample.key] = known
             self.pictures.append(known)
             self.spent += len(known.uri) + len(path)
         elif predicted != shape:
             raise _sizes_differ(shape, shape, predicted)
         return known
 
-    def _paths(self, trial: ReportedTrial) -> dict[str, tuple[Path, Path]]:
-        """Image and mask of every sample of the trial's dataset; {} where the data are no longer there."""
+    def _sample(self, trial: ReportedTrial, key: str) -> Sample | None:
+        """Of the trial's dataset; None where the data are no longer there."""
         if trial.spec is None:
-            return {}
+            return None
         root = trial.spec.data.root
-        if root not in self._files:
+        if root not in self._samples:
             from harness.data.dataset import Dataset
 
             try:
-                # Verified when the trials ran; hashing all files again would only make the report slow.
-                samples = Dataset.open(Path(root), verify=False).samples
+                # Verified when the trials ran: the verdict is there, unless a file was changed.
+                samples = Dataset.open(Path(root)).samples
             except (UserError, OSError) as error:
                 self._faults[f"The images can't be shown: {error}"] = None
                 samples = ()
-            self._files[root] = {sample.key: (sample.image, sample.mask) for sample in samples}
-        return self._files[root]
+            self._samples[root] = {sample.key: sample for sample in samples}
+        return self._samples[root].get(key)
 
     def problems(self) -> list[str]:
         notes = list(self._faults)

@@ -17,7 +17,7 @@ import toy_methods
 from PIL import Image
 from safetensors.torch import load_file
 
-from harness.data.folder.images import read_mask
+from harness.data.reading import read_mask
 from harness.errors import UserError
 from harness.metrics import dice
 from harness.planning.plan import Plan

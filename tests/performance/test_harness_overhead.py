@@ -27,8 +27,8 @@ from harness.config import MetricsConfig, TrainingConfig
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.augmentation import Augmentation
 from harness.data.dataset import Dataset
-from harness.data.folder.images import read_mask
 from harness.data.phantoms import write_phantoms
+from harness.data.reading import read_mask
 from harness.metrics import evaluate_pair
 from harness.training.callbacks import usual_callbacks
 from harness.training.fit import TrainingData, fit

@@ -18,12 +18,12 @@ from filelock import FileLock
 from numpy.typing import NDArray
 from PIL import Image
 
-from harness.data.folder.images import read_image, read_mask
 from harness.data.folder.sample import Progress, Sample
+from harness.data.reading import read_image, read_mask
 from harness.errors import UserError
 from harness.files import explain_disk_errors, sha256_json
 
-VERSION = 1
+VERSION = 2
 """Raised when the arrays of the same files come out otherwise (decoding rules, resizing)."""
 
 _AT_ONCE = 64
@@ -74,7 +74,7 @@ class ArrayCache:
         if not ordered or len(index) != len(ordered):
             found = "none" if not ordered else "some of them twice"
             raise UserError(f"Expected at least one sample, each once, to make arrays of; found {found}.")
-        content = [[sample.sha256_image, sample.sha256_mask] for sample in ordered]
+        content = [[sample.image_content, sample.sha256_mask] for sample in ordered]
         name = sha256_json({"version": VERSION, "size": image_size, "content": content})[:32]
         place = Path(folder).expanduser().absolute() / name
         arrays = _load(place, len(ordered), image_size)
@@ -173,7 +173,7 @@ def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
 
 
 def _decode(sample: Sample, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    image, mask = read_image(sample.image), read_mask(sample.mask)
+    image, mask = read_image(sample.image, sample.white_level), read_mask(sample.mask)
     if image.shape[:2] != mask.shape:
         raise UserError(
             f"{sample.mask}: expected a mask of {image.shape[1]} x {image.shape[0]} pixels (width x height), as its image, "

@@ -8,13 +8,25 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
 
-from harness.data.folder.images import SUFFIXES
 from harness.data.folder.layout_help import explain_layout, without_domain
-from harness.data.folder.paths import PARTS, Pictures, ambiguous, domain_folders, part_folder, pictures, relative
-from harness.data.folder.sample import MODALITIES, Pair, Problem
+from harness.data.folder.paths import (
+    PARTS,
+    Pictures,
+    ambiguous,
+    dead_link,
+    dead_links,
+    domain_folders,
+    part_folder,
+    pictures,
+    relative,
+    subfolders,
+)  # fmt: skip
+from harness.data.folder.sample import MODALITIES, Pair, Problem, fault_of_name
+from harness.data.reading import SUFFIXES
 from harness.errors import UserError, did_you_mean
 
 _TRIED_NAMES = 20
@@ -25,11 +37,23 @@ _MOST_HINTS = 50
 logger = logging.getLogger(__name__)
 
 
-def scan_folder(root: Path) -> tuple[list[Pair], list[Problem]]:
-    """Pairs the pictures of a canonical folder by name; opens none of them.
+@dataclass
+class Scan:
+    """What was found.
 
-    Returns:
-        The pairs sorted by key, and the pictures and folders that are not as they should be.
+    Attributes:
+        pairs: sorted by key.
+        problems: pictures and folders that are not as they should be.
+        warnings: what lies there and is not read.
+    """
+
+    pairs: list[Pair] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    warnings: list[Problem] = field(default_factory=list)
+
+
+def scan_folder(root: Path) -> Scan:
+    """Pairs the pictures of a canonical folder by name; opens none of them.
 
     Raises:
         UserError: the folder holds no `<modality>/<domain>/images`; says which level is missing.
@@ -37,30 +61,35 @@ def scan_folder(root: Path) -> tuple[list[Pair], list[Problem]]:
     domains = list(domain_folders(root))
     if not domains:
         raise UserError(explain_layout(root))
-    pairs: list[Pair] = []
-    problems = without_domain(root)
+    scan = Scan(problems=without_domain(root))
+    for folder in (root, *subfolders(root)):
+        scan.problems += [dead_link(path, root) for path in dead_links(folder) if not path.name.startswith(".")]
     for folder in domains:
-        found, faults = _scan_domain(root, folder)
-        pairs += found
-        problems += faults
-    for modality in sorted({pair.modality for pair in pairs} - set(MODALITIES)):
+        _scan_domain(root, folder, scan)
+    scan.pairs.sort(key=lambda pair: pair.key)
+    for modality in sorted({pair.modality for pair in scan.pairs} - set(MODALITIES)):
         near = did_you_mean(modality, MODALITIES)
         if "Did you mean" in near:
             logger.warning("%s: '%s' is none of the usual modalities.%s", root, modality, near)
-    return sorted(pairs, key=lambda pair: pair.key), problems
+    return scan
 
 
-def _scan_domain(root: Path, folder: Path) -> tuple[list[Pair], list[Problem]]:
+def _scan_domain(root: Path, folder: Path, scan: Scan) -> None:
+    """Adds what the folder of a domain holds to `scan`."""
     problems = [_missing_part(root, folder, part) for part in PARTS if not (folder / part).is_dir()]
+    problems += [_bad_name(path, path.name, root) for path in (folder.parent, folder) if fault_of_name(path.name)]
     if problems:
-        return [], problems
+        scan.problems += [problem for problem in problems if problem not in scan.problems]
+        return
     images, other_images = pictures(folder / "images")
     masks, other_masks = pictures(folder / "masks")
     if not images and not masks:
         inside = [entry.name for entry in (*other_images, *other_masks)]
         found = f"only {', '.join(inside[:4])}{' ...' if len(inside) > 4 else ''}" if inside else "none"
         message = f"expected pictures directly in its images and masks, found {found}. Add them, or remove this folder."
-        return [], [Problem("empty domain", relative(folder, root), message)]
+        scan.problems.append(Problem("empty domain", relative(folder, root), message))
+        return
+    scan.warnings += _unread(root, [*other_images, *other_masks])
     lone_masks, lone_images = sorted(masks.keys() - images.keys()), sorted(images.keys() - masks.keys())
     explained: set[str] = set()
     for part, lone, partners, of in (
@@ -69,20 +98,40 @@ def _scan_domain(root: Path, folder: Path) -> tuple[list[Pair], list[Problem]]:
     ):
         if affixes := _common_affixes(lone, partners):
             problem, named = _affix_problem(root, folder / part, affixes, lone, partners, of)
-            problems.append(problem)
+            scan.problems.append(problem)
             explained |= named
             break
     hints = len(lone_masks) + len(lone_images) - len(explained) <= _MOST_HINTS
-    pairs = []
     for stem in sorted(images.keys() | masks.keys()):
         if stem in explained:
             continue
-        problem_of_stem = _unpaired(root, folder, stem, images, masks, [*other_images, *other_masks], hints)
+        files = [*images.get(stem, []), *masks.get(stem, [])]
+        problem_of_stem = (
+            next((dead_link(file, root) for file in files if not file.exists()), None)
+            or (_bad_name(files[0], stem, root) if fault_of_name(stem) else None)
+            or _unpaired(root, folder, stem, images, masks, [*other_images, *other_masks], hints)
+        )
         if problem_of_stem:
-            problems.append(problem_of_stem)
+            scan.problems.append(problem_of_stem)
         else:
-            pairs.append(Pair(folder.parent.name, folder.name, stem, images[stem][0], masks[stem][0]))
-    return pairs, problems
+            scan.pairs.append(Pair(folder.parent.name, folder.name, stem, images[stem][0], masks[stem][0]))
+
+
+def _bad_name(path: Path, name: str, root: Path) -> Problem:
+    message = f"expected a name that paths and tables keep as it is, found {fault_of_name(name)}. Rename it."
+    return Problem("unusable name", relative(path, root), message)
+
+
+def _unread(root: Path, entries: list[Path]) -> list[Problem]:
+    """Folders and files beside pictures."""
+    return [
+        Problem(
+            "unread folder", relative(entry, root), "is a folder among pictures; what is in it is not read. Move it up."
+        )
+        if entry.is_dir()
+        else Problem("unread file", relative(entry, root), f"is not read: none of {', '.join(sorted(SUFFIXES))}.")
+        for entry in entries
+    ]
 
 
 def _missing_part(root: Path, folder: Path, part: str) -> Problem:

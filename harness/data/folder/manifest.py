@@ -5,10 +5,11 @@ Needed are the columns `modality`, `domain` and `id`. All others may be absent, 
 - `image`, `mask` (paths within the folder): without them the pair is looked for where the canonical layout has it;
 - `width`, `height`, `foreground_fraction`, `sha256_image`, `sha256_mask`: without them they are measured, once. A file
   whose hash is stated must have that hash; without one, a changed file is simply measured again;
-- `subject`: the patient, where several images are of one.
+- `subject`: the patient, where several images are of one; see `subjects.py` for other names that are taken;
+- `white_level`: the value that is white, for images of 16 bits or real numbers.
 
-Other columns are ignored. A manifest that somebody wrote is never written to: what was measured is kept with the verdict
-(harness/data/validation/verified.py). Only a folder without a manifest gets one, with all columns.
+Other columns are not used; they are named once. A manifest that somebody wrote is never written to: what was measured is
+kept with the verdict (harness/data/validation/verified.py). Only a folder without a manifest gets one.
 
 Problems of single rows and files are collected, so that a user sees all of them at once; what makes the whole unreadable
 is raised.
@@ -26,16 +27,18 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from harness.data.folder.images import SUFFIXES
-from harness.data.folder.paths import Pictures, ambiguous, canonical_files, pictures, relative
-from harness.data.folder.sample import MANIFEST, Pair, Problem, Sample
+from harness.data.folder.csv_text import decode_text, parse_table
+from harness.data.folder.paths import Pictures, ambiguous, canonical_files, dead_link, pictures, relative
+from harness.data.folder.sample import MANIFEST, Pair, Problem, Sample, fault_of_name
+from harness.data.folder.subjects import SUBJECT, is_unknown, subject_column
+from harness.data.reading import SUFFIXES
 from harness.errors import UserError
 
 REQUIRED = ("modality", "domain", "id")
 MEASURED = ("width", "height", "foreground_fraction", "sha256_image", "sha256_mask")
-COLUMNS = (*REQUIRED, "image", "mask", *MEASURED, "subject")
+OPTIONAL = ("white_level", SUBJECT)
+COLUMNS = (*REQUIRED, "image", "mask", *MEASURED, *OPTIONAL)
 
-_NAME = re.compile(r"(?!\.{1,2}$)[^\s/\\\x00-\x1f](?:[^/\\\x00-\x1f]*[^\s/\\\x00-\x1f])?$")
 _SHA256 = re.compile(r"[0-9a-f]{64}$")
 
 logger = logging.getLogger(__name__)
@@ -51,6 +54,7 @@ class Row(Pair):
     sha256_image: str | None
     sha256_mask: str | None
     subject: str | None
+    white_level: float | None
 
     @property
     def missing(self) -> list[str]:
@@ -59,7 +63,8 @@ class Row(Pair):
 
     def sample(self, found: Sample | None = None) -> Sample:
         """The row as a sample; what is missing in it is taken from what was `found` in its files."""
-        return Sample(**vars(self) | {name: getattr(found, name) for name in self.missing})
+        absent = [*self.missing, *(["white_level"] if found and self.white_level is None else [])]
+        return Sample(**vars(self) | {name: getattr(found, name) for name in absent})
 
 
 def read_manifest(root: Path) -> tuple[list[Row], list[Problem]]:
@@ -69,22 +74,25 @@ def read_manifest(root: Path) -> tuple[list[Row], list[Problem]]:
         The good rows sorted by key, and the problems of the others.
 
     Raises:
-        UserError: the manifest is no UTF-8 CSV, has no rows, or lacks one of the columns modality, domain and id.
+        UserError: the manifest is no CSV, has no rows, or lacks one of the columns modality, domain and id.
     """
     path = root / MANIFEST
     try:
-        return parse_manifest(root, path.read_bytes().decode("utf-8-sig"))
+        return parse_manifest(root, decode_text(path.read_bytes()))
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: expected a CSV file in UTF-8, found something else ({error}). Restore it.") from error
+        raise UserError(
+            f"{path}: expected a CSV file in UTF-8, its cells separated by commas, semicolons or tabs; found something else"
+            f" ({error}). Restore it."
+        ) from error
+    except OSError as error:
+        raise UserError(f"{path}: expected a file that can be read ({error.strerror}). Restore it.") from error
 
 
 def parse_manifest(root: Path, text: str) -> tuple[list[Row], list[Problem]]:
     """As `read_manifest`, of a text. Raises csv.Error where that can't be read."""
-    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-    reader.fieldnames = [column.strip() for column in reader.fieldnames or []]
-    lines = [(reader.line_num, row) for row in reader]
-    _check_columns(root / MANIFEST, list(reader.fieldnames))
-    if not lines:
+    table = parse_table(text, COLUMNS)
+    columns = _checked_columns(root / MANIFEST, table.columns)
+    if not table.rows:
         raise UserError(
             f"{root / MANIFEST}: expected one row a pair, found none. Move it away to have the folder scanned."
         )
@@ -92,8 +100,12 @@ def parse_manifest(root: Path, text: str) -> tuple[list[Row], list[Problem]]:
     problems: list[Problem] = []
     seen: dict[str, int] = {}
     listings: dict[Path, Pictures] = {}
-    for line, cells in lines:
+    unknown: dict[str, int] = {}
+    for line, values in table.rows:
         try:
+            cells = _cells(columns, values, decimal_commas=table.separator != ",")
+            if cells[SUBJECT] and is_unknown(cells[SUBJECT]):
+                unknown[cells[SUBJECT]] = unknown.get(cells[SUBJECT], 0) + 1
             row = _parse(root, cells, listings)
         except ValueError as error:
             problems.append(Problem("bad row", f"{MANIFEST} line {line}", str(error)))
@@ -109,16 +121,21 @@ def parse_manifest(root: Path, text: str) -> tuple[list[Row], list[Problem]]:
         rows.append(row)
     for row in rows:
         for file in (row.image, row.mask):
-            if not file.is_file():
+            if file.is_symlink() and not file.exists():
+                problems.append(dead_link(file, root))
+            elif not file.is_file():
                 message = f"expected the file of {row.key}, found none. Restore it, or remove its row in {MANIFEST}."
                 problems.append(Problem("missing file", relative(file, root), message))
+    for text_, count in unknown.items():
+        rows_ = "a row has" if count == 1 else f"{count} rows have"
+        logger.warning("%s: %s '%s' as subject: an unknown one, each image its own.", root / MANIFEST, rows_, text_)
     return sorted(rows, key=lambda row: row.key), problems
 
 
 def manifest_text(root: Path, samples: Iterable[Sample]) -> str:
-    """The manifest of `samples`, with all columns; `subject` only where some sample has one."""
+    """The manifest of `samples`, with all columns; the optional ones only where some sample has a value."""
     ordered = sorted(samples, key=lambda sample: sample.key)
-    columns = [name for name in COLUMNS if name != "subject" or any(sample.subject for sample in ordered)]
+    columns = [name for name in COLUMNS if name not in OPTIONAL or any(getattr(sample, name) for sample in ordered)]
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
@@ -126,6 +143,8 @@ def manifest_text(root: Path, samples: Iterable[Sample]) -> str:
         row = {name: getattr(sample, name) for name in columns}
         row |= {"image": relative(sample.image, root), "mask": relative(sample.mask, root)}
         row["foreground_fraction"] = f"{sample.foreground_fraction:.6f}"
+        if sample.white_level is not None:
+            row["white_level"] = f"{sample.white_level:g}"
         writer.writerow(["" if value is None else value for value in row.values()])
     return text.getvalue()
 
@@ -140,34 +159,55 @@ def orphans(root: Path, samples: Iterable[Pair]) -> list[Problem]:
     ]
 
 
-def _check_columns(path: Path, columns: list[str]) -> None:
-    absent = [column for column in COLUMNS if column not in columns]
+def _checked_columns(path: Path, found: list[str]) -> list[str]:
+    """The columns by the names of `COLUMNS`; "" for one that is not used, which is said."""
+    known = [column.lower() if column.lower() in COLUMNS else column for column in found]
+    absent = [column for column in COLUMNS if column not in known]
     if missing := [column for column in REQUIRED if column in absent]:
-        separator = (
-            " Separate the columns with commas." if len(columns) == 1 and re.search(r"[;\t]", columns[0]) else ""
-        )
         raise UserError(
-            f"{path}: expected at least the columns {', '.join(REQUIRED)}; {', '.join(missing)} missing, "
-            f"found {', '.join(columns) or 'nothing'}.{separator} Add what is missing, or move the manifest away: "
-            "the folder is then scanned and gets a new one."
+            f"{path}: expected at least the columns {', '.join(REQUIRED)}, separated by commas, semicolons or tabs; "
+            f"{', '.join(missing)} missing, found {', '.join(found) or 'nothing'}. Add what is missing, or move the manifest "
+            "away: the folder is then scanned and gets a new one."
         )
-    for column in columns:
+    if twice := [column for column in COLUMNS if known.count(column) > 1]:
+        raise UserError(f"{path}: expected every column once, found {', '.join(twice)} twice. Remove one of them.")
+    try:
+        subject = subject_column(known)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+    if subject is not None and subject != SUBJECT:
+        logger.warning("%s: the column '%s' is taken as the subject (the patient).", path, subject)
+    columns = [SUBJECT if column == subject else column for column in known]
+    unused = [column for column in columns if column and column not in COLUMNS]
+    for column in unused:
         near = get_close_matches(column, absent, n=1, cutoff=0.75)
-        if column not in COLUMNS and near:
+        if near and near[0] not in columns:
             logger.warning("%s: the column '%s' is not used. Did you mean '%s'?", path, column, near[0])
+            unused = [other for other in unused if other != column]
+    if unused:
+        logger.info("%s: not used are the columns %s.", path, ", ".join(unused))
+    return [column if column in COLUMNS else "" for column in columns]
 
 
-def _parse(root: Path, row: dict[str, str], listings: dict[Path, Pictures]) -> Row | Problem:
+def _cells(columns: list[str], values: list[str], *, decimal_commas: bool) -> dict[str, str]:
+    """Text by column, "" where there is none. Raises ValueError: more or fewer values than columns."""
+    if len(values) < len(columns) or any(values[len(columns) :]):
+        raise ValueError("expected as many values as there are columns, found more or fewer. Fix the row.")
+    cells = dict.fromkeys(COLUMNS, "") | {name: value for name, value in zip(columns, values, strict=False) if name}
+    if decimal_commas:
+        for name in ("foreground_fraction", "white_level"):
+            cells[name] = cells[name].replace(",", ".")
+    return cells
+
+
+def _parse(root: Path, cells: dict[str, str], listings: dict[Path, Pictures]) -> Row | Problem:
     """One row; a problem where its files can't be found. Raises ValueError with words for the user.
 
     `listings` keeps what was seen of the canonical folders: each is looked through once.
     """
-    if None in row or None in row.values():
-        raise ValueError("expected as many values as there are columns, found more or fewer. Fix the row.")
-    cells = dict.fromkeys(COLUMNS, "") | {name: value.strip() for name, value in row.items()}
     for name in REQUIRED:
-        if not _NAME.match(cells[name]):
-            raise ValueError(f"expected a name without slashes as {name}, found '{cells[name]}'. Fix the row.")
+        if fault := fault_of_name(cells[name]):
+            raise ValueError(f"expected a name without slashes as {name}, found {fault}. Fix the row.")
     for name in ("sha256_image", "sha256_mask"):
         if cells[name] and not _SHA256.match(cells[name].lower()):
             raise ValueError(f"expected 64 hexadecimal digits as {name}, found '{cells[name]}'. Fix the row.")
@@ -189,7 +229,8 @@ def _parse(root: Path, row: dict[str, str], listings: dict[Path, Pictures]) -> R
         foreground_fraction=_number("foreground_fraction", cells["foreground_fraction"], minimum=0, maximum=1),
         sha256_image=cells["sha256_image"].lower() or None,
         sha256_mask=cells["sha256_mask"].lower() or None,
-        subject=cells["subject"] or None,
+        subject=None if is_unknown(cells[SUBJECT]) else cells[SUBJECT],
+        white_level=_number("white_level", cells["white_level"], minimum=1),
     )
 
 
@@ -231,8 +272,13 @@ def _inside(root: Path, name: str, text: str) -> Path:
 
     The path's spelling must stay inside; links inside the folder may lead elsewhere, since the dataset's owner chose them.
     """
+    if not text.isprintable():
+        raise ValueError(f"expected a path without control characters as {name}, found {text!r}. Fix the row.")
     relative_path = Path(os.path.normpath(text))
     absolute = PurePosixPath(text).is_absolute() or PureWindowsPath(text).is_absolute()
     if absolute or relative_path.parts[:1] == ("..",):
         raise ValueError(f"expected a path inside the dataset's folder as {name}, found '{text}'. Fix the row.")
-    return root / relative_path
+    path = root / relative_path
+    if "\\" in text and not path.exists():  # as Windows writes it
+        return _inside(root, name, text.replace("\\", "/"))
+    return path

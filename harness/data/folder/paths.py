@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from harness.data.folder.images import SUFFIXES
 from harness.data.folder.sample import Problem
+from harness.data.reading import SUFFIXES
 
 PARTS = ("images", "masks")
+_SYSTEM_FILES = {"thumbs.db", "desktop.ini"}
 _OTHER_NAMES = {
     "images": {"images", "image", "imgs", "img"},
     "masks": {
@@ -53,6 +54,18 @@ def has_parts(folder: Path) -> bool:
     return any(part_folder(folder, part) is not None for part in PARTS)
 
 
+def dead_links(folder: Path) -> list[Path]:
+    """Links in `folder` that lead nowhere, or in a circle."""
+    return [entry for entry in sorted(folder.iterdir()) if entry.is_symlink() and not entry.exists()]
+
+
+def dead_link(path: Path, root: Path) -> Problem:
+    message = (
+        f"expected what the link leads to ({path.readlink()}), found nothing there. Restore it, or remove the link."
+    )
+    return Problem("dead link", relative(path, root), message)
+
+
 def part_folder(folder: Path, part: str) -> Path | None:
     """The folder of images or of masks in `folder`: the one of that name, else one that may be meant (`Images`, `img`)."""
     if (folder / part).is_dir():
@@ -65,7 +78,7 @@ def pictures(folder: Path) -> tuple[Pictures, list[Path]]:
     found: Pictures = {}
     others = []
     for path in sorted(folder.iterdir()) if folder.is_dir() else []:
-        if path.name.startswith(".") or path.name == "Thumbs.db":
+        if path.name.startswith(".") or path.name.lower() in _SYSTEM_FILES:
             continue
         if path.suffix.lower() in SUFFIXES:
             found.setdefault(path.stem, []).append(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,11 @@ MODALITIES = ("dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colon
 """The canonical names; the index is the modality number De-LightSAM was published with."""
 
 MANIFEST = "manifest.csv"
+
+LONGEST_NAME = 200
+"""Bytes of an id, a domain or a modality: file systems allow 255, and what is written beside a file adds a few."""
+
+_BAD_CHARACTER = re.compile(r"[/\\\x00-\x1f\x7f\u2028\u2029\ud800-\udfff]")
 
 SHOWN_LINES = 12
 SHOWN_OF_A_KIND = 3
@@ -43,7 +49,8 @@ class Sample(Pair):
     """A pair with what the manifest says of it.
 
     `width` and `height` are in pixels of the image as shown (EXIF orientation applied), `foreground_fraction` in
-    [0, 1], hashes are SHA-256 of the files' bytes, `subject` is the patient where it is known.
+    [0, 1], hashes are SHA-256 of the files' bytes, `subject` is the patient where it is known. `white_level` is the value
+    that is white, where the image's format does not tell (see harness/data/reading/image.py).
     """
 
     width: int
@@ -52,6 +59,12 @@ class Sample(Pair):
     sha256_image: str
     sha256_mask: str
     subject: str | None = None
+    white_level: float | None = None
+
+    @property
+    def image_content(self) -> str:
+        """What the image shows: the hash of its file, and its white level where it has one."""
+        return self.sha256_image if self.white_level is None else f"{self.sha256_image}@{self.white_level:g}"
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,23 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.file}: {self.message}"
+
+
+def fault_of_name(name: str) -> str | None:
+    """Why `name` can be no id, domain or modality, in words that end a sentence after "found"; None where it can.
+
+    Names become parts of paths, cells of tables and words on a command line, and must come out of each as they went in.
+    """
+    if not name or name in (".", ".."):
+        return f"'{name}', which is no name"
+    if name != name.strip():
+        return f"'{name}' with a blank at its end or beginning"
+    if found := _BAD_CHARACTER.search(name):
+        kind = {"/": "a slash", "\\": "a backslash"}.get(found[0])
+        kind = kind or ("bytes that are no UTF-8" if "\ud800" <= found[0] <= "\udfff" else "a control character")
+        return f"{name!r} with {kind}" if kind != "a slash" else f"'{name}' with a slash"
+    size = len(name.encode())
+    return f"a name of {size} bytes (at most {LONGEST_NAME} fit beside a suffix)" if size > LONGEST_NAME else None
 
 
 def list_problems(problems: Sequence[Problem], limit: int = SHOWN_LINES) -> str:

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.folder.paths import canonical_files
-from harness.data.folder.sample import MANIFEST, Pair
+from harness.data.folder.sample import MANIFEST, Pair, Problem
 from harness.errors import UserError
 from harness.files import atomic_write_json, sha256_file, sha256_json
 
 VERDICT = ".verified.json"
-VERSION = 1
+VERSION = 2
 """Raised when the checks become stricter: old verdicts then count for nothing."""
 
 logger = logging.getLogger(__name__)
@@ -53,9 +53,17 @@ def load_verified(root: Path, pairs: Iterable[Pair]) -> dict[str, Any] | None:
     return None
 
 
-def save_verified(root: Path, pairs: Iterable[Pair], manifest: str | None = None) -> None:
-    """Keeps the verdict "sound". `manifest` is the text of the whole manifest where the folder holds none, or less of it."""
-    value = {"schema_version": VERSION, "state": state(root, pairs), "manifest": manifest}
+def save_verified(
+    root: Path, pairs: Iterable[Pair], manifest: str | None = None, warnings: Iterable[Problem] = ()
+) -> None:
+    """Keeps the verdict "sound".
+
+    Args:
+        manifest: the text of the whole manifest where the folder holds none, or less of it.
+        warnings: to be said again whenever the dataset is opened.
+    """
+    said = [vars(warning) for warning in warnings]
+    value = {"schema_version": VERSION, "state": state(root, pairs), "manifest": manifest, "warnings": said}
     try:
         if is_writable(root):
             atomic_write_json(root / VERDICT, value)

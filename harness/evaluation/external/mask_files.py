@@ -2,7 +2,7 @@
 
 | suffix | what is read |
 |---|---|
-| .png .bmp .tif .tiff | 0 and 1, 0 and 255, 0 and 65535, 1-bit, black and white (see harness/data/folder/images.py) |
+| .png .bmp .tif .tiff | 0 and 1, 0 and 255, 0 and 65535, 1-bit, black and white (see harness/data/reading/mask.py) |
 | .nii .nii.gz | one slice; the first axis is the image's columns (x), the second its rows (y), as SimpleITK and nnU-Net write pictures. The affine is not applied |
 | .npz .npy | one array (rows, columns), bool or 0 and 1 or 0 and 255; of several in an .npz the one called mask, masks, segmentation or prediction |
 
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.folder.images import binary_mask, read_mask
+from harness.data.reading import binary_mask, read_mask
 from harness.errors import UserError
 
 _ARRAY_NAMES = ("mask", "masks", "segmentation", "prediction")

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from harness.config import MetricsConfig
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.dataset import Dataset
-from harness.data.folder.images import read_mask
+from harness.data.reading import read_mask
 from harness.errors import TrialFailed, UserError
 from harness.inference.predict import native_mask, predict_images
 from harness.methods.adapter import MethodAdapter

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 
 from harness.cli import main
-from harness.data.folder.images import read_image, read_mask
+from harness.data.reading import read_image, read_mask
 from harness.errors import UserError
 from harness.inference.image_folder import find_images
 from harness.inference.overlay import LINE, outlined

@@ -16,7 +16,7 @@ from PIL import Image
 from harness.data.batches import array_cache as cache_module
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.dataset import Dataset, Sample
-from harness.data.folder.images import read_mask
+from harness.data.reading import read_mask
 from harness.errors import UserError
 
 

@@ -73,7 +73,7 @@ class TestNames:
             (tmp_path / "xray/a" / part).mkdir(parents=True)
             for number in range(count):
                 (tmp_path / f"xray/a/{part}/scan_{number}{part[0]}.png").touch()
-        _, problems = scan_folder(tmp_path)
+        problems = scan_folder(tmp_path).problems
         assert len(problems) == 2 * count
         assert any("The nearest name there is" in problem.message for problem in problems) == hints
 

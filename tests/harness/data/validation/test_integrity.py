@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from harness.data.dataset import Dataset
-from harness.data.folder.images import read_image
 from harness.data.folder.sample import Problem
+from harness.data.reading import read_image
 from harness.data.validation.duplicates import NEAR, fingerprints
 from harness.data.validation.integrity import Report, verify
 from harness.errors import UserError
@@ -56,7 +56,7 @@ class TestVerify:
 
     def test_its_verdict_serves_opening(self, small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         verify(small_dataset)
-        monkeypatch.setattr("harness.data.validation.integrity.check_rows", lambda *_: pytest.fail("checked again"))
+        monkeypatch.setattr("harness.data.dataset.examine_pairs", lambda *_: pytest.fail("checked again"))
         assert len(Dataset.open(small_dataset).samples) == 24
 
     def test_without_manifest_nothing_is_written(self, root: Path) -> None:
@@ -224,9 +224,9 @@ def test_jpeg_masks_are_one_cause(root: Path) -> None:
         mask.unlink()
     Image.fromarray(np.full((5, 5), 9, np.uint8)).save(root / "ultrasound/scanner_a/masks/case_0.png")
     report = verify(root)
-    assert kinds(report.problems) == ["JPEG mask"] * 12 + ["unusable mask"]
+    assert kinds(report.problems) == ["lossy mask"] * 12 + ["unusable mask"]
     text = report.text()
-    assert text.count("12 x JPEG mask: dermoscopy/clinic_a/masks/case_0.jpg: expected a binary mask") == 1
+    assert text.count("12 x lossy mask: dermoscopy/clinic_a/masks/case_0.jpg: expected a binary mask") == 1
     also = "Also: dermoscopy/clinic_a/masks/case_1.jpg, dermoscopy/clinic_a/masks/case_2.jpg and 9 more."
     assert also in text and len(text.splitlines()) == 4
 

@@ -17,7 +17,7 @@ from PIL import Image
 from harness.cli import main
 from harness.config import MetricsConfig, ProtocolConfig
 from harness.data.dataset import Dataset
-from harness.data.folder.images import read_mask
+from harness.data.reading import read_mask
 from harness.errors import UserError
 from harness.evaluation.external import evaluate_external, match_masks, read_external_mask
 from harness.evaluation.external.card import read_description

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from harness.data.folder.images import read_image, read_mask
+from harness.data.reading import read_image, read_mask
 from harness.errors import UserError
 
 RAMP = np.arange(0, 256, dtype=np.uint8).reshape(8, 32)
@@ -54,18 +54,19 @@ class TestImages:
     def test_12_bits_in_a_16_bit_container_are_not_nearly_black(self, file: Path) -> None:
         values = np.linspace(0, 4095, 256).round().astype(np.uint16).reshape(8, 32)
         Image.fromarray(values).save(file)
-        image = read_image(file)[..., 0]
+        image = read_image(file, white_level=4095)[..., 0]
         assert (image.min(), image.max()) == (0, 255)
         np.testing.assert_array_equal(image, np.round(values / 4095 * 255).astype(np.uint8))
 
-    def test_a_dark_12_bit_image_stays_dark(self, file: Path) -> None:
-        """The scale comes from the bit depth, not from the image's own range."""
+    @pytest.mark.parametrize(("white_level", "expected"), [(None, 4), (4095, 62), (16383, 16)])
+    def test_a_dark_16_bit_image_stays_dark(self, file: Path, white_level: float | None, expected: int) -> None:
+        """The scale comes from the format or the data set, not from the image's own range."""
         Image.fromarray(np.full((8, 8), 1000, np.uint16)).save(file)
-        assert (read_image(file) == round(1000 / 4095 * 255)).all()
+        assert (read_image(file, white_level) == expected).all()
 
     def test_8_bits_in_a_16_bit_container(self, file: Path) -> None:
         Image.fromarray(RAMP.astype(np.uint16)).save(file)
-        np.testing.assert_array_equal(read_image(file)[..., 2], RAMP)
+        np.testing.assert_array_equal(read_image(file, white_level=255)[..., 2], RAMP)
 
     @pytest.mark.parametrize("alpha", [0, 128, 255])
     def test_constant_alpha_is_dropped(self, file: Path, alpha: int) -> None:
@@ -245,5 +246,5 @@ class TestMasks:
         indexed = Image.fromarray(np.array([[0, 1, 2]], np.uint8), mode="P")
         indexed.putpalette([0, 0, 0, 128, 0, 0, 0, 128, 0])
         indexed.save(file)
-        with pytest.raises(UserError, match=r"found the values 0, 1, 2\."):
+        with pytest.raises(UserError, match=r"found colours \(rgb 0 0 0, rgb 0 128 0, rgb 128 0 0\)"):
             read_mask(file)
