@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 a trial failed, 2 a mistake of the user's, 130 stopped by 
 from __future__ import annotations
 
 import argparse
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -54,6 +55,10 @@ def make_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        # Names of files may hold bytes that are no text, and a terminal may know ASCII alone: neither ends a command.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
@@ -71,10 +76,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if isinstance(error, BrokenPipeError):
+            # The reader of our output (`| head`) has seen enough.
+            sys.stderr.close()
+            return 0
+        place = f"{error.filename}: " if error.filename else ""
+        print(
+            f"Error: {place}{error.strerror or error}. See that the file system lets it be read and written.",
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("\nStopped. What is finished is kept; the same command goes on from here.", file=sys.stderr)
         return 130
-    except BrokenPipeError:
-        # The reader of our output (`| head`) has seen enough.
-        sys.stderr.close()
-        return 0

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 _WORDS = """\
 Words are key=value, in any order. A group takes the name of a YAML file; a key changes one setting in it:
@@ -17,6 +21,18 @@ example:
 
 `run` with the same words goes on where it stopped: what is finished is never run again.
 """
+
+
+def terminal(*, stderr: bool = False) -> Console:
+    """Where commands print. Names are shown as they are: `[red]` in one is no colour, `:smile:` no picture."""
+    from rich.console import Console
+
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+def unquoted(value: str) -> str:
+    """A word's value without the quotes that Hydra asks for around blanks and brackets."""
+    return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value
 
 
 def add_config_arguments(parser: argparse.ArgumentParser) -> None:

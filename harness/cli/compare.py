@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.common import terminal
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -71,7 +72,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
 
     from harness.metrics import shown_metrics
     from reports.records.reading import read_records
@@ -89,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
         reasons = "; ".join(f"{change.method}: {change.verdict}" for change in changes)
         raise UserError(f"The runs have nothing that can be compared. {reasons or 'Neither has a method.'}")
     names = [f"{suite.name}/{suite.time}" for _, suite in found]
-    _print(changes, args.metric, names, Console())
+    _print(changes, args.metric, names, terminal())
     return LOST if any(change.lost for change in changes) else 0
 
 
@@ -164,7 +164,7 @@ def _check_rules(before: Records, after: Records, metric: str) -> None:
 
 
 def _compare(name: str, before: Records, after: Records, metric: str, higher: bool) -> Change:
-    from harness.statistics import DomainBootstrap, paired_tests
+    from harness.statistics import DomainBootstrap, paired_tests, same
 
     for run, where in ((before, "A"), (after, "B")):
         trials = run.trials_of(name)
@@ -188,7 +188,7 @@ def _compare(name: str, before: Records, after: Records, metric: str, higher: bo
     tests = paired_tests(values, domains, units)
     steps = bootstrap.means[:, 1] - bootstrap.means[:, 0]
     place = int(steps.argmin() if higher else steps.argmax())
-    equal = bool((values[:, 0] == values[:, 1]).all())
+    equal = bool(same(values[:, 0], values[:, 1]).all())
     return Change(
         name,
         "equal on every image" if equal else "no significant difference",
@@ -245,15 +245,14 @@ def _short(value: Any) -> str:
 
 
 def _print(changes: list[Change], metric: str, names: list[str], console: Any) -> None:
-    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("method", title=escape(f"{metric}: A = {names[0]}, B = {names[1]}"), title_justify="left")
+    table = Table("method", title=f"{metric}: A = {names[0]}, B = {names[1]}", title_justify="left")
     for column in ("A", "B", "B − A [95 %]", "p (Holm)"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict")
     for change in changes:
-        table.add_row(*map(escape, _cells(change)))
+        table.add_row(*_cells(change))
     console.print(table)
     for change in changes:
         details = [change.worst_domain and f"worst change in {change.worst_domain}", change.settings]

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.common import terminal
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -99,21 +100,23 @@ def run_phantoms(args: argparse.Namespace) -> int:
 
 
 def run_list(args: argparse.Namespace) -> int:
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from harness.data.catalogue import datasets_of
     from harness.data.folder.sample import MODALITIES
 
     if args.root is not None:
         return _list_folder(args.root)
-    console = Console()
+    console = terminal()
     for modality in MODALITIES:
         table = Table(title=f"{modality} (public datasets)", title_justify="left", expand=False)
         for column in ("domain", "name", "licence", "what to take"):
             table.add_column(column, overflow="fold")
         for entry in datasets_of(modality):
-            table.add_row(entry.domain, f"{entry.name}\n[dim]{entry.paper}[/dim]", entry.licence, entry.download)
+            table.add_row(
+                entry.domain, Text.assemble(f"{entry.name}\n", (entry.paper, "dim")), entry.licence, entry.download
+            )
         console.print(table)
         for entry in datasets_of(modality):  # outside the table, and never broken: an address is there to be copied
             console.print(f"  {entry.domain}: {entry.url}", soft_wrap=True, markup=False, highlight=False)
@@ -127,7 +130,6 @@ def run_list(args: argparse.Namespace) -> int:
 
 
 def _list_folder(root: Path) -> int:
-    from rich.console import Console
     from rich.table import Table
 
     from harness.data.dataset import Dataset
@@ -143,14 +145,14 @@ def _list_folder(root: Path) -> int:
             samples = [sample for sample in dataset.samples if (sample.modality, sample.domain) == (modality, domain)]
             subjects = {sample.subject for sample in samples}
             table.add_row(modality, domain, str(len(samples)), "unknown" if None in subjects else str(len(subjects)))
-    Console().print(table)
+    terminal().print(table)
     return 0
 
 
 def _print_fingerprint(domains: list[DomainFingerprint]) -> None:
     from rich import box
-    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     with_subjects = any(domain.subjects is not None for domain in domains)
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False, caption=_LEGEND, caption_justify="left")
@@ -162,7 +164,7 @@ def _print_fingerprint(domains: list[DomainFingerprint]) -> None:
     for domain in domains:
         if domain.modality != previous:
             table.add_section()
-            table.add_row(f"[bold]{domain.modality}[/bold]")
+            table.add_row(Text(domain.modality, style="bold"))
             previous = domain.modality
         subjects = [] if not with_subjects else ["-" if domain.subjects is None else str(domain.subjects)]
         table.add_row(
@@ -175,7 +177,7 @@ def _print_fingerprint(domains: list[DomainFingerprint]) -> None:
             " ".join(f"{100 * value:.0f}" for value in domain.mean),
             " ".join(f"{100 * value:.0f}" for value in domain.std),
         )
-    Console().print(table)
+    terminal().print(table)
 
 
 def _spread(values: tuple[float, float, float]) -> str:
@@ -186,9 +188,8 @@ def _spread(values: tuple[float, float, float]) -> str:
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
     """A progress bar on a terminal's error stream; nothing when that is no terminal."""
-    from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True, disable=not Console(stderr=True).is_terminal) as bar:
+    with Progress(console=terminal(stderr=True), transient=True, disable=not terminal(stderr=True).is_terminal) as bar:
         task: Any = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)

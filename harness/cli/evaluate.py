@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import config_folder_argument
+from harness.cli.common import config_folder_argument, terminal, unquoted
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
     for word in overrides:
         key, equals, value = word.partition("=")
         if key in _OWN_WORDS:
-            own[key] = value
+            own[key] = unquoted(value)
         elif key.split(".")[0] in ("card", "costs") and equals:
             described[key] = value
         elif key in ("method", "reuse", "seeds") or key.startswith("methods."):
@@ -107,13 +107,12 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
 def _keep_and_report(
     plan: Plan, masks: ExternalMasks, store: Store, words: dict[str, str], description: Any, command: list[str]
 ) -> int:
-    from rich.console import Console
     from rich.progress import Progress
 
     from harness.cli.run import write_report
     from harness.evaluation.external import evaluate_external
 
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     config, name, seed = plan.config, words["name"], _seed(words.get("seed", "0"))
     _refuse_name_of_a_method(store, name)
     with Progress(console=console, transient=True) as display:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import add_config_arguments, config_folder_argument
+from harness.cli.common import add_config_arguments, config_folder_argument, terminal
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -47,7 +47,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
 
     from harness.config.loading import load_config
     from harness.store.store import Store
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
     if args.store and any(word.startswith("store.root=") for word in words):
         raise UserError("The store is given twice: use either store.root=DIR or --store DIR.")
     config = load_config(words, config_folder_argument(args))
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     results = []
     for root in args.store or [Path(config.store.root)]:
         store = Store(root)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from harness.cli.common import add_config_arguments, config_folder_argument
+from harness.cli.common import add_config_arguments, config_folder_argument, terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,7 +30,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
 
     from harness.config.loading import load_config
     from harness.planning.checks import check_methods
@@ -43,7 +42,7 @@ def run(args: argparse.Namespace) -> int:
     check_methods(plan.trials)
     store = Store(config.store.root)
     estimator = Estimator(store)
-    console = Console()
+    console = terminal()
     console.print(f"{config.name}: {len(plan.trials)} trials on {plan.dataset.root}", soft_wrap=True, highlight=False)
     if config.costs_only:
         methods = len({trial.method.name for trial in plan.trials})

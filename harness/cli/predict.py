@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.cli.common import terminal
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,12 +53,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
 
     from harness.files import explain_disk_errors
     from harness.inference.image_folder import find_images
 
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     out: Path = args.out.expanduser().resolve()
     if out.exists() and not out.is_dir():
         raise UserError(f"--out {out} is a file: expected a folder, or a name that is free.")

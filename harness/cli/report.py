@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from harness.cli.common import terminal
 from harness.errors import UserError, did_you_mean
 
 
@@ -50,7 +51,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
 
     from harness.store.store import Store
     from reports.build import build_report_of
@@ -69,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
         raise UserError("A report of several runs, or of a part of one, needs a place of its own: --out DIR")
     out = args.out or runs[0][1].folder / "report"
     paths = build_report_of(runs, out, selection=selection, published=args.published, figure_files=args.figures)
-    console = Console()
+    console = terminal()
     paths.print_table(console)
     console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
     return 0

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import add_config_arguments, config_folder_argument
+from harness.cli.common import add_config_arguments, config_folder_argument, terminal
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -36,12 +36,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
 
     from harness.config.loading import load_config
     from harness.store.store import Store
 
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     config = load_config(args.overrides, config_folder_argument(args))
     if config.sweep.parameters:
         raise UserError(
@@ -188,13 +187,12 @@ def _measure_costs(plan: Plan, store: Store, console: Any) -> None:
 
 
 def write_report(store: Store, folder: Path, console: Any, *, costs_only: bool = False) -> None:
-    from rich.console import Console
 
     from reports.build import build_report
 
     paths = build_report(store.root, folder, folder / "report")
     # The table is the command's result, so it goes to standard output; everything else is on standard error.
-    (paths.print_costs if costs_only else paths.print_table)(Console())
+    (paths.print_costs if costs_only else paths.print_table)(terminal())
     console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
 
 

@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import add_config_arguments, config_folder_argument
+from harness.cli.common import add_config_arguments, config_folder_argument, unquoted
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def _finder(words: list[str], extra: Path | None) -> tuple[Store, Any]:
     from harness.store.queries import find_run
     from harness.store.store import Store
 
-    given = dict(word.partition("=")[::2] for word in words if "=" in word)
+    given = {key: unquoted(value) for key, equals, value in (word.partition("=") for word in words) if equals}
     if len(given) == len(words) and given.keys() <= {"store.root", "suite"} and all(given.values()):
         store = Store(given.get("store.root", StoreConfig().root))
         return store, lambda: find_run(store, given.get("suite"))

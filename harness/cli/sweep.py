@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import add_config_arguments, config_folder_argument
+from harness.cli.common import add_config_arguments, config_folder_argument, terminal
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from rich.console import Console
 
     from harness.config.loading import load_config
     from harness.config.yaml_tree import option_names
@@ -41,7 +40,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.store.store import Store
     from reports.search.page import build_search_report
 
-    console = Console(stderr=True)
+    console = terminal(stderr=True)
     folder = config_folder_argument(args)
     config = load_config(args.overrides, folder)
     if not config.sweep.parameters:
@@ -59,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"The search found nothing. {error}", file=sys.stderr)
             return 1
     page = build_search_report(plan.folder)
-    _conclude(outcome, plan, Console())
+    _conclude(outcome, plan, terminal())
     console.print(f"Report: {page}", soft_wrap=True, highlight=False, markup=False)
     return 0 if outcome.best is not None else 1
 

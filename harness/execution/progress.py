@@ -49,16 +49,16 @@ class ProgressDisplay:
         self.last_line: dict[str, float] = {}
         self.tasks: dict[str, TaskID] = {}
         self.live = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             TimeElapsedColumn(),
             TimeRemainingColumn(),
             console=self.console,
             disable=not self.console.is_terminal,
         )
-        self.whole = self.live.add_task("[bold]trials", total=total, note="")
+        self.whole = self.live.add_task("trials", total=total, note="")
 
     def __enter__(self) -> ProgressDisplay:
         self.live.start()

@@ -7,6 +7,7 @@ from typing import Any
 from harness.errors import UserError, did_you_mean
 
 CARD_KEYS = ("title", "paper", "licence", "prompt", "uses_modality", "pretrained", "pretrained_on")
+TEXTS = ("title", "paper", "licence", "prompt", "pretrained")
 _CONFIG_KEYS = ("card", "version", "model", "training", "supports_algorithms")
 ORACLE = "oracle"
 PROMPTS = ("none", "oracle box", "oracle point", "oracle patches")
@@ -34,10 +35,27 @@ def check_method_config(name: str, config: Any) -> None:
         raise UserError(
             f"methods.{name}.card lacks {', '.join(missing)}: these keys are required, because the report shows them."
         )
+    check_card(card, f"methods.{name}.card")
+
+
+def check_card(card: dict[str, Any], where: str) -> None:
+    """Checks the values of a whole card; `where` is its name in messages.
+
+    Raises:
+        UserError: a text that YAML took for something else, an unknown prompt, a list that is none.
+    """
+    for key in TEXTS:
+        if not isinstance(card[key], str) or not card[key].strip():
+            raise UserError(
+                f"{where}.{key}: expected a text, found {card[key]!r}, which YAML makes of it without quotes. Write it in"
+                f' quotes: {key}: "..."'
+            )
     if card["prompt"] not in PROMPTS:
-        raise UserError(f"methods.{name}.card.prompt is '{card['prompt']}', expected one of: {', '.join(PROMPTS)}.")
+        raise UserError(f"{where}.prompt is '{card['prompt']}', expected one of: {', '.join(PROMPTS)}.")
     if card["uses_modality"] not in USES_MODALITY:
         raise UserError(
-            f"methods.{name}.card.uses_modality is '{card['uses_modality']}', expected true, false, or inferred (the method"
-            " guesses it)."
+            f"{where}.uses_modality is '{card['uses_modality']}', expected true, false, or inferred (the method guesses it)."
         )
+    names = card["pretrained_on"]
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(f"{where}.pretrained_on={names}: expected a list of names, for example [isic2017, ph2].")

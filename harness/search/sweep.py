@@ -85,7 +85,9 @@ class Outcome:
         best, default = self.best_attempt, self.default_objective
         if best is None or best.objective is None or default is None:
             return None
-        return best.objective > default
+        from harness.statistics import TOLERANCE
+
+        return best.objective > default + TOLERANCE
 
 
 class SearchFailed(TrialFailed):

@@ -11,6 +11,7 @@ NaN is never skipped: a mean over anything undefined is undefined.
 """
 
 from harness.statistics.bootstrap import CONFIDENCE, DRAWS, DomainBootstrap, Estimate, lower_quartile
+from harness.statistics.equality import TOLERANCE, first_alike, same
 from harness.statistics.friedman import CriticalDifference, critical_difference
 from harness.statistics.means import macro_mean, mean_per_image, seed_spread
 from harness.statistics.paired import PairedTests, holm, paired_tests, sign_flip_p_values
@@ -19,12 +20,14 @@ from harness.statistics.ranking import RankDistribution, rank_distribution, rank
 __all__ = [
     "CONFIDENCE",
     "DRAWS",
+    "TOLERANCE",
     "CriticalDifference",
     "DomainBootstrap",
     "Estimate",
     "PairedTests",
     "RankDistribution",
     "critical_difference",
+    "first_alike",
     "holm",
     "lower_quartile",
     "macro_mean",
@@ -32,6 +35,7 @@ __all__ = [
     "paired_tests",
     "rank_distribution",
     "rank_ranges",
+    "same",
     "seed_spread",
     "sign_flip_p_values",
     "tie_groups",

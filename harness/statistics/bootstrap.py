@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+from harness.statistics.equality import TOLERANCE, first_alike, settled
+
 DRAWS = 2000
 CONFIDENCE = 0.95
 _WEIGHTS_AT_ONCE = 4_000_000
@@ -34,7 +36,8 @@ class Estimate:
     high: float | None = None
 
     def excludes_zero(self) -> bool:
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+        """By more than rounding."""
+        return self.low is not None and self.high is not None and (self.low > TOLERANCE or self.high < -TOLERANCE)
 
 
 @dataclass(frozen=True)
@@ -67,6 +70,8 @@ class DomainBootstrap:
 
     Attributes:
         domains: names, sorted.
+        alike: (columns,) for each column the first that has the same values; such columns are equal to the bit in `means`
+            and `replicates`.
         means: (domains, columns).
         replicates: (draws, domains, columns) means of the resamples.
     """
@@ -84,6 +89,7 @@ class DomainBootstrap:
     ) -> None:
         table = np.asarray(values, float)
         mask = np.ones(table.shape, bool) if present is None else np.asarray(present, bool)
+        self.alike = first_alike(table, mask)
         names = np.asarray(domains, object)
         owners = np.asarray(units, object)
         self.domains = sorted(set(names.tolist()))
@@ -97,6 +103,7 @@ class DomainBootstrap:
             with np.errstate(invalid="ignore", divide="ignore"):
                 mean = sums.sum(0) / sizes.sum(0)
                 influence = (sums - mean * sizes) / sizes.sum(0)
+            mean, influence = mean[self.alike], influence[:, self.alike]
             self.means[position] = mean
             generator = domain_generator(name, seed)
             patterns = (
@@ -110,7 +117,7 @@ class DomainBootstrap:
                 count += drawn @ sizes[members]
                 self._strata.append(_Stratum(position, influence[members], (sizes[members] > 0).any(0)))
             with np.errstate(invalid="ignore", divide="ignore"):
-                self.replicates[:, position] = total / count
+                self.replicates[:, position] = (total / count)[:, self.alike]
 
     @property
     def varies(self) -> bool:
@@ -154,6 +161,7 @@ class DomainBootstrap:
         values = np.where(used[:, cells] @ ~np.isfinite(self.means[cells]), np.nan, means @ chosen)
         replicates = np.where(known, self.replicates[:, cells], 0.0) @ chosen
         tellable = ~(used[:, cells] @ ~known)
+        values = settled(values)
         parts = []
         for stratum in self._strata:
             mine = used[:, stratum.domain] & stratum.present  # (contrasts, columns)
@@ -167,7 +175,7 @@ class DomainBootstrap:
             parts.append(influence @ (weights[:, stratum.domain][:, columns] * mine[:, columns]).T)
         if not parts or not tellable.any():
             return [Estimate(float(value)) for value in values]
-        low, high = _bca_intervals(values, replicates, parts, confidence, small_sample)
+        low, high = (settled(end) for end in _bca_intervals(values, replicates, parts, confidence, small_sample))
         return [
             Estimate(float(value), float(a), float(b)) if known_one else Estimate(float(value))
             for value, a, b, known_one in zip(values, low, high, tellable, strict=True)

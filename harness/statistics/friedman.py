@@ -14,6 +14,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from harness.statistics.bootstrap import FloatArray
+from harness.statistics.equality import TOLERANCE
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,8 @@ def critical_difference(
     Raises:
         ValueError: fewer than 2 blocks or 3 methods, or an undefined score.
     """
-    table = np.asarray(scores, float)
+    # Ranks are of what is told apart: sums in another order are no order of methods.
+    table = np.round(np.asarray(scores, float) / TOLERANCE) * TOLERANCE
     if table.ndim != 2 or table.shape[0] < 2 or table.shape[1] < 3 or not np.isfinite(table).all():
         raise ValueError(f"Expected defined scores of 2 or more blocks and 3 or more methods, found {table.shape}.")
     blocks, methods = table.shape

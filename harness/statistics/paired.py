@@ -20,6 +20,7 @@ import numpy.typing as npt
 from scipy import special, stats
 
 from harness.statistics.bootstrap import FloatArray, unit_totals
+from harness.statistics.equality import TOLERANCE, first_alike, settled
 
 FLIPS = 9_999
 _EXACT_UNITS = 13
@@ -62,6 +63,7 @@ def paired_tests(values: npt.ArrayLike, domains: Sequence[str], units: Sequence[
     table = np.asarray(values, float)
     if not np.isfinite(table).all():
         raise ValueError("Expected a value for every image and method; compare complete methods only.")
+    table = table[:, first_alike(table)]
     names, owners = np.asarray(domains, object), np.asarray(units, object)
     kinds = sorted(set(names.tolist()))
     shares, means, strata = [], [], []
@@ -79,14 +81,15 @@ def paired_tests(values: npt.ArrayLike, domains: Sequence[str], units: Sequence[
     for start in range(0, len(first), _PAIRS_AT_ONCE):
         part = slice(start, start + _PAIRS_AT_ONCE)
         a, b = first[part], second[part]
-        permutation[part] = sign_flip_p_values(share[:, a] - share[:, b], seed=seed)
-        ranks = _signed_ranks(mean[:, a] - mean[:, b], stratum)
+        steps = np.where(settled(mean[:, a] - mean[:, b]) == 0, 0.0, share[:, a] - share[:, b])
+        permutation[part] = sign_flip_p_values(steps, seed=seed)
+        ranks = _signed_ranks(settled(mean[:, a] - mean[:, b]), stratum)
         wilcoxon[part] = sign_flip_p_values(ranks, seed=seed)
         total = np.abs(ranks).sum(0)
         effect[part] = np.divide(ranks.sum(0), total, out=np.zeros(len(a)), where=total > 0)
     macro = share.sum(0)
     return PairedTests(
-        difference=macro[:, None] - macro,
+        difference=settled(macro[:, None] - macro),
         permutation=_square(permutation, methods, 1.0),
         wilcoxon=_square(wilcoxon, methods, 1.0),
         permutation_holm=_square(holm(permutation), methods, 1.0),
@@ -181,8 +184,8 @@ def _signed_ranks(differences: FloatArray, stratum: npt.NDArray[np.int64]) -> Fl
     ranks = np.zeros_like(differences)
     for position in np.unique(stratum):
         part = differences[stratum == position]
-        # Methods that agree differ by rounding at most; such dust must not get a rank.
-        size = np.round(np.abs(part), 12)
+        # Differences of one size differ by rounding at most; such dust must not make ranks.
+        size = np.round(np.abs(part) / TOLERANCE)
         zeros = (size == 0).sum(0)
         number = len(part) - zeros
         ranks[stratum == position] = (

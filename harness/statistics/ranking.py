@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from harness.statistics.bootstrap import CONFIDENCE, DomainBootstrap, FloatArray
+from harness.statistics.equality import TOLERANCE
 
 LEVEL = 0.05
 """Adjusted p-values up to this one count as a difference."""
@@ -75,7 +76,8 @@ def rank_distribution(
     _, replicates = bootstrap.macro(columns, domains)
     if not np.isfinite(replicates).all():
         raise ValueError("Expected defined means for all columns; rank the complete methods only.")
-    values = -replicates if higher_is_better else replicates
+    # Sums of equal resamples may differ by rounding; ranks are of what is told apart.
+    values = np.round((-replicates if higher_is_better else replicates) / TOLERANCE)
     best = stats.rankdata(values, method="min", axis=1).astype(int)
     worst = stats.rankdata(values, method="max", axis=1).astype(int)
     number = len(columns)

@@ -43,13 +43,21 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
         return []
     best, others = ranked[0], ranked[1:]
     # Asked of each one directly: places don't say it, because "no significant difference" is not transitive.
-    tied = [other.title for other in others if not lead(best.method, other.method).excludes_zero()]
+    leads = {other.title: lead(best.method, other.method) for other in others}
+    equal = [title for title, each in leads.items() if each == Estimate(0.0, 0.0, 0.0)]
+    tied = [title for title, each in leads.items() if title not in equal and not each.excludes_zero()]
     kind = "unseen-domain" if records.unseen else "test"
-    way = "has the highest" if others else "is the only ranked method:"
+    way = (
+        f"and {_some(equal)} share the highest"
+        if equal
+        else "has the highest"
+        if others
+        else "is the only ranked method:"
+    )
     notes = [f"{best.title} {way} macro {kind} Dice{',' if others else ''} {_with_interval(best, 'dice')}."]
     if tied:
         notes[0] += f" These images show no significant difference to it for: {_some(tied)}."
-    elif others:
+    elif len(others) > len(equal):
         notes[0] += " The interval of its lead over each other ranked method excludes 0."
     if pd.notna(best.gap):
         if _gains(best):

@@ -86,6 +86,13 @@ class Means:
         weights = self.test.weights(self.column(method)) - self.test.weights(self.column(other))
         return self.test.contrast(weights)
 
+    def alike(self, methods: Sequence[str]) -> list[list[str]]:
+        """Groups of `methods` that have the same Dice on every image."""
+        groups: dict[int, list[str]] = {}
+        for name in methods if self.test is not None else ():
+            groups.setdefault(int(self.test.alike[self.column(name)]), []).append(name)
+        return [names for names in groups.values() if len(names) > 1]
+
     def ranks(self, methods: Sequence[str], domains: Sequence[str], metric: str = "dice") -> list[tuple[int, int]]:
         """Best and worst rank that the images leave open for each of `methods`, all of which have these domains whole."""
         if self.test is None or not methods:

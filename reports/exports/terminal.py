@@ -24,7 +24,7 @@ def print_leaderboard(board: Leaderboard, columns: list[Column], title: str, con
     from rich.console import Console
     from rich.text import Text
 
-    console = console or Console()
+    console = console or Console(markup=False, emoji=False, highlight=False)
     shown = shown_in("wide terminal" if console.width >= _WIDE_FROM else "terminal", columns)
     console.print(Text(board.headline, style="dim"))
     for caution in board.cautions:
@@ -47,7 +47,7 @@ def print_costs(board: Leaderboard, columns: list[Column], title: str, console: 
     """Prints what each method costs."""
     from rich.console import Console
 
-    console = console or Console()
+    console = console or Console(markup=False, emoji=False, highlight=False)
     shown = columns if console.width >= _WIDE_FROM else shown_in("terminal", columns)
     console.print(_table(title, shown, board.costs))
 

@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.files import atomic_write_text
+from harness.statistics import TOLERANCE
 from harness.store.trial_state import now
 from reports.records.formatting import MISSING, fixed, interval, number
 from reports.search.figures import draw_search_figures
@@ -75,7 +76,7 @@ def headline(record: SearchRecord) -> str:
         return "The budget ended before any configuration was trained on all folds."
     if default is None or default["objective"] is None:
         return f"Best validation Dice {number(best['objective'])}; the budget ended before the default was trained."
-    if best["objective"] <= default["objective"]:
+    if best["objective"] <= default["objective"] + TOLERANCE:
         return f"The search did not beat the default, whose validation Dice is {number(default['objective'])}: keep it."
     content = f"The search beats the default: validation Dice {number(best['objective'])} against {number(default['objective'])}."
     score = record.content["score"]

@@ -12,6 +12,7 @@ import numpy as np
 
 from harness.errors import UserError
 from harness.files import read_json
+from harness.statistics import TOLERANCE
 
 SCHEMA_VERSION = 1
 LISTS = ("choice", "grid")
@@ -97,7 +98,7 @@ def importance(record: SearchRecord) -> Importance | None:
     time = min(history[-1][0] for _, history in histories)
     scores = np.array([[row[1] for row in history if row[0] <= time][-1:] or [math.nan] for _, history in histories])
     known = np.isfinite(scores[:, 0])
-    if known.sum() < 4 or float(np.ptp(scores[known])) == 0:
+    if known.sum() < 4 or float(np.ptp(scores[known])) <= TOLERANCE:
         return None
     shares = {
         parameter["key"]: _adjusted_r2(

@@ -100,7 +100,12 @@ def build_leaderboard(records: Records) -> Leaderboard:
         modalities,
         costs,
         hardware,
-        notes=[*records.notes, *_unmeasured(records), *findings(records, table, modalities, means.lead)],
+        notes=[
+            *records.notes,
+            *_unmeasured(records),
+            *findings(records, table, modalities, means.lead),
+            *_identical(table, means),
+        ],
         headline=headline(records),
         cautions=cautions(records),
         spread=spread,
@@ -110,6 +115,16 @@ def build_leaderboard(records: Records) -> Leaderboard:
         comparison=comparison,
         differences=differences(records),
     )
+
+
+def _identical(table: pd.DataFrame, means: Means) -> list[str]:
+    """Which complete methods no image tells apart."""
+    titles = dict(zip(table["method"], table["title"], strict=True))
+    complete = table.loc[table["dice"].notna(), "method"].tolist()
+    return [
+        f"Identical results, the same Dice on every image: {', '.join(titles[name] for name in names)}."
+        for names in means.alike(complete)
+    ]
 
 
 def _unmeasured(records: Records) -> list[str]:

@@ -41,7 +41,7 @@ def read_description(name: str, about: str | None, words: Mapping[str, str]) -> 
     """
     import yaml
 
-    from harness.methods.card import CARD_KEYS, PROMPTS, USES_MODALITY
+    from harness.methods.card import CARD_KEYS, TEXTS, check_card
 
     given = _read(Path(about).expanduser()) if about else {}
     parts: dict[str, dict[str, Any]] = {"card": {}, "costs": {}}
@@ -51,6 +51,12 @@ def read_description(name: str, about: str | None, words: Mapping[str, str]) -> 
         parts[part] |= content
     for word, text in words.items():
         part, _, key = word.partition(".")
+        if (
+            part == "card" and key in TEXTS
+        ):  # as it was typed: `1.10`, `No` and `a: b` are titles, whatever YAML makes of them
+            if text.strip():
+                parts[part][key] = text.strip()
+            continue
         try:
             parts[part][key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
@@ -61,11 +67,7 @@ def read_description(name: str, about: str | None, words: Mapping[str, str]) -> 
                 raise UserError(f"{part}.{key} is unknown.{did_you_mean(str(key), known)}")
     unsaid = {"title": name, "prompt": "none", "uses_modality": False, "pretrained_on": []}
     card = {**dict.fromkeys(CARD_KEYS, "not stated"), **unsaid, **parts["card"]}
-    for key, choices in (("prompt", PROMPTS), ("uses_modality", USES_MODALITY)):
-        if card[key] not in choices:
-            raise UserError(f"card.{key}={card[key]}: expected one of {', '.join(map(str, choices))}.")
-    if not isinstance(card["pretrained_on"], list):
-        raise UserError(f"card.pretrained_on={card['pretrained_on']}: expected a list, for example [isic2017, ph2].")
+    check_card(card, "card")
     _check_costs(parts["costs"])
     return Description(card, parts["costs"])
 
