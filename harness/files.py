@@ -28,6 +28,19 @@ _DISK_TROUBLE = {
 }
 
 
+def files_below(folder: Path) -> list[Path]:
+    """Everything below `folder` that is no folder, sorted; links to folders are followed, but not in circles."""
+    found = []
+    for place, folders, names in os.walk(folder, followlinks=True):
+        here = Path(place)
+        above = {here.resolve(), *(parent.resolve() for parent in here.parents)}
+        for name in list(folders):
+            if (here / name).resolve() in above:
+                folders.remove(name)
+        found += [here / name for name in names]
+    return sorted(found)
+
+
 @contextmanager
 def explain_disk_errors(path: Path) -> Iterator[None]:
     """Turns a full disk, a read-only file system or a missing permission into a UserError that names `path`."""

@@ -18,18 +18,22 @@ if TYPE_CHECKING:
     from harness.store.records import SuiteRecord
     from harness.store.store import Store
 
-_OWN_WORDS = ("predictions", "name", "about", "seed")
+_OWN_WORDS = ("predictions", "name", "about", "seed", "nifti", "resize")
 _SHOWN = 10
 _DESCRIPTION = """\
 Measures masks of another tool by the bench's metrics and puts them on the leaderboard, marked as external.
 
-  predictions=DIR   masks as PNG, TIFF, NIfTI, NPZ or NPY, laid out in one of these ways:
+  predictions=DIR   masks as PNG, TIFF, BMP, GIF, WebP, JPEG, NIfTI, NPZ, NPY or MAT, laid out in one of these ways:
                       DIR/<modality>/<domain>/<id>.png           one set; each image's mask comes from a model that
                                                                  was not trained on its domain
                       DIR/<split>/<modality>/<domain>/<id>.png   a set for each split (see `plan`: fold0, fold1, ...)
                       DIR/<id>.png, DIR/<split>/<id>.png         where no two images share an id
   name=NAME         how tables call it
   seed=N            of a tool that was trained several times: evaluate once for each seed
+  nifti=AXES        how the axes of NIfTI masks are meant. affine (default): the affine turns them to the image's own, as
+                    SimpleITK writes pictures (columns to the left, rows to the back); an identity affine is refused.
+                    columns_rows: the first axis is the columns, the second the rows. rows_columns: as NumPy has it
+  resize=nearest    bring masks of another size to that of their image; the table marks it. Else they are refused
   card.KEY=VALUE    title, paper, licence, prompt, uses_modality, pretrained, pretrained_on
   costs.KEY=VALUE   what its makers state: parameters_total, gmacs, image_size, throughput_images_per_second, device, ...
   about=FILE        a YAML file with the same: {card: {...}, costs: {...}}
@@ -101,7 +105,16 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
             raise UserError(
                 f"{key}= is missing: expected for example {example}." + (f" Found {near[0]}." if near else "")
             )
+    _check_choices(own)
     return own, described, others
+
+
+def _check_choices(own: dict[str, str]) -> None:
+    from harness.evaluation.external.nifti import AXES
+
+    for key, choices in (("nifti", AXES), ("resize", ("nearest",))):
+        if key in own and own[key] not in choices:
+            raise UserError(f"{key}={own[key]}: expected {' or '.join(choices)}.{did_you_mean(own[key], choices)}")
 
 
 def _keep_and_report(
@@ -111,6 +124,7 @@ def _keep_and_report(
 
     from harness.cli.run import write_report
     from harness.evaluation.external import evaluate_external
+    from harness.evaluation.external.nifti import AFFINE
 
     console = terminal(stderr=True)
     config, name, seed = plan.config, words["name"], _seed(words.get("seed", "0"))
@@ -120,12 +134,14 @@ def _keep_and_report(
         trials = evaluate_external(
             masks, plan.splits, plan.dataset, store, name=name, card=description.card, protocol=config.protocol,
             metrics=config.metrics, data_name=plan.dataset.root.name, seed=seed,
-            keep_predictions=config.store.predictions, command=command,
+            keep_predictions=config.store.predictions, command=command, axes=words.get("nifti", AFFINE),
+            resize="resize" in words,
             progress=lambda done, total: display.update(task, completed=done, total=total),
         )  # fmt: skip
     if description.costs:
         store.write_efficiency(*description.cost_row(name))
-    folder = _start_run(plan, trials, store, name, seed, description.card, console)
+    card = store.spec(trials[0].ids).method.card
+    folder = _start_run(plan, trials, store, name, seed, card, console)
     write_report(store, folder, console)
     return _tell(masks, trials, command)
 

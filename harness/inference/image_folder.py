@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.data.reading import SUFFIXES
 from harness.errors import UserError
+from harness.files import files_below
 
 
 @dataclass(frozen=True)
@@ -49,13 +50,15 @@ def find_images(root: Path, leave_out: Sequence[Path] = ()) -> ImageFolder:
     left_out = [folder.resolve() for folder in leave_out]
     images: list[Path] = []
     skipped: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob("*")):
+    for path in files_below(root):
         relative = path.relative_to(root)
-        if any(part.startswith(".") for part in relative.parts) or not path.is_file():
+        if any(part.startswith(".") for part in relative.parts):
             continue
         if any(folder in path.parents for folder in left_out):
             continue
-        if path.suffix.lower() not in SUFFIXES:
+        if not path.is_file():
+            skipped.setdefault("a link to nothing" if path.is_symlink() else "no file", []).append(relative)
+        elif path.suffix.lower() not in SUFFIXES:
             skipped.setdefault(f"not an image ({path.suffix.lower() or 'no suffix'})", []).append(relative)
         elif _is_datasets_mask(path):
             skipped.setdefault("a dataset's mask", []).append(relative)

@@ -88,8 +88,10 @@ class Means:
 
     def alike(self, methods: Sequence[str]) -> list[list[str]]:
         """Groups of `methods` that have the same Dice on every image."""
+        if self.test is None:
+            return []
         groups: dict[int, list[str]] = {}
-        for name in methods if self.test is not None else ():
+        for name in methods:
             groups.setdefault(int(self.test.alike[self.column(name)]), []).append(name)
         return [names for names in groups.values() if len(names) > 1]
 

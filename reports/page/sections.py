@@ -94,6 +94,10 @@ def _facts(facts: MethodFacts, row: Any, trials: list[ReportedTrial]) -> list[tu
         ("Prompt", facts.prompt),
         ("Modality", knowledge),
         ("Measured here from", "masks of another tool" if facts.external else "its own training and testing"),
+        (
+            "Masks resized",
+            f"{facts.resized}, by nearest neighbour, to the size of their images" if facts.resized else "",
+        ),
         ("Weights chosen by", SELECTION_WORDS.get(facts.selection, facts.selection)),
         ("Image size", f"{facts.image_size} px" if facts.image_size else ""),
         ("Version", str(facts.version or "")),

@@ -83,6 +83,11 @@ class MethodFacts:
         return self.card.get("external") is True
 
     @property
+    def resized(self) -> int:
+        """Of another tool's masks: how many had another size than their image and were brought to it."""
+        return int(self.card.get("resized") or 0)
+
+    @property
     def sees_test_images(self) -> bool:
         """It adapts itself to the unlabelled images of a test domain, which the others meet one by one."""
         return self.card.get("sees_test_images") is True

@@ -190,6 +190,7 @@ def _row(
         "guess_accuracy": _guess_accuracy(tests),
         "external": facts.external,
         "sees_test_images": facts.sees_test_images,
+        "resized": facts.resized,
         "possibly_seen": facts.possibly_seen(records.domains),
         "trials_done": done,
         "trials_expected": len(trials),

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from harness.errors import UserError, did_you_mean
 from harness.evaluation.external.mask_files import FORMATS, suffix_of
+from harness.files import files_below
 
 if TYPE_CHECKING:
     from harness.protocols.split import Split
@@ -53,11 +54,34 @@ def match_masks(folder: Path, splits: Sequence[Split]) -> ExternalMasks:
     """
     if not folder.is_dir():
         raise UserError(f"predictions={folder}: expected a folder of masks, found {_what(folder)}.")
-    found = sorted(path for path in folder.rglob("*") if path.is_file() and _is_mask(path.relative_to(folder)))
+    found = [path for path in files_below(folder) if _is_mask(path.relative_to(folder))]
     if not found:
         raise UserError(f"predictions={folder}: expected masks ({', '.join(FORMATS)}) below it, found none.")
     names = {split.name for split in splits}
-    per_split = any(path.relative_to(folder).parts[0] in names for path in found)
+    # A split may have the name of a modality (`in_domain` with one model for each): the layout that fits more files is meant.
+    sets = [
+        per_split
+        for per_split in (True, False)
+        if not per_split or any(_first(path, folder) in names for path in found)
+    ]
+    readings = [(per_split, *_match_all(folder, found, splits, per_split)) for per_split in sets]
+    per_split, files, used = max(readings, key=lambda reading: len(reading[2]))
+    if not used:
+        raise UserError(_nothing_fits(folder, found, splits, per_split))
+    lacking = {split.name: sorted(set(split.test) - files[split.name].keys()) for split in splits}
+    return ExternalMasks(
+        files, {name: keys for name, keys in lacking.items() if keys}, sorted(set(found) - used), per_split
+    )
+
+
+def _first(path: Path, folder: Path) -> str:
+    return path.relative_to(folder).parts[0]
+
+
+def _match_all(
+    folder: Path, found: Sequence[Path], splits: Sequence[Split], per_split: bool
+) -> tuple[dict[str, dict[str, Path]], set[Path]]:
+    """The files of each split by key, with or without a set for each split; and all of them."""
     files: dict[str, dict[str, Path]] = {}
     used: set[Path] = set()
     for split in splits:
@@ -68,12 +92,7 @@ def match_masks(folder: Path, splits: Sequence[Split]) -> ExternalMasks:
         others = wanted if per_split else [key for other in splits for key in other.test]
         files[split.name] = _match([path for path in found if path.is_relative_to(scope)], scope, wanted, others)
         used |= set(files[split.name].values())
-    if not used:
-        raise UserError(_nothing_fits(folder, found, splits, per_split))
-    lacking = {split.name: sorted(set(split.test) - files[split.name].keys()) for split in splits}
-    return ExternalMasks(
-        files, {name: keys for name, keys in lacking.items() if keys}, sorted(set(found) - used), per_split
-    )
+    return files, used
 
 
 def _match(files: Sequence[Path], scope: Path, wanted: Sequence[str], others: Sequence[str]) -> dict[str, Path]:

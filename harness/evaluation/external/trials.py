@@ -6,16 +6,22 @@ reports show it as missing. A mean over the images that a tool happened to answe
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from PIL import Image
+
 from harness.data.batches.array_cache import VERSION as ARRAYS_VERSION
 from harness.data.folder.sample import Problem, list_problems
+from harness.data.reading import MaskReading
 from harness.errors import UserError
-from harness.evaluation.external.mask_files import read_external_mask
+from harness.evaluation.external.mask_files import examine_external_mask
 from harness.evaluation.external.matching import SHOWN, ExternalMasks
+from harness.evaluation.external.nifti import AFFINE
 from harness.evaluation.measure import keep_rows, measure_image, measured_keys
 from harness.files import sha256_file
 from harness.metrics import REGISTRY
@@ -29,6 +35,8 @@ if TYPE_CHECKING:
     from harness.store.store import Store
 
 Progress = Callable[[int, int], None]
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,6 +73,8 @@ def evaluate_external(
     data_name: str,
     seed: int = 0,
     keep_predictions: bool = True,
+    axes: str = AFFINE,
+    resize: bool = False,
     command: Sequence[str] = (),
     progress: Progress = lambda done, total: None,
 ) -> list[ExternalTrial]:
@@ -74,6 +84,8 @@ def evaluate_external(
         name: of the method, in tables and in the store.
         card: as in a method's YAML; `external: true` is added.
         data_name: of the dataset, in reports.
+        axes: how the axes of NIfTI files are meant, see `harness.evaluation.external.nifti`.
+        resize: bring masks of another size to that of their image, by nearest neighbour. It is written into the card.
         progress: called with (done, total) masks.
 
     Raises:
@@ -81,17 +93,20 @@ def evaluate_external(
     """
     samples = dataset.by_key()
     parts = [part for split in splits for part in _parts(split, masks)]
-    rows, problems = _measure(masks, parts, samples, metrics, progress)
+    reader = _Reader(samples, axes, resize)
+    rows, problems = _measure(masks, parts, reader, metrics, progress)
     if problems:
         count = "a mask" if len(problems) == 1 else f"{len(problems)} masks"
         raise UserError(f"{count[0].upper()}{count[1:]} can't be used, nothing was kept:\n{list_problems(problems)}")
+    _warn(reader.notes)
+    card = {**card, "external": True, **({"resized": len(reader.resized)} if reader.resized else {})}
     kept = []
     for part in parts:
         found = masks.files[part.split.name]
         missing = [key for key in part.test if key not in found]
         digests = {key: sha256_file(found[key]) for key in _keys(part) if key in found}
         spec = TrialSpec(
-            method=MethodSpec(name, 1, {}, digests, {**card, "external": True}),
+            method=MethodSpec(name, 1, {}, digests, card),
             data=DataSpec(str(dataset.root), data_name),
             split=_own_split(part),
             protocol=protocol,
@@ -103,7 +118,7 @@ def evaluate_external(
             versions=Versions(TRAINING_VERSION, ARRAYS_VERSION, INFERENCE_VERSION),
         )
         own = {key: row for (name_, key), row in rows.items() if name_ == part.split.name}
-        _keep(store, spec, own, found if keep_predictions else None, missing, command)
+        _keep(store, spec, own, reader if keep_predictions else None, found, missing, command)
         kept.append(ExternalTrial(spec.ids, part.split.name, part.domain, len(part.test), len(missing)))
     return kept
 
@@ -135,7 +150,7 @@ def _keys(part: _Part) -> list[str]:
 
 
 def _measure(
-    masks: ExternalMasks, parts: Sequence[_Part], samples: dict[str, Sample], metrics: MetricsConfig, progress: Progress
+    masks: ExternalMasks, parts: Sequence[_Part], reader: _Reader, metrics: MetricsConfig, progress: Progress
 ) -> tuple[dict[tuple[str, str], dict[str, Any]], list[Problem]]:
     """(split, key) -> row without its role, of every mask; a file that serves several splits is measured once."""
     wanted = {
@@ -148,7 +163,7 @@ def _measure(
     problems = []
     for done, (path, key) in enumerate(wanted, start=1):
         try:
-            measured[path, key] = measure_image(samples[key], _fitting(path, samples[key]), "test", metrics)
+            measured[path, key] = measure_image(reader.samples[key], reader.read(path, key), "test", metrics)
         except UserError as error:
             problems.append(Problem("unusable mask", str(path), str(error).removeprefix(f"{path}: ")))
         progress(done, len(wanted))
@@ -161,15 +176,53 @@ def _measure(
     return rows, problems
 
 
-def _fitting(path: Path, sample: Sample) -> Mask:
-    mask = read_external_mask(path)
-    if mask.shape == (sample.height, sample.width):
-        return mask
+@dataclass
+class _Reader:
+    """Reads masks to the size of their images.
+
+    Attributes:
+        notes: what is to be said of how a file was read.
+        resized: files of another size than their image.
+    """
+
+    samples: dict[str, Sample]
+    axes: str
+    resize: bool
+    notes: dict[Path, str] = field(default_factory=dict)
+    resized: set[Path] = field(default_factory=set)
+
+    def read(self, path: Path, key: str) -> Mask:
+        reading = examine_external_mask(path, self.axes)
+        if reading.notes:
+            self.notes[path] = " ".join(reading.notes)
+        sample = self.samples[key]
+        if reading.mask.shape == (sample.height, sample.width):
+            return reading.mask
+        if not self.resize:
+            raise _other_size(path, sample, reading)
+        self.resized.add(path)
+        picture = Image.fromarray(reading.mask.astype("uint8"))
+        return np.asarray(picture.resize((sample.width, sample.height), Image.Resampling.NEAREST)) != 0
+
+
+def _other_size(path: Path, sample: Sample, reading: MaskReading) -> UserError:
+    mask = reading.mask
     turned = " Its rows and columns seem to be exchanged." if mask.shape == (sample.width, sample.height) else ""
-    raise UserError(
+    return UserError(
         f"{path}: expected {sample.width} x {sample.height} pixels (width x height), the size of {sample.key}, found"
-        f" {mask.shape[1]} x {mask.shape[0]}.{turned} Bring predictions to the image's own size before saving them."
+        f" {mask.shape[1]} x {mask.shape[0]}.{turned} Bring predictions to the image's own size before saving them, or have it"
+        " done: resize=nearest, which the table marks."
     )
+
+
+def _warn(notes: dict[Path, str]) -> None:
+    """Says each way of reading once, with its files."""
+    files: dict[str, list[Path]] = {}
+    for path, note in notes.items():
+        files.setdefault(note, []).append(path)
+    for note, paths in files.items():
+        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
+        logger.warning("%s%s: %s", ", ".join(map(str, paths[:SHOWN])), more, note)
 
 
 def _own_split(part: _Part) -> Split:
@@ -182,11 +235,12 @@ def _keep(
     store: Store,
     spec: TrialSpec,
     rows: dict[str, dict[str, Any]],
-    masks: dict[str, Path] | None,
+    reader: _Reader | None,
+    files: dict[str, Path],
     missing: list[str],
     command: Sequence[str],
 ) -> None:
-    """Keeps one trial: `rows` by key, and the files of the masks, unless they are not to be kept."""
+    """Keeps one trial: `rows` by key, and the masks in `files`, unless they are not to be kept (no reader)."""
     import pandas as pd
 
     from harness import provenance
@@ -208,9 +262,9 @@ def _keep(
             provenance=provenance.describe("cpu", list(command)),
             summary={},
         )
-        if masks is not None:
+        if reader is not None:
             for role, key in images:
-                store.write_mask(ids, role, key, read_external_mask(masks[key]))
-        store.finish_prediction(ids, masks=None if masks is None else images, summary={})
+                store.write_mask(ids, role, key, reader.read(files[key], key))
+        store.finish_prediction(ids, masks=None if reader is None else images, summary={})
         keep_rows(store, spec, [{**rows[key], "role": role} for role, key in images], REGISTRY)
         store.write_status(ids.training, "done")

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +58,9 @@ except Exception as error:
 print(context.address_info["gcs_address"])
 """
 _PROBE_SECONDS = 30.0
+# A socket's path has at most 107 bytes, and Ray adds `/ray/session_<time>_<pid>/sockets/plasma_store`.
+_LONGEST_FOLDER = 107 - 70
+_SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
 log = logging.getLogger(__name__)
 
 
@@ -123,6 +127,27 @@ def _threads(trial: TrialSpec) -> int:
     return int(trial.trained.cpu_threads)
 
 
+def _short_folder() -> str | None:
+    """Where Ray keeps its sockets, when the folder that it would choose makes their paths too long; else None.
+
+    Raises:
+        UserError: there is no other folder.
+    """
+    chosen = os.environ.get("RAY_TMPDIR") or tempfile.gettempdir()
+    if len(os.fsencode(chosen)) <= _LONGEST_FOLDER:
+        return None
+    name = "RAY_TMPDIR" if os.environ.get("RAY_TMPDIR") else "TMPDIR"
+    for folder in _SHORT_FOLDERS:
+        if os.access(folder, os.W_OK | os.X_OK):
+            place = f"{folder}/ray-{os.getuid()}"
+            log.warning("%s=%s is too long for the sockets of Ray, which uses %s.", name, chosen, place)
+            return place
+    raise UserError(
+        f"{name}={chosen} is too long for the sockets of Ray (at most {_LONGEST_FOLDER} bytes), and none of"
+        f" {', '.join(_SHORT_FOLDERS)} can be written to. Set {name} to a shorter folder, or use executor=serial."
+    )
+
+
 def _start() -> None:
     """A Ray of our own. "local" and not None, which would join any other that runs on this machine."""
     _mute()
@@ -132,6 +157,7 @@ def _start() -> None:
             # Ray counts the machine's cores, and an allocation on a shared node has fewer.
             num_cpus=usable_cores() if usable_cores() < (os.cpu_count() or 1) else None,
             include_dashboard=False,
+            _temp_dir=_short_folder(),
             # Results go to the store; Ray carries little more than epoch numbers.
             object_store_memory=100 * 2**20,
             log_to_driver=False,

@@ -27,6 +27,8 @@ from harness.store.records import TrialEntry
 from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
 
+# As SimpleITK writes pictures: columns to the left, rows to the back.
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 MASK = np.zeros((5, 8), bool)
 MASK[1:3, 2:7] = True
 
@@ -39,7 +41,7 @@ def save(path: Path, mask: np.ndarray, how: str = "png") -> Path:
     elif how == "npy":
         np.save(path, mask[None])
     elif how.startswith("nii"):
-        nibabel.save(nibabel.Nifti1Image(mask.T[:, :, None].astype(np.uint8), np.eye(4)), path)
+        nibabel.save(nibabel.Nifti1Image(mask.T[:, :, None].astype(np.uint8), LPS), path)
     else:
         Image.fromarray(mask.astype(np.uint8) * (1 if how.endswith("-1") else 255)).save(path)
     return path
@@ -64,7 +66,7 @@ def test_what_is_no_binary_mask_is_refused(tmp_path: Path, values: np.ndarray, s
     if how == "npz":
         np.savez(path, values)
     else:
-        nibabel.save(nibabel.Nifti1Image(values, np.eye(4)), path)
+        nibabel.save(nibabel.Nifti1Image(values, LPS), path)
     with pytest.raises(UserError, match=said):
         read_external_mask(path)
 
