@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from harness.files import atomic_write_bytes, atomic_write_text
 from harness.store.records import SuiteRecord
 from harness.store.store import Store
 from harness.store.trial_state import now
+from reports.page.published import left_out
 from reports.records.records import Records
 from reports.records.runs import read_runs
 from reports.records.selection import Selection, select
@@ -22,6 +24,8 @@ from reports.tables.leaderboard import Leaderboard, build_leaderboard
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,8 @@ def build_report_of(
             raise UserError(f"The run {suite.folder} asked for no trials: there is nothing to report.")
     records = select(read_runs(runs), selection or Selection())
     quoted = _read_published(published)
+    for sentence in left_out(quoted, records.domains):
+        logger.warning("%s: %s", published, sentence)
     board = build_leaderboard(records)
     found = columns(
         board.hardware,

@@ -76,6 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except RuntimeError as error:
+        if not str(error).startswith(("Could not determine home directory", "Symlink loop")):
+            raise
+        print(f"Error: {error} Give the path without ~ or links.", file=sys.stderr)
+        return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError):
             # The reader of our output (`| head`) has seen enough.

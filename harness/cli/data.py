@@ -34,6 +34,9 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
         description="Examines every file of a dataset. Exit code 0 when it is sound, 2 when it has problems.",
     )
     verify.add_argument("root", type=Path, help="the dataset's folder")
+    verify.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="for pictures of doubtful masks; default: the cache"
+    )
     verify.add_argument("--json", action="store_true", help="print all that was found as JSON")
     verify.set_defaults(run=run_verify)
 
@@ -60,7 +63,7 @@ def run_verify(args: argparse.Namespace) -> int:
 
     root = existing_folder(args.root)
     with _progress("Examining") as progress:
-        report = verify(root, progress)
+        report = verify(root, progress, args.pictures)
     print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if args.json else report.text())
     return 0 if report.ok else PROBLEMS_FOUND
 

@@ -26,12 +26,14 @@ class ImageFolder:
     skipped: dict[str, list[Path]]
 
     def mask_names(self) -> list[Path]:
-        """Relative path of each image's mask: `a/x.jpg` -> `a/x.png`, but `a/x.jpg.png` beside another image `a/x`."""
-        stems = Counter(path.with_suffix("") for path in self.images)
-        return [
-            path.with_suffix(".png") if stems[path.with_suffix("")] == 1 else path.with_name(f"{path.name}.png")
-            for path in self.images
-        ]
+        """Relative path of each image's mask, no two alike: `a/x.jpg` -> `a/x.png`, but `a/x.jpg.png` beside another `a/x`."""
+        names = [path.with_suffix(".png") for path in self.images]
+        whole = [path.with_name(f"{path.name}.png") for path in self.images]
+        # A whole name may meet the short one of another image, which then needs its whole name, too.
+        while len(set(names)) < len(names):
+            counts = Counter(names)
+            names = [full if counts[name] > 1 else name for name, full in zip(names, whole, strict=True)]
+        return names
 
 
 def find_images(root: Path, leave_out: Sequence[Path] = ()) -> ImageFolder:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from harness.errors import did_you_mean
 from reports.records.formatting import number
 
 
@@ -25,11 +26,36 @@ def references(published: Sequence[Any], domains: Sequence[str]) -> list[Referen
         published: entries with method, modality, domain (None: mean of the modality), metric, value, source, page.
         domains: "modality/domain" of the report.
     """
-    places = {*domains, *(name.split("/")[0] for name in domains)}
+    places = _places(domains)
     found: dict[tuple[str, str], dict[str, str]] = {}
     for entry in published:
-        place = entry.modality if entry.domain is None else f"{entry.modality}/{entry.domain}"
+        place = _place(entry)
         if entry.metric == "dice" and place in places:
             source = f"{entry.source}, p. {entry.page}" if entry.page else str(entry.source)
             found.setdefault((entry.method, source), {})[place] = number(entry.value)
     return [Reference(title, source, values) for (title, source), values in found.items()]
+
+
+def left_out(published: Sequence[Any], domains: Sequence[str]) -> list[str]:
+    """One sentence for each kind of entry that `references` has no place for; arguments as there."""
+    places = _places(domains)
+    elsewhere = [entry for entry in published if _place(entry) not in places]
+    others = [entry for entry in published if _place(entry) in places and entry.metric != "dice"]
+    sentences = []
+    if elsewhere:
+        names = ", ".join(dict.fromkeys(f"{entry.method} on {_place(entry)}" for entry in elsewhere))
+        hints = dict.fromkeys(did_you_mean(_place(entry), places) for entry in elsewhere)
+        hint = next(iter(hints)) if len(hints) == 1 else f" This report has: {', '.join(sorted(places))}."
+        sentences.append(f"{len(elsewhere)} entries are of no domain of this report and are left out: {names}.{hint}")
+    if others:
+        names = ", ".join(dict.fromkeys(f"{entry.method} on {_place(entry)} ({entry.metric})" for entry in others))
+        sentences.append(f"{len(others)} entries are of other metrics than dice, which are not shown: {names}.")
+    return sentences
+
+
+def _places(domains: Sequence[str]) -> set[str]:
+    return {*domains, *(name.split("/")[0] for name in domains)}
+
+
+def _place(entry: Any) -> str:
+    return entry.modality if entry.domain is None else f"{entry.modality}/{entry.domain}"

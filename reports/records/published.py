@@ -77,7 +77,13 @@ def _entry(entry: Any, where: str) -> PublishedResult:
     absent = [name for name in names if name != "domain" and entry.get(name) in (None, "")]
     if absent:
         raise UserError(f"{where}: {', '.join(absent)} is missing. A number without its source can't be checked.")
-    metric, value = str(entry["metric"]), entry["value"]
+    for key in ("method", "modality", "domain", "metric", "source"):
+        if entry.get(key) is not None and not isinstance(entry[key], str):
+            raise UserError(
+                f"{where}: {key}: expected a text, found {entry[key]!r}, which YAML makes of it without quotes. Write it in"
+                f' quotes: {key}: "..."'
+            )
+    metric, value = entry["metric"], entry["value"]
     if metric not in REGISTRY:
         raise UserError(f"{where}: metric {metric} is unknown.{did_you_mean(metric, REGISTRY)}")
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
@@ -86,13 +92,12 @@ def _entry(entry: Any, where: str) -> PublishedResult:
     if not 0 <= value <= highest:
         hint = f" Percent? Write {value / 100:g}." if 1 < value <= 100 else ""
         raise UserError(f"{where}: {metric} {value} is out of range: expected 0 to {highest:g}.{hint}")
-    domain = entry.get("domain")
     return PublishedResult(
-        method=str(entry["method"]),
-        modality=str(entry["modality"]),
-        domain=None if domain is None else str(domain),
+        method=entry["method"],
+        modality=entry["modality"],
+        domain=entry.get("domain"),
         metric=metric,
         value=float(value),
-        source=str(entry["source"]),
+        source=entry["source"],
         page=str(entry["page"]),
     )

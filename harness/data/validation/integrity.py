@@ -6,10 +6,11 @@ occur twice. All problems are collected, not only the first.
 
 from __future__ import annotations
 
+import shutil
 import time
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from harness.data.folder.paths import relative
 from harness.data.folder.sample import MANIFEST, MODALITIES, Pair, Problem, Progress, Sample, list_problems
 from harness.data.validation import verified
 from harness.data.validation.examine import Examined, conclude, examine, in_threads
-from harness.errors import did_you_mean
+from harness.data.validation.pictures import KINDS, draw_doubtful
+from harness.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
 class Report:
     """What `verify` found. `problems` make the dataset unfit, `warnings` are for a person to look at, `notes` say what a
-    sound dataset can't be used for."""
+    sound dataset can't be used for. `pictures` show masks that are named there: file -> picture."""
 
     root: Path
     pairs: int
@@ -34,6 +36,7 @@ class Report:
     warnings: tuple[Problem, ...]
     seconds: float
     notes: tuple[str, ...] = ()
+    pictures: dict[str, Path] = field(default_factory=dict)
 
     @property
     def ok(self) -> bool:
@@ -48,6 +51,9 @@ class Report:
         if self.warnings:
             lines += [f"Warnings ({len(self.warnings)}):", list_problems(self.warnings, limit=5)]
         lines += [f"Note: {note}" for note in self.notes]
+        if self.pictures:
+            folder = next(iter(self.pictures.values())).parent
+            lines.append(f"Pictures of {len(self.pictures)} of these masks (image, file, what was read): {folder}")
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
@@ -59,11 +65,12 @@ class Report:
             "problems": [vars(problem) for problem in self.problems],
             "warnings": [vars(problem) for problem in self.warnings],
             "notes": list(self.notes),
+            "pictures": {file: str(path) for file, path in self.pictures.items()},
             "seconds": round(self.seconds, 3),
         }
 
 
-def verify(root: Path, progress: Progress | None = None) -> Report:
+def verify(root: Path, progress: Progress | None = None, pictures: Path | None = None) -> Report:
     """Examines the whole dataset in `root`, whatever was found earlier, and keeps the verdict when it is good.
 
     Problems: rows of the manifest that can't be used, missing and damaged files, other hashes or sizes than stated,
@@ -72,8 +79,11 @@ def verify(root: Path, progress: Progress | None = None) -> Report:
     empty, full or look inverted, files that are read by a rule worth knowing, files that are not read.
     Notes: modalities with a single domain or of an unknown name, subjects that are not known of all images.
 
+    Args:
+        pictures: folder for pictures of doubtful masks; None is one in the user's cache folder.
+
     Raises:
-        UserError: there is no dataset there, or its manifest can't be read at all.
+        UserError: there is no dataset there, its manifest can't be read at all, or `pictures` can't be written.
     """
     from harness.data.validation.duplicates import Prints, find_duplicates, fingerprints  # loads scipy and pywavelets
 
@@ -104,7 +114,23 @@ def verify(root: Path, progress: Progress | None = None) -> Report:
         verified.save_verified(root, pairs, manifest_to_keep(root, pairs, findings.samples), findings.warnings)
     seconds = time.perf_counter() - started
     notes = [*_notes(scan.pairs), *_subject_notes(findings.samples)]
-    return Report(root, len(pairs), tuple(problems), tuple(warnings), seconds, tuple(notes))
+    drawn = _drawn(root, pairs, [*problems, *warnings], pictures)
+    return Report(root, len(pairs), tuple(problems), tuple(warnings), seconds, tuple(notes), drawn)
+
+
+def _drawn(root: Path, pairs: Sequence[Pair], found: Sequence[Problem], folder: Path | None) -> dict[str, Path]:
+    if not any(problem.kind in KINDS for problem in found):
+        return {}
+    try:
+        if folder is not None:
+            return draw_doubtful(root, pairs, found, folder)
+        own = verified.user_cache_path(root).with_suffix(".pictures")
+        shutil.rmtree(own, ignore_errors=True)  # those of an earlier examination
+        return draw_doubtful(root, pairs, found, own)
+    except (UserError, OSError, RuntimeError):
+        if folder is not None:
+            raise
+        return {}  # a home that can't be written to: the words remain
 
 
 def manifest_to_keep(root: Path, pairs: Sequence[Pair], samples: Sequence[Sample]) -> str | None:

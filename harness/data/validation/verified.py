@@ -72,7 +72,7 @@ def save_verified(
         pass  # permissions said yes, the file system no: the user's cache folder is the place
     try:
         atomic_write_json(user_cache_path(root), value)
-    except (UserError, OSError) as error:
+    except (UserError, OSError, RuntimeError) as error:  # RuntimeError: there is no home
         logger.warning("The verdict on %s can't be kept, so it is checked again next time: %s", root, error)
 
 
