@@ -114,21 +114,20 @@ def _from_pillow(image: Image.Image, path: Path, what: str) -> Picture:
             f"{path}: expected one {what}, found a file with {frames} frames. Save each as a file of its own."
         )
     raw = _raw_mode(image)
-    if ";16" in raw and not image.mode.startswith("I"):
-        return _from_tifffile(path, what) if image.format == "TIFF" else _from_torchvision(image, path, what)
+    if ";16" in raw and image.format == "PNG" and not image.mode.startswith("I"):
+        return _from_torchvision(image, path, what)
     tags: Any = getattr(image, "tag_v2", {})
-    orientation, bits, inverted = (
-        _orientation(image),
-        tags.get(_BITS, (0,))[0],
-        tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO,
-    )
+    bits = max(tags.get(_BITS, (0,)))
+    if bits > 8 and len(tags[_BITS]) > 1:
+        return _from_tifffile(path, what)
+    orientation, inverted = _orientation(image), tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
     lossy = _is_lossy(image, path)
     image.load()
     upright = ImageOps.exif_transpose(image)
     values, alpha, indices = _arrays(upright)
     white: int | None = 255 if values.dtype == np.uint8 else 2**bits - 1 if 8 < bits < 16 else None
-    if inverted and values.dtype == np.uint16:  # Pillow turns 8 bits round, and 16 bits not
-        values = np.asarray((white or 65535) - values.astype(np.int32), np.uint16)
+    if inverted and values.dtype != np.uint8:  # Pillow turns 8 bits round, and more bits not
+        values = _inverted(values, white)
     return Picture(values, alpha, white, _unit(raw, image.mode), indices, lossy, orientation)
 
 
@@ -204,10 +203,16 @@ def _deep(planes: NDArray[Any], *, orientation: int, inverted: bool = False) -> 
     if values.dtype == np.float16:
         values = values.astype(np.float32)
     if inverted:
-        values = np.asarray((1.0 if values.dtype.kind == "f" else 65535) - values.astype(np.float64), values.dtype)
+        values = _inverted(values)
     opaque = 65535 if planes.dtype == np.uint16 else 1
     shades = None if alpha.size == 0 else np.round(alpha[..., 0].astype(np.float64) * (255 / opaque)).astype(np.uint8)
     return Picture(np.ascontiguousarray(values), shades, None, 1, None, lossy=False, orientation=orientation)
+
+
+def _inverted(values: NDArray[Any], white: int | None = None) -> NDArray[Any]:
+    """Of a file in which 0 is white; real numbers are taken to end at 1, whole ones at 65535."""
+    top = 1.0 if values.dtype.kind == "f" else white or 65535
+    return np.asarray(top - values.astype(np.float64), values.dtype)
 
 
 def _upright(values: NDArray[Any], orientation: int) -> NDArray[Any]:
