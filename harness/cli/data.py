@@ -19,7 +19,7 @@ PROBLEMS_FOUND = 2
 
 _LEGEND = (
     "Width and height in pixels: least/median/largest. Area: quartiles of the masks' share of the image. "
-    "Mean and standard deviation of red, green and blue in % of white."
+    "Mean and standard deviation of red, green and blue in % of white. White: its value in files of more than 8 bits."
 )
 
 
@@ -157,10 +157,20 @@ def _print_fingerprint(domains: list[DomainFingerprint]) -> None:
     from rich.table import Table
     from rich.text import Text
 
+    with_levels = any(domain.white_level is not None for domain in domains)
     with_subjects = any(domain.subjects is not None for domain in domains)
     table = Table(box=box.SIMPLE_HEAD, padding=0, show_edge=False, caption=_LEGEND, caption_justify="left")
     table.add_column("domain", no_wrap=True)
-    columns = ("images", *(["subjects"] if with_subjects else []), "width", "height", "area %", "mean %", "std %")
+    columns = (
+        "images",
+        *(["subjects"] if with_subjects else []),
+        "width",
+        "height",
+        "area %",
+        "mean %",
+        "std %",
+        *(["white"] if with_levels else []),
+    )
     for column in columns:
         table.add_column(column, justify="right", no_wrap=True)
     previous = None
@@ -179,6 +189,7 @@ def _print_fingerprint(domains: list[DomainFingerprint]) -> None:
             " ".join(f"{100 * value:.1f}" for value in domain.foreground),
             " ".join(f"{100 * value:.0f}" for value in domain.mean),
             " ".join(f"{100 * value:.0f}" for value in domain.std),
+            *([] if not with_levels else ["-" if domain.white_level is None else f"{domain.white_level:g}"]),
         )
     terminal().print(table)
 

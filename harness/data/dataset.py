@@ -197,9 +197,15 @@ def _examined(root: Path, pairs: Sequence[Pair], progress: Progress | None) -> t
     return findings.samples, warnings
 
 
+_said: set[str] = set()
+
+
 def _warn(root: Path, warnings: Sequence[Problem]) -> None:
-    if warnings:
-        logger.warning("%s:\n%s", root, list_problems(warnings, limit=5))
+    """Once in a process: a run opens its data before every trial."""
+    text = f"{root}:\n{list_problems(warnings, limit=5)}"
+    if warnings and text not in _said:
+        _said.add(text)
+        logger.warning("%s", text)
 
 
 def _warn_again(root: Path, known: dict[str, Any]) -> None:

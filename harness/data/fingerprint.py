@@ -20,7 +20,8 @@ class DomainFingerprint:
 
     Widths and heights are (minimum, median, maximum) in pixels; `foreground` holds the quartiles of the masks' area as
     a fraction of the image; `mean` and `std` are those of all pixels, (red, green, blue), in [0, 1]; each image
-    counts alike whatever its size. `subjects` is None when the manifest does not tell them.
+    counts alike whatever its size. `subjects` is None when the manifest does not tell them. `white_level` is the largest of
+    those images whose format does not tell what is white, None where all tell.
     """
 
     modality: str
@@ -32,6 +33,7 @@ class DomainFingerprint:
     foreground: tuple[float, float, float]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    white_level: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -58,6 +60,7 @@ def fingerprint_domains(dataset: Dataset, progress: Progress | None = None) -> l
                     foreground=_triple(quartiles),
                     mean=_triple(first),
                     std=_triple(np.sqrt(np.maximum(second - first**2, 0))),
+                    white_level=max((sample.white_level for sample in samples if sample.white_level), default=None),
                 )
             )
     return result

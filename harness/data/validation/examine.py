@@ -92,7 +92,7 @@ def examine(root: Path, pair: Pair, *, keep_rgb: bool = False) -> Examined:
         mask=pair.mask,
         width=width,
         height=height,
-        foreground_fraction=float(mask.mask.mean()),
+        foreground_fraction=round(float(mask.mask.mean()), 6),  # as the manifest states it
         sha256_image=sha256_file(pair.image),
         sha256_mask=sha256_file(pair.mask),
     )
