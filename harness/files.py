@@ -89,7 +89,7 @@ def atomic_write_bytes(path: Path, content: bytes) -> None:
 
 
 def atomic_write_text(path: Path, content: str) -> None:
-    atomic_write_bytes(path, content.encode("utf-8"))
+    atomic_write_bytes(path, _encoded(content))
 
 
 def atomic_write_json(path: Path, value: Any) -> None:
@@ -117,7 +117,18 @@ def canonical_json(value: Any) -> str:
 
 
 def sha256_json(value: Any) -> str:
-    return hashlib.sha256(canonical_json(value).encode("utf-8")).hexdigest()
+    return hashlib.sha256(_encoded(canonical_json(value))).hexdigest()
+
+
+def _encoded(text: str) -> bytes:
+    """UTF-8. A path may hold other bytes, which Python carries along as lone surrogates; no file of ours can."""
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        line = text[text.rfind("\n", 0, error.start) + 1 :].partition("\n")[0].strip()
+        raise UserError(
+            f"Expected names in UTF-8, found other bytes in {line[:300]!r}. Rename that file or folder."
+        ) from error
 
 
 def sha256_file(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.common import config_folder_argument, terminal, unquoted
+from harness.data.folder.sample import fault_of_name
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
@@ -105,6 +106,9 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
             raise UserError(
                 f"{key}= is missing: expected for example {example}." + (f" Found {near[0]}." if near else "")
             )
+    # Slashes may be: `nnU-Net 2D/3D` is a name.
+    if fault := fault_of_name(own["name"].replace("/", "-")):
+        raise UserError(f"name={own['name']!r}: expected a name that tables and paths keep as it is, found {fault}.")
     _check_choices(own)
     return own, described, others
 

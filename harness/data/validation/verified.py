@@ -84,5 +84,5 @@ def is_writable(folder: Path) -> bool:
 def user_cache_path(root: Path) -> Path:
     """The verdict's place outside the dataset: `$XDG_CACHE_HOME` or `~/.cache`, by the dataset's path."""
     base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    name = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:24]
+    name = hashlib.sha256(os.fsencode(root.resolve())).hexdigest()[:24]
     return base / "delightsam-bench" / "verified" / f"{name}.json"
