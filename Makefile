@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format performance statistics scale smoke chaos counts setup picture clean
+.PHONY: demo test lint format performance statistics scale smoke chaos fuzz counts setup picture clean
 
 setup: $(READY)
 
@@ -46,6 +46,10 @@ smoke: $(READY)
 # 30 runs, in each the driver, a worker or the raylet is killed at a random moment. Half an hour on a quiet machine.
 chaos: $(READY)
 	$(BIN)/python -m tests.e2e.chaos 30
+
+# 2,000 spoilt inputs through the commands: no traceback, no hang, no memory without end. Half an hour on two cores.
+fuzz: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.simulation.fuzz 2000
 
 # Parameters and multiply-accumulates that `list` shows, after a change of a method.
 counts: $(READY)

@@ -46,6 +46,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="where to write")
     parser.add_argument("--modality", metavar="NAME", help="what the images show, or `auto`; for methods that need it")
+    parser.add_argument(
+        "--white-level",
+        type=float,
+        metavar="V",
+        help="the value that is white in images of 16 bits or real numbers;"
+        " default: by the largest value of all these images",
+    )
     parser.add_argument("--store", type=Path, default=Path("runs"), metavar="DIR", help="the store; default: runs")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="default: auto, a GPU if any")
     parser.add_argument("--overwrite", action="store_true", help="write into a folder that holds files already")
@@ -76,7 +83,8 @@ def run(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     faults: list[str] = []
     try:
-        _predict_all(predictor, folder.root, targets, out, rows, faults, console)
+        level = _white_level(args.white_level, [folder.root / path for path in folder.images], console)
+        _predict_all(predictor, folder.root, targets, out, rows, faults, console, level)
     except KeyboardInterrupt:
         print(f"\nStopped after {len(rows)} of {len(targets)} images; predictions.csv names them.", file=sys.stderr)
         return 130
@@ -108,6 +116,26 @@ def _predictor(args: argparse.Namespace) -> Predictor:
     return trial_predictor(store, trial_id, args.modality, device)
 
 
+def _white_level(stated: float | None, paths: list[Path], console: Any) -> float | None:
+    """Of the images that do not tell which value is white: the stated one, else by all of them together, which is said."""
+    from harness.data.reading.levels import LEVELS, white_level_of_files
+
+    if stated is not None:
+        if not 0 < stated <= LEVELS[-1]:
+            raise UserError(
+                f"--white-level {stated:g}: expected a number above 0 and up to {LEVELS[-1]}, such as 4095."
+            )
+        return stated
+    level = white_level_of_files(paths)
+    if level is not None and level != LEVELS[-1]:
+        console.print(
+            f"Images of more than 8 bits do not tell which value is white: by their largest value, white is {level:g}."
+            " If that is wrong: --white-level.",
+            soft_wrap=True,
+        )
+    return level
+
+
 def _predict_all(
     predictor: Predictor,
     root: Path,
@@ -116,6 +144,7 @@ def _predict_all(
     rows: list[dict[str, Any]],
     faults: list[str],
     console: Any,
+    white_level: float | None,
 ) -> None:
     """Adds a row for each image to `rows` as soon as its mask is written, and a message for each that can't be read."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -129,7 +158,7 @@ def _predict_all(
     with progress:
         task = progress.add_task("images", total=len(targets))
         started = time.perf_counter()
-        for batch in _batches(root, list(targets), predictor.batch_size, faults):
+        for batch in _batches(root, list(targets), predictor.batch_size, faults, white_level):
             try:
                 masks, modalities = predictor.segment([image for _, image in batch])
             except (TrialFailed, ValueError) as error:
@@ -146,14 +175,14 @@ def _predict_all(
 
 
 def _batches(
-    root: Path, paths: list[Path], size: int, faults: list[str]
+    root: Path, paths: list[Path], size: int, faults: list[str], white_level: float | None
 ) -> Iterator[list[tuple[Path, NDArray[np.uint8]]]]:
     from harness.data.reading import read_image
 
     batch: list[tuple[Path, NDArray[np.uint8]]] = []
     for path in paths:
         try:
-            batch.append((path, read_image(root / path)))
+            batch.append((path, read_image(root / path, white_level)))
         except UserError as error:
             faults.append(str(error))
             continue

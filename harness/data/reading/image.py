@@ -96,6 +96,6 @@ def _to_8_bits(picture: Picture, path: Path, white_level: float | None) -> NDArr
         kind = "real numbers " if real else ""
         raise UserError(
             f"{path}: expected {expected}, found {kind}from {low:g} to {high:g}. Which value is white can't be known: convert "
-            "it to 8 or 16 bits, or state it in the column white_level of manifest.csv."
+            "it to 8 or 16 bits, or state it (column white_level of manifest.csv; --white-level of predict)."
         )
     return np.asarray(np.floor(values * (255 / white) + 0.5), dtype=np.uint8)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
-from harness.data.reading.image import Range
+from harness.data.reading.image import Range, examine_image
+from harness.data.reading.picture import is_deep
+from harness.errors import UserError
 
 LEVELS = (255, 1023, 4095, 16383, 65535)
 """White of 8, 10, 12, 14 and 16 bits."""
@@ -20,6 +23,8 @@ def white_level(ranges: Iterable[Range]) -> float | None:
         None where the values fit no level: below 0, above 65535, real numbers above 1, or integers beside real numbers.
     """
     found = list(ranges)
+    if not found:
+        return None
     low, high = min(one.low for one in found), max(one.high for one in found)
     kinds = {one.real for one in found}
     if low < 0 or len(kinds) > 1:
@@ -27,3 +32,15 @@ def white_level(ranges: Iterable[Range]) -> float | None:
     if kinds == {True}:
         return 1.0 if high <= 1 else None
     return next((float(level) for level in LEVELS if high <= level), None)
+
+
+def white_level_of_files(paths: Iterable[Path]) -> float | None:
+    """As `white_level`, of pictures without a data set around them; those that can't be read are passed over."""
+    ranges = []
+    for path in paths:
+        if is_deep(path):
+            try:
+                ranges.append(examine_image(path).range)
+            except UserError:
+                continue
+    return white_level([one for one in ranges if one is not None])

@@ -93,6 +93,19 @@ def decode(path: Path, what: str) -> Picture:
         ) from error
 
 
+def is_deep(path: Path) -> bool:
+    """Whether the file may hold more than 8 bits a channel, by its header alone; False for what is no picture."""
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            return (
+                image.mode.startswith("I") or image.mode == "F" or ";16" in _raw_mode(image) or image.format == "TIFF"
+            )
+    except UnidentifiedImageError:
+        return path.suffix.lower() in (".tif", ".tiff")
+    except Exception:  # as in `decode`, which then says what is wrong
+        return False
+
+
 def _decode(path: Path, what: str) -> Picture:
     try:
         with Image.open(path, formats=_FORMATS) as image:

@@ -294,3 +294,11 @@ def test_the_outline_surrounds_the_mask_and_leaves_it_alone() -> None:
     assert line[9:21, 29].all()
     assert line.sum() == 12 + 2 * 20
     assert (image == 100).all()
+
+
+@pytest.mark.parametrize("level", ["0", "-5", "70000"])
+def test_an_impossible_white_level(level: str) -> None:
+    from harness.cli.predict import _white_level
+
+    with pytest.raises(UserError, match=f"--white-level {level}: expected a number above 0"):
+        _white_level(float(level), [], None)

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from harness.errors import UserError
+from reports.page.published import left_out, references
 from reports.records.published import PublishedResult, read_published
 
 ENTRY = {
@@ -40,6 +41,12 @@ def test_entries_come_in_order(tmp_path: Path) -> None:
         ({"value": "high"}, "expected a number"),
         ({"value": float("nan")}, "expected a number"),
         ({"metric": "hd95", "value": -1}, "out of range"),
+        ({"method": 1.1}, "method: expected a text, found 1.1, which YAML makes of it without quotes"),
+        ({"domain": False}, "domain: expected a text, found False"),
+        ({"source": 2025}, "source: expected a text, found 2025"),
+        ({"modality": ["fundus"]}, "modality: expected a text"),
+        ({"value": "0,91"}, "expected a number"),
+        ({"value": True}, "expected a number"),
         ({"vallue": 1}, "vallue is unknown. Did you mean 'value'"),
     ],
 )
@@ -61,3 +68,22 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     (tmp_path / "published.yaml").write_text("a: [")
     with pytest.raises(UserError, match="no valid YAML"):
         read_published(tmp_path / "published.yaml")
+
+
+def test_entries_that_match_nothing_are_named() -> None:
+    domains = ["fundus/drive", "xray/jsrt"]
+
+    def entry(method: str, modality: str, domain: str | None, metric: str = "dice") -> PublishedResult:
+        return PublishedResult(method, modality, domain, metric, 0.9, "S", "1")
+
+    shown = [entry("A", "fundus", "drive"), entry("A", "xray", None)]
+    assert left_out(shown, domains) == []
+    assert len(references(shown, domains)) == 1
+    (elsewhere,) = left_out([*shown, entry("B", "fundus", "drve"), entry("B", "fundus", "drve")], domains)
+    assert elsewhere == (
+        "2 entries are of no domain of this report and are left out: B on fundus/drve. Did you mean 'fundus/drive'?"
+    )
+    several = [entry("B", "ct", None), entry("C", "fundus", "Drive"), entry("D", "xray", "jsrt", "hd95")]
+    first, second = left_out(several, domains)
+    assert "B on ct, C on fundus/Drive. This report has: fundus, fundus/drive, xray, xray/jsrt." in first
+    assert second == "1 entries are of other metrics than dice, which are not shown: D on xray/jsrt (hd95)."
