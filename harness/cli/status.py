@@ -111,14 +111,13 @@ def _run_of(config: Any, store: Store) -> Path:
     Raises:
         UserError: there is none.
     """
-    import yaml
-
     from harness.store.queries import find_run, run_folders
+    from harness.store.store import read_config
 
     newest, wanted = find_run(store, config.name), asdict(config)
     for folder in reversed(run_folders(store)):
         if folder.parent.name == config.name:
-            kept = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+            kept = read_config(folder)
             if all(kept.get(key) == wanted[key] for key in _TRIAL_KEYS):
                 return folder
     raise UserError(

@@ -349,15 +349,36 @@ class Store:
 
     def suites(self) -> list[SuiteRecord]:
         """All runs of suites, oldest first."""
-        import yaml
-
         records = []
         for path in (self.root / "suites").glob("*/*/trials.json"):
             folder = path.parent
-            config = yaml.safe_load((folder / "config.yaml").read_text("utf-8"))
+            config = read_config(folder)
             trials = [TrialEntry.from_json(entry) for entry in read_versioned(path)["trials"]]
             records.append(SuiteRecord(folder.parent.name, folder.name, folder, config, trials))
         return sorted(records, key=lambda record: (record.time, record.name))
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The composed configuration of the run in `folder`.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    import yaml
+
+    path = folder / "config.yaml"
+    try:
+        config = yaml.safe_load(path.read_text("utf-8"))
+    except (OSError, yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: expected YAML, found a damaged file ({reason}). Move this run's folder away."
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(
+            f"{path}: expected lines of key: value, found a {type(config).__name__}. Move this run's folder away."
+        )
+    return config
 
 
 def _write_parquet(path: Path, table: pd.DataFrame) -> None:

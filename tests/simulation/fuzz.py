@@ -266,7 +266,6 @@ def _prepare() -> None:
     import scipy.io  # noqa: F401
     import tifffile  # noqa: F401
     import torch
-    from torchvision.io import decode_png  # noqa: F401
 
     import reports.build
     import reports.page.html  # noqa: F401

@@ -1,7 +1,7 @@
 """One picture of any container, as it is shown: upright, black is 0, whatever the photometric sense, palette or depth.
 
-Pillow decodes. It cuts 16-bit colour to its upper byte and knows few kinds of real and signed TIFF, so those go to
-torchvision (PNG) and tifffile (TIFF).
+Pillow decodes. It cuts 16-bit colour to its upper byte and knows few kinds of real and signed TIFF, which are read by tifffile; of
+16-bit PNG it is asked for both bytes, one after the other. (torchvision's decoder ends the process on damaged files.)
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _from_pillow(image: Image.Image, path: Path, what: str) -> Picture:
         )
     raw = _raw_mode(image)
     if ";16" in raw and image.format == "PNG" and not image.mode.startswith("I"):
-        return _from_torchvision(image, path, what)
+        return _from_deep_png(image, raw, path, what)
     tags: Any = getattr(image, "tag_v2", {})
     bits = max(tags.get(_BITS, (0,)))
     if bits > 8 and len(tags[_BITS]) > 1:
@@ -160,17 +160,26 @@ def _arrays(image: Image.Image) -> tuple[NDArray[Any], NDArray[np.uint8] | None,
     return np.asarray(image.convert("L" if grey else "RGB")), alpha, indices
 
 
-def _from_torchvision(image: Image.Image, path: Path, what: str) -> Picture:
-    """16-bit PNG of two to four channels."""
-    import torch
-    from torchvision.io import ImageReadMode, decode_png
-
+def _from_deep_png(image: Image.Image, raw: str, path: Path, what: str) -> Picture:
+    """16-bit PNG of two to four channels: of each number Pillow keeps the upper byte, and the lower one by the other byte order."""
     if "transparency" in image.info:
         raise UserError(f"{path}: expected {_a(what)} without a transparent colour, found one. Save it without.")
     orientation = _orientation(image)
-    content = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
-    planes = decode_png(content, ImageReadMode.UNCHANGED).permute(1, 2, 0).numpy()
+    if raw == "LA;16B":  # four bytes a pixel, as RGBA of 8 bits has
+        four = _bytes_of(path, "RGBA").astype(np.uint16)
+        planes = four[..., 0::2] << 8 | four[..., 1::2]
+    else:
+        planes = _bytes_of(path, raw).astype(np.uint16) << 8 | _bytes_of(path, raw.replace("16B", "16L"))
     return _deep(planes, orientation=orientation)
+
+
+def _bytes_of(path: Path, raw: str) -> NDArray[np.uint8]:
+    """(H, W, channels) of a PNG, its samples unpacked by another of Pillow's raw modes than its own."""
+    with Image.open(path, formats=("PNG",)) as image:
+        tiles: Any = image
+        tiles.tile = [tile._replace(args=raw) for tile in tiles.tile]
+        image.load()
+        return np.asarray(image)
 
 
 def _from_tifffile(path: Path, what: str) -> Picture:

@@ -18,7 +18,7 @@ from harness.methods.building import build_method
 from harness.methods.card import CARD_KEYS, check_method_config
 from harness.methods.contract import Method, Stage
 
-CARD = dict.fromkeys(CARD_KEYS, "x") | {"prompt": "none", "uses_modality": False}
+CARD = dict.fromkeys(CARD_KEYS, "x") | {"prompt": "none", "uses_modality": False, "pretrained_on": ["x"]}
 SOUND: dict[str, Any] = {"card": CARD, "version": 1, "model": {"_target_": "toy_methods.TinyConv"}, "training": {}}
 
 
