@@ -23,6 +23,7 @@ import traceback
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -280,7 +281,12 @@ def fuzz(inputs: int, seed: int, workers: int) -> list[Outcome]:
         build(base)
         context = multiprocessing.get_context("spawn")
         with context.Pool(workers, _prepare) as pool:
-            return list(pool.starmap(run_one, [(number, base, seed) for number in range(inputs)], chunksize=5))
+            outcomes = []
+            for one in pool.imap(partial(run_one, base=base, seed=seed), range(inputs), chunksize=5):
+                outcomes.append(one)
+                if len(outcomes) % 100 == 0:
+                    print(f"{len(outcomes)} of {inputs}", file=sys.stderr, flush=True)
+            return outcomes
 
 
 def main() -> int:
