@@ -93,6 +93,19 @@ def decode(path: Path, what: str) -> Picture:
         ) from error
 
 
+def turned_unseen(path: Path) -> int:
+    """The EXIF orientation of an image where its size does not show it: 2 to 4, or more of a square; else 1.
+
+    By the header alone: that of a PNG may stand behind its pixels, and is not looked for.
+    """
+    try:
+        with Image.open(path, formats=_FORMATS) as image:
+            orientation = 1 if image.format == "PNG" else _orientation(image)
+            return orientation if orientation < 5 or image.width == image.height else 1
+    except Exception:  # as in `decode`, which then says what is wrong
+        return 1
+
+
 def is_deep(path: Path) -> bool:
     """Whether the file may hold more than 8 bits a channel, by its header alone; False for what is no picture."""
     try:

@@ -18,6 +18,7 @@ from PIL import Image
 from harness.data.batches.array_cache import VERSION as ARRAYS_VERSION
 from harness.data.folder.sample import Problem, list_problems
 from harness.data.reading import MaskReading
+from harness.data.reading.picture import turned_unseen
 from harness.errors import UserError
 from harness.evaluation.external.mask_files import examine_external_mask
 from harness.evaluation.external.matching import SHOWN, ExternalMasks
@@ -196,6 +197,11 @@ class _Reader:
         if reading.notes:
             self.notes[path] = " ".join(reading.notes)
         sample = self.samples[key]
+        if (orientation := turned_unseen(sample.image)) > 1:
+            self.notes[path] = (
+                f"its image is stored turned or mirrored (EXIF orientation {orientation}), and is compared as it is shown: see"
+                " that the tool read it so."
+            )
         if reading.mask.shape == (sample.height, sample.width):
             return reading.mask
         if not self.resize:

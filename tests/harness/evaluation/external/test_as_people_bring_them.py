@@ -173,3 +173,34 @@ def test_identical_tools_share_their_rank_and_are_told_equal(
     assert "and twin share the highest" in notes or "and tool share the highest" in notes
     assert "Identical results, the same Dice on every image: tool, twin." in notes
     assert "excludes 0" not in notes
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("sides", [(12, 20), (12, 12)])
+def test_images_that_are_stored_turned_are_said_where_their_size_does_not_tell(
+    tmp_path: Path, orientation: int, sides: tuple[int, int]
+) -> None:
+    from harness.data.reading.picture import turned_unseen
+
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    for suffix in ("jpg", "webp"):
+        Image.new("RGB", sides).save(tmp_path / f"a.{suffix}", exif=exif)
+        told = orientation >= 5 and sides[0] != sides[1]
+        assert turned_unseen(tmp_path / f"a.{suffix}") == (1 if told else orientation)
+
+
+def test_a_mask_of_a_turned_image_is_never_scored_without_a_word(
+    dataset: Dataset, masks: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    sample = dataset.samples[0]
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    image, mask = Image.open(sample.image), Image.open(sample.mask)
+    image.save(sample.image.with_suffix(".jpg"), exif=exif)
+    mask.convert("RGB").save(sample.mask.with_suffix(".webp"), exif=exif, lossless=True)
+    sample.image.unlink()
+    sample.mask.unlink()
+    (dataset.root / "manifest.csv").unlink()
+    assert evaluated(dataset, masks)[0] == 0
+    assert f"{masks / sample.key}.png: its image is stored turned or mirrored (EXIF orientation 3)" in caplog.text
