@@ -121,7 +121,7 @@ def sha256_json(value: Any) -> str:
 
 
 def _encoded(text: str) -> bytes:
-    """UTF-8. A path may hold other bytes, which Python carries along as lone surrogates; no file of ours can."""
+    """The text in UTF-8. Python keeps other bytes of a path as lone surrogates, which JSON and YAML files can't hold."""
     try:
         return text.encode("utf-8")
     except UnicodeEncodeError as error:

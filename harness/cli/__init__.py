@@ -79,7 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         if not str(error).startswith(("Could not determine home directory", "Symlink loop")):
             raise
-        print(f"Error: {error}. Give the path without ~ or links.".replace("..", "."), file=sys.stderr)
+        print(f"Error: {str(error).rstrip('.')}. Give the path without ~ or links.", file=sys.stderr)
         return 2
     except OSError as error:
         if isinstance(error, BrokenPipeError):

@@ -183,7 +183,7 @@ def _start_run(
         console.print(f"{name} joins the run {host.name}/{host.time}.", soft_wrap=True, highlight=False)
         host_name, config = host.name, host.config
         others = [entry for entry in host.trials if (entry.method, entry.seed) != (name, seed)]
-    config = {**config, "methods": {**(config.get("methods") or {}), name: {"card": {**card, "external": True}}}}
+    config = {**config, "methods": {**(config.get("methods") or {}), name: {"card": card}}}
     return store.start_suite(host_name, yaml.safe_dump(config, sort_keys=False, allow_unicode=True), [*others, *ours])
 
 

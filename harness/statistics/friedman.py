@@ -49,7 +49,7 @@ def critical_difference(
     Raises:
         ValueError: fewer than 2 blocks or 3 methods, or an undefined score.
     """
-    # Ranks are of what is told apart: sums in another order are no order of methods.
+    # Scores that differ by rounding share a rank.
     table = np.round(np.asarray(scores, float) / TOLERANCE) * TOLERANCE
     if table.ndim != 2 or table.shape[0] < 2 or table.shape[1] < 3 or not np.isfinite(table).all():
         raise ValueError(f"Expected defined scores of 2 or more blocks and 3 or more methods, found {table.shape}.")

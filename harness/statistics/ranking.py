@@ -76,7 +76,7 @@ def rank_distribution(
     _, replicates = bootstrap.macro(columns, domains)
     if not np.isfinite(replicates).all():
         raise ValueError("Expected defined means for all columns; rank the complete methods only.")
-    # Sums of equal resamples may differ by rounding; ranks are of what is told apart.
+    # Means of equal resamples may differ by rounding; they share a rank.
     values = np.round((-replicates if higher_is_better else replicates) / TOLERANCE)
     best = stats.rankdata(values, method="min", axis=1).astype(int)
     worst = stats.rankdata(values, method="max", axis=1).astype(int)

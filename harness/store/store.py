@@ -369,7 +369,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     path = folder / "config.yaml"
     try:
         config = yaml.safe_load(path.read_text("utf-8"))
-    except (OSError, yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
+    except (OSError, yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"{path}: expected YAML, found a damaged file ({reason}). Move this run's folder away."

@@ -1,4 +1,4 @@
-"""Who is the patient? The column that says so, under the names that people give it, and how they write "unknown"."""
+"""Finds the column that holds the patient, under the names in use, and recognises the ways to write "unknown"."""
 
 from __future__ import annotations
 

@@ -26,17 +26,9 @@ MOST_PIXELS = 100_000_000
 _FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF")
 _LOSSLESS = {"PNG", "BMP", "DIB", "GIF"}
 _LOSSLESS_TIFF = {
-    "raw",
-    "packbits",
-    "tiff_lzw",
-    "lzma",
-    "zstd",
-    "tiff_adobe_deflate",
-    "tiff_deflate",
-    "group3",
-    "group4",
-}
-_LOSSLESS_TIFF |= {"tiff_ccitt", "tiff_raw_16", "tiff_thunderscan"}
+    "raw", "packbits", "lzma", "zstd", "group3", "group4",
+    "tiff_lzw", "tiff_adobe_deflate", "tiff_deflate", "tiff_ccitt", "tiff_raw_16", "tiff_thunderscan",
+}  # fmt: skip
 
 _ORIENTATION, _BITS, _PHOTOMETRIC = 0x0112, 258, 262
 _WHITE_IS_ZERO = 0

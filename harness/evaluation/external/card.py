@@ -51,9 +51,8 @@ def read_description(name: str, about: str | None, words: Mapping[str, str]) -> 
         parts[part] |= content
     for word, text in words.items():
         part, _, key = word.partition(".")
-        if (
-            part == "card" and key in TEXTS
-        ):  # as it was typed: `1.10`, `No` and `a: b` are titles, whatever YAML makes of them
+        # As it was typed: `1.10`, `No` and `a: b` are titles, whatever YAML makes of them.
+        if part == "card" and key in TEXTS:
             if text.strip():
                 parts[part][key] = text.strip()
             continue

@@ -8,7 +8,7 @@ columns run to the patient's left and rows to the back; the affine of a NIfTI fi
 | axes along left-right and front-back, in any order and direction | turned so that columns run left and rows back |
 | tilted by more than a degree | refused |
 | a plane that is not left-right by front-back | refused |
-| the identity, or none stated: every program that was not told any writes this | refused, unless all readings agree |
+| the identity, or none stated: most programs write this by default | refused, unless all readings agree |
 
 Where a tool's files are meant otherwise, say so: `nifti=columns_rows` takes the first axis for the columns and the second for
 the rows, `nifti=rows_columns` the other way round, both without the affine. The size of pixels plays no part: metrics are in
