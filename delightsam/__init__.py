@@ -4,11 +4,12 @@
 from delightsam import DeLightSAM, from_authors
 model = from_authors({0: state_dict_a, 2: state_dict_b})  # modality number -> the authors' state dict for it
 logits = model(images, modality)       # (B, 3, S, S) float, (B,) int64 -> (B, 1, S, S) float
-model.eval().fuse()                    # in place, for inference only; returns the model
+fast = accelerate(model.eval())        # a copy that predicts faster, for inference only
 mask = model.segment(image, "fundus")  # (H, W, 3) or (H, W) uint8, name or number -> (H, W) bool
 ```
 """
 
+from delightsam.inference import accelerate
 from delightsam.modeling.config import MODALITY_NUMBERS, DeLightSAMConfig
 from delightsam.modeling.model import DeLightSAM, Outputs
 from delightsam.modeling.segmentation import modality_number
@@ -24,6 +25,7 @@ __all__ = [
     "DeLightSAMConfig",
     "Outputs",
     "WeightsError",
+    "accelerate",
     "add_modality",
     "from_authors",
     "from_authors_files",

@@ -164,7 +164,7 @@ class Decoder(nn.Module):
     def query(self, modality: int) -> Tensor:
         """The query (256,) that a modality owns."""
         key = str(modality)
-        return self.added_queries[key] if key in self.added_queries else self.queries[self._own_row(modality)]
+        return self.added_queries[key] if key in self.added_queries else self.queries[self.own_row(modality)]
 
     def _rows(self, groups: Sequence[Group], batch: int) -> Tensor:
         """The queries (B, Q, 256) that each image sees; an added modality's own is the last."""
@@ -174,14 +174,14 @@ class Decoder(nn.Module):
         own = [self.added_queries[str(g.modality)].expand(g.stop - g.start, 1, -1) for g in groups]
         return torch.cat((table, torch.cat(own)), dim=1)
 
-    def _own_row(self, modality: int) -> int:
+    def own_row(self, modality: int) -> int:
         if str(modality) in self.added_queries:
             return -1
         return modality if len(self.queries) > 1 else 0
 
     def _kernels(self, queries: Tensor, groups: Sequence[Group]) -> Tensor:
         """Kernels (B, 32): each image's own query through its hypernetwork; the other queries' are never computed."""
-        own = torch.cat([queries[g.start : g.stop, self._own_row(g.modality)] for g in groups])
+        own = torch.cat([queries[g.start : g.stop, self.own_row(g.modality)] for g in groups])
         if SHARED in self.hypernetworks:
             return self.hypernetworks[SHARED](own)
         return torch.cat([self.hypernetworks[str(g.modality)](own[g.start : g.stop]) for g in groups])

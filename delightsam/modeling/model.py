@@ -259,6 +259,22 @@ class DeLightSAM(nn.Module):
 
     def _groups(self, modality: Tensor | int, batch: int) -> tuple[list[int], list[Group]]:
         """The order that sorts the batch by modality (empty where it is sorted), and its groups."""
+        numbers = self._numbers(modality, batch)
+        if isinstance(modality, int):
+            # Not counted out: an exported model's batch has no size yet.
+            return [], [Group(modality, 0, batch)]
+        return group_by_modality(numbers)
+
+    def checked_numbers(self, images: Tensor, modality: Tensor | int) -> list[int]:
+        """The modality number of each image, or one for all.
+
+        Raises:
+            ValueError: as `forward`.
+        """
+        self._check(images)
+        return self._numbers(modality, images.shape[0])
+
+    def _numbers(self, modality: Tensor | int, batch: int) -> list[int]:
         numbers = [modality] if isinstance(modality, int) else [int(k) for k in modality.tolist()]
         if len(numbers) != batch and not isinstance(modality, int):
             raise ValueError(f"{batch} images need {batch} modality numbers; found {len(numbers)}.")
@@ -266,10 +282,7 @@ class DeLightSAM(nn.Module):
         if unknown:
             known = ", ".join(map(str, self.config.modalities))
             raise ValueError(f"This model knows the modality numbers {known}; found {', '.join(map(str, unknown))}.")
-        if isinstance(modality, int):
-            # Not counted out: an exported model's batch has no size yet.
-            return [], [Group(modality, 0, batch)]
-        return group_by_modality(numbers)
+        return numbers
 
     def _check(self, images: Tensor) -> None:
         multiple = self.config.size_multiple
