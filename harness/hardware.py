@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 # Instructions for bfloat16 of x86 processors, and of ARM's.
 _NATIVE = {"avx512_bf16", "amx_bf16", "bf16"}
+# Where the system does not tell what is free: 4 GiB.
+_UNKNOWN_MEMORY = 2**32
 
 
 @lru_cache
@@ -30,6 +32,25 @@ def processor_name() -> str:
 def usable_cores() -> int:
     """Cores this process may use: an allocation on a shared node has fewer than the machine."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a GPU; or in the main memory, and in this container where one is set a limit."""
+    import torch
+
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    free = []
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+        free += [int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:")]
+        folder = Path("/sys/fs/cgroup")
+        limit, used = ((folder / name).read_text("ascii").strip() for name in ("memory.max", "memory.current"))
+        if limit != "max":
+            free.append(int(limit) - int(used))
+    except (OSError, ValueError):
+        pass
+    return max(0, min(free)) if free else _UNKNOWN_MEMORY
 
 
 def describe_machine(device: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from harness import __version__
 from harness.hardware import describe_machine
 
 _LIBRARIES = (
-    "torch", "torchvision", "numpy", "scipy", "pandas", "kornia", "timm",
+    "torch", "torchvision", "numpy", "scipy", "pandas", "timm",
     "segmentation-models-pytorch", "ray", "hydra-core", "medpy", "pillow",
 )  # fmt: skip
 # The commit of the driver's checkout, for workers of a cluster, whose copy of the code has none.

@@ -20,7 +20,7 @@ from harness.protocols.split import RoleContent, Split, SplitContent
 
 # Part of the training id, kept where it can be read without importing torch. Raised when the fit loop gives other
 # weights for the same settings.
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 # Part of the prediction id. Raised when the same weights give other masks.
 INFERENCE_VERSION = 1
 # What `selection` says of masks that another tool made: how its weights were chosen is not known here.

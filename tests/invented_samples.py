@@ -8,6 +8,7 @@ import numpy as np
 
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.loader import EpochLoader
+from harness.data.batches.pixels import Pixels
 from harness.data.folder.sample import Sample
 
 MODALITIES = ["dermoscopy", "ultrasound", "xray"]
@@ -30,4 +31,4 @@ def invented(counts: dict[str, int], domains: int = 3) -> tuple[ArrayCache, dict
 
 def make_loader(counts: dict[str, int], batch_size: int, **options: object) -> tuple[EpochLoader, dict[str, Sample]]:
     cache, samples = invented(counts)
-    return EpochLoader(cache, list(samples), MODALITIES, samples, batch_size, **options), samples  # type: ignore[arg-type]
+    return EpochLoader(Pixels(cache, samples), list(samples), MODALITIES, samples, batch_size, **options), samples  # type: ignore[arg-type]

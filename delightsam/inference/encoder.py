@@ -15,6 +15,7 @@ from delightsam.modeling.controllers import BlockController, Controller
 from delightsam.modeling.layers import TokenMLP
 from delightsam.modeling.model import DeLightSAM
 from delightsam.modeling.tiny_vit import AttentionBlock, AttentionStage
+from delightsam.modeling.windows import window_rows
 
 _ALIGNED = 8  # elements: PyTorch's attention kernels copy a bias whose rows begin elsewhere
 _NO_ATTENTION = float("-inf")
@@ -70,9 +71,7 @@ class Windows(NamedTuple):
 
     Attributes:
         size: (H, W).
-        gather: (windows * (N + 1),) rows of the map's tokens, followed by a padded one and the controller's: the tokens
-            of each window, then the controller's (without controllers' tokens: (windows * N,)).
-        scatter: (H * W,) rows of the windows' tokens: where each token of the map is found again.
+        gather, scatter: see `window_rows`.
         chosen: as the batch's, for each window.
     """
 
@@ -111,7 +110,6 @@ class FastBlock:
         self.has_tokens, self.has_experts = bool(tokens), any(one.expert is not None for one in controllers)
         self.neutral = len(controllers)
         self._set_tokens(attention.offset_bias[:, attention.offset_index].flatten(1, 2).flatten(2), tokens, dtype)
-        self._windows: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
 
     def _set_tokens(self, bias: Tensor, tokens: Sequence[tuple[Tensor, Tensor, Tensor]], dtype: torch.dtype) -> None:
         """Rows behind the map's tokens: queries, keys and values (2, 3C) of a padded token and of the controller's.
@@ -137,25 +135,10 @@ class FastBlock:
 
     def windows(self, height: int, width: int, chosen: Chosen | None) -> Windows:
         """The windows of a map of this size."""
-        if (height, width) not in self._windows:
-            self._windows[height, width] = self._indices(height, width)
-        gather, scatter = self._windows[height, width]
+        gather, scatter = window_rows(height, width, self.window, self.has_tokens, self.qkv_bias.device)
         if isinstance(chosen, Tensor):
             chosen = chosen.repeat_interleave(len(gather) // (self.window**2 + self.has_tokens))
         return Windows((height, width), gather, scatter, chosen)
-
-    def _indices(self, height: int, width: int) -> tuple[Tensor, Tensor]:
-        window, count = self.window, height * width
-        down, right = -height % window, -width % window
-        padded = F.pad(torch.arange(count).view(height, width), (0, right, 0, down), value=count)
-        inside = (
-            padded.unflatten(1, (-1, window)).unflatten(0, (-1, window)).transpose(1, 2).reshape(-1, window * window)
-        )
-        scatter = torch.empty(count + 1, dtype=torch.int64)
-        scatter[inside.flatten()] = torch.arange(inside.numel())
-        if self.has_tokens:
-            inside = F.pad(inside, (0, 1), value=count + 1)
-        return inside.flatten().to(self.qkv_bias.device), scatter[:count].to(self.qkv_bias.device)
 
     def __call__(self, x: Tensor, windows: Windows, chosen: Chosen | None) -> Tensor:
         """Tokens (B, H * W, C) -> (B, H * W, C)."""

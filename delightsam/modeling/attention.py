@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from delightsam.modeling import kernels
 from delightsam.modeling.controllers import Route
 from delightsam.modeling.layers import Linear
+from delightsam.modeling.windows import window_rows
 
 
 class WindowAttention(nn.Module):
@@ -60,6 +61,8 @@ class WindowAttention(nn.Module):
         Returns:
             (B, H, W, C), to be added to `x`.
         """
+        if x.is_cuda:
+            return self.whole(x, routes)
         _, height, width, _ = x.shape
         qkv = self.qkv(self.norm(x)).unflatten(-1, (self.heads, 3, -1))
         padded = None
@@ -75,6 +78,30 @@ class WindowAttention(nn.Module):
                 parts.append(self._attend(windows, padded, routes))
             rows.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=2))
         return self.project(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1))
+
+    def whole(self, x: Tensor, routes: Sequence[Route] = ()) -> Tensor:
+        """As `forward`, with padded tokens: more products, but all windows at once, whatever the controllers. For a GPU."""
+        batch, height, width, _ = x.shape
+        owned = [(r.stop - r.start, t) for r in routes if (t := r.controller.tokens()) is not None]
+        gather, scatter = window_rows(height, width, self.window, bool(owned), x.device)
+        qkv = self.qkv(self.norm(x)).flatten(1, 2)
+        # LayerNorm turns a token of zeros into its bias.
+        behind = [F.linear(self.norm.bias, self.qkv.weight, self.qkv.bias).to(qkv.dtype).expand(batch, 1, -1)]
+        bias = self.offset_bias[:, self.offset_index].flatten(3, 4).flatten(1, 2).to(qkv.dtype)[None]
+        if owned:
+            rows = [_token_row(key, value).to(qkv.dtype).expand(count, 1, -1) for count, (key, value, _) in owned]
+            behind.append(torch.cat(rows))
+            biases = [_append_bias(bias[0], share).expand(count, -1, -1, -1) for count, (_, _, share) in owned]
+            bias = torch.cat(biases) if len(biases) > 1 else biases[0][:1]
+        inside = torch.cat((qkv, *behind), dim=1).index_select(1, gather)
+        tokens = self.window**2
+        q, k, v = inside.view(
+            batch, -1, tokens + bool(owned), self.heads, 3, inside.shape[2] // self.heads // 3
+        ).permute(4, 0, 1, 3, 2, 5)
+        found = _attention(q[..., :tokens, :], k, v, bias)
+        return self.project(
+            found.transpose(2, 3).flatten(3).flatten(1, 2).index_select(1, scatter).unflatten(1, (height, width))
+        )
 
     def _spans(self, length: int) -> list[tuple[int, int, int]]:
         """(start, number of windows, real tokens per window) of the whole windows of one side and of the cut-off one."""
@@ -129,6 +156,11 @@ class WindowAttention(nn.Module):
         if self.cache_bias:
             self._cached[h, w] = bias
         return bias
+
+
+def _token_row(key: Tensor, value: Tensor) -> Tensor:
+    """Key and value (heads, 1, d) of a token -> its row (3 * heads * d,), as the layer `qkv` orders it; no query."""
+    return torch.stack((torch.zeros_like(key), key, value), dim=1).flatten()
 
 
 def _append(tokens: Tensor, extra: Tensor) -> Tensor:

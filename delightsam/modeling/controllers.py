@@ -104,6 +104,29 @@ def group_by_modality(modality: Sequence[int]) -> tuple[list[int], list[Group]]:
     return order, groups
 
 
+def as_list(modality: Tensor | Sequence[int]) -> list[int]:
+    """Modality numbers for Python; of a tensor on a GPU the program waits for them."""
+    return [int(k) for k in (modality.tolist() if isinstance(modality, Tensor) else modality)]
+
+
+def taken(batch: Tensor, order: list[int]) -> Tensor:
+    """The items of a batch in the order given."""
+    return batch if order == sorted(order) else batch.index_select(0, _index(order, batch.device))
+
+
+def put_back(batch: Tensor, order: list[int]) -> Tensor:
+    """Undoes `taken`."""
+    if order == sorted(order):
+        return batch
+    return batch.index_select(0, _index(sorted(range(len(order)), key=order.__getitem__), batch.device))
+
+
+def _index(order: list[int], device: torch.device) -> Tensor:
+    index = torch.tensor(order)
+    # Pinned: else the program waits until the device has it, and with it for all that the device has still to do.
+    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
+
+
 def apply_experts(x: Tensor, routes: Sequence[Route]) -> Tensor | None:
     """Runs each image's tokens (B, H, W, C) through the expert of its modality; None where no route has one."""
     if not routes or routes[0].controller.expert is None:

@@ -17,7 +17,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from delightsam.modeling.config import DeLightSAMConfig
-from delightsam.modeling.controllers import BlockController, Controller, Group, group_by_modality
+from delightsam.modeling.controllers import (
+    BlockController,
+    Controller,
+    Group,
+    as_list,
+    group_by_modality,
+    put_back,
+    taken,
+)
 from delightsam.modeling.convolutional_decoder import ConvolutionalDecoder
 from delightsam.modeling.decoder import Decoder
 from delightsam.modeling.encoder import Encoder
@@ -27,6 +35,9 @@ from delightsam.modeling.preprocessing import normalise
 from delightsam.modeling.prompts import SelfPatchPrompts
 from delightsam.modeling.segmentation import Mask, segment
 from delightsam.modeling.tiny_vit import TinyViT
+
+Modality = Tensor | Sequence[int] | int
+"""Modality numbers of a batch: (B,) int64, or B of them in a list (which no GPU has to be asked for), or one for all."""
 
 
 class Outputs(NamedTuple):
@@ -88,8 +99,8 @@ class DeLightSAM(nn.Module):
             if isinstance(module, BlockController):
                 module.initialise()
 
-    def forward(self, images: Tensor, modality: Tensor | int) -> Tensor:
-        """Mask logits (B, 1, S, S) of normalised images (B, 3, S, S); `modality` (B,) int64 or one number for all.
+    def forward(self, images: Tensor, modality: Modality) -> Tensor:
+        """Mask logits (B, 1, S, S) of normalised images (B, 3, S, S); `modality` numbers, or one number for all.
 
         Sides are multiples of 32 ("pixel" stem: of 8) and need not be equal.
 
@@ -98,7 +109,7 @@ class DeLightSAM(nn.Module):
         """
         return self.outputs(images, modality).logits
 
-    def outputs(self, images: Tensor, modality: Tensor | int, patches: Tensor | None = None) -> Outputs:
+    def outputs(self, images: Tensor, modality: Modality, patches: Tensor | None = None) -> Outputs:
         """As `forward`, with the patch logits and the embedding beside the mask logits.
 
         Args:
@@ -109,11 +120,11 @@ class DeLightSAM(nn.Module):
         """
         self._check(images)
         order, groups = self._groups(modality, images.shape[0])
-        embedding = self._embed(_taken(images, order), groups)
+        embedding = self._embed(taken(images, order), groups)
         return self._decode(embedding, groups, images.shape[-2:], order, patches)
 
     def decode(
-        self, embedding: Tensor, modality: Tensor | int, size: Sequence[int], patches: Tensor | None = None
+        self, embedding: Tensor, modality: Modality, size: Sequence[int], patches: Tensor | None = None
     ) -> Outputs:
         """What `outputs` does after the encoder.
 
@@ -123,15 +134,15 @@ class DeLightSAM(nn.Module):
             patches: (B, 1, h/2, w/2), as for `outputs`.
         """
         order, groups = self._groups(modality, embedding.shape[0])
-        return self._decode(_taken(embedding, order), groups, size, order, patches)
+        return self._decode(taken(embedding, order), groups, size, order, patches)
 
-    def encode(self, images: Tensor, modality: Tensor | int | None) -> Tensor:
+    def encode(self, images: Tensor, modality: Modality | None) -> Tensor:
         """Embeddings (B, 256, S/16, S/16); with `modality=None` of the shared encoder alone, without controllers."""
         self._check(images)
         if modality is None:
             return self._embed(images, ())
         order, groups = self._groups(modality, images.shape[0])
-        return _put_back(self._embed(_taken(images, order), groups), order)
+        return put_back(self._embed(taken(images, order), groups), order)
 
     def guess_modality(self, images: Tensor) -> Tensor:
         """The likeliest modality's number, (B,) int64, of normalised images (B, 3, S, S).
@@ -153,7 +164,7 @@ class DeLightSAM(nn.Module):
             self.guess = ModalityGuess(self.config.modalities).to(next(self.parameters()).device)
         return self.guess
 
-    def predict(self, images: Tensor, modality: Tensor | int) -> Tensor:
+    def predict(self, images: Tensor, modality: Modality) -> Tensor:
         """Mask logits (B, 1, S, S) of images with values in [0, 1], normalised here by the config's preset."""
         return self(normalise(images, self.config.preprocessing), modality)
 
@@ -243,7 +254,7 @@ class DeLightSAM(nn.Module):
         """All outputs in the order of the batch, of its embedding sorted by modality."""
         patch_logits, prompted = None, embedding
         if self.prompts is not None:
-            patch_logits, prompt = self.prompts(embedding, None if patches is None else _taken(patches, order))
+            patch_logits, prompt = self.prompts(embedding, None if patches is None else taken(patches, order))
             prompted = embedding + prompt
         elif patches is not None:
             raise ValueError("This model has no SP-Generator (prompts = 'none'): it takes no patches.")
@@ -252,12 +263,12 @@ class DeLightSAM(nn.Module):
         masks = masks.to(torch.promote_types(masks.dtype, torch.float32))
         logits = F.interpolate(masks, tuple(size), mode="bilinear", align_corners=False)
         return Outputs(
-            _put_back(logits, order),
-            None if patch_logits is None else _put_back(patch_logits, order),
-            _put_back(embedding, order),
+            put_back(logits, order),
+            None if patch_logits is None else put_back(patch_logits, order),
+            put_back(embedding, order),
         )
 
-    def _groups(self, modality: Tensor | int, batch: int) -> tuple[list[int], list[Group]]:
+    def _groups(self, modality: Modality, batch: int) -> tuple[list[int], list[Group]]:
         """The order that sorts the batch by modality (empty where it is sorted), and its groups."""
         numbers = self._numbers(modality, batch)
         if isinstance(modality, int):
@@ -265,7 +276,7 @@ class DeLightSAM(nn.Module):
             return [], [Group(modality, 0, batch)]
         return group_by_modality(numbers)
 
-    def checked_numbers(self, images: Tensor, modality: Tensor | int) -> list[int]:
+    def checked_numbers(self, images: Tensor, modality: Modality) -> list[int]:
         """The modality number of each image, or one for all.
 
         Raises:
@@ -274,8 +285,8 @@ class DeLightSAM(nn.Module):
         self._check(images)
         return self._numbers(modality, images.shape[0])
 
-    def _numbers(self, modality: Tensor | int, batch: int) -> list[int]:
-        numbers = [modality] if isinstance(modality, int) else [int(k) for k in modality.tolist()]
+    def _numbers(self, modality: Modality, batch: int) -> list[int]:
+        numbers = [modality] if isinstance(modality, int) else as_list(modality)
         if len(numbers) != batch and not isinstance(modality, int):
             raise ValueError(f"{batch} images need {batch} modality numbers; found {len(numbers)}.")
         unknown = sorted(set(numbers) - set(self.config.modalities))
@@ -291,13 +302,3 @@ class DeLightSAM(nn.Module):
         if images.shape[2] % multiple or images.shape[3] % multiple or not images.shape[2] or not images.shape[3]:
             size = f"{images.shape[2]} x {images.shape[3]}"
             raise ValueError(f"Image sides must be multiples of {multiple} pixels; found {size}. Resize or pad first.")
-
-
-def _taken(batch: Tensor, order: list[int]) -> Tensor:
-    """The items of a batch in the order given."""
-    return batch if order == sorted(order) else batch[torch.tensor(order, device=batch.device)]
-
-
-def _put_back(batch: Tensor, order: list[int]) -> Tensor:
-    """Undoes `_taken`."""
-    return batch if order == sorted(order) else batch[torch.tensor(order, device=batch.device).argsort()]

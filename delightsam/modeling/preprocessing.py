@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import torch
 from torch import Tensor
 
@@ -40,5 +42,12 @@ def normalise(images: Tensor, preset: str) -> Tensor:
         low = images.amin(dim=(1, 2, 3), keepdim=True)
         high = images.amax(dim=(1, 2, 3), keepdim=True)
         return (images - low) / (high - low).clamp(min=1e-8)
-    mean, std = (torch.tensor(v, dtype=images.dtype, device=images.device).view(1, 3, 1, 1) / 255 for v in values)
+    mean, std = (_constant(v, images.dtype, images.device) for v in values)
     return (images - mean) / std
+
+
+@cache
+def _constant(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Kept on its device: to send it there again for every batch would make the program wait."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device).view(1, 3, 1, 1) / 255

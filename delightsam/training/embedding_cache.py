@@ -1,7 +1,7 @@
-"""Embeddings of a frozen encoder, kept on the disk and shared by all who compute the same.
+"""Embeddings of a frozen encoder, kept in memory and on the disk and shared by all who compute the same.
 
 A file's name says what its value depends on: the pixels, the weights, the precision and the machine. Values are rounded
-through float16 whether they come from the disk or not, and each image is computed by itself, so a value never depends
+through float16 whether they come from the disk or not, and are computed in batches of one shape, so a value never depends
 on what is already there nor on the batch that asks for it.
 """
 
@@ -24,7 +24,9 @@ from torch import Tensor, nn
 log = logging.getLogger(__name__)
 
 # Raised when an encoder gives other bits for the same weights: embeddings of older code are then left alone.
-VERSION = 1
+VERSION = 2
+# Images that a GPU encodes at once: one shape, so that a value does not depend on how many are missing.
+_TOGETHER = 16
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -36,46 +38,79 @@ class EmbeddingCache:
 
     Args:
         folder: made when the first value is kept.
+        memory: bytes at most for values that were asked for before, on their device; None: a quarter of what is free on
+            a GPU, 512 MiB on a CPU.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, memory: int | None = None) -> None:
         self.folder = Path(folder)
+        self._room = memory
+        self._kept: dict[str, Tensor] = {}
         self._writes = True
 
-    def get_or_compute(self, keys: Sequence[str], compute: Callable[[int], Tensor]) -> Tensor:
+    def get_or_compute(
+        self, keys: Sequence[str], compute: Callable[[list[int]], Tensor], device: torch.device
+    ) -> Tensor:
         """The values of `keys`, one of each, stacked.
 
         Args:
-            keys: hexadecimal digests, for example of `embedding_key`.
-            compute: position in `keys` -> its value, a float tensor of any shape, without gradient.
+            keys: whatever a value depends on, in words: see `embedding_setting`.
+            compute: positions in `keys` -> their values (N, ...), float tensors of any shape, without gradient.
+            device: of the values; on a GPU as many positions are asked for at a time whatever is missing, some of them
+                twice.
 
         Returns:
-            (len(keys), ...) float32 on the CPU, rounded through float16.
+            (len(keys), ...) float32 on the device, rounded through float16.
 
         Raises:
             ValueError: a value that float16 can't hold (beyond 65504, infinite or NaN).
         """
-        values: dict[str, np.ndarray] = {}
+        values = {key: self._kept[key] for key in keys if key in self._kept}
+        missing = []
         for position, key in enumerate(keys):
-            if key not in values:
-                kept = self._read(key)
-                values[key] = self._computed(key, compute(position)) if kept is None else kept
-        return torch.from_numpy(np.stack([values[key] for key in keys])).float()
+            if key in values:
+                continue
+            found = self._read(key)
+            if found is None:
+                missing.append(position)
+                values[key] = torch.empty(0)  # to be computed once
+            else:
+                values[key] = self._keep(key, torch.from_numpy(found).to(device))
+        together = _TOGETHER if device.type == "cuda" else 1
+        for start in range(0, len(missing), together):
+            part = missing[start : start + together]
+            computed = compute(part + part[-1:] * (together - len(part)))[: len(part)]
+            # Contiguous, as they will be read: sums over another order of memory have other last bits.
+            computed = computed.detach().to(torch.float16).contiguous()
+            self._write_all([keys[position] for position in part], computed)
+            for position, value in zip(part, computed, strict=True):
+                values[keys[position]] = self._keep(keys[position], value.clone())  # not a part of the batch
+        return torch.stack([values[key] for key in keys]).float()
 
-    def _computed(self, key: str, value: Tensor) -> np.ndarray:
-        # Contiguous, as it will be read: sums over another order of memory have other last bits.
-        array: np.ndarray = value.detach().to("cpu", torch.float16).contiguous().numpy()
-        if not np.isfinite(array).all():
-            raise ValueError(
-                f"An embedding can't be kept as float16: its largest value is {value.abs().max().item():.3g},"
-                " expected finite values of at most 65504. Are the weights damaged?"
-            )
-        self._write(key, array)
-        return array
+    def _keep(self, key: str, value: Tensor) -> Tensor:
+        """Keeps a value in memory while there is room."""
+        if self._room is None:
+            self._room = torch.cuda.mem_get_info(value.device)[0] // 4 if value.is_cuda else 2**29
+        size = value.numel() * value.element_size()
+        if size <= self._room:
+            self._room -= size
+            self._kept[key] = value
+        return value
+
+    def _write_all(self, keys: Sequence[str], computed: Tensor) -> None:
+        arrays = computed.cpu().numpy()
+        for key, array in zip(keys, arrays, strict=True):
+            if not np.isfinite(array).all():
+                raise ValueError(
+                    "An embedding can't be kept as float16: expected finite values of at most 65504, found larger ones."
+                    " Are the weights damaged?"
+                )
+            self._write(key, array)
 
     def _path(self, key: str) -> Path:
+        name = hashlib.sha256(key.encode()).hexdigest()
         # Thousands of files in one folder are slow on some file systems.
-        return self.folder / key[:2] / key
+        return self.folder / name[:2] / name
 
     def _read(self, key: str) -> np.ndarray | None:
         path = self._path(key)
@@ -118,27 +153,30 @@ class EmbeddingCache:
             )
 
 
-def embedding_key(image: Tensor, weights: str) -> str:
-    """The name of an image's embedding: SHA-256 of all that its bits depend on.
+def embedding_setting(weights: str, images: Tensor) -> str:
+    """All that the bits of embeddings depend on beside the pixels, in words.
 
     Args:
-        image: (3, H, W) float32 as the encoder gets it, normalised.
         weights: the encoder's digest by `WeightsDigest`.
+        images: (B, 3, H, W) on the device that encodes them.
     """
-    device = image.device
+    device = images.device
     autocast = torch.is_autocast_enabled(device.type)
     facts = [
-        str(VERSION),
+        f"v{VERSION}",
         weights,
-        str(tuple(image.shape)),
+        "x".join(map(str, images.shape[1:])),
         str(torch.get_autocast_dtype(device.type)) if autocast else "off",
         str(torch.__version__),
         _device_name(device.type, device.index or 0),
         str(torch.get_num_threads()),
     ]
-    digest = hashlib.sha256("\n".join(facts).encode())
-    digest.update(image.detach().cpu().float().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return " ".join(facts)
+
+
+def pixel_names(images: Tensor) -> list[str]:
+    """A name for each image (B, 3, H, W) by its pixels. On a GPU, encoding again is faster than this."""
+    return [hashlib.sha256(image.detach().cpu().contiguous().numpy().tobytes()).hexdigest() for image in images]
 
 
 class WeightsDigest:

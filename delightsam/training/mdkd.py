@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from delightsam.modeling.model import Outputs
 from delightsam.modeling.preprocessing import normalise
-from delightsam.training.embedding_cache import WeightsDigest, embedding_key
-from delightsam.training.method import DeLightSAMMethod, TrainingBatch, TrainingStep
+from delightsam.training.embedding_cache import WeightsDigest, embedding_setting
+from delightsam.training.method import DeLightSAMMethod, TrainingBatch, TrainingStep, modality_of, names_of
 from delightsam.training.stages import DECODE, JOINT, Stage
 from delightsam.training.teacher import PUBLISHED_AT, TEACHER_SIZES, SamTeacher
 from delightsam.weights.weights_files import WeightsError, check_shapes, existing_file
@@ -92,34 +92,40 @@ class MDKDMethod(DeLightSAMMethod):
 
     def training_loss(self, batch: TrainingBatch, step: TrainingStep) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch in the stage `step.stage`, and its terms."""
-        self.through_teacher.fill_(step.stage == TEACHER)
-        self.without_controllers.fill_(step.stage == DECODE)
+        self.set_flag("through_teacher", step.stage == TEACHER)
+        self.set_flag("without_controllers", step.stage == DECODE)
         if step.stage in (COMMON, CONTROLLERS):
-            numbers = None if step.stage == COMMON else self.numbers[batch.modality]
+            numbers = None if step.stage == COMMON else self.numbers_of(modality_of(batch))
             if step.stage == CONTROLLERS:
                 self.network.encoder.eval()
             images = normalise(batch.images, self.network.config.preprocessing)
-            loss = self._imitation_loss(self.network.encode(images, numbers), batch.images, numbers, step.stage)
+            loss = self._imitation_loss(self.network.encode(images, numbers), batch, numbers, step.stage)
             return loss, {"imitation": loss.detach()}
-        outputs = self.outputs(batch.images, batch.modality)
+        outputs = self.outputs(batch.images, modality_of(batch), names=names_of(batch))
         loss, terms = self.segmentation_loss(outputs, batch.masks)
         if step.stage == JOINT and self.distillation_weight:
-            numbers = self.numbers[batch.modality]
-            imitation = self._imitation_loss(outputs.embedding, batch.images, numbers, step.stage)
+            numbers = self.numbers_of(modality_of(batch))
+            imitation = self._imitation_loss(outputs.embedding, batch, numbers, step.stage)
             loss, terms = loss + self.distillation_weight * imitation, terms | {"imitation": imitation.detach()}
         return loss, terms
 
-    def outputs(self, images: Tensor, modality: Tensor, patches: Tensor | None = None) -> Outputs:
+    def outputs(
+        self,
+        images: Tensor,
+        modality: Tensor | Sequence[int],
+        patches: Tensor | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Outputs:
         """As DeLightSAMMethod's; in and after the stage `teacher`, of the teacher's embeddings."""
-        if not self.through_teacher:
-            return super().outputs(images, modality, patches)
-        numbers = self.numbers[modality]
+        if not self.flag("through_teacher"):
+            return super().outputs(images, modality, patches, names)
+        numbers = self.numbers_of(modality)
         embedding = self.teacher(images, self._grid(images), numbers)
         return self.network.decode(embedding, numbers, (images.shape[-2], images.shape[-1]), patches)
 
     def deployed_parameters(self) -> Iterable[nn.Parameter]:
         """Those needed at test time: the student's, or where the teacher predicts, its own with prompts and decoder."""
-        if not self.through_teacher:
+        if not self.flag("through_teacher"):
             return self.network.parameters()
         needed = ("teacher.", "network.prompts.", "network.decoder.")
         return [parameter for name, parameter in self.named_parameters() if name.startswith(needed)]
@@ -127,7 +133,7 @@ class MDKDMethod(DeLightSAMMethod):
     def active_parameters(self) -> int:
         """Parameters that take part for an image of one modality."""
         active = super().active_parameters()
-        if self.through_teacher:
+        if self.flag("through_teacher"):
             active += _count(self.teacher.vit) - _count(self.network.encoder)
             active += _count_each(self.teacher.controllers) - _count_each(self.network.controllers)
         return active
@@ -143,32 +149,37 @@ class MDKDMethod(DeLightSAMMethod):
         )
         return {**super()._available_stages(pretrained), **{stage.name: stage for stage in stages}}
 
-    def _imitation_loss(self, embedding: Tensor, images: Tensor, numbers: Tensor | None, stage: str) -> Tensor:
-        target = self._teacher_embedding(images, numbers, keep=self._views[stage] is not None)
+    def _imitation_loss(
+        self, embedding: Tensor, batch: TrainingBatch, numbers: Sequence[int] | None, stage: str
+    ) -> Tensor:
+        names = names_of(batch) if self._views[stage] is not None else None
+        target = self._teacher_embedding(batch.images, numbers, names)
         return F.mse_loss(embedding.float(), target.float())
 
     @torch.no_grad()
-    def _teacher_embedding(self, images: Tensor, numbers: Tensor | None, keep: bool) -> Tensor:
+    def _teacher_embedding(self, images: Tensor, numbers: Sequence[int] | None, names: Sequence[str] | None) -> Tensor:
         """What the student imitates.
 
         Args:
             images: (B, 3, S, S) in [0, 1].
             numbers: (B,) modality numbers; None: of SAM as it is, without controllers.
-            keep: take it from the cache or put it there, where there is one.
+            names: of the images' pixels: where there are some, it is taken from the cache or put there.
 
         Returns:
             (B, 256, h, w) of the student's grid.
         """
         grid = self._grid(images)
-        if self._cache is None or not keep:
+        if self._cache is None or names is None:
             return self.teacher(images, grid, numbers)
         digest = self._base_digest(self.teacher.vit) if numbers is None else self._teacher_digest(self.teacher)
-        whose = ["common"] * len(images) if numbers is None else [str(k) for k in numbers.tolist()]
-        keys = [embedding_key(image, f"{digest} {k} {grid}") for image, k in zip(images, whose, strict=True)]
-        kept = self._cache.get_or_compute(
-            keys, lambda i: self.teacher(images[i : i + 1], grid, None if numbers is None else numbers[i : i + 1])[0]
-        )
-        return kept.to(images.device)
+        setting = embedding_setting(f"{digest} {grid}", images)
+        whose = ["common"] * len(images) if numbers is None else [str(number) for number in numbers]
+
+        def compute(rows: list[int]) -> Tensor:
+            return self.teacher(images[rows], grid, None if numbers is None else [numbers[row] for row in rows])
+
+        keys = [f"{setting} {k} {name}" for k, name in zip(whose, names, strict=True)]
+        return self._cache.get_or_compute(keys, compute, images.device)
 
     def _grid(self, images: Tensor) -> tuple[int, int]:
         """Height and width of the student's embedding."""

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from delightsam.modeling.config import DeLightSAMConfig, modality_numbers
+from delightsam.modeling.controllers import as_list
 from delightsam.modeling.model import DeLightSAM, Outputs
 from delightsam.modeling.preprocessing import normalise
-from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_key
+from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_setting, pixel_names
 from delightsam.training.losses import JOINT_LOSSES
 from delightsam.training.stages import DECODE, JOINT, Stage, read_stages, segmentation_stages
 from delightsam.weights.checkpoints import load
@@ -27,6 +28,9 @@ class TrainingBatch(Protocol):
         images: (B, 3, S, S) float32 in [0, 1].
         masks: (B, 1, S, S) float32, 0 and 1.
         modality: (B,) int64, index into the method's `modalities`.
+
+    It may also have `modality_list`, the same as a list, which a GPU is not asked for; and `image_names`, for each image a
+    name that no other pixels have, or None where they never come again.
     """
 
     images: Tensor
@@ -86,10 +90,12 @@ class DeLightSAMMethod(nn.Module):
         self._cache: EmbeddingCache | None = None
         self._encoder_digest = WeightsDigest()
         numbers = modality_numbers(self.modalities)
-        self.register_buffer("numbers", torch.tensor([numbers[name] for name in self.modalities]), persistent=False)
+        self._number_list = [numbers[name] for name in self.modalities]
+        self.register_buffer("numbers", torch.tensor(self._number_list), persistent=False)
         # True from the first step of `decode` to the first of a later stage: a part of what the weights mean, so kept
         # with them.
         self.register_buffer("without_controllers", torch.tensor(False))
+        self._flags: dict[str, tuple[tuple[int, int], bool]] = {}
         if weights is None:
             self.network = DeLightSAM(DeLightSAMConfig(modalities=tuple(numbers.values()), **config))
         else:
@@ -111,38 +117,64 @@ class DeLightSAMMethod(nn.Module):
 
     def training_loss(self, batch: TrainingBatch, step: TrainingStep) -> tuple[Tensor, dict[str, Tensor]]:
         """The segmentation loss of a batch, of one or of several modalities, and its terms."""
-        self.without_controllers.fill_(step.stage == DECODE)
-        outputs = self.outputs(batch.images, batch.modality)
+        self.set_flag("without_controllers", step.stage == DECODE)
+        outputs = self.outputs(batch.images, modality_of(batch), names=names_of(batch))
         return self.segmentation_loss(outputs, batch.masks)
+
+    def set_flag(self, name: str, value: bool) -> None:
+        """Sets a buffer of one bool."""
+        if self.flag(name) != value:
+            getattr(self, name).fill_(value)
+
+    def flag(self, name: str) -> bool:
+        """The value of a buffer of one bool. A GPU is asked for it only after it changed: to ask is to wait."""
+        buffer = getattr(self, name)
+        state = (buffer.data_ptr(), buffer._version)
+        if name not in self._flags or self._flags[name][0] != state:
+            self._flags[name] = (state, bool(buffer))
+        return self._flags[name][1]
 
     def segmentation_loss(self, outputs: Outputs, masks: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of `outputs` against masks (B, 1, S, S) of 0 and 1, and its terms."""
         return JOINT_LOSSES[self.loss](outputs.logits, outputs.patch_logits, masks)
 
-    def outputs(self, images: Tensor, modality: Tensor, patches: Tensor | None = None) -> Outputs:
+    def outputs(
+        self,
+        images: Tensor,
+        modality: Tensor | Sequence[int],
+        patches: Tensor | None = None,
+        names: Sequence[str] | None = None,
+    ) -> Outputs:
         """All that one pass gives, for images in [0, 1] and indices of modalities.
 
         Args:
             patches: (B, 1, h/2, w/2) zeros and ones that take the place of the self-made prompt; None: none do.
+            names: of the images' pixels, where embeddings of frozen parts may be kept under them.
         """
-        images, numbers = normalise(images, self.network.config.preprocessing), self.numbers[modality]
-        if not self.without_controllers:
+        images, numbers = normalise(images, self.network.config.preprocessing), self.numbers_of(modality)
+        if not self.flag("without_controllers"):
             return self.network.outputs(images, numbers, patches)
         height, width = images.shape[-2:]
-        return self.network.decode(self._shared_embedding(images), numbers, (height, width), patches)
+        return self.network.decode(self._shared_embedding(images, names), numbers, (height, width), patches)
 
-    def _shared_embedding(self, images: Tensor) -> Tensor:
+    def numbers_of(self, modality: Tensor | Sequence[int]) -> list[int]:
+        """The modality numbers of indices into `modalities`."""
+        return [self._number_list[index] for index in as_list(modality)]
+
+    def _shared_embedding(self, images: Tensor, names: Sequence[str] | None) -> Tensor:
         """What the encoder without controllers makes of normalised images; it does not learn here."""
         encoder = self.network.encoder
         encoder.eval()
         with torch.no_grad():
-            if self._cache is None:
+            if names is None and not self.training and not images.is_cuda:
+                names = pixel_names(images)
+            if self._cache is None or names is None:
                 return self.network.encode(images, None)
-            digest = self._encoder_digest(encoder)
-            keys = [embedding_key(image, digest) for image in images]
-            kept = self._cache.get_or_compute(keys, lambda i: self.network.encode(images[i : i + 1], None)[0])
+            setting = embedding_setting(self._encoder_digest(encoder), images)
+            keys = [f"{setting} {name}" for name in names]
+            kept = self._cache.get_or_compute(keys, lambda rows: self.network.encode(images[rows], None), images.device)
         # As the encoder gives them: the decoder's tokens are then a view.
-        return kept.to(images.device).contiguous(memory_format=torch.channels_last)
+        return kept.contiguous(memory_format=torch.channels_last)
 
     def active_parameters(self) -> int:
         """Parameters that take part for an image of one modality."""
@@ -151,6 +183,16 @@ class DeLightSAMMethod(nn.Module):
     def stages(self) -> list[Stage]:
         """The stages in order, as the arguments say: `joint` alone by default, in which from scratch everything learns."""
         return self._stages
+
+
+def modality_of(batch: TrainingBatch) -> Tensor | Sequence[int]:
+    """`batch.modality`, as a list where the batch has one."""
+    found: Sequence[int] | None = getattr(batch, "modality_list", None)
+    return batch.modality if found is None else found
+
+
+def names_of(batch: TrainingBatch) -> Sequence[str] | None:
+    return getattr(batch, "image_names", None)
 
 
 def _network_of_file(path: str, numbers: Mapping[str, int], config: Mapping[str, Any]) -> DeLightSAM:

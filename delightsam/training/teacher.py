@@ -26,7 +26,7 @@ from timm.models.vision_transformer_sam import (
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from delightsam.modeling.controllers import BlockController, group_by_modality
+from delightsam.modeling.controllers import BlockController, as_list, group_by_modality, put_back, taken
 from delightsam.modeling.encoder import EMBEDDING_CHANNELS
 from delightsam.modeling.preprocessing import normalise
 from delightsam.weights.weights_files import WeightsError, check_shapes, read_state_dict
@@ -125,13 +125,13 @@ class SamTeacher(nn.Module):
         # The published sizes' attention maps of one 1024 px image take gigabytes: kept for one block at a time.
         self.recomputes = shape.file is not None
 
-    def forward(self, images: Tensor, grid: tuple[int, int], modality: Tensor | None) -> Tensor:
+    def forward(self, images: Tensor, grid: tuple[int, int], modality: Tensor | Sequence[int] | None) -> Tensor:
         """Embeddings of images, of one or of several modalities.
 
         Args:
             images: (B, 3, H, W) float in [0, 1], RGB; enlarged here to 16 pixels for each cell of `grid`.
             grid: (h, w) of the embedding that is wanted: the student's.
-            modality: (B,) int64 modality numbers; None: SAM as it is, without any controller.
+            modality: (B,) modality numbers; None: SAM as it is, without any controller.
 
         Returns:
             (B, 256, h, w) float.
@@ -142,11 +142,10 @@ class SamTeacher(nn.Module):
             pixels = F.interpolate(pixels, side, mode="bilinear", align_corners=False)
         if modality is None:
             return self.vit.forward_features(pixels)  # type: ignore[no-untyped-call]
-        order, groups = group_by_modality([int(k) for k in modality.tolist()])
-        index = torch.tensor(order, device=images.device)
-        pixels = pixels[index]
+        order, groups = group_by_modality(as_list(modality))
+        pixels = taken(pixels, order)
         parts = [self._adapted(pixels[g.start : g.stop], self.controllers[str(g.modality)]) for g in groups]
-        return torch.cat(parts)[torch.argsort(index)]
+        return put_back(torch.cat(parts), order)
 
     def _adapted(self, pixels: Tensor, controller: nn.Module) -> Tensor:
         x = self.vit.patch_embed(pixels)

@@ -10,7 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from harness.errors import did_you_mean
-from harness.hardware import describe_machine, is_out_of_memory
+from harness.hardware import describe_machine, free_memory, is_out_of_memory
 from harness.methods.adapter import MethodAdapter
 
 WARM_UPS = 10
@@ -245,19 +245,4 @@ def _seconds(forward: Callable[[], Any], device: torch.device) -> float:
 
 def _fits(size: int, device: torch.device) -> bool:
     """Whether `size` bytes are a safe part of the main memory: Linux ends a process that asks for too much."""
-    if device.type != "cpu":
-        return True
-    return all(size < free / 2 for free in _free_memory())
-
-
-def _free_memory() -> Iterator[int]:
-    """Bytes free on the machine, and in this container; nothing where the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
-        yield from (int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-        folder = Path("/sys/fs/cgroup")
-        limit, used = ((folder / name).read_text("ascii").strip() for name in ("memory.max", "memory.current"))
-        if limit != "max":
-            yield int(limit) - int(used)
-    except (OSError, ValueError):
-        return
+    return device.type != "cpu" or size < free_memory(device) / 2

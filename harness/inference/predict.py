@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.loader import Batch, evaluation_batches
+from harness.data.batches.pixels import Pixels
 from harness.data.dataset import Sample
 from harness.methods.adapter import MethodAdapter
 
@@ -44,12 +45,12 @@ def predict_images(
     Raises:
         TrialFailed: the method gave logits of a wrong shape or type, or NaN or infinite ones.
     """
-    adapter = MethodAdapter(method)
+    adapter, pixels = MethodAdapter(method), Pixels(cache, keys, device)
     method.eval()
     # Batches of one domain only where a method adapts to it: elsewhere full ones are faster.
     for part in adapter.by_domain(_by_domain(keys, samples) if adapter.adapts else [keys]):
-        for batch in evaluation_batches(cache, part, modalities, samples, batch_size):
-            yield from _predict_batch(adapter, batch.to(device), samples, modalities, amp)
+        for batch in evaluation_batches(pixels, part, modalities, samples, batch_size):
+            yield from _predict_batch(adapter, batch, samples, modalities, amp)
 
 
 def _predict_batch(

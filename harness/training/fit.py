@@ -19,6 +19,7 @@ from harness.config import TrainingConfig
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.augmentation import Augmentation
 from harness.data.batches.loader import Batch, EpochLoader, evaluation_batches
+from harness.data.batches.pixels import Pixels
 from harness.data.dataset import Sample
 from harness.errors import UserError
 from harness.methods.adapter import MethodAdapter
@@ -30,7 +31,7 @@ from harness.training.optimizers import make_optimizer, make_schedule
 from harness.training.seeding import seed_everything
 from harness.training.selection import RULES, SelectionRule, load_selected_weights, select_weights
 from harness.training.stages import epochs_per_stage, freeze_all_but
-from harness.training.steps import Trainer, train_epoch
+from harness.training.steps import StageBatches, Trainer, train_epoch
 from harness.training.validation import macro_dice
 
 
@@ -74,7 +75,8 @@ def fit(
     epochs = epochs_per_stage(stages, config.epochs)
     if any(epochs):
         _check_scored(data, config, rule)
-    augmentation, loader = Augmentation(config.augmentation), _loader(data, config, seed)
+    pixels = Pixels(data.cache, {*data.train, *data.score}, device)
+    augmentation, loader = Augmentation(config.augmentation), _loader(pixels, data, config, seed)
     scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "float16")
     # What the method froze when it was built stays frozen in every stage.
     learnable = frozenset(name for name, value in method.named_parameters() if value.requires_grad)
@@ -82,9 +84,10 @@ def fit(
     while state.stage < len(stages):
         stage = stages[state.stage]
         if not stage.gradient:
-            _observe(adapter, data, config, device, state)
+            _observe(adapter, pixels, data, config, state)
         else:
-            trainer = _start_stage(adapter, stage, epochs[state.stage], config, learnable, len(loader), scaler, device)
+            batches = StageBatches(loader, augmentation, stage.views)
+            trainer = _start_stage(adapter, stage, epochs[state.stage], config, learnable, batches, scaler, device)
             if saved is not None:
                 _restore(trainer, saved)
             if state.epoch_in_stage == 0:
@@ -92,7 +95,7 @@ def fit(
                 state.best_score, state.epochs_without_gain = None, 0
             while state.epoch_in_stage < trainer.epochs and not _out_of_patience(state, config):
                 last = state.stage == len(stages) - 1
-                epoch = _run_epoch(trainer, loader, augmentation, data, rule, state, sum(epochs), last, seed)
+                epoch = _run_epoch(trainer, pixels, data, rule, state, sum(epochs), last, seed)
                 for callback in callbacks:
                     callback.after_epoch(state, trainer, epoch)
             load_selected_weights(state, method)
@@ -106,8 +109,7 @@ def fit(
 
 def _run_epoch(
     trainer: Trainer,
-    loader: EpochLoader,
-    augmentation: Augmentation,
+    pixels: Pixels,
     data: TrainingData,
     rule: SelectionRule,
     state: FitState,
@@ -118,9 +120,9 @@ def _run_epoch(
     """Trains an epoch, scores it and notes whether it is the chosen one; `epochs` is the number planned in all."""
     began = time.monotonic()
     seed_everything(seed, 1, state.epoch)
-    loss = train_epoch(trainer, loader, augmentation, state)
+    loss = train_epoch(trainer, state)
     scored = trainer.stage.scored
-    score = _score(trainer.method, data, trainer.config, trainer.device) if scored else float("nan")
+    score = _score(trainer.method, pixels, data, trainer.config) if scored else float("nan")
     # Before the selection, which SWAD relies on: it puts its averaged weights in place.
     trainer.method.after_epoch(score)
     state.epoch, state.epoch_in_stage = state.epoch + 1, state.epoch_in_stage + 1
@@ -148,9 +150,9 @@ def _check_scored(data: TrainingData, config: TrainingConfig, rule: SelectionRul
         )
 
 
-def _loader(data: TrainingData, config: TrainingConfig, seed: int) -> EpochLoader:
+def _loader(pixels: Pixels, data: TrainingData, config: TrainingConfig, seed: int) -> EpochLoader:
     return EpochLoader(
-        data.cache,
+        pixels,
         data.train,
         data.modalities,
         data.samples,
@@ -167,15 +169,15 @@ def _start_stage(
     epochs: int,
     config: TrainingConfig,
     learnable: frozenset[str],
-    batches: int,
+    batches: StageBatches,
     scaler: torch.amp.GradScaler,
     device: torch.device,
 ) -> Trainer:
     """Freezes what the stage does not train; a new optimiser and schedule for the rest."""
     parameters = freeze_all_but(adapter.module, stage.trainable, learnable)
     optimizer = make_optimizer(parameters, config, stage.learning_rate)
-    schedule = make_schedule(optimizer, config, epochs, math.ceil(batches / config.accumulation))
-    return Trainer(adapter, stage, epochs, parameters, optimizer, schedule, scaler, config, device)
+    schedule = make_schedule(optimizer, config, epochs, math.ceil(len(batches) / config.accumulation))
+    return Trainer(adapter, stage, epochs, parameters, optimizer, schedule, scaler, config, device, batches)
 
 
 def _restore(trainer: Trainer, saved: dict[str, Any]) -> None:
@@ -185,23 +187,23 @@ def _restore(trainer: Trainer, saved: dict[str, Any]) -> None:
 
 
 def _observe(
-    adapter: MethodAdapter, data: TrainingData, config: TrainingConfig, device: torch.device, state: FitState
+    adapter: MethodAdapter, pixels: Pixels, data: TrainingData, config: TrainingConfig, state: FitState
 ) -> None:
     """One pass over the training images as they are; nothing is random, so an interrupted pass just starts again."""
     adapter.module.eval()
     with torch.no_grad():
-        for batch in _batches(data, data.train, config):
-            adapter.observe(batch.to(device))
+        for batch in _batches(pixels, data, data.train, config):
+            adapter.observe(batch)
             state.images_seen += len(batch)
 
 
-def _score(adapter: MethodAdapter, data: TrainingData, config: TrainingConfig, device: torch.device) -> float:
-    return macro_dice(adapter, (batch.to(device) for batch in _batches(data, data.score, config)), config.amp)
+def _score(adapter: MethodAdapter, pixels: Pixels, data: TrainingData, config: TrainingConfig) -> float:
+    return macro_dice(adapter, _batches(pixels, data, data.score, config), config.amp)
 
 
-def _batches(data: TrainingData, keys: Sequence[str], config: TrainingConfig) -> Iterator[Batch]:
+def _batches(pixels: Pixels, data: TrainingData, keys: Sequence[str], config: TrainingConfig) -> Iterator[Batch]:
     """Of images as they are, in their order."""
-    return evaluation_batches(data.cache, keys, data.modalities, data.samples, config.batch_size)
+    return evaluation_batches(pixels, keys, data.modalities, data.samples, config.batch_size)
 
 
 def _out_of_patience(state: FitState, config: TrainingConfig) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from harness.config.schema import TrainingConfig
 from harness.data.batches.augmentation import Augmentation
 from harness.data.batches.loader import Batch, EpochLoader
+from harness.data.batches.versions import FixedVersions
 from harness.errors import TrialFailed
 from harness.hardware import autocast, is_out_of_memory
 from harness.methods.adapter import MethodAdapter
@@ -39,6 +40,7 @@ class Trainer:
     scaler: torch.amp.GradScaler
     config: TrainingConfig
     device: torch.device
+    batches: StageBatches
 
     @property
     def learning_rate(self) -> float:
@@ -46,19 +48,39 @@ class Trainer:
         return float(max(group["lr"] for group in self.optimizer.param_groups))
 
 
-def train_epoch(trainer: Trainer, loader: EpochLoader, augmentation: Augmentation, state: FitState) -> float:
-    """One pass over the training images; the mean of the batches' losses.
+class StageBatches:
+    """The batches of a stage's epochs, augmented as its `views` say."""
+
+    def __init__(self, loader: EpochLoader, augmentation: Augmentation, views: int | None) -> None:
+        self._loader, self._augmentation, self._views = loader, augmentation, views
+        self._versions = FixedVersions(loader, augmentation, views) if views else None
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def epoch(self, epoch: int, epoch_in_stage: int) -> Iterator[Batch]:
+        if self._versions is not None and self._views:
+            yield from self._versions.epoch(epoch, epoch_in_stage % self._views)
+        elif self._views == 0:
+            yield from self._loader.epoch(epoch)
+        else:
+            yield from map(self._augmentation, self._loader.epoch(epoch))
+
+
+def train_epoch(trainer: Trainer, state: FitState) -> float:
+    """One pass over the training images; the mean of the batches' losses. They are read once, at its end: a loss that is
+    read makes the program wait for the device.
 
     Raises:
         TrialFailed: the loss is NaN or infinite, or not even one image fits in memory.
     """
     train_mode(trainer.method.module)
-    losses, accumulation, batches = [], trainer.config.accumulation, len(loader)
+    losses: list[torch.Tensor] = []
+    accumulation, batches = trainer.config.accumulation, len(trainer.batches)
     steps_per_epoch = math.ceil(batches / accumulation)
     first = state.epoch_in_stage * steps_per_epoch
     trainer.optimizer.zero_grad(set_to_none=True)
-    for number, batch in enumerate(loader.epoch(state.epoch)):
-        batch = _augmented(batch, trainer, augmentation, state)
+    for number, batch in enumerate(trainer.batches.epoch(state.epoch, state.epoch_in_stage)):
         step = Step(first + number // accumulation, trainer.epochs * steps_per_epoch, state.epoch, trainer.stage.name)
         # The last group of an epoch may hold fewer batches.
         group = min(accumulation, batches - number // accumulation * accumulation)
@@ -67,18 +89,19 @@ def train_epoch(trainer: Trainer, loader: EpochLoader, augmentation: Augmentatio
         if (number + 1) % accumulation == 0 or number + 1 == batches:
             _optimizer_step(trainer)
             trainer.method.after_step(step)
-    return float(np.mean(losses))
+    return _mean_loss(losses, first, trainer, state)
 
 
-def _augmented(batch: Batch, trainer: Trainer, augmentation: Augmentation, state: FitState) -> Batch:
-    """The batch on its device, augmented as the stage's `views` say."""
-    views = trainer.stage.views
-    if views is None:
-        return augmentation(batch.to(trainer.device))
-    if views > 0:
-        # On the CPU: a GPU draws other random numbers.
-        batch = augmentation.version(batch, state.epoch_in_stage % views)
-    return batch.to(trainer.device)
+def _mean_loss(losses: list[torch.Tensor], first: int, trainer: Trainer, state: FitState) -> float:
+    values = torch.stack(losses).tolist()
+    for number, value in enumerate(values):
+        if not math.isfinite(value):
+            step = first + number // trainer.config.accumulation
+            raise TrialFailed(
+                f"The training loss became {value} in epoch {state.epoch + 1}, step {step + 1} (stage"
+                f" {trainer.stage.name}). Try a smaller training.learning_rate, training.clip_norm=1, or training.amp=off."
+            )
+    return float(np.mean(values))
 
 
 def _optimizer_step(trainer: Trainer) -> None:
@@ -91,7 +114,7 @@ def _optimizer_step(trainer: Trainer) -> None:
     trainer.schedule.step()
 
 
-def _backward_within_memory(batch: Batch, step: Step, weight: float, trainer: Trainer, state: FitState) -> float:
+def _backward_within_memory(batch: Batch, step: Step, weight: float, trainer: Trainer, state: FitState) -> torch.Tensor:
     """Forward and backward of a batch, in micro-batches that are halved until they fit.
 
     Gradients of earlier batches of the same accumulation group are put back before a second attempt.
@@ -116,21 +139,20 @@ def _backward_within_memory(batch: Batch, step: Step, weight: float, trainer: Tr
             torch.cuda.empty_cache()
 
 
-def _backward(batch: Batch, step: Step, weight: float, trainer: Trainer, micro_batch: int) -> float:
-    total = 0.0
+def _backward(batch: Batch, step: Step, weight: float, trainer: Trainer, micro_batch: int) -> torch.Tensor:
+    """The batch's loss, left on the device."""
+    losses = []
     for part in batch.chunks(micro_batch):
         with autocast(trainer.device, trainer.config.amp):
             loss = trainer.method.loss(part, step)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrialFailed(
-                f"The training loss became {value} in epoch {step.epoch + 1}, step {step.index + 1} (stage {step.stage})."
-                " Try a smaller training.learning_rate, training.clip_norm=1, or training.amp=off."
-            )
         share = len(part) / len(batch)
-        trainer.scaler.scale(loss * (share * weight)).backward()
-        total += value * share
-    return total
+        trainer.scaler.scale(_times(loss, share * weight)).backward()
+        losses.append(_times(loss.detach().float(), share))
+    return sum(losses[1:], start=losses[0])
+
+
+def _times(value: torch.Tensor, factor: float) -> torch.Tensor:
+    return value if factor == 1 else value * factor
 
 
 def _gradients(method: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from statistics import fmean
 
 import torch
 
@@ -16,14 +17,18 @@ def macro_dice(method: MethodAdapter, batches: Iterable[Batch], amp: str) -> flo
     The native resolution's metrics are for the tested weights; this one only compares epochs.
     """
     method.module.eval()
-    by_domain: dict[str, list[torch.Tensor]] = {}
+    values: list[torch.Tensor] = []
+    keys: list[str] = []
     for batch in batches:
         predicted, reference = method.logits(batch, amp) > 0, batch.masks > 0.5
         common = (predicted & reference).sum((1, 2, 3))
         both = predicted.sum((1, 2, 3)) + reference.sum((1, 2, 3))
-        dice = torch.where(both > 0, 2 * common / both.clamp(min=1), torch.ones_like(both, dtype=torch.float32)).cpu()
-        for key, value in zip(batch.keys, dice, strict=True):
-            by_domain.setdefault(key.rsplit("/", 1)[0], []).append(value)
-    if not by_domain:
+        values.append(torch.where(both > 0, 2 * common / both.clamp(min=1), 1.0))
+        keys += batch.keys
+    if not keys:
         return float("nan")
-    return float(torch.stack([torch.stack(values).mean() for values in by_domain.values()]).mean())
+    by_domain: dict[str, list[float]] = {}
+    # Read once: each reading waits for the device.
+    for key, value in zip(keys, torch.cat(values).tolist(), strict=True):
+        by_domain.setdefault(key.rsplit("/", 1)[0], []).append(value)
+    return fmean(fmean(found) for found in by_domain.values())

@@ -26,6 +26,7 @@ from baselines.networks.smp import SmpNetwork
 from harness.config import MetricsConfig, TrainingConfig
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.augmentation import Augmentation
+from harness.data.batches.loader import Batch
 from harness.data.dataset import Dataset
 from harness.data.phantoms import write_phantoms
 from harness.data.reading import read_mask
@@ -66,11 +67,12 @@ def through_the_harness(data: TrainingData, test: list[str], folder: Path) -> li
 def by_hand(data: TrainingData, test: list[str], folder: Path) -> list[dict[str, Any]]:
     model, cache = network(), data.cache
     random = np.random.default_rng(0)
-    augment = Augmentation(CONFIG.augmentation).operations
-    assert augment is not None
+    augment = Augmentation(CONFIG.augmentation)
     rows = np.array([cache.index[key] for key in data.train])
     batches = len(rows) // CONFIG.batch_size
-    optimizer = torch.optim.AdamW(model.parameters(), CONFIG.learning_rate, weight_decay=CONFIG.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), CONFIG.learning_rate, weight_decay=CONFIG.weight_decay, fused=True
+    )
     schedule = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, CONFIG.learning_rate, total_steps=CONFIG.epochs * batches + 1
     )
@@ -95,7 +97,9 @@ def by_hand(data: TrainingData, test: list[str], folder: Path) -> list[dict[str,
         model.train()
         for some in np.split(random.permutation(rows), batches):
             with torch.no_grad():
-                images, masks = augment(images_of(some), masks_of(some))
+                numbers = torch.zeros(len(some), dtype=torch.int64)
+                augmented = augment(Batch(images_of(some), masks_of(some), numbers, numbers, [""] * len(some)))
+                images, masks = augmented.images, augmented.masks
             optimizer.zero_grad()
             with torch.autocast("cpu", torch.bfloat16):
                 loss, _ = model.training_loss(SimpleNamespace(images=images, masks=masks), None)

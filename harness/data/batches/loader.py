@@ -1,16 +1,17 @@
-"""Batches, cut from memory-mapped arrays. No worker processes: copying a batch costs far less than training on it."""
+"""Batches, cut from arrays of pixels. No worker processes: copying a batch costs far less than training on it."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.domain_balance import PER_DOMAIN, balanced_batches, balanced_count
+from harness.data.batches.pixels import Pixels, Source, sent
 from harness.data.folder.sample import Sample
 from harness.errors import UserError, did_you_mean
 
@@ -18,9 +19,21 @@ SAMPLINGS = ("proportional", "equal")
 BATCHINGS = ("mixed", "single_modality", "domain_balanced")
 
 
+@dataclasses.dataclass(frozen=True)
+class Known:
+    """What Python knows of the rows of a tensor, which on a GPU it would have to wait for."""
+
+    tensor: Tensor
+    values: list[Any]
+
+    def of(self, tensor: Tensor) -> list[Any] | None:
+        """The values, if the tensor is still the one that they were noted of."""
+        return self.values if tensor is self.tensor else None
+
+
 @dataclasses.dataclass
 class Batch:
-    """Images with their masks.
+    """Images with their masks, all on one device.
 
     Attributes:
         images: (B, 3, S, S) float32 in [0, 1], RGB. A method applies its own normalisation.
@@ -29,6 +42,8 @@ class Batch:
         domain: (B,) int64, position in the sorted list of "modality/domain" of the keys that the batches are made of
             (of the training set when training).
         keys: the B samples' keys.
+        known_modality: `modality` as a list.
+        known_images: a name for the pixels of each image, where the same pixels come again.
     """
 
     images: Tensor
@@ -36,23 +51,42 @@ class Batch:
     modality: Tensor
     domain: Tensor
     keys: list[str]
+    known_modality: Known | None = None
+    known_images: Known | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def modality_list(self) -> list[int]:
+        """`modality` for Python. Of a batch of the loader nothing waits for the device."""
+        found = None if self.known_modality is None else self.known_modality.of(self.modality)
+        return self.modality.tolist() if found is None else found
+
+    @property
+    def image_names(self) -> list[str] | None:
+        """For each image a name that no other pixels have; None where they are new each time, or were changed since."""
+        return None if self.known_images is None else self.known_images.of(self.images)
+
     def to(self, device: torch.device | str) -> Batch:
-        return Batch(
-            self.images.to(device), self.masks.to(device), self.modality.to(device), self.domain.to(device), self.keys
-        )
+        images, modality = self.images.to(device), self.modality.to(device)
+        known_images = None if self.image_names is None else Known(images, self.image_names)
+        known = Known(modality, self.modality_list)
+        return Batch(images, self.masks.to(device), modality, self.domain.to(device), self.keys, known, known_images)
 
     def chunks(self, size: int) -> list[Batch]:
         """Micro-batches of at most `size` images, as equal as can be, in order; views, no copies."""
+        if len(self) <= size:
+            return [self]
         parts = _equal_parts(len(self), size)
         starts = np.cumsum([0, *parts[:-1]])
         return [self._part(slice(int(start), int(start) + count)) for start, count in zip(starts, parts, strict=True)]
 
     def _part(self, rows: slice) -> Batch:
-        return Batch(self.images[rows], self.masks[rows], self.modality[rows], self.domain[rows], self.keys[rows])
+        images, modality, names = self.images[rows], self.modality[rows], self.image_names
+        known_images = None if names is None else Known(images, names[rows])
+        known = Known(modality, self.modality_list[rows])
+        return Batch(images, self.masks[rows], modality, self.domain[rows], self.keys[rows], known, known_images)
 
 
 class EpochLoader:
@@ -69,7 +103,7 @@ class EpochLoader:
 
     def __init__(
         self,
-        cache: ArrayCache,
+        pixels: Pixels,
         keys: Sequence[str],
         modalities: Sequence[str],
         samples_by_key: Mapping[str, Sample],
@@ -107,7 +141,8 @@ class EpochLoader:
             )
         self.batch_size, self.sampling, self.batching, self.seed = batch_size, sampling, batching, seed
         self.keys = sorted(keys)
-        self._assembly = _Assembly(cache, self.keys, modalities, samples_by_key)
+        self.pixels = pixels
+        self._assembly = _Assembly(pixels, self.keys, modalities, samples_by_key)
         self._by_modality = _group(self.keys, lambda key: samples_by_key[key].modality)
         self._domains = {
             name: _group(keys, lambda key: samples_by_key[key].domain) for name, keys in self._by_modality.items()
@@ -121,10 +156,21 @@ class EpochLoader:
         groups = [sum(places.values())] if self.batching == "mixed" else list(places.values())
         return sum(len(_equal_parts(count, self.batch_size)) for count in groups)
 
-    def epoch(self, epoch: int) -> Iterator[Batch]:
-        """The batches of epoch number `epoch` (from 0)."""
-        for keys in self.epoch_keys(epoch):
-            yield self._assembly(keys)
+    def epoch(self, epoch: int, source: Source | None = None) -> Iterator[Batch]:
+        """The batches of epoch number `epoch` (from 0).
+
+        Args:
+            source: of other pixels of the same images.
+        """
+        # By modality: a method with parts for each takes its images out of the batch as they lie.
+        batches = [self._assembly.sorted_by_modality(keys) for keys in self.epoch_keys(epoch)]
+        yield from self._assembly(batches, source)
+
+    def in_order(self) -> Iterator[Batch]:
+        """Each image once, as it is."""
+        yield from self._assembly(
+            [self.keys[start : start + self.batch_size] for start in range(0, len(self.keys), self.batch_size)]
+        )
 
     def epoch_keys(self, epoch: int) -> list[list[str]]:
         """The keys of each batch of an epoch."""
@@ -147,7 +193,7 @@ class EpochLoader:
 
 
 def evaluation_batches(
-    cache: ArrayCache,
+    pixels: Pixels,
     keys: Sequence[str],
     modalities: Sequence[str],
     samples_by_key: Mapping[str, Sample],
@@ -156,9 +202,8 @@ def evaluation_batches(
     """The samples `keys` in their order, each once, `batch_size` at a time (the last batch may be smaller)."""
     if batch_size < 1:
         raise UserError(f"Expected batch_size >= 1, found {batch_size}.")
-    assembly = _Assembly(cache, keys, modalities, samples_by_key)
-    for start in range(0, len(keys), batch_size):
-        yield assembly(list(keys[start : start + batch_size]))
+    assembly = _Assembly(pixels, keys, modalities, samples_by_key)
+    yield from assembly([list(keys[start : start + batch_size]) for start in range(0, len(keys), batch_size)])
 
 
 class _Assembly:
@@ -166,12 +211,12 @@ class _Assembly:
 
     def __init__(
         self,
-        cache: ArrayCache,
+        pixels: Pixels,
         keys: Sequence[str],
         modalities: Sequence[str],
         samples_by_key: Mapping[str, Sample],
     ) -> None:
-        cache.rows(keys)  # unknown keys are rejected here, not in the middle of an epoch
+        pixels.places(keys)  # unknown keys are rejected here, not in the middle of an epoch
         domains = sorted({samples_by_key[key].domain_key for key in keys})
         modality_number = {name: number for number, name in enumerate(modalities)}
         domain_number = {name: number for number, name in enumerate(domains)}
@@ -182,21 +227,40 @@ class _Assembly:
                 f"The method was built for the modalities {', '.join(modalities)}; found images of '{name}'."
                 f"{did_you_mean(name, modalities)}"
             )
-        self.cache = cache
+        self.pixels = pixels
+        size = pixels.cache.image_size
+        self.name = {key: f"{samples_by_key[key].image_content} {size}" for key in keys}
         self.modality = {key: modality_number[samples_by_key[key].modality] for key in keys}
         self.domain = {key: domain_number[samples_by_key[key].domain_key] for key in keys}
 
-    def __call__(self, keys: list[str]) -> Batch:
-        rows = self.cache.rows(keys)
-        images = torch.from_numpy(self.cache.images[rows])  # indexing with a list copies: the map stays read-only
-        masks = torch.from_numpy(self.cache.masks[rows])
+    def __call__(self, batches: Sequence[list[str]], source: Source | None = None) -> Iterator[Batch]:
+        """A batch for each list of keys. The numbers of all of them reach the device in one copy."""
+        source = source or self.pixels
+        keys = [key for batch in batches for key in batch]
+        columns = [source.places(keys), [self.modality[key] for key in keys], [self.domain[key] for key in keys]]
+        numbers, start = sent(torch.tensor(columns, dtype=torch.int64), self.pixels.device), 0
+        for batch in batches:
+            places, modality, domain = numbers[:, start : start + len(batch)].unbind(0)
+            images, masks = source.take(columns[0][start : start + len(batch)], places)
+            yield self._batch(batch, images, masks, modality, domain, source.suffix)
+            start += len(batch)
+
+    def _batch(
+        self, keys: list[str], images: Tensor, masks: Tensor, modality: Tensor, domain: Tensor, suffix: str
+    ) -> Batch:
+        images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
         return Batch(
-            images=images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255),
+            images=images,
             masks=masks.unsqueeze(1).to(torch.float32),
-            modality=torch.tensor([self.modality[key] for key in keys]),
-            domain=torch.tensor([self.domain[key] for key in keys]),
+            modality=modality,
+            domain=domain,
             keys=keys,
+            known_modality=Known(modality, [self.modality[key] for key in keys]),
+            known_images=Known(images, [self.name[key] + suffix for key in keys]),
         )
+
+    def sorted_by_modality(self, keys: list[str]) -> list[str]:
+        return sorted(keys, key=self.modality.__getitem__)
 
 
 def _check_option(name: str, value: str, options: Sequence[str]) -> None:

@@ -66,6 +66,8 @@ def test_equals_plain_attention(height: int, width: int, gradient: bool) -> None
         ours = layer(x, routes)
         shared = layer(x)
         one = layer(x, [Route(controllers[1], 0, 4)])
+        for found, given in ((ours, routes), (shared, ()), (one, [Route(controllers[1], 0, 4)])):
+            torch.testing.assert_close(layer.whole(x, given), found)  # as a GPU computes it
     with torch.no_grad():
         for i, owner in enumerate((0, 1, 1, 2)):
             torch.testing.assert_close(ours[i].detach(), plain_attention(layer, x[i], controllers[owner]))
@@ -78,7 +80,10 @@ def test_gradients_equal_plain_attention(height: int, width: int) -> None:
     layer, controllers = random_layer()
     x = torch.randn(1, height, width, 16, dtype=torch.float64)
     parameters = [*layer.parameters(), *controllers[0].parameters()]
-    ours = torch.autograd.grad(layer(x, [Route(controllers[0], 0, 1)]).square().sum(), parameters)
+    routes = [Route(controllers[0], 0, 1)]
+    ours = torch.autograd.grad(layer(x, routes).square().sum(), parameters)
+    for mine, theirs in zip(torch.autograd.grad(layer.whole(x, routes).square().sum(), parameters), ours, strict=True):
+        torch.testing.assert_close(mine, theirs)
     plain = torch.autograd.grad(plain_attention(layer, x[0], controllers[0]).square().sum(), parameters)
     for mine, theirs in zip(ours, plain, strict=True):
         torch.testing.assert_close(mine, theirs)

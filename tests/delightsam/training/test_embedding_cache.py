@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Callable
@@ -15,9 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from torch import Tensor, nn
 
-from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_key
+from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_setting
 
-KEYS = ["ab" * 32, "ac" * 32, "cd" * 32]
+KEYS = ["weights first", "weights second", "others first"]
+CPU = torch.device("cpu")
 VALUES = [
     torch.full((4, 2, 2), 0.1),
     torch.randn(4, 2, 2, generator=torch.Generator().manual_seed(0)),
@@ -25,8 +27,16 @@ VALUES = [
 ]
 
 
-def never(position: int) -> Tensor:
-    raise AssertionError(f"computed {position} again")
+def never(positions: list[int]) -> Tensor:
+    raise AssertionError(f"computed {positions} again")
+
+
+def compute(positions: list[int]) -> Tensor:
+    return torch.stack([VALUES[position] for position in positions])
+
+
+def names(keys: list[str]) -> list[str]:
+    return sorted(hashlib.sha256(key.encode()).hexdigest() for key in keys)
 
 
 def files(folder: Path) -> list[Path]:
@@ -34,24 +44,24 @@ def files(folder: Path) -> list[Path]:
 
 
 def test_a_hit_equals_a_miss_bit_for_bit(tmp_path: Path) -> None:
-    computed = EmbeddingCache(tmp_path).get_or_compute(KEYS, VALUES.__getitem__)
-    kept = EmbeddingCache(tmp_path).get_or_compute(KEYS, never)
+    computed = EmbeddingCache(tmp_path).get_or_compute(KEYS, compute, CPU)
+    kept = EmbeddingCache(tmp_path).get_or_compute(KEYS, never, CPU)
     assert torch.equal(computed, kept)
     assert computed.dtype == kept.dtype == torch.float32
     assert torch.equal(computed, torch.stack(VALUES).half().float())
-    assert [path.name for path in files(tmp_path)] == KEYS
+    assert [path.name for path in files(tmp_path)] == names(KEYS)
 
 
 def test_only_what_is_missing_is_computed_and_each_once(tmp_path: Path) -> None:
     cache = EmbeddingCache(tmp_path)
-    cache.get_or_compute(KEYS[:1], VALUES.__getitem__)
+    cache.get_or_compute(KEYS[:1], compute, CPU)
     asked: list[int] = []
 
-    def compute(position: int) -> Tensor:
-        asked.append(position)
-        return VALUES[1]
+    def only(positions: list[int]) -> Tensor:
+        asked.extend(positions)
+        return VALUES[1][None].expand(len(positions), -1, -1, -1)
 
-    answer = cache.get_or_compute([KEYS[0], KEYS[2], KEYS[2]], compute)
+    answer = cache.get_or_compute([KEYS[0], KEYS[2], KEYS[2]], only, CPU)
     assert asked == [1]
     assert torch.equal(answer[1], answer[2]) and torch.equal(answer[0], VALUES[0].half().float())
 
@@ -69,8 +79,8 @@ def test_any_finite_value_comes_back_as_float16_holds_it(
 ) -> None:
     folder = tmp_path_factory.mktemp("cache")
     expected = torch.from_numpy(value).half().float()[None]
-    for compute in (lambda position: torch.from_numpy(value), never):
-        answer = EmbeddingCache(folder).get_or_compute(["00"], compute)
+    for found in (lambda positions: torch.from_numpy(value)[None], never):
+        answer = EmbeddingCache(folder).get_or_compute(["00"], found, CPU)
         assert answer.shape == expected.shape and torch.equal(answer, expected)
 
 
@@ -97,21 +107,25 @@ def folder_in_its_place(path: Path) -> None:
 def test_a_damaged_file_is_told_and_computed_again(
     damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    expected = EmbeddingCache(tmp_path).get_or_compute(KEYS, VALUES.__getitem__)
+    expected = EmbeddingCache(tmp_path).get_or_compute(KEYS, compute, CPU)
     damage(files(tmp_path)[1])
-    assert torch.equal(EmbeddingCache(tmp_path).get_or_compute(KEYS, VALUES.__getitem__), expected)
-    assert "computed again" in caplog.text and KEYS[1] in caplog.text
+    assert torch.equal(EmbeddingCache(tmp_path).get_or_compute(KEYS, compute, CPU), expected)
+    assert "computed again" in caplog.text and names(KEYS)[1] in caplog.text
     if damage is not folder_in_its_place:
-        assert torch.equal(EmbeddingCache(tmp_path).get_or_compute(KEYS, never), expected)
+        assert torch.equal(EmbeddingCache(tmp_path).get_or_compute(KEYS, never, CPU), expected)
 
 
 def test_many_writers_leave_whole_files_and_nothing_else(tmp_path: Path) -> None:
-    keys = [f"{number:02x}" * 32 for number in range(6)]
+    keys = [f"image {number}" for number in range(6)]
     values = [torch.full((64, 8, 8), float(number)) for number in range(6)]
     answers: list[Tensor] = []
 
     def work() -> None:
-        answers.append(EmbeddingCache(tmp_path).get_or_compute(keys, values.__getitem__))
+        answers.append(
+            EmbeddingCache(tmp_path).get_or_compute(
+                keys, lambda positions: torch.stack([values[i] for i in positions]), CPU
+            )
+        )
 
     threads = [threading.Thread(target=work) for _ in range(8)]
     for thread in threads:
@@ -119,7 +133,7 @@ def test_many_writers_leave_whole_files_and_nothing_else(tmp_path: Path) -> None
     for thread in threads:
         thread.join()
     assert len(answers) == 8 and all(torch.equal(answer, torch.stack(values)) for answer in answers)
-    assert [path.name for path in files(tmp_path)] == keys
+    assert [path.name for path in files(tmp_path)] == names(keys)
 
 
 def test_a_full_disk_is_told_once_and_work_goes_on(
@@ -131,7 +145,7 @@ def test_a_full_disk_is_told_once_and_work_goes_on(
     monkeypatch.setattr(Path, "replace", full)
     cache = EmbeddingCache(tmp_path)
     for _ in range(2):
-        answer = cache.get_or_compute(KEYS, VALUES.__getitem__)
+        answer = cache.get_or_compute(KEYS, compute, CPU)
         assert torch.equal(answer, torch.stack(VALUES).half().float())
     warnings = [record for record in caplog.records if record.levelno == logging.WARNING]
     assert len(warnings) == 1 and "No space left on device" in warnings[0].getMessage()
@@ -141,31 +155,47 @@ def test_a_full_disk_is_told_once_and_work_goes_on(
 @pytest.mark.parametrize("value", [1e5, float("inf"), float("nan")])
 def test_what_float16_can_t_hold_is_an_error(value: float, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="at most 65504"):
-        EmbeddingCache(tmp_path).get_or_compute(KEYS[:1], lambda position: torch.full((2,), value))
+        EmbeddingCache(tmp_path).get_or_compute(KEYS[:1], lambda positions: torch.full((1, 2), value), CPU)
     assert files(tmp_path) == []
 
 
-def test_a_key_names_all_that_the_value_depends_on() -> None:
-    image = torch.rand((3, 32, 32), generator=torch.Generator().manual_seed(0))
-    keys = [embedding_key(image, "weights")]
-    assert embedding_key(image.clone(), "weights") == keys[0]
-    changed = image.clone()
-    changed[2, 31, 31] += 1e-6
-    keys += [
-        embedding_key(changed, "weights"),
-        embedding_key(image, "others"),
-        embedding_key(image.view(3, 16, 64), "weights"),
-    ]
+def test_values_asked_for_again_come_from_memory(tmp_path: Path) -> None:
+    cache = EmbeddingCache(tmp_path)
+    expected = cache.get_or_compute(KEYS, compute, CPU)
+    for file in files(tmp_path):
+        file.unlink()
+    assert torch.equal(cache.get_or_compute(KEYS[::-1], never, CPU), expected.flip(0))
+
+
+def test_memory_is_bounded(tmp_path: Path) -> None:
+    room = VALUES[0].numel() * 2 * 2  # two of them, as float16
+    cache = EmbeddingCache(tmp_path, memory=room)
+    cache.get_or_compute(KEYS, compute, CPU)
+    for file in files(tmp_path):
+        file.unlink()
+    asked: list[int] = []
+
+    def counted(positions: list[int]) -> Tensor:
+        asked.extend(positions)
+        return compute(positions)
+
+    cache.get_or_compute(KEYS, counted, CPU)
+    assert asked == [2]
+
+
+def test_the_setting_names_all_that_a_value_depends_on() -> None:
+    images = torch.rand((2, 3, 32, 32))
+    settings = [embedding_setting("weights", images), embedding_setting("others", images)]
+    settings.append(embedding_setting("weights", images.view(2, 3, 16, 64)))
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype=dtype):
-            keys.append(embedding_key(image, "weights"))
+            settings.append(embedding_setting("weights", images))
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
-    keys.append(embedding_key(image, "weights"))
+    settings.append(embedding_setting("weights", images))
     torch.set_num_threads(threads)
-    assert len(set(keys)) == len(keys)
-    assert all(len(key) == 64 for key in keys)
-    assert embedding_key(image, "weights") == keys[0]
+    assert len(set(settings)) == len(settings)
+    assert embedding_setting("weights", images[:1]) == settings[0]
 
 
 def test_the_digest_follows_the_weights() -> None:
@@ -188,5 +218,5 @@ def test_the_digest_follows_the_weights() -> None:
 
 def test_the_order_in_memory_is_the_same_for_a_hit_and_a_miss(tmp_path: Path) -> None:
     values = torch.randn(2, 4, 3, 3).contiguous(memory_format=torch.channels_last)
-    computed = EmbeddingCache(tmp_path).get_or_compute(KEYS[:2], values.__getitem__)
-    assert computed.stride() == EmbeddingCache(tmp_path).get_or_compute(KEYS[:2], never).stride()
+    computed = EmbeddingCache(tmp_path).get_or_compute(KEYS[:2], lambda positions: values[positions], CPU)
+    assert computed.stride() == EmbeddingCache(tmp_path).get_or_compute(KEYS[:2], never, CPU).stride()

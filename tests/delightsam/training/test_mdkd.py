@@ -193,6 +193,7 @@ def test_kept_embeddings_are_computed_once(sam_file: str, tmp_path: Path, monkey
         SamTeacher, "forward", lambda self, *arguments: calls.append(len(arguments[0])) or forward(self, *arguments)
     )
     batch = disc_batch()
+    batch.image_names = [f"image {number}" for number in range(4)]
 
     def losses(method: MDKDMethod, stage: str) -> Tensor:
         method.use_cache(tmp_path)

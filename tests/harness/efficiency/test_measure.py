@@ -157,7 +157,7 @@ def test_other_errors_are_not_taken_for_memory() -> None:
 def test_a_batch_that_would_fill_the_memory_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     method = Convolution()
     one = efficiency.peak_memory(method.eval(), torch.rand(1, 3, 64, 64))
-    monkeypatch.setattr(efficiency, "_free_memory", lambda: iter([10 * one]))
+    monkeypatch.setattr(efficiency, "free_memory", lambda device: 10 * one)
     efficiency.measure(method, 64, budget_seconds=5)
     assert max(method.batches) == 4
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.operations import Counting
 
+import harness.data.batches.augmentation as augmentation_module
 from harness.data.batches.augmentation import PRESETS, Augmentation
 from harness.data.batches.loader import Batch
 from harness.errors import UserError
@@ -53,9 +55,6 @@ class TestAll:
         with torch.autocast("cpu", dtype=torch.bfloat16):
             result = Augmentation(preset)(squares())
         assert result.images.dtype == result.masks.dtype == torch.float32
-
-    def test_nothing_to_train(self, preset: str) -> None:
-        assert list(Augmentation(preset).parameters()) == []
 
 
 @pytest.mark.parametrize("preset", ["flips", "standard"])
@@ -131,5 +130,72 @@ class TestVersions:
         Augmentation("standard").version(squares(2), 0)
         assert torch.equal(torch.get_rng_state(), before)
 
+    def test_a_version_is_kept_as_bytes(self) -> None:
+        images = Augmentation("standard").version(squares(), 3).images * 255
+        torch.testing.assert_close(images, images.round(), atol=1e-4, rtol=0)
+
     def test_without_augmentation_a_version_is_the_image(self) -> None:
-        assert torch.equal(Augmentation("none").version(squares(2), 4).images, squares(2).images)
+        torch.testing.assert_close(Augmentation("none").version(squares(2), 4).images, squares(2).images)
+
+
+def test_few_operations_whatever_the_batch() -> None:
+    """Every one is a launch on a GPU, and none waits for it."""
+    augmentation, two, many_images = Augmentation("standard"), squares(2), squares(32)
+    augmentation(two)  # makes its constants
+    with Counting() as few:
+        augmentation(two)
+    with Counting() as many:
+        augmentation(many_images)
+    assert few.count == many.count <= 40, few.names
+    assert not few.waits
+
+
+class TestGeometry:
+    """Of images that are one bright spot."""
+
+    @pytest.mark.parametrize("name", ["mirror", "turn", "affine"])
+    def test_only_what_is_chosen_moves(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        chosen = dict.fromkeys(augmentation_module._CHOSEN, 0.0) | {name: 1.0}
+        monkeypatch.setattr(augmentation_module, "_CHOSEN", chosen)
+        torch.manual_seed(0)
+        batch = squares(16)
+        result = Augmentation("standard")(batch)
+        expected = {"mirror": batch.masks.flip(3), "turn": batch.masks.rot90(2, (2, 3))}
+        if name in expected:
+            assert torch.equal(result.masks, expected[name])
+        else:
+            areas = result.masks.sum((1, 2, 3)) / batch.masks.sum((1, 2, 3))
+            # From 0.8 to 1.25 in length; what is moved out of the image is missing.
+            assert 0.4 < areas.min() < 0.9 < 1.1 < areas.max() <= 1.25**2 * 1.05
+
+    def test_nothing_chosen_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(augmentation_module, "_CHOSEN", dict.fromkeys(augmentation_module._CHOSEN, 0.0))
+        batch = squares(4)
+        result = Augmentation("standard")(batch)
+        torch.testing.assert_close(result.images, batch.images, atol=1e-5, rtol=0)
+        assert torch.equal(result.masks, batch.masks)
+
+    def test_a_rectangle_keeps_its_angles(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Turned, not sheared: of a square of n pixels' side the farthest pixels lie n * sqrt(2) * scale apart."""
+        chosen = dict.fromkeys(augmentation_module._CHOSEN, 0.0) | {"affine": 1.0}
+        monkeypatch.setattr(augmentation_module, "_CHOSEN", chosen)
+        torch.manual_seed(0)
+        masks = torch.zeros(24, 1, 96, 96)
+        masks[:, :, 38:58, 38:58] = 1
+        numbers = torch.zeros(24, dtype=torch.int64)
+        batch = Batch(masks.repeat(1, 3, 1, 1), masks, numbers, numbers, [""] * 24)
+        for mask in Augmentation("standard")(batch).masks[:, 0]:
+            places = mask.nonzero().float()
+            side = len(places) ** 0.5
+            assert torch.cdist(places, places).max() == pytest.approx(side * 2**0.5, rel=0.12)
+
+
+def test_colours_stay_in_their_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a grey image brightness alone changes the mean: by up to a quarter."""
+    chosen = dict.fromkeys(augmentation_module._CHOSEN, 0.0) | {"colour": 1.0}
+    monkeypatch.setattr(augmentation_module, "_CHOSEN", chosen)
+    torch.manual_seed(0)
+    batch = squares(64)
+    batch.images[:] = 0.4
+    means = Augmentation("standard")(batch).images.mean((1, 2, 3))
+    assert 0.3 - 1e-4 <= means.min() < 0.33 and 0.47 < means.max() <= 0.5 + 1e-4

@@ -12,6 +12,7 @@ from invented_samples import invented, make_loader
 
 from harness.data.batches.domain_balance import PER_DOMAIN, balanced_batches
 from harness.data.batches.loader import EpochLoader
+from harness.data.batches.pixels import Pixels
 from harness.errors import UserError
 
 modalities = st.dictionaries(st.sampled_from(["dermoscopy", "ultrasound", "xray"]), st.integers(1, 40), min_size=1)
@@ -71,4 +72,4 @@ def test_a_function_of_seed_and_epoch() -> None:
 def test_a_batch_too_small_for_two_domains_is_told() -> None:
     cache, samples = invented({"xray": 4})
     with pytest.raises(UserError, match=r"expected training\.batch_size of 4 or more, found 3"):
-        EpochLoader(cache, list(samples), ["xray"], samples, 3, batching="domain_balanced")
+        EpochLoader(Pixels(cache, samples), list(samples), ["xray"], samples, 3, batching="domain_balanced")

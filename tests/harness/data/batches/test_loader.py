@@ -15,6 +15,7 @@ from invented_samples import MODALITIES, invented, make_loader
 
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.loader import Batch, EpochLoader, evaluation_batches
+from harness.data.batches.pixels import Pixels
 from harness.data.dataset import Dataset
 from harness.errors import UserError
 
@@ -102,7 +103,9 @@ class TestRandomness:
     def test_order_of_the_keys_given_plays_no_part(self) -> None:
         cache, samples = invented({"xray": 13, "ultrasound": 9})
         orders = [list(samples), list(samples)[::-1]]
-        one, other = (EpochLoader(cache, keys, MODALITIES, samples, 4, seed=1).epoch_keys(0) for keys in orders)
+        one, other = (
+            EpochLoader(Pixels(cache, keys), keys, MODALITIES, samples, 4, seed=1).epoch_keys(0) for keys in orders
+        )
         assert one == other
 
     def test_modalities_of_single_modality_batches_are_mixed_in_time(self) -> None:
@@ -123,7 +126,7 @@ class TestRandomness:
 class TestBatches:
     def test_tensors(self) -> None:
         cache, samples = invented({"xray": 5, "dermoscopy": 4})
-        loader = EpochLoader(cache, list(samples), MODALITIES, samples, 4)
+        loader = EpochLoader(Pixels(cache, samples), list(samples), MODALITIES, samples, 4)
         domains = sorted({sample.domain_key for sample in samples.values()})
         for batch in loader.epoch(0):
             count = len(batch)
@@ -141,13 +144,13 @@ class TestBatches:
     def test_evaluation_in_order_each_once(self) -> None:
         cache, samples = invented({"xray": 5, "dermoscopy": 4})
         keys = list(samples)[::-1]
-        batches = list(evaluation_batches(cache, keys, MODALITIES, samples, 4))
+        batches = list(evaluation_batches(Pixels(cache, keys), keys, MODALITIES, samples, 4))
         assert [batch.keys for batch in batches] == [keys[:4], keys[4:8], keys[8:]]
         assert [round(float(image.mean() * 255)) for b in batches for image in b.images] == list(range(9))[::-1]
 
     def test_evaluation_of_nothing(self) -> None:
         cache, samples = invented({"xray": 2})
-        assert list(evaluation_batches(cache, [], MODALITIES, samples, 4)) == []
+        assert list(evaluation_batches(Pixels(cache, []), [], MODALITIES, samples, 4)) == []
 
     @settings(max_examples=50, deadline=None)
     @given(count=st.integers(1, 20), size=st.integers(1, 20))
@@ -167,14 +170,16 @@ class TestBatches:
 
     def test_to(self) -> None:
         cache, samples = invented({"xray": 3})
-        batch = next(evaluation_batches(cache, list(samples), MODALITIES, samples, 4)).to("meta")
+        batch = next(evaluation_batches(Pixels(cache, samples), list(samples), MODALITIES, samples, 4)).to("meta")
         tensors = (batch.images, batch.masks, batch.modality, batch.domain)
         assert all(tensor.device.type == "meta" for tensor in tensors)
 
     def test_files_to_batches(self, small_dataset: Path, tmp_path: Path) -> None:
         dataset = Dataset.open(small_dataset, verify=False)
         cache = ArrayCache.open(dataset.samples, 32, tmp_path)
-        loader = EpochLoader(cache, list(dataset.by_key()), dataset.modalities(), dataset.by_key(), 5)
+        loader = EpochLoader(
+            Pixels(cache, dataset.by_key()), list(dataset.by_key()), dataset.modalities(), dataset.by_key(), 5
+        )
         for batch in loader.epoch(0):
             assert batch.images.min() >= 0 and 0.2 < batch.images.max() <= 1
             assert set(batch.masks.unique().tolist()) == {0.0, 1.0}
@@ -200,9 +205,9 @@ class TestFaults:
         cache, samples = invented({"xray": 3})
         arguments = {"keys": list(samples), "modalities": MODALITIES, "batch_size": 2} | options
         with pytest.raises(UserError, match=told):
-            EpochLoader(cache, samples_by_key=samples, **arguments)  # type: ignore[arg-type]
+            EpochLoader(Pixels(cache, samples), samples_by_key=samples, **arguments)  # type: ignore[arg-type]
 
     def test_batch_size_of_evaluation(self) -> None:
         cache, samples = invented({"xray": 3})
         with pytest.raises(UserError, match="found 0"):
-            next(evaluation_batches(cache, list(samples), MODALITIES, samples, 0))
+            next(evaluation_batches(Pixels(cache, samples), list(samples), MODALITIES, samples, 0))

@@ -1,0 +1,103 @@
+"""`Pixels`: the arrays of a cache, where the device that computes can reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from harness.data.batches.array_cache import ArrayCache
+
+RESIDENT_SHARE = 0.25
+"""Of a GPU's free memory: so much at most is given to the images of a trial. Where they need more, batches are copied."""
+
+
+class Source(Protocol):
+    """Where batches come from.
+
+    Attributes:
+        suffix: behind the name of an image, of what was done to its pixels.
+    """
+
+    suffix: str
+
+    def places(self, keys: Sequence[str]) -> list[int]:
+        """Where `take` finds the images."""
+
+    def take(self, places: Sequence[int], on_device: Tensor) -> tuple[Tensor, Tensor]:
+        """Images (B, S, S, 3) and masks (B, S, S), uint8, on the device.
+
+        Args:
+            on_device: the same `places`, (B,) int64 on the device.
+        """
+
+
+class Pixels:
+    """Images and masks as uint8, by the rows of an array cache.
+
+    On a GPU they lie in its memory, where they fit into a share of what is free; otherwise, and on a CPU, they are read
+    from the memory-mapped arrays, and reach a GPU through pinned memory, copied while it computes.
+
+    Args:
+        keys: of the images that will be asked for; none other can be.
+    """
+
+    suffix = ""
+
+    def __init__(
+        self, cache: ArrayCache, keys: Iterable[str], device: torch.device | str = "cpu", share: float = RESIDENT_SHARE
+    ) -> None:
+        self.cache, self.device = cache, torch.device(device)
+        rows = sorted(set(cache.rows(list(keys))))
+        self._resident: tuple[Tensor, Tensor] | None = None
+        size = len(rows) * (cache.images[0].nbytes + cache.masks[0].nbytes)
+        if self.device.type == "cuda" and size <= share * torch.cuda.mem_get_info(self.device)[0]:
+            self._resident = _copied(cache.images, rows, self.device), _copied(cache.masks, rows, self.device)
+        resident = self._resident is not None
+        self._place = {row: place if resident else row for place, row in enumerate(rows)}
+
+    @property
+    def is_resident(self) -> bool:
+        return self._resident is not None
+
+    def places(self, keys: Sequence[str]) -> list[int]:
+        """Where `take` finds the images.
+
+        Raises:
+            UserError: a key is not in the cache.
+        """
+        return [self._place[row] for row in self.cache.rows(keys)]
+
+    def take(self, places: Sequence[int], on_device: Tensor) -> tuple[Tensor, Tensor]:
+        """See `Source`."""
+        if self._resident is not None:
+            images, masks = self._resident
+            return images.index_select(0, on_device), masks.index_select(0, on_device)
+        rows = list(places)
+        # Indexing with a list copies: the map stays read-only.
+        images, masks = torch.from_numpy(self.cache.images[rows]), torch.from_numpy(self.cache.masks[rows])
+        return sent(images, self.device), sent(masks, self.device)
+
+
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device. The program does not wait until a GPU has it."""
+    if device.type == "cpu":
+        return tensor
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
+_AT_ONCE = 256
+
+
+def _copied(arrays: NDArray[np.uint8], rows: list[int], device: torch.device) -> Tensor:
+    result = torch.empty((len(rows), *arrays.shape[1:]), dtype=torch.uint8, device=device)
+    for start in range(0, len(rows), _AT_ONCE):
+        part = rows[start : start + _AT_ONCE]
+        result[start : start + len(part)].copy_(torch.from_numpy(arrays[part]))
+    return result
