@@ -85,7 +85,8 @@ class EmbeddingCache:
             self._write_all([keys[position] for position in part], computed)
             for position, value in zip(part, computed, strict=True):
                 values[keys[position]] = self._keep(keys[position], value.clone())  # not a part of the batch
-        return torch.stack([values[key] for key in keys]).float()
+        with torch.autocast(device.type, enabled=False):  # it takes no float16 together with bfloat16
+            return torch.stack([values[key] for key in keys]).float()
 
     def _keep(self, key: str, value: Tensor) -> Tensor:
         """Keeps a value in memory while there is room."""

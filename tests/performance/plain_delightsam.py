@@ -183,7 +183,7 @@ def decoder_attention(layer: Attention, q: Tensor, k: Tensor, v: Tensor) -> Tens
 
 def position_code(decoder: Decoder, height: int, width: int) -> Tensor:
     """SAM's random-Fourier code of the grid's cells: (1, height * width, 256)."""
-    ones = torch.ones((height, width))
+    ones = torch.ones((height, width), device=decoder.frequencies.device)
     grid = torch.stack(((ones.cumsum(1) - 0.5) / width, (ones.cumsum(0) - 0.5) / height), dim=-1)
     angles = 2 * math.pi * ((2 * grid - 1) @ decoder.frequencies)
     return torch.cat((angles.sin(), angles.cos()), dim=-1).view(1, height * width, -1)

@@ -167,6 +167,12 @@ def test_values_asked_for_again_come_from_memory(tmp_path: Path) -> None:
     assert torch.equal(cache.get_or_compute(KEYS[::-1], never, CPU), expected.flip(0))
 
 
+def test_mixed_precision_changes_nothing(tmp_path: Path) -> None:
+    expected = EmbeddingCache(tmp_path).get_or_compute(KEYS, compute, CPU)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(EmbeddingCache(tmp_path).get_or_compute(KEYS, compute, CPU), expected)
+
+
 def test_memory_is_bounded(tmp_path: Path) -> None:
     room = VALUES[0].numel() * 2 * 2  # two of them, as float16
     cache = EmbeddingCache(tmp_path, memory=room)

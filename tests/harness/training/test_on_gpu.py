@@ -1,0 +1,99 @@
+"""What only a GPU shows: same bits twice, going on after a stop, memory that is too small, no wait in a step."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from harness.training.callbacks import usual_callbacks
+from harness.training.fit import fit
+from harness.training.steps import train_epoch
+from tests.performance.gpu_check import config, delightsam, make_data, unet
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU; `make gpu-check` runs these"),
+]
+GPU = torch.device("cuda")
+
+
+@pytest.fixture(autouse=True)
+def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a trial sets it."""
+    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+
+
+def trained(build: Callable[[], nn.Module], folder: Path, stop_after: int = 0) -> dict[str, torch.Tensor]:
+    torch.manual_seed(0)
+    method, epochs = build().to(GPU), []
+
+    def stop() -> bool:
+        epochs.append(1)
+        return len(epochs) == stop_after
+
+    callbacks = usual_callbacks(folder, should_stop=stop)
+    fit(method, make_data(60), config(3), seed=0, device=GPU, folder=folder, callbacks=callbacks)
+    return {name: tensor.cpu() for name, tensor in method.state_dict().items()}
+
+
+@pytest.mark.parametrize("build", [unet, delightsam])
+def test_the_same_bits_twice_and_after_a_stop(build: Callable[[], nn.Module], tmp_path: Path) -> None:
+    from harness.errors import TrialInterrupted
+
+    first, second = (trained(build, tmp_path / name) for name in "ab")
+    with pytest.raises(TrialInterrupted):
+        trained(build, tmp_path / "c", stop_after=2)
+    third = trained(build, tmp_path / "c")
+    for other in (second, third):
+        assert [name for name in first if not torch.equal(first[name], other[name])] == []
+
+
+@pytest.mark.parametrize("build", [unet, delightsam])
+def test_no_step_waits(build: Callable[[], nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch raises where a program would wait; the losses of an epoch are read after its last step."""
+    epochs = []
+
+    def strict(trainer: object, state: object) -> float:
+        epochs.append(1)
+        if len(epochs) == 1:  # makes its constants
+            return train_epoch(trainer, state)  # type: ignore[arg-type]
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            with monkeypatch.context() as patch:
+                patch.setattr("harness.training.steps._mean_loss", lambda *arguments: _relaxed(*arguments))
+                return train_epoch(trainer, state)  # type: ignore[arg-type]
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr("harness.training.fit.train_epoch", strict)
+    trained(build, tmp_path)
+    assert len(epochs) == 3
+
+
+def _relaxed(losses: list[torch.Tensor], *others: object) -> float:
+    torch.cuda.set_sync_debug_mode("default")
+    return float(torch.stack(losses).mean())
+
+
+def test_images_lie_on_the_card_or_are_copied_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both give the same bits."""
+    resident = trained(unet, tmp_path / "resident")
+    monkeypatch.setattr("harness.data.batches.pixels.torch.cuda.mem_get_info", lambda device: (0, 0))
+    copied = trained(unet, tmp_path / "copied")
+    assert all(torch.equal(tensor, copied[name]) for name, tensor in resident.items())
+
+
+def test_a_batch_that_is_too_large_is_halved(tmp_path: Path) -> None:
+    torch.cuda.empty_cache()
+    _, total = torch.cuda.mem_get_info()
+    torch.cuda.set_per_process_memory_fraction(min(1.0, 0.9e9 / total))
+    try:
+        method = delightsam().to(GPU)
+        state = fit(method, make_data(60), config(1), seed=0, device=GPU, folder=tmp_path, callbacks=())
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+    assert 1 <= state.micro_batch < config(1).batch_size

@@ -1,0 +1,280 @@
+"""What a GPU machine is asked in one short booking: is it right, and how fast. `make gpu-check`, at most 8 minutes.
+
+    python -m tests.performance.gpu_check --out gpu-check.json
+
+Needs no network and no data. Prints a table of times and of ratios against the plain model and the bare loop, runs the tests
+marked `gpu`, and writes all of it as JSON. Without a GPU it does the same on small images, so that it is never found broken
+where one is there. Exits with 1 where a test fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from baselines.networks.smp import SmpNetwork
+from delightsam import DeLightSAM, accelerate
+from delightsam.training.method import DeLightSAMMethod
+from harness.config import TrainingConfig
+from harness.data.batches.array_cache import ArrayCache
+from harness.data.batches.augmentation import Augmentation
+from harness.data.batches.loader import EpochLoader
+from harness.data.batches.pixels import Pixels
+from harness.data.folder.sample import Sample
+from harness.hardware import describe_machine
+from harness.training.callbacks import StatusReporter
+from harness.training.epoch_result import EpochResult
+from harness.training.fit import TrainingData, fit
+from tests.performance.plain_delightsam import PlainDeLightSAM
+
+MODALITIES = ["dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy"]
+ROOT = Path(__file__).parents[2]
+ON_GPU = torch.cuda.is_available()
+DEVICE = torch.device("cuda" if ON_GPU else "cpu")
+MODALITY = 2
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser.add_argument("--out", type=Path, default=Path("gpu-check.json"))
+    parser.add_argument("--compiled", action="store_true", help="time torch.compile, too: some minutes more")
+    parser.add_argument("--without-tests", action="store_true")
+    arguments = parser.parse_args()
+    began = time.monotonic()
+    if not ON_GPU:
+        torch.set_num_threads(1)
+        print("No GPU here: the same steps on small images.")
+    found: dict[str, Any] = {"machine": describe_machine(DEVICE.type), "torch": str(torch.__version__)}
+    for name, step in (
+        ("inference", lambda: inference(arguments.compiled)),
+        ("training", training),
+        ("sharing", sharing),
+        ("tests", lambda: None if arguments.without_tests else run_tests()),
+    ):
+        found[name] = step()
+        found["seconds"] = round(time.monotonic() - began, 1)
+        arguments.out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        print(f"{name}: {found['seconds']} s so far", flush=True)
+    print(f"Written: {arguments.out}")
+    return int(found["tests"] not in (0, None))
+
+
+# --- inference -------------------------------------------------------------------------------------------------------
+
+
+def inference(compiled: bool) -> list[dict[str, Any]]:
+    """Milliseconds per image of every form of the model, interleaved."""
+    side = 1024 if ON_GPU else 64
+    torch.manual_seed(0)
+    model = DeLightSAM(image_size=side).to(DEVICE).eval()
+    with torch.no_grad():
+        for parameter in model.controllers.parameters():
+            parameter.normal_(0, 0.05)
+    rows = []
+    for dtype, batch in ((torch.float32, 1), (torch.bfloat16, 1), (torch.float32, 8), (torch.bfloat16, 32)):
+        if not ON_GPU:
+            batch = min(batch, 2)
+        fast = accelerate(model, image_size=side, batch_size=batch, dtype=dtype)
+        forms: dict[str, Callable[[Tensor, int], Tensor]] = {
+            "plain (authors' steps)": PlainDeLightSAM(model),
+            "model": model,
+            "accelerated, eager": lambda x, k, fast=fast: fast._run(x.to(fast.dtype), k, False),
+            "accelerated": fast,
+        }
+        if compiled:
+            forms["compiled"] = accelerate(model, image_size=side, batch_size=batch, dtype=dtype, compiled=True)
+        images = torch.randn(batch, 3, side, side, device=DEVICE)
+        times: dict[str, list[float]] = {name: [] for name in forms}
+        results: dict[str, Tensor] = {}
+        for turn in range(3 + (12 if ON_GPU else 1)):
+            for name, form in forms.items():
+                plain = name in ("plain (authors' steps)", "model")
+                with (
+                    torch.inference_mode(),
+                    torch.autocast(DEVICE.type, dtype, enabled=plain and dtype != torch.float32),
+                ):
+                    seconds, results[name] = clock(lambda form=form, images=images: form(images, MODALITY))
+                if turn >= 3:
+                    times[name].append(1000 * seconds / batch)
+        reference = results["model"].float()
+        for name, values in times.items():
+            row = {
+                "dtype": str(dtype).removeprefix("torch."),
+                "batch": batch,
+                "form": name,
+                "ms_per_image": median(values),
+                "times_plain": median(times["plain (authors' steps)"]) / median(values),
+                "times_model": median(times["model"]) / median(values),
+                "largest_difference": float((results[name].float() - reference).abs().max() / reference.abs().max()),
+            }
+            rows.append(row)
+            print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{v}" for k, v in row.items()), flush=True)
+    return rows
+
+
+def clock(run: Callable[[], Tensor]) -> tuple[float, Tensor]:
+    synchronise()
+    started = time.perf_counter()
+    result = run()
+    synchronise()
+    return time.perf_counter() - started, result
+
+
+def synchronise() -> None:
+    if ON_GPU:
+        torch.cuda.synchronize()
+
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+
+def config(epochs: int) -> TrainingConfig:
+    if ON_GPU:
+        return TrainingConfig(image_size=256, epochs=epochs, batch_size=16, amp="bfloat16", cpu_threads=4)
+    return TrainingConfig(image_size=32, epochs=epochs, batch_size=4, amp="bfloat16")
+
+
+def make_data(count: int) -> TrainingData:
+    """Arrays of bright discs on noise, for six modalities of three domains; four fifths are for training."""
+    random, side = np.random.default_rng(0), config(1).image_size
+    samples = [
+        Sample(MODALITIES[n % 6], f"d{n // 6 % 3}", f"i{n:04}", Path(), Path(), side, side, 0.5, f"{n}", f"{n}")
+        for n in range(count)
+    ]
+    samples.sort(key=lambda sample: sample.key)
+    y, x = np.mgrid[:side, :side]
+    centres = random.uniform(side / 4, 3 * side / 4, (count, 2))
+    masks = np.stack([(y - a) ** 2 + (x - b) ** 2 < (side / 5) ** 2 for a, b in centres]).astype(np.uint8)
+    images = (masks[..., None] * 120 + random.integers(0, 100, (count, side, side, 3))).astype(np.uint8)
+    cache = ArrayCache(images, masks, {sample.key: row for row, sample in enumerate(samples)}, Path())
+    keys = [sample.key for sample in samples]
+    return TrainingData(cache, {s.key: s for s in samples}, MODALITIES, keys[: count * 4 // 5], keys[count * 4 // 5 :])
+
+
+def unet() -> nn.Module:
+    return SmpNetwork(MODALITIES, "unet", "resnet18")
+
+
+def delightsam(**settings: Any) -> nn.Module:
+    return DeLightSAMMethod(MODALITIES, **settings)
+
+
+METHODS: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "unet": (unet, 12),
+    "delightsam from scratch": (delightsam, 4),
+    "decode on kept embeddings": (
+        lambda: delightsam(stem="pixel", preprocessing="minmax", stages=[{"name": "decode", "views": 2}]), 10,
+    ),
+}  # fmt: skip
+
+
+def training() -> list[dict[str, Any]]:
+    """Images a second through the harness, of the epochs after the first ones; and of a bare loop."""
+    data = make_data(640 if ON_GPU else 24)
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        for name, (build, epochs) in METHODS.items():
+            epochs = epochs if ON_GPU else 4
+            rates = train(build, data, epochs, Path(folder, name))
+            rows.append(
+                {"method": name, "images_per_second": rates, "first_epoch": rates[0], "median": median(rates[2:])}
+            )
+            print(f"{name}: {rows[-1]['median']:.0f} images a second, the first epoch {rates[0]:.0f}", flush=True)
+    bare = bare_loop(data, 8 if ON_GPU else 3)
+    print(f"bare loop of the unet: {bare:.0f} images a second")
+    rows.append({"method": "unet, bare loop", "median": bare})
+    return rows
+
+
+def train(build: Callable[[], nn.Module], data: TrainingData, epochs: int, folder: Path) -> list[float]:
+    """Images a second of each epoch; validation is a part of it."""
+    rates: list[float] = []
+    torch.manual_seed(0)
+    method = build().to(DEVICE)
+    if hasattr(method, "use_cache"):
+        method.use_cache(folder / "embeddings")
+
+    def note(epoch: EpochResult) -> None:
+        rates.append(len(data.train) / epoch.seconds)
+
+    fit(method, data, config(epochs), seed=0, device=DEVICE, folder=folder, callbacks=[StatusReporter(note)])
+    return rates
+
+
+def bare_loop(data: TrainingData, epochs: int) -> float:
+    """The same network, images and augmentation with nothing around them."""
+    settings, rates = config(epochs), []
+    loader = EpochLoader(
+        Pixels(data.cache, data.train, DEVICE), data.train, MODALITIES, data.samples, settings.batch_size
+    )
+    model, augment = unet().to(DEVICE).train(), Augmentation()
+    optimizer = torch.optim.AdamW(model.parameters(), settings.learning_rate, fused=True)
+    for epoch in range(epochs):
+        synchronise()
+        began = time.perf_counter()
+        for batch in loader.epoch(epoch):
+            optimizer.zero_grad()
+            with torch.autocast(DEVICE.type, torch.bfloat16):
+                loss, _ = model.training_loss(augment(batch), None)  # type: ignore[operator]
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        synchronise()
+        rates.append(len(data.train) / (time.perf_counter() - began))
+    return median(rates[1:])
+
+
+# --- several trials on one card ----------------------------------------------------------------------------------------
+
+
+def sharing() -> dict[str, float]:
+    """Seconds of four trainings at once against four one after another, each in a process of its own."""
+    number = 4 if ON_GPU else 2
+    code = "from tests.performance.gpu_check import one_trial; one_trial()"
+
+    def start() -> subprocess.Popen[bytes]:
+        return subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE)
+
+    def seconds(process: subprocess.Popen[bytes]) -> float:
+        return float(process.communicate()[0].split()[-1])
+
+    alone = seconds(start())
+    together = max(map(seconds, [start() for _ in range(number)]))
+    found = {"trials": number, "alone": alone, "together": together, "times_sooner": number * alone / together}
+    print("  ".join(f"{name} {value:.3g}" for name, value in found.items()), flush=True)
+    return found
+
+
+def one_trial() -> None:
+    """Trains, and prints the seconds that the epochs took after the first."""
+    if not ON_GPU:
+        torch.set_num_threads(1)
+    data, epochs = make_data(640 if ON_GPU else 24), 30 if ON_GPU else 3
+    with tempfile.TemporaryDirectory() as folder:
+        rates = train(unet, data, epochs, Path(folder))
+    print(sum(len(data.train) / rate for rate in rates[1:]))
+
+
+def run_tests() -> int:
+    """Of the files alone that hold such tests: others import what such a machine may lack."""
+    files = [
+        str(path) for path in sorted(ROOT.glob("tests/**/test_*.py")) if "pytest.mark.gpu" in path.read_text("utf-8")
+    ]
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main())
