@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format performance statistics scale smoke chaos fuzz counts setup picture clean
+.PHONY: demo test lint format performance statistics scale smoke chaos fuzz counts gpu-check setup picture clean
 
 setup: $(READY)
 
@@ -54,6 +54,10 @@ fuzz: $(READY)
 # Parameters and multiply-accumulates that `list` shows, after a change of a method.
 counts: $(READY)
 	$(BIN)/python docs/count_costs.py
+
+# On a machine with a GPU: is it right, and how fast. At most 8 minutes; writes gpu-check.json. Without a GPU: the same, small.
+gpu-check: $(READY)
+	$(BIN)/python -m tests.performance.gpu_check
 
 format: $(READY)
 	$(BIN)/ruff check --fix .

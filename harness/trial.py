@@ -270,13 +270,12 @@ def prepare_trial(
     from harness.data.batches.array_cache import ArrayCache
     from harness.methods.adapter import MethodAdapter
     from harness.methods.building import build_method
-    from harness.training.seeding import seed_everything
+    from harness.training.seeding import make_deterministic, seed_everything
 
     training, folder = spec.trained, Path(context.cache_folder)
     torch.set_num_threads(training.cpu_threads)
-    if context.device.startswith("cuda"):
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
     device = torch.device(context.device)
+    make_deterministic(device)
     cache = ArrayCache.open([samples[key] for key in sorted(set(keys))], training.image_size, folder)
     seed_everything(spec.seed, 0)
     method = build_method(spec.method.name, spec.method.model, spec.modalities, prompt=spec.method.prompt).to(device)

@@ -40,8 +40,9 @@ def accelerate(
     Args:
         image_size: side of the square images that it is made for; None: the config's. Others work as well, a little slower.
         batch_size: images at once that it is made for; likewise.
-        dtype: of weights and activations: float32, where logits differ from the model's by 1e-4 at most; or bfloat16 or
-            float16, for speed. Logits are float32.
+        dtype: of weights and activations: float32, where logits differ from the model's by 1e-4 at most (by more where a
+            GPU may compute convolutions in TF32, as PyTorch lets it); or bfloat16 or float16, for speed. Logits are
+            float32.
         compiled: have `torch.compile` merge operations, too. The first call then takes a minute or more.
 
     Raises:

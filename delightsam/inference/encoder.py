@@ -71,7 +71,7 @@ class Windows(NamedTuple):
 
     Attributes:
         size: (H, W).
-        gather, scatter: see `window_rows`.
+        gather, scatter: see `WindowRows`.
         chosen: as the batch's, for each window.
     """
 
@@ -135,10 +135,10 @@ class FastBlock:
 
     def windows(self, height: int, width: int, chosen: Chosen | None) -> Windows:
         """The windows of a map of this size."""
-        gather, scatter = window_rows(height, width, self.window, self.has_tokens, self.qkv_bias.device)
+        rows = window_rows(height, width, self.window, self.has_tokens, self.qkv_bias.device)
         if isinstance(chosen, Tensor):
-            chosen = chosen.repeat_interleave(len(gather) // (self.window**2 + self.has_tokens))
-        return Windows((height, width), gather, scatter, chosen)
+            chosen = chosen.repeat_interleave(len(rows.gather))
+        return Windows((height, width), rows.gather.flatten(), rows.scatter, chosen)
 
     def __call__(self, x: Tensor, windows: Windows, chosen: Chosen | None) -> Tensor:
         """Tokens (B, H * W, C) -> (B, H * W, C)."""

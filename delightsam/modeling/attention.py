@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from delightsam.modeling import kernels
 from delightsam.modeling.controllers import Route
 from delightsam.modeling.layers import Linear
-from delightsam.modeling.windows import window_rows
+from delightsam.modeling.windows import IntoWindows, OutOfWindows, window_rows
 
 
 class WindowAttention(nn.Module):
@@ -83,25 +83,23 @@ class WindowAttention(nn.Module):
         """As `forward`, with padded tokens: more products, but all windows at once, whatever the controllers. For a GPU."""
         batch, height, width, _ = x.shape
         owned = [(r.stop - r.start, t) for r in routes if (t := r.controller.tokens()) is not None]
-        gather, scatter = window_rows(height, width, self.window, bool(owned), x.device)
+        rows = window_rows(height, width, self.window, bool(owned), x.device)
         qkv = self.qkv(self.norm(x)).flatten(1, 2)
         # LayerNorm turns a token of zeros into its bias.
         behind = [F.linear(self.norm.bias, self.qkv.weight, self.qkv.bias).to(qkv.dtype).expand(batch, 1, -1)]
         bias = self.offset_bias[:, self.offset_index].flatten(3, 4).flatten(1, 2).to(qkv.dtype)[None]
         if owned:
-            rows = [_token_row(key, value).to(qkv.dtype).expand(count, 1, -1) for count, (key, value, _) in owned]
-            behind.append(torch.cat(rows))
+            own = [_token_row(key, value).to(qkv.dtype).expand(count, 1, -1) for count, (key, value, _) in owned]
+            behind.append(torch.cat(own))
             biases = [_append_bias(bias[0], share).expand(count, -1, -1, -1) for count, (_, _, share) in owned]
             bias = torch.cat(biases) if len(biases) > 1 else biases[0][:1]
-        inside = torch.cat((qkv, *behind), dim=1).index_select(1, gather)
+        inside = IntoWindows.apply(torch.cat((qkv, *behind), dim=1), rows)
         tokens = self.window**2
         q, k, v = inside.view(
             batch, -1, tokens + bool(owned), self.heads, 3, inside.shape[2] // self.heads // 3
         ).permute(4, 0, 1, 3, 2, 5)
-        found = _attention(q[..., :tokens, :], k, v, bias)
-        return self.project(
-            found.transpose(2, 3).flatten(3).flatten(1, 2).index_select(1, scatter).unflatten(1, (height, width))
-        )
+        found = _attention(q[..., :tokens, :], k, v, bias).transpose(2, 3).flatten(3).flatten(1, 2)
+        return self.project(OutOfWindows.apply(found, rows).unflatten(1, (height, width)))
 
     def _spans(self, length: int) -> list[tuple[int, int, int]]:
         """(start, number of windows, real tokens per window) of the whole windows of one side and of the cut-off one."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import nn
 
 from harness.training.callbacks import usual_callbacks
 from harness.training.fit import fit
+from harness.training.seeding import make_deterministic
 from harness.training.steps import train_epoch
 from tests.performance.gpu_check import config, delightsam, make_data, unet
 
@@ -22,9 +24,11 @@ GPU = torch.device("cuda")
 
 
 @pytest.fixture(autouse=True)
-def deterministic(monkeypatch: pytest.MonkeyPatch) -> None:
+def deterministic() -> Iterator[None]:
     """As a trial sets it."""
-    monkeypatch.setattr(torch.backends.cudnn, "deterministic", True)
+    make_deterministic(GPU)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def trained(build: Callable[[], nn.Module], folder: Path, stop_after: int = 0) -> dict[str, torch.Tensor]:
@@ -88,11 +92,12 @@ def test_images_lie_on_the_card_or_are_copied_there(tmp_path: Path, monkeypatch:
 
 
 def test_a_batch_that_is_too_large_is_halved(tmp_path: Path) -> None:
+    gc.collect()
     torch.cuda.empty_cache()
-    _, total = torch.cuda.mem_get_info()
-    torch.cuda.set_per_process_memory_fraction(min(1.0, 0.9e9 / total))
+    method, total = delightsam().to(GPU), torch.cuda.mem_get_info()[1]
+    # Enough for the optimiser and a few images of 256 px, not for sixteen.
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 1.5e9) / total)
     try:
-        method = delightsam().to(GPU)
         state = fit(method, make_data(60), config(1), seed=0, device=GPU, folder=tmp_path, callbacks=())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
