@@ -45,9 +45,8 @@ def window_rows(height: int, width: int, window: int, has_tokens: bool, device: 
         scatter = scatter[:count]
         if has_tokens:
             inside = F.pad(inside, (0, 1), value=count + 1)
-        return WindowRows(
-            inside.to(device), scatter.to(device), (scatter + has_tokens * (scatter // tokens)).to(device)
-        )
+        back, at = scatter + has_tokens * (scatter // tokens), (inside.flatten() == count).nonzero().flatten()
+        return WindowRows(*(rows.to(device) for rows in (inside, scatter, back, at)))
 
 
 class IntoWindows(torch.autograd.Function):
