@@ -101,8 +101,14 @@ def autocast(device: torch.device, amp: str) -> torch.autocast:
     """The mixed-precision context of a trial; `amp` is off, bfloat16 or float16."""
     import torch
 
-    dtype = torch.float16 if amp == "float16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=amp != "off")
+    return torch.autocast(device.type, dtype=dtype_of(amp if amp != "off" else "bfloat16"), enabled=amp != "off")
+
+
+def dtype_of(amp: str) -> torch.dtype:
+    """The type that a trial computes in: float32 where `amp` is off."""
+    import torch
+
+    return {"off": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[amp]
 
 
 def is_out_of_memory(error: BaseException) -> bool:

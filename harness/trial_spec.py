@@ -22,7 +22,7 @@ from harness.protocols.split import RoleContent, Split, SplitContent
 # weights for the same settings.
 TRAINING_VERSION = 2
 # Part of the prediction id. Raised when the same weights give other masks.
-INFERENCE_VERSION = 1
+INFERENCE_VERSION = 2
 # What `selection` says of masks that another tool made: how its weights were chosen is not known here.
 EXTERNAL = "external"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from delightsam.modeling.preprocessing import normalise
 from delightsam.training.method import DeLightSAMMethod, TrainingBatch, TrainingStep
@@ -50,6 +51,10 @@ class AutoModalityMethod(DeLightSAMMethod):
         if self.network.enable_guess().fitted:
             modality = self.guess_modality(images)
         return super().predict(images, modality)
+
+    def accelerated(self, image_size: int, batch_size: int, dtype: torch.dtype) -> nn.Module | None:
+        """Not yet: the image that is guessed goes through the encoder of the model itself."""
+        return None
 
     def _normalised(self, images: Tensor) -> Tensor:
         return normalise(images, self.network.config.preprocessing)

@@ -123,6 +123,10 @@ class MDKDMethod(DeLightSAMMethod):
         embedding = self.teacher(images, self._grid(images), numbers)
         return self.network.decode(embedding, numbers, (images.shape[-2], images.shape[-1]), patches)
 
+    def accelerated(self, image_size: int, batch_size: int, dtype: torch.dtype) -> nn.Module | None:
+        """Of the student; None while the teacher predicts."""
+        return None if self.flag("through_teacher") else super().accelerated(image_size, batch_size, dtype)
+
     def deployed_parameters(self) -> Iterable[nn.Parameter]:
         """Those needed at test time: the student's, or where the teacher predicts, its own with prompts and decoder."""
         if not self.flag("through_teacher"):

@@ -47,6 +47,7 @@ def predict_images(
     """
     adapter, pixels = MethodAdapter(method), Pixels(cache, keys, device)
     method.eval()
+    adapter.accelerate(cache.image_size, batch_size, amp)
     # Batches of one domain only where a method adapts to it: elsewhere full ones are faster.
     for part in adapter.by_domain(_by_domain(keys, samples) if adapter.adapts else [keys]):
         for batch in evaluation_batches(pixels, part, modalities, samples, batch_size):

@@ -46,7 +46,7 @@ class TrialPredictor:
 
     title: str
     batch_size: int
-    method: torch.nn.Module
+    method: MethodAdapter
     modalities: list[str]
     modality: str
     image_size: int
@@ -58,13 +58,13 @@ class TrialPredictor:
         squares = np.stack([stretched(image, self.image_size) for image in images])
         pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous().to(self.device).float() / 255
         if self.modality == AUTO:
-            numbers = MethodAdapter(self.method).guess_modality(pixels)
+            numbers = self.method.guess_modality(pixels)
         else:
             number = self.modalities.index(self.modality) if self.modality else 0
             numbers = torch.full((len(images),), number, device=self.device)
         names = [self.modalities[number] for number in numbers.tolist()]
         batch = Batch(pixels, torch.zeros_like(pixels[:, :1]), numbers, torch.zeros_like(numbers), names)
-        logits = MethodAdapter(self.method).test_logits(batch, self.amp)
+        logits = self.method.test_logits(batch, self.amp)
         masks = [native_mask(one, *image.shape[:2]) for one, image in zip(logits, images, strict=True)]
         return masks, names if self.modality else [""] * len(images)
 
@@ -120,8 +120,10 @@ def trial_predictor(store: Store, trial_id: str, modality: str | None, device: s
     seen = ", ".join(modalities)
     title = f"{name} {spec.split.name} seed {spec.seed} (trial {trial_id[:12]}; {settings.image_size} px; {seen})"
     place = torch.device(device)
+    adapter = MethodAdapter(method.to(place).eval())
+    adapter.accelerate(settings.image_size, settings.batch_size, settings.amp)
     return TrialPredictor(
-        title, settings.batch_size, method.to(place).eval(), modalities, modality, settings.image_size,
+        title, settings.batch_size, adapter, modalities, modality, settings.image_size,
         settings.amp, place,
     )  # fmt: skip
 
@@ -146,6 +148,7 @@ def weights_predictor(path: Path, modality: str | None, device: str) -> LibraryP
         predictor.segment([np.zeros((8, 8, 3), np.uint8)])
     except ValueError as error:
         raise UserError(f"{path}: {error}") from error
+    predictor.model = get_method("delightsam.accelerate")(model, batch_size=predictor.batch_size)
     return predictor
 
 

@@ -16,12 +16,12 @@ from torch import Tensor, nn
 
 from harness.data.batches.loader import Batch
 from harness.errors import TrialFailed, UserError
-from harness.hardware import autocast
+from harness.hardware import autocast, dtype_of
 from harness.methods.contract import Stage, Step
 
 _OPTIONAL = (
     "stages", "observe", "use_cache", "predict_oracle", "guess_modality", "after_step", "after_epoch", "predict_adapting",
-    "reset_adaptation", "active_parameters", "deployed_parameters", "deployed_method",
+    "reset_adaptation", "accelerated", "active_parameters", "deployed_parameters", "deployed_method",
 )  # fmt: skip
 
 
@@ -42,6 +42,7 @@ class MethodAdapter:
         self.sees_truth = "predict_oracle" in self._found
         self.adapts = "predict_adapting" in self._found
         self.guesses = "guess_modality" in self._found
+        self._fast: Any = None
 
     # --- training ------------------------------------------------------------------------------------------------
 
@@ -92,7 +93,13 @@ class MethodAdapter:
         """What the method gives for images (B, 3, S, S); one that is prompted with the truth receives the masks too."""
         if self.sees_truth:
             return self._found["predict_oracle"](images, modality, masks)
-        return self.module.predict(images, modality)
+        predicting = self.module if self._fast is None else self._fast
+        return predicting.predict(images, modality)
+
+    def accelerate(self, image_size: int, batch_size: int, amp: str) -> None:
+        """Has the method predict in its fastest form from here on, where it knows one; its weights must not change then."""
+        if "accelerated" in self._found and not self.sees_truth and not self.adapts:
+            self._fast = self._found["accelerated"](image_size, batch_size, dtype_of(amp))
 
     def test_answer(self, images: Tensor, modality: Tensor, masks: Tensor) -> Tensor:
         """As `answer`, of tested images: a method that adapts may learn from them."""

@@ -30,6 +30,9 @@ The harness never imports a method by name: it follows `_target_`. Optional are
                                                 is tested in place of predict: may learn from the test images, which come
                                                 domain by domain; goes with a card that says sees_test_images: true
     reset_adaptation()                          goes with predict_adapting: called before each tested domain and after the last
+    accelerated(image_size, batch_size, dtype) -> Module or None
+                                                what predicts the same faster, from the weights as they are now, for these
+                                                sizes (others must work): has `predict`; None: there is nothing faster
     active_parameters() -> int                  that take part for an image of one modality; default: all
     deployed_parameters() -> iterable of Parameter
                                                 what is needed at test time (not, for example, a teacher); default: all
