@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from delightsam.inference.stacks import Chosen, Stack, StackedLinear
+from delightsam.modeling import kernels
 from delightsam.modeling.controllers import BlockController, Controller
-from delightsam.modeling.layers import TokenMLP
+from delightsam.modeling.layers import ConvChain, TokenMLP
 from delightsam.modeling.model import DeLightSAM
 from delightsam.modeling.tiny_vit import AttentionBlock, AttentionStage
 from delightsam.modeling.windows import window_rows
@@ -32,10 +33,10 @@ class FastEncoder:
     def __init__(self, model: DeLightSAM, convolutions: DeLightSAM) -> None:
         backbone = convolutions.encoder.backbone
         first = backbone.stages[0]
-        self.early = [backbone.stem, *first.blocks, first.downsample]  # type: ignore[misc]
+        self.early = [FastChain(part) for part in (backbone.stem, *first.blocks, first.downsample)]  # type: ignore[misc]
         self.neck = convolutions.encoder.neck
         controllers = [model.controllers[str(k)] for k in model.config.modalities] if model.controllers else []
-        self.stages: list[tuple[list[FastBlock], AttentionStage]] = []
+        self.stages: list[tuple[list[FastBlock], FastChain | None]] = []
         number = 0
         for exact, stage in zip(list(model.encoder.backbone.stages)[1:], list(backbone.stages)[1:], strict=True):
             assert isinstance(exact, AttentionStage) and isinstance(stage, AttentionStage)
@@ -43,7 +44,7 @@ class FastEncoder:
             for block, conv in zip(exact.blocks, stage.blocks, strict=True):
                 blocks.append(FastBlock(block, conv, [_part(one, number) for one in controllers]))  # type: ignore[arg-type]
                 number += 1
-            self.stages.append((blocks, stage))
+            self.stages.append((blocks, None if stage.downsample is None else FastChain(stage.downsample)))
 
     def __call__(self, images: Tensor, chosen: Chosen | None) -> Tensor:
         """Normalised images (B, 3, S, S) -> embedding (B, h, w, 256).
@@ -54,16 +55,39 @@ class FastEncoder:
         x = images.contiguous(memory_format=torch.channels_last)
         for part in self.early:
             x = part(x)
-        for blocks, stage in self.stages:
+        for blocks, downsample in self.stages:
             height, width = x.shape[2:]
             windows = blocks[0].windows(height, width, chosen)
             tokens = x.permute(0, 2, 3, 1).flatten(1, 2)
             for block in blocks:
                 tokens = block(tokens, windows, chosen)
             x = tokens.unflatten(1, (height, width)).permute(0, 3, 1, 2)
-            if stage.downsample is not None:
-                x = stage.downsample(x)
+            if downsample is not None:
+                x = downsample(x)
         return self.neck(x).permute(0, 2, 3, 1)
+
+
+class FastChain:
+    """A chain of fused convolutions. On a GPU those of 1 x 1 are linear layers: cuDNN would add their bias by itself."""
+
+    def __init__(self, chain: ConvChain) -> None:
+        self.chain = chain
+        self.convolutions = [layer.conv for layer in chain.layers()]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """(B, C, H, W), channels last -> (B, C', H', W')."""
+        if kernels.fast_path(x):
+            return self.chain(x)
+        out = x
+        for number, conv in enumerate(self.convolutions):
+            if number:
+                out = F.gelu(out)
+            if conv.kernel_size == (1, 1):
+                tokens = F.linear(out.permute(0, 2, 3, 1), conv.weight.flatten(1), conv.bias)
+                out = tokens.permute(0, 3, 1, 2)
+            else:
+                out = conv(out)
+        return self.chain.finish(out, x)
 
 
 class Windows(NamedTuple):
