@@ -163,8 +163,12 @@ class Chaos:
             for path in self.store.glob("trials/*/predictions/*/measurements/*/result.json")
         }
 
-    def outlived(self, seconds: float = 20.0) -> list[str]:
-        """Ends what of the run's processes is still there after that time, by id; returns their names."""
+    def outlived(self, seconds: float = 90.0) -> list[str]:
+        """Ends what of the run's processes is still there after that time, by id; returns their names.
+
+        An agent of a killed raylet tells the cluster's control service of it first; where that is gone too, Ray waits for
+        it for a minute.
+        """
         left = still_alive(self.family, seconds)
         names = [Path(process.title).name for process in left]
         for process in left:

@@ -1,4 +1,4 @@
-"""Training and testing through the harness costs at most a tenth more than a loop written by hand.
+"""Training and testing through the harness costs at most a twentieth more than a loop written by hand.
 
 Both do the same work on the same cached arrays: the same network, augmentation, mixed precision, clipping, schedule, a
 validation Dice after each epoch with a copy of the best weights, and all metrics at native resolution in the end. They
@@ -35,7 +35,7 @@ from harness.training.callbacks import usual_callbacks
 from harness.training.fit import TrainingData, fit
 from harness.trial import TrialContext
 
-BOUND = 1.10
+BOUND = 1.05
 ROUNDS = 3
 CPU = torch.device("cpu")
 CONFIG = TrainingConfig(image_size=128, epochs=2, batch_size=8, amp="bfloat16", augmentation="standard")
@@ -138,7 +138,7 @@ def material(tmp_path: Path) -> tuple[TrainingData, list[str]]:
 
 
 @pytest.mark.performance
-def test_the_harness_costs_at_most_a_tenth(
+def test_the_harness_costs_at_most_a_twentieth(
     material: tuple[TrainingData, list[str]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, test = material
