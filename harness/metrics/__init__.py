@@ -1,7 +1,7 @@
 """Segmentation metrics of one image on two (H, W) bool masks.
 
 `evaluate_pair` gives all of them from one pass; each is a function of its own too. Each is one object in `registry`, with its
-definition and source; the rules for empty masks in `EMPTY_POLICIES`. Needs NumPy and SciPy; `cldice` scikit-image too.
+definition and source; the rules for empty masks in `EMPTY_POLICIES`. Needs NumPy, SciPy and Numba.
 """
 
 from harness.metrics.empty import DEFAULT_EMPTY_POLICY, EMPTY_POLICIES, EmptyPolicy, empty_policy

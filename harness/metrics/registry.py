@@ -148,7 +148,7 @@ REGISTRY: dict[str, Metric] = {
             3,
             "2 T S / (T + S), T the share of P's skeleton that lies in G, S the share of G's skeleton that lies in P. For"
             " vessels and other thin structures: a broken vessel costs as much as its missing length.",
-            "Shit et al., clDice, CVPR 2021; skeletons by Zhang and Suen's thinning, as in scikit-image's skeletonize.",
+            "Shit et al., clDice, CVPR 2021; skeletons by Zhang and Suen's thinning, equal to those of scikit-image's skeletonize.",
             lambda pair, _: centreline_dice(pair),
         ),
         Metric(

@@ -6,9 +6,9 @@ A, the Euclidean distance between pixel centres to the nearest border pixel of B
 of d(P -> G) and d(G -> P), so these are computed once per pair.
 
 A distance transform of the whole image (the usual way) computes a million distances to use a few thousand. Here the
-images are cropped to the foreground and each border pixel is settled by the cheapest exact means: coinciding pixels
-are 0; near ones are found by looking at the neighbouring pixels in order of distance, as long as that pays; the rest
-asks a k-d tree, or, if there are very many, a distance transform of the crop.
+images are cropped to the foreground and each border pixel is settled by the cheapest exact means: near ones are found by
+looking at the neighbouring pixels in order of distance; for the rest, the way up or down to the nearest border pixel is noted
+for each pixel of the crop, and then the columns left and right are searched, for one pixel or for a whole row.
 """
 
 from __future__ import annotations
@@ -24,13 +24,8 @@ from harness.metrics.masks import InvalidMasks, Mask, Spacing, check_masks, chec
 Distances = NDArray[np.float64]
 Positions = NDArray[np.intp]
 
-RING_REACH = 4
-"""How many pixels around a border pixel are looked at one by one before the k-d tree is asked."""
-
-# Costs in nanoseconds, measured on one core: one neighbour of one pixel, the calls for one ring, one point in a k-d
-# tree, one query of it, one pixel of a distance transform. They choose between exact ways, so they bear on speed and
-# never on the result.
-NEIGHBOUR_COST, RING_COST, POINT_COST, QUERY_COST, TRANSFORM_COST = 3.0, 10_000.0, 100.0, 600.0, 30.0
+REACH = 6
+"""How many pixels around a border pixel are looked at one by one; it bears on speed and never on the result."""
 
 
 @dataclass(frozen=True)
@@ -117,16 +112,15 @@ def surface_distances(prediction: ArrayLike, reference: ArrayLike, *, spacing: S
 
 @dataclass(frozen=True)
 class _Border:
-    """Border pixels in a frame of `RING_REACH` background pixels, so that no neighbour lies outside the array."""
+    """Border pixels in a frame of `REACH` background pixels, so that no neighbour lies outside the array."""
 
     image: Mask
     positions: Positions
 
     @classmethod
     def of(cls, mask: Mask) -> _Border:
-        height, width = mask.shape[0] + 2 * RING_REACH, mask.shape[1] + 2 * RING_REACH
-        framed = np.zeros((height, width), dtype=bool)
-        framed[RING_REACH:-RING_REACH, RING_REACH:-RING_REACH] = mask
+        framed = np.pad(mask, REACH)
+        height, width = framed.shape
         # On the flattened array a neighbour is a shift; the frame keeps rows from running into each other.
         flat = framed.ravel()
         centre = slice(width, -width)
@@ -136,10 +130,6 @@ class _Border:
         border = np.zeros_like(flat)
         np.greater(flat[centre], inner, out=border[centre])
         return cls(border.reshape(height, width), np.flatnonzero(border))
-
-    def coordinates(self, positions: Positions) -> tuple[Positions, Positions]:
-        rows, columns = np.divmod(positions, self.image.shape[1])
-        return rows, columns
 
 
 def _crop(prediction: Mask, reference: Mask) -> tuple[Mask, Mask]:
@@ -155,70 +145,26 @@ def _crop(prediction: Mask, reference: Mask) -> tuple[Mask, Mask]:
 
 def _directed(source: _Border, target: _Border, spacing: tuple[float, float]) -> Distances:
     """For each border pixel of `source`, the distance to the nearest border pixel of `target`."""
-    distances = np.zeros(source.positions.size)
-    width = target.image.shape[1]
-    flat = target.image.ravel()
-    unsettled = np.flatnonzero(~flat[source.positions])
-    positions = source.positions[unsettled]
+    from harness.metrics.loops import first_reached, nearest
 
-    for distance, offsets in _rings(spacing):
-        if not unsettled.size:
-            return distances
-        found = flat[positions + (offsets[0][0] * width + offsets[0][1])]
-        for row, column in offsets[1:]:
-            found |= flat[positions + (row * width + column)]
-        distances[unsettled[found]] = distance
-        looked_at = unsettled.size
-        unsettled, positions = unsettled[~found], positions[~found]
-        cost = looked_at * len(offsets) * NEIGHBOUR_COST + RING_COST
-        saved = (looked_at - unsettled.size) * QUERY_COST
-        # Rings are also worth going on with when settling the last pixel would spare the building of a big tree.
-        if cost > max(saved, 0.05 * target.positions.size * POINT_COST):
-            break
-
-    if unsettled.size:
-        distances[unsettled] = _far_distances(source, target, positions, spacing)
+    rows, columns, lengths = _neighbours(spacing)
+    reached = first_reached(target.image.ravel(), source.positions, rows * target.image.shape[1] + columns)
+    distances = lengths[reached]
+    far = np.flatnonzero(reached == lengths.size - 1)
+    if far.size:
+        distances[far] = _length(*nearest(target.image, source.positions[far], *spacing), spacing)
     return distances
 
 
 @lru_cache(maxsize=64)
-def _rings(spacing: tuple[float, float]) -> tuple[tuple[float, tuple[tuple[int, int], ...]], ...]:
-    """Neighbours by increasing distance: (distance, its (row, column) offsets), complete as far as it goes."""
-    reach = range(-RING_REACH, RING_REACH + 1)
-    by_distance: dict[float, list[tuple[int, int]]] = {}
-    for row in reach:
-        for column in reach:
-            by_distance.setdefault(float(_length(row, column, spacing)), []).append((row, column))
-    # Beyond this distance some neighbours lie outside the square that is looked at.
-    complete = (RING_REACH + 1) * min(spacing)
-    return tuple((d, tuple(offsets)) for d, offsets in sorted(by_distance.items()) if 0 < d < complete)
-
-
-def _far_distances(source: _Border, target: _Border, positions: Positions, spacing: tuple[float, float]) -> Distances:
-    # SciPy's spatial parts take a third of a second to import: `list` shows the registry without them.
-    from scipy.ndimage import distance_transform_edt
-    from scipy.spatial import KDTree
-
-    rows, columns = source.coordinates(positions)
-    tree_cost = target.positions.size * POINT_COST + positions.size * QUERY_COST
-    if tree_cost > target.image.size * TRANSFORM_COST:
-        nearest_rows, nearest_columns = distance_transform_edt(
-            ~target.image, sampling=spacing, return_distances=False, return_indices=True
-        )
-        nearest = nearest_rows[rows, columns], nearest_columns[rows, columns]
-    else:
-        target_rows, target_columns = target.coordinates(target.positions)
-        # Few queries per tree: a quick build (unbalanced, large leaves) saves more than it costs.
-        tree = KDTree(
-            np.stack([target_rows * spacing[0], target_columns * spacing[1]], axis=1),
-            leafsize=32,
-            balanced_tree=False,
-            compact_nodes=False,
-        )
-        _, index = tree.query(np.stack([rows * spacing[0], columns * spacing[1]], axis=1))
-        nearest = target_rows[index], target_columns[index]
-    # From whole pixels, so that the same offset gives the same distance wherever it lies and whichever way found it.
-    return _length(rows - nearest[0], columns - nearest[1], spacing)
+def _neighbours(spacing: tuple[float, float]) -> tuple[Positions, Positions, Distances]:
+    """(K,) rows and columns of the pixels around one, itself first, by increasing distance, and these distances, in spacing
+    units; the last one is infinity, for all that lies farther than any pixel outside the square that is looked at."""
+    rows, columns = (part.ravel() for part in np.mgrid[-REACH : REACH + 1, -REACH : REACH + 1])
+    lengths = _length(rows, columns, spacing)
+    near = np.flatnonzero(lengths < (REACH + 1) * min(spacing))
+    near = near[np.argsort(lengths[near], kind="stable")]
+    return rows[near], columns[near], np.append(lengths[near], np.inf)
 
 
 def _length(rows: Positions | int, columns: Positions | int, spacing: tuple[float, float]) -> Distances:

@@ -126,7 +126,7 @@ def test_memory_follows_the_border_and_is_bounded(kind: str, bytes_a_pixel: int)
 
 
 def peak_memory(run: Callable[[Mask, Mask], object], pair: tuple[Mask, Mask]) -> int:
-    """Bytes allocated through Python and NumPy at the worst moment (a k-d tree's own are not seen)."""
+    """Bytes allocated through Python and NumPy at the worst moment."""
     tracemalloc.start()
     try:
         run(*pair)
