@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format performance statistics scale smoke chaos fuzz counts gpu-check setup picture clean
+.PHONY: demo test lint format performance statistics scale smoke chaos fuzz counts gpu-check perf perf-compare setup picture clean
 
 setup: $(READY)
 
@@ -30,6 +30,16 @@ test: lint
 # Asserts ratios of times, so it wants a machine that does nothing else.
 performance: $(READY)
 	$(BIN)/python -m pytest tests/performance -m performance -s
+
+# Times the benchmarks, keeps them in .perf/history and draws all that were kept. Five minutes.
+perf: $(READY)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/performance/test_benchmarks.py -m performance --benchmark-storage=file://.perf/history --benchmark-autosave
+	$(BIN)/python -m tests.performance.perf_history .perf/history
+
+# Is the working tree slower than BASE? Fails and names what is. Ten minutes on a quiet machine.
+BASE ?= HEAD
+perf-compare: $(READY)
+	$(BIN)/python -m tests.performance.perf_compare --base $(BASE)
 
 # How often intervals hold the truth, and how often tests err, on simulated results. Minutes.
 statistics: $(READY)
