@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import random
 import sys
 import tempfile
 import time
@@ -20,15 +19,11 @@ sys.path[:0] = [str(TREE), str(TREE / "tests")]
 def main(name: str) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what the benchmark prints is no answer
-    import numpy as np
-
     import harness
     from tests.performance.benchmarks import BENCHMARKS
 
     if not Path(harness.__file__).is_relative_to(TREE):
         raise SystemExit(f"Expected the code of {TREE}, found {harness.__file__}.")
-    random.seed(0)
-    np.random.seed(0)
     with tempfile.TemporaryDirectory(prefix="perf-") as folder:
         run = BENCHMARKS[name](Path(folder))
         run()  # caches, compiled loops, lazy imports
