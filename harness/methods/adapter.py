@@ -21,7 +21,7 @@ from harness.methods.contract import Stage, Step
 
 _OPTIONAL = (
     "stages", "observe", "use_cache", "predict_oracle", "guess_modality", "after_step", "after_epoch", "predict_adapting",
-    "reset_adaptation", "accelerated", "active_parameters", "deployed_parameters", "deployed_method",
+    "reset_adaptation", "accelerated", "recordable", "active_parameters", "deployed_parameters", "deployed_method",
 )  # fmt: skip
 
 
@@ -77,6 +77,10 @@ class MethodAdapter:
             TrialFailed: `training_loss` gave something else than (loss, {name: value}).
         """
         return checked_loss(self.module, self.module.training_loss(batch, step))
+
+    def is_recordable(self, stage: Stage) -> bool:
+        """Whether passes of this stage may be recorded on a GPU and replayed with other batches."""
+        return bool(self._found["recordable"](stage.name)) if "recordable" in self._found else False
 
     def after_step(self, step: Step) -> None:
         if "after_step" in self._found:

@@ -23,6 +23,9 @@ The harness never imports a method by name: it follows `_target_`. Optional are
     predict_oracle(images, modality, masks (B, 1, S, S) 0 or 1) -> logits
                                                 is tested in place of predict; goes with a card whose prompt is "oracle ..."
     guess_modality(images) -> (B,) int64        the modality it takes each image for: a column of the results
+    recordable(stage: str) -> bool              True: in this stage training_loss does the same operations for all batches of
+                                                a shape, whatever their modalities, keys and step, and asks the device for
+                                                no value: on a GPU it is recorded and replayed; default: False
     after_step(step)                            called after every optimiser step
     after_epoch(score: float)                   called with each epoch's score (NaN where a stage is not scored), before the
                                                 selection rule compares it

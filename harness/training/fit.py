@@ -28,6 +28,7 @@ from harness.training.callbacks import Callback
 from harness.training.checkpoint import CheckpointFile, FitState
 from harness.training.epoch_result import EpochResult
 from harness.training.optimizers import make_optimizer, make_schedule
+from harness.training.recording import RecordedPasses
 from harness.training.seeding import seed_everything
 from harness.training.selection import RULES, SelectionRule, load_selected_weights, select_weights
 from harness.training.stages import epochs_per_stage, freeze_all_but
@@ -177,7 +178,10 @@ def _start_stage(
     parameters = freeze_all_but(adapter.module, stage.trainable, learnable)
     optimizer = make_optimizer(parameters, config, stage.learning_rate)
     schedule = make_schedule(optimizer, config, epochs, math.ceil(len(batches) / config.accumulation))
-    return Trainer(adapter, stage, epochs, parameters, optimizer, schedule, scaler, config, device, batches)
+    # Gradients of a recorded pass are not added to others', and a loss scale of float16 changes with the steps.
+    recorded = device.type == "cuda" and config.accumulation == 1 and not scaler.is_enabled()
+    passes = RecordedPasses(parameters) if recorded and adapter.is_recordable(stage) else None
+    return Trainer(adapter, stage, epochs, parameters, optimizer, schedule, scaler, config, device, batches, passes)
 
 
 def _restore(trainer: Trainer, saved: dict[str, Any]) -> None:

@@ -19,6 +19,7 @@ from harness.hardware import autocast, is_out_of_memory
 from harness.methods.adapter import MethodAdapter
 from harness.methods.contract import Stage, Step
 from harness.training.checkpoint import FitState
+from harness.training.recording import RecordedPasses
 from harness.training.stages import train_mode
 
 
@@ -29,6 +30,7 @@ class Trainer:
     Attributes:
         parameters: those that learn in this stage, by name.
         epochs: of this stage.
+        recorded: None: each operation is launched by itself.
     """
 
     method: MethodAdapter
@@ -41,6 +43,7 @@ class Trainer:
     config: TrainingConfig
     device: torch.device
     batches: StageBatches
+    recorded: RecordedPasses | None = None
 
     @property
     def learning_rate(self) -> float:
@@ -119,6 +122,10 @@ def _backward_within_memory(batch: Batch, step: Step, weight: float, trainer: Tr
 
     Gradients of earlier batches of the same accumulation group are put back before a second attempt.
     """
+    if trainer.recorded is not None and state.micro_batch >= len(batch):
+        loss = trainer.recorded(batch, lambda part: _backward(part, step, weight, trainer, len(part)))
+        if loss is not None:
+            return loss
     module = trainer.method.module
     kept = _gradients(module) if trainer.config.accumulation > 1 else None
     while True:
