@@ -65,9 +65,9 @@ class Network(nn.Module):
         """The loss of a batch with `images` (B, 3, H, W) and `masks` (B, 1, H, W), and its parts."""
         return self._loss(self._outputs(batch.images), batch.masks)
 
-    def recordable(self, stage: str) -> bool:
-        """A pass does the same whatever is on the images: a GPU may replay it."""
-        return True
+    def recording_key(self, batch: Any, step: Any) -> tuple[()]:
+        """A pass is the same operations whatever the batch holds: a GPU may replay it."""
+        return ()
 
     def loss_and_logits(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         """`training_loss` and the logits (B, 1, H, W), of one pass."""

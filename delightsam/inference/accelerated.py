@@ -17,7 +17,7 @@ from delightsam.inference.graphs import GraphedFunction
 from delightsam.inference.stacks import Chosen
 from delightsam.modeling import kernels
 from delightsam.modeling.decoder import Decoder
-from delightsam.modeling.model import DeLightSAM, Modality
+from delightsam.modeling.model import DeLightSAM, Numbers
 from delightsam.modeling.preprocessing import normalise
 from delightsam.modeling.segmentation import Mask, segment
 from delightsam.modeling.tiny_vit import STEMS
@@ -99,7 +99,7 @@ class AcceleratedDeLightSAM(nn.Module):
         return next(self.model.parameters()).device
 
     @torch.inference_mode()
-    def forward(self, images: Tensor, modality: Modality) -> Tensor:
+    def forward(self, images: Tensor, modality: Numbers) -> Tensor:
         """As `DeLightSAM.forward`; logits (B, 1, S, S) are float32.
 
         Raises:
@@ -116,7 +116,7 @@ class AcceleratedDeLightSAM(nn.Module):
             run = self._full_size if images.shape == self._shape else self._run
             return run(images, chosen, added[0])
 
-    def predict(self, images: Tensor, modality: Modality) -> Tensor:
+    def predict(self, images: Tensor, modality: Numbers) -> Tensor:
         """As `forward`, of images with values in [0, 1]."""
         return self(normalise(images, self.config.preprocessing), modality)
 

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from delightsam.modeling import kernels
-from delightsam.modeling.controllers import Route
+from delightsam.modeling.controllers import MixedRoute, Route, Routes
 from delightsam.modeling.layers import Linear
 from delightsam.modeling.windows import IntoWindows, OutOfWindows, window_rows
 
@@ -51,7 +51,7 @@ class WindowAttention(nn.Module):
         self._cached.clear()  # a move to another device or type must not leave the old bias behind
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
-    def forward(self, x: Tensor, routes: Sequence[Route] = ()) -> Tensor:
+    def forward(self, x: Tensor, routes: Routes = ()) -> Tensor:
         """Attends inside windows.
 
         Args:
@@ -61,7 +61,7 @@ class WindowAttention(nn.Module):
         Returns:
             (B, H, W, C), to be added to `x`.
         """
-        if x.is_cuda:
+        if x.is_cuda or isinstance(routes, MixedRoute):
             return self.whole(x, routes)
         _, height, width, _ = x.shape
         qkv = self.qkv(self.norm(x)).unflatten(-1, (self.heads, 3, -1))
@@ -79,24 +79,22 @@ class WindowAttention(nn.Module):
             rows.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=2))
         return self.project(rows[0] if len(rows) == 1 else torch.cat(rows, dim=1))
 
-    def whole(self, x: Tensor, routes: Sequence[Route] = ()) -> Tensor:
+    def whole(self, x: Tensor, routes: Routes = ()) -> Tensor:
         """As `forward`, with padded tokens: more products, but all windows at once, whatever the controllers. For a GPU."""
         batch, height, width, _ = x.shape
-        owned = [(r.stop - r.start, t) for r in routes if (t := r.controller.tokens()) is not None]
-        rows = window_rows(height, width, self.window, bool(owned), x.device)
+        has_tokens = _have_tokens(routes)
+        rows = window_rows(height, width, self.window, has_tokens, x.device)
         qkv = self.qkv(self.norm(x)).flatten(1, 2)
         # LayerNorm turns a token of zeros into its bias.
         behind = [F.linear(self.norm.bias, self.qkv.weight, self.qkv.bias).to(qkv.dtype).expand(batch, 1, -1)]
         bias = self.offset_bias[:, self.offset_index].flatten(3, 4).flatten(1, 2).to(qkv.dtype)[None]
-        if owned:
-            own = [_token_row(key, value).to(qkv.dtype).expand(count, 1, -1) for count, (key, value, _) in owned]
-            behind.append(torch.cat(own))
-            biases = [_append_bias(bias[0], share).expand(count, -1, -1, -1) for count, (_, _, share) in owned]
-            bias = torch.cat(biases) if len(biases) > 1 else biases[0][:1]
+        if has_tokens:
+            own, bias = _tokens_and_bias(routes, bias)
+            behind.append(own.to(qkv.dtype))
         inside = IntoWindows.apply(torch.cat((qkv, *behind), dim=1), rows)
         tokens = self.window**2
         q, k, v = inside.view(
-            batch, -1, tokens + bool(owned), self.heads, 3, inside.shape[2] // self.heads // 3
+            batch, -1, tokens + has_tokens, self.heads, 3, inside.shape[2] // self.heads // 3
         ).permute(4, 0, 1, 3, 2, 5)
         found = _attention(q[..., :tokens, :], k, v, bias).transpose(2, 3).flatten(3).flatten(1, 2)
         return self.project(OutOfWindows.apply(found, rows).unflatten(1, (height, width)))
@@ -154,6 +152,26 @@ class WindowAttention(nn.Module):
         if self.cache_bias:
             self._cached[h, w] = bias
         return bias
+
+
+def _have_tokens(routes: Routes) -> bool:
+    controllers = routes.controllers if isinstance(routes, MixedRoute) else [route.controller for route in routes]
+    return bool(controllers) and controllers[0].tokens() is not None
+
+
+def _tokens_and_bias(routes: Routes, bias: Tensor) -> tuple[Tensor, Tensor]:
+    """Each image's token row (B, 1, 3 * heads * d), and the bias (1, heads, N, M) with its token's (1 or B, heads, N, M + 1)."""
+    if isinstance(routes, MixedRoute):
+        tokens = [tokens for controller in routes.controllers if (tokens := controller.tokens()) is not None]
+        own = routes.mixture.own([_token_row(key, value) for key, value, _ in tokens])
+        share = routes.mixture.own([share for _, _, share in tokens]).to(bias.dtype)
+        count, (_, heads, rows, _) = len(own), bias.shape
+        shares = share[:, :, None, None].expand(count, heads, rows, 1)
+        return own[:, None], torch.cat((bias.expand(count, -1, -1, -1), shares), dim=3)
+    owned = [(r.stop - r.start, t) for r in routes if (t := r.controller.tokens()) is not None]
+    own = torch.cat([_token_row(key, value).expand(count, 1, -1) for count, (key, value, _) in owned])
+    biases = [_append_bias(bias[0], share).expand(count, -1, -1, -1) for count, (_, _, share) in owned]
+    return own, torch.cat(biases) if len(biases) > 1 else biases[0][:1]
 
 
 def _token_row(key: Tensor, value: Tensor) -> Tensor:

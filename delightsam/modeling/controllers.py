@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from delightsam.modeling.layers import TokenMLP
@@ -89,6 +91,70 @@ class Route:
     stop: int
 
 
+@dataclass(frozen=True)
+class Mixture:
+    """Which modality each image of a batch has, known to the device alone: a GPU is not asked for it, and replays the same
+    operations for other modalities.
+
+    Attributes:
+        modalities: K numbers.
+        share: (B, K) float, 1 for an image's own modality, else 0.
+    """
+
+    modalities: tuple[int, ...]
+    share: Tensor
+
+    @classmethod
+    def of_numbers(cls, modality: Tensor, known: Sequence[int]) -> Mixture:
+        """Of modality numbers (B,), all of them among `known`."""
+        row = _row(tuple(known), modality.device)
+        return cls(tuple(known), (modality[:, None] == row).float())
+
+    def own(self, tensors: Sequence[Tensor]) -> Tensor:
+        """Each image's own (B, ...) of K tensors of one shape. As a product: its gradient adds up in one order."""
+        stacked = torch.stack(list(tensors))
+        if stacked.ndim == 2:  # vectors, whose digits autocast would cut
+            with torch.autocast(stacked.device.type, enabled=False):
+                return self.share.to(stacked.dtype) @ stacked
+        return (self.share.to(stacked.dtype) @ stacked.flatten(1)).unflatten(1, stacked.shape[1:])
+
+    def linear(self, x: Tensor, layers: Sequence[nn.Linear]) -> Tensor:
+        """Each image's tokens (B, N, in) through its own of K layers: (B, N, out)."""
+        weight, bias = self.own([layer.weight for layer in layers]), self.own([layer.bias for layer in layers])
+        return torch.baddbmm(bias.unsqueeze(1), x, weight.transpose(1, 2))
+
+
+@lru_cache(maxsize=64)
+def _row(numbers: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # kept, and used in training
+        return torch.tensor(numbers, device=device)
+
+
+@dataclass(frozen=True)
+class MixedRoute:
+    """The parts of all controllers that work in one block, and which of them each image meets."""
+
+    controllers: Sequence[BlockController]
+    mixture: Mixture
+
+
+Routes = Sequence[Route] | MixedRoute
+
+
+@dataclass(frozen=True)
+class MixedControllers:
+    """All controllers, and which of them each image meets."""
+
+    controllers: Sequence[Controller]
+    mixture: Mixture
+
+    def block(self, number: int) -> MixedRoute:
+        return MixedRoute([one.blocks[number] for one in self.controllers], self.mixture)  # type: ignore[misc]
+
+
+Controllers = Sequence[tuple[Controller, Group]] | MixedControllers
+
+
 def group_by_modality(modality: Sequence[int]) -> tuple[list[int], list[Group]]:
     """The order that sorts a batch by modality (stable), and the groups of the sorted batch.
 
@@ -127,8 +193,11 @@ def _index(order: list[int], device: torch.device) -> Tensor:
     return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
 
 
-def apply_experts(x: Tensor, routes: Sequence[Route]) -> Tensor | None:
+def apply_experts(x: Tensor, routes: Routes) -> Tensor | None:
     """Runs each image's tokens (B, H, W, C) through the expert of its modality; None where no route has one."""
+    if isinstance(routes, MixedRoute):
+        experts = [controller.expert for controller in routes.controllers if controller.expert is not None]
+        return _mixed_experts(x, experts, routes.mixture) if experts else None
     if not routes or routes[0].controller.expert is None:
         return None
     if len(routes) == 1:
@@ -138,3 +207,11 @@ def apply_experts(x: Tensor, routes: Sequence[Route]) -> Tensor | None:
         assert route.controller.expert is not None
         parts.append(route.controller.expert(x[route.start : route.stop]))
     return torch.cat(parts)
+
+
+def _mixed_experts(x: Tensor, experts: Sequence[TokenMLP], mixture: Mixture) -> Tensor:
+    norms = [expert.norm for expert in experts]
+    tokens = F.layer_norm(x.flatten(1, 2), norms[0].normalized_shape, eps=norms[0].eps)
+    weight, bias = mixture.own([norm.weight for norm in norms]), mixture.own([norm.bias for norm in norms])
+    hidden = mixture.linear(torch.addcmul(bias[:, None], tokens, weight[:, None]), [e.fc1 for e in experts])
+    return mixture.linear(F.gelu(hidden), [expert.fc2 for expert in experts]).view_as(x)

@@ -9,7 +9,7 @@ from itertools import pairwise
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from delightsam.modeling.controllers import Group
+from delightsam.modeling.controllers import Group, Mixture
 from delightsam.modeling.encoder import EMBEDDING_CHANNELS
 from delightsam.modeling.layers import ConvNorm
 
@@ -29,7 +29,7 @@ class ConvolutionalDecoder(nn.Module):
         )
         self.head = nn.Conv2d(WIDTHS[-1], 1, 1)
 
-    def forward(self, embedding: Tensor, groups: Sequence[Group]) -> Tensor:
+    def forward(self, embedding: Tensor, groups: Sequence[Group] | Mixture) -> Tensor:
         """Mask logits (B, 1, 4h, 4w) of an embedding (B, 256, h, w); `groups` as in the QM-Decoder, not used."""
         x = self.levels[0](embedding)
         for level in self.levels[1:]:

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from delightsam.modeling import kernels
-from delightsam.modeling.controllers import Group
+from delightsam.modeling.controllers import Group, Mixture
 from delightsam.modeling.encoder import EMBEDDING_CHANNELS
 from delightsam.modeling.layers import LayerNorm2d, Linear
 
@@ -137,15 +137,23 @@ class Decoder(nn.Module):
         self._cached.clear()  # a move to another device or type must not leave the old code behind
         return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
-    def forward(self, embedding: Tensor, groups: Sequence[Group]) -> Tensor:
-        """Mask logits (B, 1, 4h, 4w) of the prompted embedding (B, 256, h, w), sorted by modality as `groups` say."""
+    def forward(self, embedding: Tensor, groups: Sequence[Group] | Mixture) -> Tensor:
+        """Mask logits (B, 1, 4h, 4w) of the prompted embedding (B, 256, h, w), sorted by modality as `groups` say.
+
+        Raises:
+            ValueError: a mixture for a decoder with added modalities, whose images see other queries.
+        """
+        if isinstance(groups, Mixture):
+            if self.added_queries:
+                raise ValueError("A model with added modalities takes their numbers as a list.")
+            return self._draw(embedding, groups)
         # Runs of images that see equally many queries.
         runs = [list(run) for _, run in groupby(groups, key=lambda g: str(g.modality) in self.added_queries)]
         if len(runs) == 1:
             return self._draw(embedding, groups)
         return torch.cat([self._draw(embedding[run[0].start : run[-1].stop], _from_zero(run)) for run in runs])
 
-    def _draw(self, embedding: Tensor, groups: Sequence[Group]) -> Tensor:
+    def _draw(self, embedding: Tensor, groups: Sequence[Group] | Mixture) -> Tensor:
         batch, _, height, width = embedding.shape
         image = embedding.flatten(2).transpose(1, 2)
         position = self.position(height, width).to(image.dtype)
@@ -166,10 +174,10 @@ class Decoder(nn.Module):
         key = str(modality)
         return self.added_queries[key] if key in self.added_queries else self.queries[self.own_row(modality)]
 
-    def _rows(self, groups: Sequence[Group], batch: int) -> Tensor:
+    def _rows(self, groups: Sequence[Group] | Mixture, batch: int) -> Tensor:
         """The queries (B, Q, 256) that each image sees; an added modality's own is the last."""
         table = self.queries.expand(batch, -1, -1)
-        if str(groups[0].modality) not in self.added_queries:
+        if isinstance(groups, Mixture) or str(groups[0].modality) not in self.added_queries:
             return table
         own = [self.added_queries[str(g.modality)].expand(g.stop - g.start, 1, -1) for g in groups]
         return torch.cat((table, torch.cat(own)), dim=1)
@@ -179,12 +187,24 @@ class Decoder(nn.Module):
             return -1
         return modality if len(self.queries) > 1 else 0
 
-    def _kernels(self, queries: Tensor, groups: Sequence[Group]) -> Tensor:
+    def _kernels(self, queries: Tensor, groups: Sequence[Group] | Mixture) -> Tensor:
         """Kernels (B, 32): each image's own query through its hypernetwork; the other queries' are never computed."""
+        if isinstance(groups, Mixture):
+            return self._mixed_kernels(queries, groups)
         own = torch.cat([queries[g.start : g.stop, self.own_row(g.modality)] for g in groups])
         if SHARED in self.hypernetworks:
             return self.hypernetworks[SHARED](own)
         return torch.cat([self.hypernetworks[str(g.modality)](own[g.start : g.stop]) for g in groups])
+
+    def _mixed_kernels(self, queries: Tensor, mixture: Mixture) -> Tensor:
+        rows = torch.stack([queries[:, self.own_row(k)] for k in mixture.modalities], dim=1)
+        own = mixture.share.to(rows.dtype)[:, None] @ rows
+        if SHARED in self.hypernetworks:
+            return self.hypernetworks[SHARED](own[:, 0])
+        networks = [self.hypernetworks[str(k)].layers for k in mixture.modalities]
+        for number, layers in enumerate(zip(*networks, strict=True)):
+            own = mixture.linear(F.relu(own) if number else own, layers)
+        return own[:, 0]
 
     def position(self, height: int, width: int) -> Tensor:
         """SAM's random-Fourier position code of a grid: (1, height * width, 256) in row-major order."""

@@ -3,11 +3,9 @@
 # torch types the call of a module as Any.
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from torch import Tensor, nn
 
-from delightsam.modeling.controllers import Controller, Group
+from delightsam.modeling.controllers import Controllers
 from delightsam.modeling.layers import LayerNorm2d
 from delightsam.modeling.tiny_vit import WIDTHS, TinyViT
 
@@ -31,5 +29,5 @@ class Encoder(nn.Module):
             LayerNorm2d(EMBEDDING_CHANNELS),
         )
 
-    def forward(self, images: Tensor, controllers: Sequence[tuple[Controller, Group]] = ()) -> Tensor:
+    def forward(self, images: Tensor, controllers: Controllers = ()) -> Tensor:
         return self.neck(self.backbone(images, controllers)[-1])

@@ -20,7 +20,10 @@ from delightsam.modeling.config import DeLightSAMConfig
 from delightsam.modeling.controllers import (
     BlockController,
     Controller,
+    Controllers,
     Group,
+    MixedControllers,
+    Mixture,
     as_list,
     group_by_modality,
     put_back,
@@ -36,8 +39,10 @@ from delightsam.modeling.prompts import SelfPatchPrompts
 from delightsam.modeling.segmentation import Mask, segment
 from delightsam.modeling.tiny_vit import TinyViT
 
-Modality = Tensor | Sequence[int] | int
+Numbers = Tensor | Sequence[int] | int
 """Modality numbers of a batch: (B,) int64, or B of them in a list (which no GPU has to be asked for), or one for all."""
+Modality = Numbers | Mixture
+"""The same, or what `DeLightSAM.mixture` makes of numbers that only a GPU knows."""
 
 
 class Outputs(NamedTuple):
@@ -154,6 +159,11 @@ class DeLightSAM(nn.Module):
             raise ValueError("This model can't tell an image's modality (guesses_modality = False): give its number.")
         return self.guess(self.encode(images, None))
 
+    def mixture(self, modality: Tensor, among: Sequence[int]) -> Mixture:
+        """Modality numbers (B,) on a GPU, all of them among those given, in a form whose values the program never asks for:
+        more arithmetic, fewer launches, and the same ones for all such batches of a size."""
+        return Mixture.of_numbers(modality, self._numbers(among, len(among)))
+
     def enable_guess(self) -> ModalityGuess:
         """The head that tells an image's modality; a model that has none gets one.
 
@@ -234,9 +244,12 @@ class DeLightSAM(nn.Module):
         per_modality = sum(p.numel() for module in owned for p in module.parameters())
         return {"total": total, "active": total - per_modality + per_modality // len(self.config.modalities)}
 
-    def _embed(self, images: Tensor, groups: Sequence[Group]) -> Tensor:
-        controllers: list[tuple[Controller, Group]] = []
-        if self.controllers and groups:
+    def _embed(self, images: Tensor, groups: Sequence[Group] | Mixture) -> Tensor:
+        controllers: Controllers = ()
+        if self.controllers and isinstance(groups, Mixture):
+            own = [self.controllers[str(k)] for k in groups.modalities]
+            controllers = MixedControllers(own, groups)  # type: ignore[arg-type]
+        elif self.controllers and not isinstance(groups, Mixture):
             controllers = [(self.controllers[str(g.modality)], g) for g in groups]  # type: ignore[misc]
         if self.fused:
             images = images.to(next(self.encoder.parameters()).dtype)
@@ -246,7 +259,7 @@ class DeLightSAM(nn.Module):
     def _decode(
         self,
         embedding: Tensor,
-        groups: Sequence[Group],
+        groups: Sequence[Group] | Mixture,
         size: Sequence[int],
         order: list[int],
         patches: Tensor | None,
@@ -268,15 +281,17 @@ class DeLightSAM(nn.Module):
             put_back(embedding, order),
         )
 
-    def _groups(self, modality: Modality, batch: int) -> tuple[list[int], list[Group]]:
+    def _groups(self, modality: Modality, batch: int) -> tuple[list[int], Sequence[Group] | Mixture]:
         """The order that sorts the batch by modality (empty where it is sorted), and its groups."""
+        if isinstance(modality, Mixture):
+            return [], modality
         numbers = self._numbers(modality, batch)
         if isinstance(modality, int):
             # Not counted out: an exported model's batch has no size yet.
             return [], [Group(modality, 0, batch)]
         return group_by_modality(numbers)
 
-    def checked_numbers(self, images: Tensor, modality: Modality) -> list[int]:
+    def checked_numbers(self, images: Tensor, modality: Numbers) -> list[int]:
         """The modality number of each image, or one for all.
 
         Raises:
@@ -285,7 +300,7 @@ class DeLightSAM(nn.Module):
         self._check(images)
         return self._numbers(modality, images.shape[0])
 
-    def _numbers(self, modality: Modality, batch: int) -> list[int]:
+    def _numbers(self, modality: Numbers, batch: int) -> list[int]:
         numbers = [modality] if isinstance(modality, int) else as_list(modality)
         if len(numbers) != batch and not isinstance(modality, int):
             raise ValueError(f"{batch} images need {batch} modality numbers; found {len(numbers)}.")

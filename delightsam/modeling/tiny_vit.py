@@ -16,7 +16,15 @@ from torch import Tensor, nn
 
 from delightsam.modeling import kernels
 from delightsam.modeling.attention import WindowAttention
-from delightsam.modeling.controllers import BlockController, Controller, Group, Route, apply_experts
+from delightsam.modeling.controllers import (
+    BlockController,
+    Controllers,
+    MixedControllers,
+    MixedRoute,
+    Route,
+    Routes,
+    apply_experts,
+)
 from delightsam.modeling.layers import ConvChain, ConvNorm, TokenMLP, add_mlps
 from delightsam.modeling.recomputation import recompute
 
@@ -80,9 +88,9 @@ class AttentionBlock(nn.Module):
         self.local = ConvNorm(dim, dim, 3, groups=dim)
         self.mlp = TokenMLP(dim)
 
-    def forward(self, x: Tensor, routes: Sequence[Route] = ()) -> Tensor:
+    def forward(self, x: Tensor, routes: Routes = ()) -> Tensor:
         """(B, H, W, C) -> (B, H, W, C)."""
-        if kernels.fast_path(x):
+        if kernels.fast_path(x) and not isinstance(routes, MixedRoute):
             return self._in_pieces(x, routes)
         x = x + self.attention(x, routes)
         x = self.local(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
@@ -133,7 +141,7 @@ class AttentionStage(nn.Module):
             None if last else Downsample(WIDTHS[index], WIDTHS[index + 1], stride=1 if index == len(WIDTHS) - 2 else 2)
         )
 
-    def forward(self, x: Tensor, routes: Sequence[Sequence[Route]], run: Run) -> Tensor:
+    def forward(self, x: Tensor, routes: Sequence[Routes], run: Run) -> Tensor:
         """(B, C, H, W) -> (B, C', H', W'); `routes` hold one list per block; `run` calls the blocks."""
         tokens = x.permute(0, 2, 3, 1)
         for block, block_routes in zip(self.blocks, routes, strict=True):
@@ -163,12 +171,13 @@ class TinyViT(nn.Module):
         """(width, heads) of every attention block in order: what a controller must fit."""
         return [(WIDTHS[i], HEADS[i]) for i in range(1, len(WIDTHS)) for _ in range(DEPTHS[i])]
 
-    def forward(self, images: Tensor, controllers: Sequence[tuple[Controller, Group]] = ()) -> list[Tensor]:
+    def forward(self, images: Tensor, controllers: Controllers = ()) -> list[Tensor]:
         """The maps after the stem and after each stage.
 
         Args:
             images: (B, 3, S, S) float, normalised, sorted by modality as the groups say.
-            controllers: the controllers in use with the images they work on; empty: the shared part alone.
+            controllers: the controllers in use with the images they work on, or all of them with a mixture; empty: the shared
+                part alone.
 
         Returns:
             Five maps (B, C, H, W): stem 64 at 1/4 of the image side, then 128 at 1/8, 160 at 1/16, 320 and 320 at 1/16
@@ -199,5 +208,7 @@ def _run(module: nn.Module, *args: object) -> Tensor:
     return module(*args)
 
 
-def _routes(controllers: Sequence[tuple[Controller, Group]], block: int) -> list[Route]:
+def _routes(controllers: Controllers, block: int) -> Routes:
+    if isinstance(controllers, MixedControllers):
+        return controllers.block(block)
     return [Route(c.blocks[block], g.start, g.stop) for c, g in controllers]  # type: ignore[arg-type]

@@ -23,10 +23,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from delightsam.modeling.controllers import Mixture
 from delightsam.modeling.model import Outputs
 from delightsam.modeling.preprocessing import normalise
 from delightsam.training.embedding_cache import WeightsDigest, embedding_setting
-from delightsam.training.method import DeLightSAMMethod, TrainingBatch, TrainingStep, modality_of, names_of
+from delightsam.training.method import DeLightSAMMethod, TrainingBatch, TrainingStep, modality_of, names_of, prepared_of
 from delightsam.training.stages import DECODE, JOINT, Stage
 from delightsam.training.teacher import PUBLISHED_AT, TEACHER_SIZES, SamTeacher
 from delightsam.weights.weights_files import WeightsError, check_shapes, existing_file
@@ -101,7 +102,7 @@ class MDKDMethod(DeLightSAMMethod):
             images = normalise(batch.images, self.network.config.preprocessing)
             loss = self._imitation_loss(self.network.encode(images, numbers), batch, numbers, step.stage)
             return loss, {"imitation": loss.detach()}
-        outputs = self.outputs(batch.images, modality_of(batch), names=names_of(batch))
+        outputs = self.outputs(batch.images, modality_of(batch), names=names_of(batch), embedding=prepared_of(batch))
         loss, terms = self.segmentation_loss(outputs, batch.masks)
         if step.stage == JOINT and self.distillation_weight:
             numbers = self.numbers_of(modality_of(batch))
@@ -112,13 +113,14 @@ class MDKDMethod(DeLightSAMMethod):
     def outputs(
         self,
         images: Tensor,
-        modality: Tensor | Sequence[int],
+        modality: Tensor | Sequence[int] | Mixture,
         patches: Tensor | None = None,
         names: Sequence[str] | None = None,
+        embedding: Tensor | None = None,
     ) -> Outputs:
         """As DeLightSAMMethod's; in and after the stage `teacher`, of the teacher's embeddings."""
-        if not self.flag("through_teacher"):
-            return super().outputs(images, modality, patches, names)
+        if not self.flag("through_teacher") or isinstance(modality, Mixture):
+            return super().outputs(images, modality, patches, names, embedding)
         numbers = self.numbers_of(modality)
         embedding = self.teacher(images, self._grid(images), numbers)
         return self.network.decode(embedding, numbers, (images.shape[-2], images.shape[-1]), patches)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from delightsam.inference import accelerate
 from delightsam.modeling.config import DeLightSAMConfig, modality_numbers
-from delightsam.modeling.controllers import as_list
+from delightsam.modeling.controllers import Mixture, as_list
 from delightsam.modeling.model import DeLightSAM, Outputs
 from delightsam.modeling.preprocessing import normalise
 from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_setting, pixel_names
@@ -30,8 +30,8 @@ class TrainingBatch(Protocol):
         masks: (B, 1, S, S) float32, 0 and 1.
         modality: (B,) int64, index into the method's `modalities`.
 
-    It may also have `modality_list`, the same as a list, which a GPU is not asked for; and `image_names`, for each image a
-    name that no other pixels have, or None where they never come again.
+    It may also have `modality_list`, the same as a list, which a GPU is not asked for; `image_names`, for each image a name
+    that no other pixels have, or None where they never come again; and `prepared`, what `prepare` gave for the batch.
     """
 
     images: Tensor
@@ -119,8 +119,34 @@ class DeLightSAMMethod(nn.Module):
     def training_loss(self, batch: TrainingBatch, step: TrainingStep) -> tuple[Tensor, dict[str, Tensor]]:
         """The segmentation loss of a batch, of one or of several modalities, and its terms."""
         self.set_flag("without_controllers", step.stage == DECODE)
-        outputs = self.outputs(batch.images, modality_of(batch), names=names_of(batch))
+        outputs = self.outputs(
+            batch.images, self._met_modality(batch), names=names_of(batch), embedding=prepared_of(batch)
+        )
         return self.segmentation_loss(outputs, batch.masks)
+
+    def prepare(self, batch: TrainingBatch, step: TrainingStep) -> Tensor | None:
+        """The embedding of the frozen encoder, which the loss of the stage `decode` starts from: see `TrainingBatch`."""
+        if step.stage != DECODE:
+            return None
+        return self._shared_embedding(normalise(batch.images, self.network.config.preprocessing), names_of(batch))
+
+    def recording_key(self, batch: TrainingBatch, step: TrainingStep) -> tuple[int, ...] | None:
+        """Batches with images of the same modalities are computed by the same operations, where all modalities are known to
+        the program; None: others are not."""
+        listed = modality_of(batch)
+        own_loss = type(self).training_loss is not DeLightSAMMethod.training_loss
+        if own_loss or isinstance(listed, Tensor) or self.network.encoder.backbone.checkpoint:
+            return None
+        key = tuple(sorted(set(listed)))
+        return None if len(key) > 1 and self.network.config.added else key
+
+    def _met_modality(self, batch: TrainingBatch) -> Tensor | Sequence[int] | Mixture:
+        """On a GPU a batch of several modalities is a mixture: few launches, and the same ones for others like it."""
+        listed = modality_of(batch)
+        if not batch.images.is_cuda or isinstance(listed, Tensor) or self.network.config.added or len(set(listed)) == 1:
+            return listed
+        numbers = self.numbers.index_select(0, batch.modality)
+        return self.network.mixture(numbers, sorted(set(self.numbers_of(listed))))
 
     def set_flag(self, name: str, value: bool) -> None:
         """Sets a buffer of one bool."""
@@ -142,21 +168,26 @@ class DeLightSAMMethod(nn.Module):
     def outputs(
         self,
         images: Tensor,
-        modality: Tensor | Sequence[int],
+        modality: Tensor | Sequence[int] | Mixture,
         patches: Tensor | None = None,
         names: Sequence[str] | None = None,
+        embedding: Tensor | None = None,
     ) -> Outputs:
         """All that one pass gives, for images in [0, 1] and indices of modalities.
 
         Args:
             patches: (B, 1, h/2, w/2) zeros and ones that take the place of the self-made prompt; None: none do.
             names: of the images' pixels, where embeddings of frozen parts may be kept under them.
+            embedding: of the encoder without controllers, where it is known already.
         """
-        images, numbers = normalise(images, self.network.config.preprocessing), self.numbers_of(modality)
-        if not self.flag("without_controllers"):
-            return self.network.outputs(images, numbers, patches)
+        numbers = modality if isinstance(modality, Mixture) else self.numbers_of(modality)
         height, width = images.shape[-2:]
-        return self.network.decode(self._shared_embedding(images, names), numbers, (height, width), patches)
+        if embedding is None:
+            images = normalise(images, self.network.config.preprocessing)
+            if not self.flag("without_controllers"):
+                return self.network.outputs(images, numbers, patches)
+            embedding = self._shared_embedding(images, names)
+        return self.network.decode(embedding, numbers, (height, width), patches)
 
     def numbers_of(self, modality: Tensor | Sequence[int]) -> list[int]:
         """The modality numbers of indices into `modalities`."""
@@ -201,6 +232,10 @@ def modality_of(batch: TrainingBatch) -> Tensor | Sequence[int]:
 
 def names_of(batch: TrainingBatch) -> Sequence[str] | None:
     return getattr(batch, "image_names", None)
+
+
+def prepared_of(batch: TrainingBatch) -> Tensor | None:
+    return getattr(batch, "prepared", None)
 
 
 class AcceleratedMethod(nn.Module):

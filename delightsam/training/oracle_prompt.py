@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from delightsam.training.losses import patch_target
-from delightsam.training.method import DeLightSAMMethod, TrainingBatch, TrainingStep, modality_of, names_of
+from delightsam.training.method import DeLightSAMMethod, TrainingBatch, TrainingStep, modality_of, names_of, prepared_of
 from delightsam.training.stages import DECODE
 
 
@@ -18,7 +18,8 @@ class OraclePatchMethod(DeLightSAMMethod):
 
     def training_loss(self, batch: TrainingBatch, step: TrainingStep) -> tuple[Tensor, dict[str, Tensor]]:
         self.set_flag("without_controllers", step.stage == DECODE)
-        outputs = self.outputs(batch.images, modality_of(batch), self._true_patches(batch.masks), names_of(batch))
+        patches = self._true_patches(batch.masks)
+        outputs = self.outputs(batch.images, modality_of(batch), patches, names_of(batch), prepared_of(batch))
         return self.segmentation_loss(outputs, batch.masks)
 
     def _true_patches(self, masks: Tensor) -> Tensor:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from harness.methods.contract import Stage, Step
 
 _OPTIONAL = (
     "stages", "observe", "use_cache", "predict_oracle", "guess_modality", "after_step", "after_epoch", "predict_adapting",
-    "reset_adaptation", "accelerated", "recordable", "active_parameters", "deployed_parameters", "deployed_method",
+    "reset_adaptation", "accelerated", "prepare", "recording_key", "active_parameters", "deployed_parameters", "deployed_method",
 )  # fmt: skip
 
 
@@ -78,9 +79,16 @@ class MethodAdapter:
         """
         return checked_loss(self.module, self.module.training_loss(batch, step))
 
-    def is_recordable(self, stage: Stage) -> bool:
-        """Whether passes of this stage may be recorded on a GPU and replayed with other batches."""
-        return bool(self._found["recordable"](stage.name)) if "recordable" in self._found else False
+    def prepared(self, batch: Batch, step: Step) -> Batch:
+        """The batch with what the method makes of it beforehand."""
+        if "prepare" not in self._found or batch.prepared is not None:
+            return batch
+        with torch.no_grad():
+            return replace(batch, prepared=self._found["prepare"](batch, step))
+
+    def recording_key(self, batch: Batch, step: Step) -> Hashable | None:
+        """A pass that was recorded on a GPU may be replayed with batches of the same key; None: with no other."""
+        return self._found["recording_key"](batch, step) if "recording_key" in self._found else None
 
     def after_step(self, step: Step) -> None:
         if "after_step" in self._found:

@@ -23,9 +23,12 @@ The harness never imports a method by name: it follows `_target_`. Optional are
     predict_oracle(images, modality, masks (B, 1, S, S) 0 or 1) -> logits
                                                 is tested in place of predict; goes with a card whose prompt is "oracle ..."
     guess_modality(images) -> (B,) int64        the modality it takes each image for: a column of the results
-    recordable(stage: str) -> bool              True: in this stage training_loss does the same operations for all batches of
-                                                a shape, whatever their modalities, keys and step, and asks the device for
-                                                no value: on a GPU it is recorded and replayed; default: False
+    prepare(batch, step) -> Tensor (B, ...) or None
+                                                called before training_loss, without gradient: finds its answer in batch.prepared.
+                                                For what is looked up or computed by parts that do not learn
+    recording_key(batch, step) -> hashable      training_loss does the same operations for all batches of a shape and of this
+                                                key, and asks the device for no value: on a GPU it is recorded and replayed;
+                                                None (the default): it is not
     after_step(step)                            called after every optimiser step
     after_epoch(score: float)                   called with each epoch's score (NaN where a stage is not scored), before the
                                                 selection rule compares it

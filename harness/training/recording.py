@@ -7,19 +7,19 @@ are the same kernels in the same order, with the same random numbers, so the bit
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from harness.data.batches.loader import Batch
+from harness.data.batches.loader import Batch, Known
 from harness.hardware import is_out_of_memory
 
 _BEFORE = 2
-"""Passes of a shape that run by themselves before it is recorded: libraries choose and load their kernels."""
-_SHAPES = 4
-"""At most so many shapes are recorded: each keeps its own gradients. An epoch has one or two."""
+"""Passes of a kind that run by themselves before it is recorded: libraries choose and load their kernels."""
+_KINDS = 8
+"""At most so many kinds of batches are recorded: each keeps gradients of its own."""
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class _Recording:
 
 
 class RecordedPasses:
-    """The passes of a stage that are recorded, by the shape of their batch.
+    """The passes of a stage that are recorded, by the kind of their batch.
 
     Args:
         parameters: those that train.
@@ -41,48 +41,46 @@ class RecordedPasses:
 
     def __init__(self, parameters: Mapping[str, torch.nn.Parameter]) -> None:
         self._parameters = parameters
-        self._seen: dict[torch.Size, int] = {}
-        self._recorded: dict[torch.Size, _Recording] = {}
+        self._seen: dict[Hashable, int] = {}
+        self._recorded: dict[Hashable, _Recording] = {}
+        # All share it: what one leaves there is used up before the next one runs.
+        self._memory = torch.cuda.graph_pool_handle()
         self._works = True
 
-    def __call__(self, batch: Batch, run: Callable[[Batch], Tensor]) -> Tensor | None:
+    def __call__(self, batch: Batch, key: Hashable, run: Callable[[Batch], Tensor]) -> Tensor | None:
         """The loss of a batch, left on the device; the parameters' gradients, None before, are then this batch's.
 
         Args:
-            run: a batch -> its loss, with the gradients added to the parameters'. What it does may depend on the values of the
-                batch's tensors, and on nothing else of the batch.
+            key: batches of one key and shape are of one kind: `run` does the same operations for all of them.
+            run: a batch -> its loss, with the gradients added to the parameters'.
 
         Returns:
             None where there is no recording: nothing was done.
         """
-        shape = batch.images.shape
-        if shape not in self._recorded:
-            self._seen[shape] = self._seen.get(shape, 0) + 1
-            if self._works and self._seen[shape] > _BEFORE and len(self._recorded) < _SHAPES:
-                self._record(batch, run)
-        found = self._recorded.get(shape)
+        kind = (batch.images.shape, key)
+        if kind not in self._recorded:
+            self._seen[kind] = self._seen.get(kind, 0) + 1
+            if self._works and self._seen[kind] > _BEFORE and len(self._recorded) < _KINDS:
+                self._record(batch, kind, run)
+        found = self._recorded.get(kind)
         if found is None:
             return None
-        for kept, given in zip(_tensors(found.batch), _tensors(batch), strict=True):
-            kept.copy_(given)
+        given = _tensors(batch)
+        for name, kept in _tensors(found.batch).items():
+            kept.copy_(given[name])
         found.graph.replay()
         for name, gradient in found.gradients.items():
             self._parameters[name].grad = gradient
         return found.loss.clone()
 
-    def _record(self, batch: Batch, run: Callable[[Batch], Tensor]) -> None:
+    def _record(self, batch: Batch, kind: Hashable, run: Callable[[Batch], Tensor]) -> None:
         """Notes the kernels of a pass; none of them runs yet."""
-        kept = replace(
-            batch,
-            **dict(zip(_TENSORS, (tensor.clone() for tensor in _tensors(batch)), strict=True)),
-            keys=[""] * len(batch),
-            known_modality=None,
-            known_images=None,
-        )
+        kept = replace(batch, **{name: tensor.clone() for name, tensor in _tensors(batch).items()}, known_images=None)  # type: ignore[arg-type]
+        kept.known_modality = Known(kept.modality, batch.modality_list)
         graph = torch.cuda.CUDAGraph()
         torch.cuda.empty_cache()  # a recording takes memory of its own
         try:
-            with torch.cuda.graph(graph):
+            with torch.cuda.graph(graph, pool=self._memory):
                 loss = run(kept)
         except RuntimeError as error:
             self._works = False
@@ -94,11 +92,9 @@ class RecordedPasses:
             )
             return
         gradients = {name: p.grad for name, p in self._parameters.items() if p.grad is not None}
-        self._recorded[batch.images.shape] = _Recording(graph, kept, loss, gradients)
+        self._recorded[kind] = _Recording(graph, kept, loss, gradients)
 
 
-_TENSORS = ("images", "masks", "modality", "domain")
-
-
-def _tensors(batch: Batch) -> list[Tensor]:
-    return [getattr(batch, name) for name in _TENSORS]
+def _tensors(batch: Batch) -> dict[str, Tensor]:
+    names = ("images", "masks", "modality", "domain", "prepared")
+    return {name: tensor for name in names if (tensor := getattr(batch, name)) is not None}

@@ -122,8 +122,11 @@ def _backward_within_memory(batch: Batch, step: Step, weight: float, trainer: Tr
 
     Gradients of earlier batches of the same accumulation group are put back before a second attempt.
     """
-    if trainer.recorded is not None and state.micro_batch >= len(batch):
-        loss = trainer.recorded(batch, lambda part: _backward(part, step, weight, trainer, len(part)))
+    key = None if trainer.recorded is None else trainer.method.recording_key(batch, step)
+    if trainer.recorded is not None and key is not None and state.micro_batch >= len(batch):
+        with autocast(trainer.device, trainer.config.amp):
+            batch = trainer.method.prepared(batch, step)
+        loss = trainer.recorded(batch, key, lambda part: _backward(part, step, weight, trainer, len(part)))
         if loss is not None:
             return loss
     module = trainer.method.module
@@ -151,7 +154,7 @@ def _backward(batch: Batch, step: Step, weight: float, trainer: Trainer, micro_b
     losses = []
     for part in batch.chunks(micro_batch):
         with autocast(trainer.device, trainer.config.amp):
-            loss = trainer.method.loss(part, step)
+            loss = trainer.method.loss(trainer.method.prepared(part, step), step)
         share = len(part) / len(batch)
         trainer.scaler.scale(_times(loss, share * weight)).backward()
         losses.append(_times(loss.detach().float(), share))

@@ -44,6 +44,7 @@ class Batch:
         keys: the B samples' keys.
         known_modality: `modality` as a list.
         known_images: a name for the pixels of each image, where the same pixels come again.
+        prepared: (B, ...), what the method made of the images beforehand (`prepare` in harness.methods.contract).
     """
 
     images: Tensor
@@ -53,6 +54,7 @@ class Batch:
     keys: list[str]
     known_modality: Known | None = None
     known_images: Known | None = None
+    prepared: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -84,9 +86,12 @@ class Batch:
 
     def _part(self, rows: slice) -> Batch:
         images, modality, names = self.images[rows], self.modality[rows], self.image_names
+        prepared = None if self.prepared is None else self.prepared[rows]
         known_images = None if names is None else Known(images, names[rows])
         known = Known(modality, self.modality_list[rows])
-        return Batch(images, self.masks[rows], modality, self.domain[rows], self.keys[rows], known, known_images)
+        return Batch(
+            images, self.masks[rows], modality, self.domain[rows], self.keys[rows], known, known_images, prepared
+        )
 
 
 class EpochLoader:

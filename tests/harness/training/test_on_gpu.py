@@ -5,11 +5,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from baselines.networks.smp import SmpNetwork
 from harness.training.callbacks import usual_callbacks
 from harness.training.fit import fit
 from harness.training.seeding import make_deterministic
@@ -54,6 +56,46 @@ def test_the_same_bits_twice_and_after_a_stop(build: Callable[[], nn.Module], tm
     third = trained(build, tmp_path / "c")
     for other in (second, third):
         assert [name for name in first if not torch.equal(first[name], other[name])] == []
+
+
+def decoding() -> nn.Module:
+    return delightsam(stem="pixel", stages=[{"name": "decode", "views": 2}])
+
+
+@pytest.mark.parametrize("build", [unet, delightsam, decoding])
+def test_a_recorded_step_gives_the_same_bits(
+    build: Callable[[], nn.Module], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replays: list[int] = []
+    replay = torch.cuda.CUDAGraph.replay
+
+    def counted(graph: torch.cuda.CUDAGraph) -> None:
+        replays.append(1)
+        replay(graph)
+
+    monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", counted)
+    recorded = trained(build, tmp_path / "a")
+    assert len(replays) >= 5  # of nine steps
+    monkeypatch.setattr("harness.training.recording._BEFORE", 10**9)
+    plain = trained(build, tmp_path / "b")
+    assert [name for name in plain if not torch.equal(plain[name], recorded[name])] == []
+
+
+def test_a_step_that_asks_the_device_goes_on_unrecorded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    loss = SmpNetwork.training_loss
+
+    def asking(self: Any, batch: Any, step: Any) -> Any:
+        found = loss(self, batch, step)
+        assert float(found[0]) > 0
+        return found
+
+    plain = trained(unet, tmp_path / "a")
+    monkeypatch.setattr(SmpNetwork, "training_loss", asking)
+    found = trained(unet, tmp_path / "b")
+    assert "can't be recorded" in caplog.text
+    assert [name for name in plain if not torch.equal(plain[name], found[name])] == []
 
 
 @pytest.mark.parametrize("build", [unet, delightsam])
