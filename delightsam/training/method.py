@@ -40,7 +40,10 @@ class TrainingBatch(Protocol):
 
 
 class TrainingStep(Protocol):
-    """What `training_loss` reads of where the training stands: the name of its stage."""
+    """What `training_loss` reads of where the training stands: the name of its stage.
+
+    It may also have `recorded`: a GPU replays the step for other batches (see `recording_key`).
+    """
 
     @property
     def stage(self) -> str: ...
@@ -120,7 +123,7 @@ class DeLightSAMMethod(nn.Module):
         """The segmentation loss of a batch, of one or of several modalities, and its terms."""
         self.set_flag("without_controllers", step.stage == DECODE)
         outputs = self.outputs(
-            batch.images, self._met_modality(batch), names=names_of(batch), embedding=prepared_of(batch)
+            batch.images, self._met_modality(batch, step), names=names_of(batch), embedding=prepared_of(batch)
         )
         return self.segmentation_loss(outputs, batch.masks)
 
@@ -140,10 +143,10 @@ class DeLightSAMMethod(nn.Module):
         key = tuple(sorted(set(listed)))
         return None if len(key) > 1 and self.network.config.added else key
 
-    def _met_modality(self, batch: TrainingBatch) -> Tensor | Sequence[int] | Mixture:
-        """On a GPU a batch of several modalities is a mixture: few launches, and the same ones for others like it."""
-        listed = modality_of(batch)
-        if not batch.images.is_cuda or isinstance(listed, Tensor) or self.network.config.added or len(set(listed)) == 1:
+    def _met_modality(self, batch: TrainingBatch, step: TrainingStep) -> Tensor | Sequence[int] | Mixture:
+        """In a step that is recorded, a batch of several modalities is a mixture: the same operations for others like it."""
+        listed, key = modality_of(batch), self.recording_key(batch, step)
+        if not getattr(step, "recorded", False) or isinstance(listed, Tensor) or key is None or len(key) == 1:
             return listed
         numbers = self.numbers.index_select(0, batch.modality)
         return self.network.mixture(numbers, sorted(set(self.numbers_of(listed))))

@@ -76,6 +76,8 @@ class TrainingConfig:
     selection: str = "training_domain_validation"
     # Part of the spec because sums in another order give other bits.
     cpu_threads: int = 1
+    # On a GPU: record a training step once and replay it, for methods that can (recording_key in harness/methods/contract.py).
+    cuda_graphs: bool = False
 
 
 @dataclass

@@ -27,8 +27,8 @@ The harness never imports a method by name: it follows `_target_`. Optional are
                                                 called before training_loss, without gradient: finds its answer in batch.prepared.
                                                 For what is looked up or computed by parts that do not learn
     recording_key(batch, step) -> hashable      training_loss does the same operations for all batches of a shape and of this
-                                                key, and asks the device for no value: on a GPU it is recorded and replayed;
-                                                None (the default): it is not
+                                                key, and asks the device for no value: with training.cuda_graphs=true a GPU
+                                                replays it; None (the default): never
     after_step(step)                            called after every optimiser step
     after_epoch(score: float)                   called with each epoch's score (NaN where a stage is not scored), before the
                                                 selection rule compares it
@@ -86,12 +86,16 @@ class Stage:
 
 @dataclass(frozen=True)
 class Step:
-    """Where training stands: optimiser step `index` of `total` in this stage, in `epoch` (counted over all stages)."""
+    """Where training stands: optimiser step `index` of `total` in this stage, in `epoch` (counted over all stages).
+
+    `recorded`: the step is recorded and replayed (training.cuda_graphs), or must give the bits that a replay gives.
+    """
 
     index: int
     total: int
     epoch: int
     stage: str
+    recorded: bool = False
 
 
 @runtime_checkable

@@ -84,7 +84,8 @@ def train_epoch(trainer: Trainer, state: FitState) -> float:
     first = state.epoch_in_stage * steps_per_epoch
     trainer.optimizer.zero_grad(set_to_none=True)
     for number, batch in enumerate(trainer.batches.epoch(state.epoch, state.epoch_in_stage)):
-        step = Step(first + number // accumulation, trainer.epochs * steps_per_epoch, state.epoch, trainer.stage.name)
+        index, total = first + number // accumulation, trainer.epochs * steps_per_epoch
+        step = Step(index, total, state.epoch, trainer.stage.name, recorded=trainer.recorded is not None)
         # The last group of an epoch may hold fewer batches.
         group = min(accumulation, batches - number // accumulation * accumulation)
         losses.append(_backward_within_memory(batch, step, 1.0 / group, trainer, state))

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -140,9 +141,11 @@ def synchronise() -> None:
 # --- training --------------------------------------------------------------------------------------------------------
 
 
-def config(epochs: int) -> TrainingConfig:
+def config(epochs: int, graphs: bool = False) -> TrainingConfig:
     if ON_GPU:
-        return TrainingConfig(image_size=256, epochs=epochs, batch_size=16, amp="bfloat16", cpu_threads=4)
+        return TrainingConfig(
+            image_size=256, epochs=epochs, batch_size=16, amp="bfloat16", cpu_threads=4, cuda_graphs=graphs
+        )
     return TrainingConfig(image_size=32, epochs=epochs, batch_size=4, amp="bfloat16")
 
 
@@ -185,9 +188,10 @@ def training() -> list[dict[str, Any]]:
     data = make_data(640 if ON_GPU else 24)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
-        for name, (build, epochs) in METHODS.items():
+        for (name, (build, epochs)), graphs in product(METHODS.items(), (False, True) if ON_GPU else (False,)):
             epochs = epochs if ON_GPU else 4
-            rates = train(build, data, epochs, Path(folder, name))
+            name += ", CUDA graphs" * graphs
+            rates = train(build, data, epochs, Path(folder, name), graphs)
             rows.append(
                 {"method": name, "images_per_second": rates, "first_epoch": rates[0], "median": median(rates[2:])}
             )
@@ -198,7 +202,9 @@ def training() -> list[dict[str, Any]]:
     return rows
 
 
-def train(build: Callable[[], nn.Module], data: TrainingData, epochs: int, folder: Path) -> list[float]:
+def train(
+    build: Callable[[], nn.Module], data: TrainingData, epochs: int, folder: Path, graphs: bool = False
+) -> list[float]:
     """Images a second of each epoch; validation is a part of it."""
     rates: list[float] = []
     torch.manual_seed(0)
@@ -209,7 +215,7 @@ def train(build: Callable[[], nn.Module], data: TrainingData, epochs: int, folde
     def note(epoch: EpochResult) -> None:
         rates.append(len(data.train) / epoch.seconds)
 
-    fit(method, data, config(epochs), seed=0, device=DEVICE, folder=folder, callbacks=[StatusReporter(note)])
+    fit(method, data, config(epochs, graphs), seed=0, device=DEVICE, folder=folder, callbacks=[StatusReporter(note)])
     return rates
 
 

@@ -14,6 +14,7 @@ import yaml
 from delightsam import WeightsError, save
 from delightsam.modeling.config import modality_numbers
 from delightsam.modeling.preprocessing import normalise
+from delightsam.training.mdkd import MDKDMethod
 from delightsam.training.method import DeLightSAMMethod
 
 NAMES = ["colonoscopy", "dermoscopy", "endoscopy"]
@@ -135,3 +136,42 @@ def test_normalise_presets() -> None:
     assert normalise(torch.full((1, 3, 2, 2), 0.5), "minmax").abs().max() == 0
     with pytest.raises(ValueError, match="Unknown preprocessing preset 'z'"):
         normalise(image, "z")
+
+
+def test_a_recorded_step_has_the_same_loss_and_gradients() -> None:
+    torch.manual_seed(0)
+    method, batch = DeLightSAMMethod(NAMES).train(), disc_batch()
+    batch.modality_list = batch.modality.tolist()
+    found = []
+    for recorded in (False, True):
+        method.zero_grad()
+        loss, _ = method.training_loss(batch, SimpleNamespace(stage="joint", recorded=recorded))
+        loss.backward()
+        found.append((loss.detach(), {n: p.grad.clone() for n, p in method.named_parameters() if p.grad is not None}))
+    (plain, expected), (loss, gradients) = found
+    assert loss == pytest.approx(float(plain), abs=1e-5)
+    assert gradients.keys() == expected.keys()
+    for name, gradient in gradients.items():
+        assert torch.allclose(gradient, expected[name], atol=1e-4), name
+
+
+def test_batches_of_the_same_modalities_share_a_recording() -> None:
+    def key(modalities: list[int], method: DeLightSAMMethod) -> object:
+        return method.recording_key(SimpleNamespace(modality=None, modality_list=modalities), JOINT)  # type: ignore[arg-type]
+
+    method = DeLightSAMMethod(NAMES)
+    assert key([2, 0, 2], method) == key([0, 0, 2], method) != key([0, 0, 0], method)
+    assert method.recording_key(disc_batch(), JOINT) is None  # a GPU would have to be asked
+    assert key([0, 0], DeLightSAMMethod(NAMES, checkpoint_activations=True)) is None
+    assert key([0, 0], MDKDMethod(NAMES, teacher="tiny", stages=["teacher", "common"])) is None  # has a loss of its own
+
+
+def test_what_is_prepared_is_not_computed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    method, batch = DeLightSAMMethod(NAMES, stages=["decode"]).train(), disc_batch()
+    step = SimpleNamespace(stage="decode")
+    plain, _ = method.training_loss(batch, step)
+    with torch.no_grad():
+        batch.prepared = method.prepare(batch, step)
+    assert method.prepare(batch, JOINT) is None
+    monkeypatch.setattr(method.network, "encode", None)
+    assert torch.equal(method.training_loss(batch, step)[0], plain)

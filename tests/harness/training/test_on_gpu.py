@@ -33,7 +33,9 @@ def deterministic() -> Iterator[None]:
     torch.use_deterministic_algorithms(False)
 
 
-def trained(build: Callable[[], nn.Module], folder: Path, stop_after: int = 0) -> dict[str, torch.Tensor]:
+def trained(
+    build: Callable[[], nn.Module], folder: Path, stop_after: int = 0, graphs: bool = False
+) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     method, epochs = build().to(GPU), []
 
@@ -42,18 +44,19 @@ def trained(build: Callable[[], nn.Module], folder: Path, stop_after: int = 0) -
         return len(epochs) == stop_after
 
     callbacks = usual_callbacks(folder, should_stop=stop)
-    fit(method, make_data(60), config(3), seed=0, device=GPU, folder=folder, callbacks=callbacks)
+    fit(method, make_data(60), config(3, graphs), seed=0, device=GPU, folder=folder, callbacks=callbacks)
     return {name: tensor.cpu() for name, tensor in method.state_dict().items()}
 
 
+@pytest.mark.parametrize("graphs", [False, True])
 @pytest.mark.parametrize("build", [unet, delightsam])
-def test_the_same_bits_twice_and_after_a_stop(build: Callable[[], nn.Module], tmp_path: Path) -> None:
+def test_the_same_bits_twice_and_after_a_stop(build: Callable[[], nn.Module], graphs: bool, tmp_path: Path) -> None:
     from harness.errors import TrialInterrupted
 
-    first, second = (trained(build, tmp_path / name) for name in "ab")
+    first, second = (trained(build, tmp_path / name, graphs=graphs) for name in "ab")
     with pytest.raises(TrialInterrupted):
-        trained(build, tmp_path / "c", stop_after=2)
-    third = trained(build, tmp_path / "c")
+        trained(build, tmp_path / "c", stop_after=2, graphs=graphs)
+    third = trained(build, tmp_path / "c", graphs=graphs)
     for other in (second, third):
         assert [name for name in first if not torch.equal(first[name], other[name])] == []
 
@@ -74,10 +77,10 @@ def test_a_recorded_step_gives_the_same_bits(
         replay(graph)
 
     monkeypatch.setattr(torch.cuda.CUDAGraph, "replay", counted)
-    recorded = trained(build, tmp_path / "a")
+    recorded = trained(build, tmp_path / "a", graphs=True)
     assert len(replays) >= 5  # of nine steps
     monkeypatch.setattr("harness.training.recording._BEFORE", 10**9)
-    plain = trained(build, tmp_path / "b")
+    plain = trained(build, tmp_path / "b", graphs=True)
     assert [name for name in plain if not torch.equal(plain[name], recorded[name])] == []
 
 
@@ -93,7 +96,7 @@ def test_a_step_that_asks_the_device_goes_on_unrecorded(
 
     plain = trained(unet, tmp_path / "a")
     monkeypatch.setattr(SmpNetwork, "training_loss", asking)
-    found = trained(unet, tmp_path / "b")
+    found = trained(unet, tmp_path / "b", graphs=True)
     assert "can't be recorded" in caplog.text
     assert [name for name in plain if not torch.equal(plain[name], found[name])] == []
 
