@@ -14,7 +14,7 @@ from harness.store.trial_state import now
 from harness.trial_spec import TrialSpec
 
 # Raised when the same method on the same machine would be given other figures.
-COSTS_VERSION = 1
+COSTS_VERSION = 2
 
 
 def measure_missing_costs(plan: Plan, store: Store) -> Iterator[str]:

@@ -10,8 +10,7 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +20,17 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from harness.errors import did_you_mean
+from harness.efficiency.forms import AMP, PLAIN, Form, number_formats, precision
 from harness.hardware import describe_machine, free_memory, is_out_of_memory
 from harness.methods.adapter import MethodAdapter
 
 WARM_UPS = 10
 ITERATIONS = 40
 _FEWEST_ITERATIONS = 5
-_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_STABLE = 1.05
+"""Warm is a form whose last three times differ by this factor at most."""
+_SHARES = {"latency": 0.45, "throughput": 0.35, "sizes": 0.2}
+"""Of the time that a method gets."""
 _MIB = 2**20
 
 
@@ -37,7 +39,6 @@ def measure(
     image_size: int,
     device: torch.device | str = "cpu",
     *,
-    dtype: str = "float32",
     modality: int = 0,
     budget_seconds: float = 10.0,
     max_batch: int = 64,
@@ -46,8 +47,6 @@ def measure(
 
     Args:
         image_size: side of the images in pixels.
-        dtype: `float32`; or `bfloat16`, `float16`: the forward pass runs under autocast. MACs and memory are always
-            those of float32.
         modality: the modality number that all images are given.
         budget_seconds: about so long at most for the times; a slow method gets fewer warm-ups and iterations.
         max_batch: the largest batch tried for throughput.
@@ -59,13 +58,11 @@ def measure(
         for one image); `latency_ms_p50`, `latency_ms_p95` (one image) and `latency_iterations` behind them;
         `throughput_images_per_second` at its best batch, `throughput_batch`; `peak_memory_mib` (weights, one image and
         the largest sum of tensors alive in its forward pass); `image_size`, `device` (the name of the processor or GPU),
-        `threads`, `dtype`, `torch`.
-
-    Raises:
-        ValueError: an unknown dtype.
+        `threads`, `dtype`, `torch`. All these of the form that every method has, plain float32. Beside them `forms`, a list
+        with `form`, `dtype`, `latency_ms_p50` and `latency_ms_p95` of each form that the device and the method know;
+        `latency_ms_by_size`, of plain float32 for other image sides; and `size_exponent` e: the time grows as side ** e
+        (2: as the pixels; None where fewer than two sizes could be timed).
     """
-    if dtype not in _DTYPES:
-        raise ValueError(f"Unknown dtype '{dtype}'.{did_you_mean(dtype, _DTYPES)}")
     device = torch.device(device)
     method.to(device)
     was_training = method.training
@@ -76,8 +73,11 @@ def measure(
         row = {
             **count_parameters(method),
             "gmacs": count_macs(method, image, modality) / 1e9,
-            **_latency(_forward(method, image, modality, dtype), device, budget_seconds / 2),
-            **_throughput(method, image_size, modality, dtype, device, budget_seconds / 2, max_batch, memory),
+            **_latency(method, image, modality, budget_seconds * _SHARES["latency"]),
+            **_throughput(
+                method, image_size, modality, device, budget_seconds * _SHARES["throughput"], max_batch, memory
+            ),
+            **_growth(method, image_size, modality, device, budget_seconds * _SHARES["sizes"], memory),
             "peak_memory_mib": memory / _MIB,
         }
     finally:
@@ -87,7 +87,7 @@ def measure(
         **row,
         "device": describe_machine(device.type)["device_name"],
         "threads": torch.get_num_threads(),
-        "dtype": dtype,
+        "dtype": PLAIN.dtype,
         "torch": str(torch.__version__),
     }
 
@@ -116,7 +116,7 @@ def count_macs(method: nn.Module, images: Tensor, modality: int = 0) -> int:
         parameter.requires_grad_(False)
     try:
         with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-            _forward(method, images, modality, "float32")()
+            _forward(MethodAdapter(method), images, modality)()
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
         for parameter in learning:
@@ -131,7 +131,7 @@ def peak_memory(method: nn.Module, images: Tensor, modality: int = 0) -> int:
     again, untouched pages don't count), so the profiler's record of torch's allocations is added up instead; what a
     library takes from the system by itself is not in it.
     """
-    forward = _forward(method, images, modality, "float32")
+    forward = _forward(MethodAdapter(method), images, modality)
     weights = sum(
         t.numel() * t.element_size() for t in [*MethodAdapter(method).deployed_parameters(), *method.buffers()]
     )
@@ -161,29 +161,94 @@ def _peak_growth_on_cpu(forward: Callable[[], Any]) -> int:
     return int(max(0, alive.max(initial=0)))
 
 
-def _latency(forward: Callable[[], Any], device: torch.device, budget_seconds: float) -> dict[str, Any]:
-    """A fifth of the time at most goes to warming up; then as many iterations as fit, but never too few."""
+def _latency(method: nn.Module, image: Tensor, modality: int, budget_seconds: float) -> dict[str, Any]:
+    """The times of one image in all forms, which take turns: what disturbs the machine disturbs all of them."""
+    forwards = dict(_forms(method, image, modality))
+    milliseconds = _interleaved(forwards, image.device, budget_seconds)
+    found = {form: np.percentile(times, [50, 95]) for form, times in milliseconds.items()}
+    return {
+        "latency_ms_p50": float(found[PLAIN][0]),
+        "latency_ms_p95": float(found[PLAIN][1]),
+        "latency_iterations": len(milliseconds[PLAIN]),
+        "forms": [
+            {
+                "form": form.kind,
+                "dtype": form.dtype,
+                "latency_ms_p50": float(p50),
+                "latency_ms_p95": float(p95),
+            }
+            for form, (p50, p95) in found.items()
+        ],
+    }
+
+
+def _forms(method: nn.Module, image: Tensor, modality: int) -> Iterator[tuple[Form, Callable[[], Any]]]:
+    for dtype in number_formats(image.device):
+        yield Form("plain", dtype), _forward(MethodAdapter(method), image, modality, dtype)
+        fast = MethodAdapter(method)
+        fast.accelerate(image.shape[-1], len(image), AMP[dtype])
+        if fast.is_accelerated:
+            yield Form("accelerated", dtype), _forward(fast, image, modality, dtype)
+
+
+def _interleaved(
+    forwards: Mapping[Any, Callable[[], Any]],
+    device: torch.device,
+    budget_seconds: float,
+    fewest: int = _FEWEST_ITERATIONS,
+) -> dict[Any, list[float]]:
+    """Milliseconds of each, by turns: as many as fit, but never too few. A fifth of the time at most goes to warming up."""
     started = time.perf_counter()
 
     def spent() -> float:
         return time.perf_counter() - started
 
-    for _ in range(WARM_UPS):
-        _seconds(forward, device)
-        if spent() > budget_seconds / 5:
-            break
-    milliseconds: list[float] = []
-    while len(milliseconds) < _FEWEST_ITERATIONS or (len(milliseconds) < ITERATIONS and spent() < budget_seconds):
-        milliseconds.append(1000 * _seconds(forward, device))
-    p50, p95 = np.percentile(milliseconds, [50, 95])
-    return {"latency_ms_p50": float(p50), "latency_ms_p95": float(p95), "latency_iterations": len(milliseconds)}
+    for number, run in enumerate(forwards.values(), start=1):
+        warm: list[float] = []
+        while len(warm) < WARM_UPS and not (len(warm) >= 3 and max(warm[-3:]) <= _STABLE * min(warm[-3:])):
+            warm.append(_seconds(run, device))
+            if spent() > budget_seconds / 5 * number / len(forwards):
+                break
+    milliseconds: dict[Any, list[float]] = {name: [] for name in forwards}
+    done = 0
+    while done < fewest or (done < ITERATIONS and spent() < budget_seconds):
+        for name, run in forwards.items():
+            milliseconds[name].append(1000 * _seconds(run, device))
+        done += 1
+    return milliseconds
+
+
+def _growth(
+    method: nn.Module, image_size: int, modality: int, device: torch.device, budget_seconds: float, memory_of_one: int
+) -> dict[str, Any]:
+    """The time of one image at half and at twice the side, too, and with what power of the side it grows."""
+    sides = [side for side in (image_size // 2 // 32 * 32, image_size, 2 * image_size) if side]
+    forwards = {
+        side: _forward(MethodAdapter(method), _random_images(1, side, device), modality)
+        for side in dict.fromkeys(sides)
+        # With attention to all pixels, twice the side needs sixteen times the memory.
+        if side <= image_size or _fits(16 * memory_of_one, device)
+    }
+    timed = {}
+    for side, run in list(forwards.items()):
+        try:
+            run()
+            timed[side] = run
+        except (torch.OutOfMemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+    milliseconds = _interleaved(timed, device, budget_seconds, fewest=2)
+    medians = {side: float(np.median(times)) for side, times in milliseconds.items()}
+    exponent = None
+    if len(medians) > 1:
+        exponent = float(np.polyfit(np.log(list(medians)), np.log(list(medians.values())), 1)[0])
+    return {"latency_ms_by_size": {str(side): ms for side, ms in medians.items()}, "size_exponent": exponent}
 
 
 def _throughput(
     method: nn.Module,
     image_size: int,
     modality: int,
-    dtype: str,
     device: torch.device,
     budget_seconds: float,
     max_batch: int,
@@ -194,7 +259,7 @@ def _throughput(
     started = time.perf_counter()
     while batch <= max_batch and disappointments < 2 and _fits(batch * memory_of_one, device):
         try:
-            forward = _forward(method, _random_images(batch, image_size, device), modality, dtype)
+            forward = _forward(MethodAdapter(method), _random_images(batch, image_size, device), modality)
             warm = _seconds(forward, device)
             seconds = min(_seconds(forward, device) for _ in range(3 if warm < budget_seconds / 10 else 1))
         except (torch.OutOfMemoryError, RuntimeError) as error:
@@ -213,16 +278,15 @@ def _throughput(
     return {"throughput_images_per_second": best, "throughput_batch": best_batch}
 
 
-def _forward(method: nn.Module, images: Tensor, modality: int, dtype: str) -> Callable[[], Any]:
+def _forward(adapter: MethodAdapter, images: Tensor, modality: int, dtype: str = "float32") -> Callable[[], Any]:
     """One prediction, ready to be called. A method prompted with the truth is given a square in the image's middle."""
-    adapter, masks = MethodAdapter(method), torch.zeros_like(images[:, :1])
+    masks = torch.zeros_like(images[:, :1])
     quarter = images.shape[-1] // 4
     masks[..., quarter : -quarter or None, quarter : -quarter or None] = 1
     numbers = torch.full((len(images),), modality, dtype=torch.int64, device=images.device)
 
     def run() -> Any:
-        precision = nullcontext() if dtype == "float32" else torch.autocast(images.device.type, _DTYPES[dtype])
-        with torch.inference_mode(), precision:
+        with torch.inference_mode(), precision(dtype, images.device):
             return adapter.test_answer(images, numbers, masks)
 
     return run

@@ -113,6 +113,10 @@ class MethodAdapter:
         if "accelerated" in self._found and not self.sees_truth and not self.adapts:
             self._fast = self._found["accelerated"](image_size, batch_size, dtype_of(amp))
 
+    @property
+    def is_accelerated(self) -> bool:
+        return self._fast is not None
+
     def test_answer(self, images: Tensor, modality: Tensor, masks: Tensor) -> Tensor:
         """As `answer`, of tested images: a method that adapts may learn from them."""
         if self.adapts:

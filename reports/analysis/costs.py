@@ -12,15 +12,19 @@ COUNTS = ("parameters_total", "parameters_active", "parameters_trainable", "gmac
 """The same on every machine."""
 _MEASURED = [
     *COUNTS, "latency_ms_p50", "latency_ms_p95", "throughput_images_per_second", "throughput_batch", "peak_memory_mib",
-    "image_size", "device", "threads", "dtype", "torch", "measured",
+    "image_size", "device", "threads", "dtype", "torch", "measured", "forms", "latency_ms_by_size", "size_exponent",
 ]  # fmt: skip
+NESTED = ("forms", "latency_ms_by_size")
+"""Columns of lists and mappings, which no CSV holds."""
+_DERIVED = ("fastest_ms_p50", "fastest_form")
 
 
 def cost_table(records: Records) -> pd.DataFrame:
     """Costs of each method at its own input size, of this run's model and version, the newest row of each machine.
 
     Returns:
-        Columns method, title, machine and what was measured. The rows of a method stand together, newest first. One that
+        Columns method, title, machine, what was measured, and of the fastest form `fastest_ms_p50` and `fastest_form` (in
+        words). The rows of a method stand together, newest first. One that
         was never measured has a single row, whose `machine` is None: not measured is not free.
     """
     rows = []
@@ -29,9 +33,17 @@ def cost_table(records: Records) -> pd.DataFrame:
         for row in sorted(_matching(records, facts), key=lambda row: str(row.get("measured") or ""), reverse=True):
             newest.setdefault(_machine(row), row)
         for machine, row in newest.items() or [(None, {})]:
-            values = {key: row.get(key) for key in _MEASURED}
+            values = {key: row.get(key) for key in _MEASURED} | _fastest(row)
             rows.append({"method": name, "title": facts.title, "machine": machine, **values})
-    return pd.DataFrame(rows, columns=["method", "title", "machine", *_MEASURED])
+    return pd.DataFrame(rows, columns=["method", "title", "machine", *_MEASURED, *_DERIVED])
+
+
+def _fastest(row: dict[str, Any]) -> dict[str, Any]:
+    forms = row.get("forms")
+    if not forms:
+        return dict.fromkeys(_DERIVED)
+    best = min(forms, key=lambda form: form["latency_ms_p50"])
+    return {"fastest_ms_p50": best["latency_ms_p50"], "fastest_form": f"{best['form']}, {best['dtype']}"}
 
 
 def machines(costs: pd.DataFrame) -> list[str]:

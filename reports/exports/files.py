@@ -7,6 +7,7 @@ from io import StringIO
 
 import pandas as pd
 
+from reports.analysis.costs import NESTED
 from reports.analysis.fairness import equal_terms
 from reports.records.formatting import MISSING, interval, number
 from reports.records.frames import rows
@@ -48,7 +49,7 @@ def domains_csv(board: Leaderboard) -> str:
 
 def costs_csv(board: Leaderboard) -> str:
     """One row per method and machine; nothing but the method's name where nothing was measured."""
-    return _csv(board.costs)
+    return _csv(board.costs.drop(columns=list(NESTED)))
 
 
 def _csv(table: pd.DataFrame) -> str:

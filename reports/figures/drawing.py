@@ -148,16 +148,17 @@ def log_ticks(low: float, high: float, most: int = MAX_TICKS) -> list[float]:
     return ticks[:: math.ceil(len(ticks) / most)]
 
 
-def plain_log_ticks(axes: Axes) -> None:
-    """Marks the horizontal axis, which is logarithmic, with few round numbers."""
+def plain_log_ticks(axes: Axes, which: str = "x") -> None:
+    """Marks the axis `which`, "x" or "y", which is logarithmic, with few round numbers."""
     from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
     def plain(value: float, place: int) -> str:
         return f"{value / 1e6:g} M" if value >= 1e6 else f"{value:g}"
 
-    axes.xaxis.set_major_locator(FixedLocator(log_ticks(*axes.get_xlim())))
-    axes.xaxis.set_major_formatter(FuncFormatter(plain))
-    axes.xaxis.set_minor_locator(NullLocator())
+    axis, limits = (axes.xaxis, axes.get_xlim()) if which == "x" else (axes.yaxis, axes.get_ylim())
+    axis.set_major_locator(FixedLocator(log_ticks(*limits)))
+    axis.set_major_formatter(FuncFormatter(plain))
+    axis.set_minor_locator(NullLocator())
 
 
 def for_page(drawing: Drawing) -> Figure:

@@ -13,6 +13,7 @@ from reports.figures.drawing import PAGE, PRINT, Drawing, Figure, Style, Theme, 
 from reports.figures.methods import (
     critical_difference_diagram,
     dice_against_cost,
+    latency_by_size,
     learning_curves,
     rank_map,
     seen_and_unseen,
@@ -61,6 +62,7 @@ def _drawings(board: Leaderboard, curves: pd.DataFrame, unseen: bool, theme: The
     style = Style.of(board, theme)
     drawn = [
         *(dice_against_cost(board, style, cost, unseen=unseen) for cost in ("parameters", "gmacs", "throughput")),
+        latency_by_size(board, style),
         seen_and_unseen(board, style) if unseen else None,
         rank_map(board, style),
         critical_difference_diagram(board, style),

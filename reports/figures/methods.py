@@ -75,6 +75,44 @@ def dice_against_cost(board: Leaderboard, style: Style, cost: str, *, unseen: bo
     return Drawing(f"cost-{cost}", f"Dice against {label.lower() if cost != 'gmacs' else label}", alt, figure)
 
 
+def latency_by_size(board: Leaderboard, style: Style) -> Drawing | None:
+    """The time of one image against its side, on the first machine that speeds were measured on."""
+    from matplotlib import pyplot as plt
+    from matplotlib.ticker import FixedLocator, NullLocator
+
+    if not board.hardware:
+        return None
+    measured = board.costs[board.costs["machine"] == board.hardware[0]]
+    timed = [
+        row for row in rows(measured) if isinstance(row.latency_ms_by_size, dict) and len(row.latency_ms_by_size) > 1
+    ]
+    if not timed:
+        return None
+    figure, axes = plt.subplots(figsize=(4.6, 3.2))
+    handles, listed = [], []
+    for row in timed:
+        sides = [int(side) for side in row.latency_ms_by_size]
+        times, grows = list(row.latency_ms_by_size.values()), f"side^{row.size_exponent:.1f}"
+        handles += axes.plot(
+            sides, times, marker=style.markers[row.method], color=style.palette[row.method], markersize=6,
+            label=f"{style.short[row.method]} ({grows})",
+        )  # fmt: skip
+        steps = ", ".join(f"{time:.3g} ms at {side} px" for side, time in zip(sides, times, strict=True))
+        listed.append(f"{row.title}: {steps} ({grows})")
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    sides = sorted({int(side) for row in timed for side in row.latency_ms_by_size})
+    axes.xaxis.set_major_locator(FixedLocator(sides))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.set_xticklabels([str(side) for side in sides])
+    plain_log_ticks(axes, "y")
+    axes.set_xlabel("Image side, pixels (log scale)")
+    axes.set_ylabel("Milliseconds an image (log scale)")
+    legend_below(axes, handles)
+    alt = f"Time of one image by its side, plain float32 networks on {board.hardware[0]}. {'; '.join(listed)}."
+    return Drawing("latency-by-size", "Time by image size", alt, figure)
+
+
 def pareto_front(points: list[tuple[float, float]], more_is_better: bool = False) -> list[tuple[float, float]]:
     """Those (cost, value) that no other beats in both; by rising cost. `more_is_better`: of the first, too, as of a speed."""
     sign = -1 if more_is_better else 1

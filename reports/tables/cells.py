@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pandas as pd
@@ -148,6 +148,12 @@ def measured_cell(row: pd.Series, key: str, words: str, second: str = "", second
         return Cell(MISSING)
     below = second_words.format(significant(row[second])) if second and pd.notna(row[second]) else ""
     return Cell(words.format(significant(row[key])), below, sort_key(row[key]))
+
+
+def fastest_cell(row: pd.Series) -> Cell:
+    """The latency of the fastest form and, below it, which form that is."""
+    found = measured_cell(row, "fastest_ms_p50", "{} ms")
+    return found if pd.isna(row["fastest_ms_p50"]) else replace(found, detail=row["fastest_form"])
 
 
 def machine_cell(row: pd.Series) -> Cell:

@@ -14,6 +14,7 @@ from reports.tables.cells import (
     Column,
     dice_cell,
     empties_cell,
+    fastest_cell,
     machine_cell,
     measured_cell,
     method_and_track_cell,
@@ -334,15 +335,33 @@ def cost_columns() -> list[Column]:
         Column(
             "latency",
             "Latency",
-            "Milliseconds for one image alone: the median, and the time that 95 % of the runs stay within (p95).",
+            "Milliseconds for one image alone: the median, and the time that 95 % of the runs stay within (p95). Of the plain"
+            " float32 network, the form that all methods have.",
             lambda row: measured_cell(row, "latency_ms_p50", "{} ms", "latency_ms_p95", "p95 {} ms"),
             better="lower",
             shown_in=_EVERYWHERE,
         ),
         Column(
+            "fastest",
+            "Fastest form",
+            "The lowest median latency among the forms that were timed by turns (plain; accelerated, where a method offers it; each"
+            " number format that the machine has instructions for), and which form it is. Methods differ in the forms they have.",
+            fastest_cell,
+            better="lower",
+            shown_in=_EVERYWHERE,
+        ),
+        Column(
+            "size_exponent",
+            "Growth",
+            "e, where the latency grows as the image's side to the power e, fitted to half, once and twice the side: 2 is in step"
+            " with the pixels.",
+            number_words("size_exponent", lambda value: fixed(value, 1)),
+            better="lower",
+        ),
+        Column(
             "throughput",
             "Images/s",
-            "Throughput at the best of the batch sizes tried, and which one.",
+            "Throughput of the plain float32 network at the best of the batch sizes tried, and which one.",
             lambda row: measured_cell(row, "throughput_images_per_second", "{}", "throughput_batch", "batch {}"),
             better="higher",
             shown_in=_EVERYWHERE,

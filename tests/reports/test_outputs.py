@@ -96,7 +96,7 @@ def test_the_page_says_what_is_missing_and_why(report: ReportPaths) -> None:
 def test_every_figure_has_words_and_the_colours_of_the_page(report: ReportPaths) -> None:
     page = report.html.read_text("utf-8")
     figures = re.findall(r'<svg role="img" aria-label="([^"]+)"', page)
-    assert len(figures) == 8 and all(len(text) > 60 for text in figures)
+    assert len(figures) == 9 and all(len(text) > 60 for text in figures)
     assert "var(--ink)" in page and "#010203" not in page
 
 
@@ -153,6 +153,9 @@ def test_costs_and_further_metrics_are_in_csv_and_markdown(report: ReportPaths) 
     with report.costs_csv.open(encoding="utf-8", newline="") as file:
         costs = {row["method"]: row for row in csv.DictReader(file)}
     assert (costs["unet"]["latency_ms_p95"], costs["unet"]["peak_memory_mib"]) == ("31.0", "300")
+    fastest = {name: (row["fastest_ms_p50"], row["fastest_form"]) for name, row in costs.items() if name != "otsu"}
+    assert fastest["delightsam"] == ("9.5", "accelerated, float32") and fastest["unet"] == ("25.0", "plain, float32")
+    assert costs["unet"]["size_exponent"] == "2.1"
     markdown = report.markdown.read_text("utf-8")
     assert "## Costs" in markdown and "| NSD (2 px) |" in markdown and "25 ms p95 31 ms" in markdown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -21,6 +22,9 @@ COLUMNS = {
     "latency_ms_p50",
     "latency_ms_p95",
     "latency_iterations",
+    "forms",
+    "latency_ms_by_size",
+    "size_exponent",
     "throughput_images_per_second",
     "throughput_batch",
     "peak_memory_mib",
@@ -97,7 +101,7 @@ def test_a_row_has_every_column_in_plain_types() -> None:
     method = Convolution().train()
     row = efficiency.measure(method, 32, budget_seconds=0.5, max_batch=4)
     assert set(row) == COLUMNS
-    assert all(type(value) in (int, float, str) for value in row.values())
+    assert json.loads(json.dumps(row)) == row
     assert row["parameters_total"] == row["parameters_active"] == row["parameters_trainable"] == 216
     assert row["gmacs"] == pytest.approx(32 * 32 * 216 / 1e9)
     assert 0 < row["latency_ms_p50"] <= row["latency_ms_p95"] and row["throughput_images_per_second"] > 0
@@ -176,22 +180,76 @@ def test_a_slow_method_gets_fewer_iterations(monkeypatch: pytest.MonkeyPatch) ->
     assert now[0] <= 20
 
 
-def test_bfloat16_runs_under_autocast() -> None:
-    dtypes = []
+class Accelerated(Convolution):
+    """Its fast form is a copy that notes what it is asked in."""
 
-    class Recorder(Convolution):
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[int, int, torch.dtype]] = []
+
+    def accelerated(self, image_size: int, batch_size: int, dtype: torch.dtype) -> nn.Module:
+        self.asked.append((image_size, batch_size, dtype))
+        return Convolution().eval()
+
+
+def test_each_form_and_number_format_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(efficiency, "number_formats", lambda device: ["float32", "bfloat16"])
+    dtypes: list[torch.dtype] = []
+
+    class Recorder(Accelerated):
         def predict(self, images: Tensor, modality: Tensor) -> Tensor:
-            out = super().predict(images, modality)
-            dtypes.append(out.dtype)
+            dtypes.append((out := super().predict(images, modality)).dtype)
             return out
 
-    row = efficiency.measure(Recorder(), 32, dtype="bfloat16", budget_seconds=0.2, max_batch=1)
-    assert row["dtype"] == "bfloat16" and torch.bfloat16 in dtypes
+    method = Recorder()
+    row = efficiency.measure(method, 32, budget_seconds=0.2, max_batch=1)
+    forms = [(form["form"], form["dtype"]) for form in row["forms"]]
+    assert forms == [(kind, dtype) for dtype in ("float32", "bfloat16") for kind in ("plain", "accelerated")]
+    assert {torch.float32, torch.bfloat16} == set(dtypes)
+    assert method.asked == [(32, 1, torch.float32), (32, 1, torch.bfloat16)]
+    assert row["dtype"] == "float32" and row["latency_ms_p50"] == row["forms"][0]["latency_ms_p50"]
+    assert all(0 < form["latency_ms_p50"] <= form["latency_ms_p95"] for form in row["forms"])
 
 
-def test_an_unknown_dtype_gets_a_hint() -> None:
-    with pytest.raises(ValueError, match="Did you mean 'bfloat16'"):
-        efficiency.measure(Convolution(), 32, dtype="bfloat")
+def test_forms_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that gets slower meanwhile slows all of them."""
+    turns: list[str] = []
+
+    def timed(run: Any, device: torch.device) -> float:
+        turns.append(run())
+        return 1.0
+
+    monkeypatch.setattr(efficiency, "_seconds", timed)
+    found = efficiency._interleaved({"a": lambda: "a", "b": lambda: "b"}, torch.device("cpu"), 60.0)
+    assert turns[:6] == ["a"] * 3 + ["b"] * 3  # warm once three times are alike
+    assert turns[6:] == ["a", "b"] * efficiency.ITERATIONS
+    assert {name: len(times) for name, times in found.items()} == {"a": 40, "b": 40}
+
+
+def test_how_the_time_grows_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Timed(Convolution):
+        """Takes a millisecond times the cube of the side over 64."""
+
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            clock[0] += 0.001 * (images.shape[-1] / 64) ** 3
+            return super().predict(images, modality)
+
+    clock = [0.0]
+    monkeypatch.setattr(efficiency.time, "perf_counter", lambda: clock[0])
+    row = efficiency.measure(Timed(), 64, budget_seconds=1, max_batch=1)
+    assert row["size_exponent"] == pytest.approx(3)
+    assert row["latency_ms_by_size"] == pytest.approx({"32": 1 / 8, "64": 1, "128": 8})
+
+
+def test_a_size_that_does_not_fit_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Small(Convolution):
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            if images.shape[-1] > 32:
+                raise RuntimeError("CUDA out of memory")
+            return super().predict(images, modality)
+
+    row = efficiency.measure(Small(), 32, budget_seconds=0.2, max_batch=1)
+    assert list(row["latency_ms_by_size"]) == ["32"] and row["size_exponent"] is None
 
 
 class WithTeacher(Convolution):

@@ -112,7 +112,7 @@ def test_a_phone_shows_that_there_is_more_and_keeps_the_method(
 def test_figures_fit_a_phone(complete_report: ReportPaths, open_page: Callable[..., Any]) -> None:
     page = open_page(complete_report.html, 390)
     figures = page.locator(".figures svg")
-    assert figures.count() == 10
+    assert figures.count() == 11
     for figure in figures.all():
         box = figure.bounding_box()
         assert box["x"] >= 0 and box["x"] + box["width"] <= 390
