@@ -25,6 +25,8 @@ TRAINING_VERSION = 2
 INFERENCE_VERSION = 2
 # What `selection` says of masks that another tool made: how its weights were chosen is not known here.
 EXTERNAL = "external"
+# Settings of training that came later: where one says what held before it, a trial keeps its id.
+_LATER = {"cuda_graphs": False}
 
 
 @dataclass(frozen=True)
@@ -188,7 +190,7 @@ class TrialSpec:
                 "files": method.files,
                 "model": _without_files(method.model, method.files),
             },
-            "training": asdict(self.trained),
+            "training": {k: v for k, v in asdict(self.trained).items() if (k, v) not in _LATER.items()},
             "seed": self.seed,
             "modalities": self.modalities,
             "train": asdict(self._content("train")),

@@ -61,6 +61,7 @@ CONTENT = "measurement.content"
         ("training.method.files", {"weights": "a" * 64}, "training"),
         ("training.training.epochs", 3, "training"),
         ("training.training.learning_rate", 0.002, "training"),
+        ("training.training.cuda_graphs", True, "training"),
         ("training.training.selection", "oracle", "training"),
         ("training.versions.training", 2, "training"),
         ("training.versions.arrays", 2, "training"),
