@@ -18,30 +18,28 @@ from harness.errors import UserError
 from harness.store.store import Store
 
 
-def modules_after(*arguments: str) -> tuple[int, set[str], float]:
-    """Exit code, imported modules and seconds of processor time of a command in a process of its own."""
+def modules_after(*arguments: str) -> tuple[int, set[str]]:
+    """Exit code and imported modules of a command in a process of its own."""
     program = (
-        "import contextlib, io, json, resource, runpy, sys\n"
+        "import contextlib, io, json, runpy, sys\n"
         f"sys.argv = ['harness', *{list(arguments)!r}]\n"
         "try:\n"
         "    with contextlib.redirect_stdout(io.StringIO()):\n"
         "        runpy.run_module('harness', run_name='__main__', alter_sys=True)\n"
         "except SystemExit as end:\n"
         "    code = end.code\n"
-        "usage = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "print(json.dumps([code, list(sys.modules), usage.ru_utime + usage.ru_stime]))\n"
+        "print(json.dumps([code, list(sys.modules)]))\n"
     )
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    code, modules, seconds = json.loads(output)
-    return code, set(modules), seconds
+    code, modules = json.loads(output)
+    return code, set(modules)
 
 
 @pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("list",), ("list", "methods"), ("run", "--help")])
 def test_help_and_list_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
-    code, modules, seconds = modules_after(*arguments)
+    code, modules = modules_after(*arguments)
     assert code == 0
-    assert not modules & {"torch", "ray", "matplotlib", "pandas", "scipy", "hydra"}
-    assert seconds < 0.5
+    assert not modules & {"torch", "ray", "matplotlib", "pandas", "scipy", "hydra", "numba"}
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
