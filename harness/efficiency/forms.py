@@ -26,10 +26,6 @@ class Form:
     kind: str
     dtype: str
 
-    @property
-    def title(self) -> str:
-        return f"{self.kind}, {self.dtype}"
-
 
 PLAIN = Form("plain", "float32")
 """In which every method can predict: the one that methods are compared in."""
@@ -45,7 +41,7 @@ def number_formats(device: torch.device) -> list[str]:
 
 @contextmanager
 def precision(dtype: str, device: torch.device) -> Iterator[None]:
-    """Computes in a number format within the block. PyTorch lets convolutions take tf32 for float32, if it is not told."""
+    """Computes in a number format within the block. By default PyTorch uses tf32 for float32 convolutions: not here."""
     products, convolutions = torch.backends.cuda.matmul, torch.backends.cudnn
     before = products.allow_tf32, convolutions.allow_tf32
     products.allow_tf32 = convolutions.allow_tf32 = dtype == "tf32"

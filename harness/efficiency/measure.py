@@ -230,7 +230,7 @@ def _growth(
         if side <= image_size or _fits(16 * memory_of_one, device)
     }
     timed = {}
-    for side, run in list(forwards.items()):
+    for side, run in forwards.items():
         try:
             run()
             timed[side] = run

@@ -150,6 +150,7 @@ def nearest(
     width = target.shape[1]
     vertical = _rows_to_nearest(target)
     rows, columns = np.empty(positions.size, np.intp), np.empty(positions.size, np.intp)
+    aspect = row_spacing / column_spacing
     start = 0
     while start < positions.size:
         row = positions[start] // width
@@ -159,10 +160,11 @@ def nearest(
             end += 1
         of_row = positions[start:end] - row * width
         # Few pixels, or near ones, are sought one by one; many that are far away share the work of one pass over the row.
-        if steps < 4 * width:
-            _search(vertical[row], of_row, row_spacing, column_spacing, rows[start:end], columns[start:end])
-        else:
-            _sweep(vertical[row], of_row, row_spacing, column_spacing, rows[start:end], columns[start:end])
+        one_by_one = steps < 4 * width
+        places = _search(vertical[row], of_row, aspect) if one_by_one else _sweep(vertical[row], of_row, aspect)
+        for number in range(places.size):
+            rows[start + number] = vertical[row, places[number]]
+            columns[start + number] = abs(places[number] - of_row[number])
         start = end
     return rows, columns
 
@@ -188,57 +190,50 @@ def _rows_to_nearest(target: NDArray[np.bool_]) -> NDArray[np.int32]:
 
 
 @compiled
-def _search(
-    vertical: NDArray[np.int32],
-    positions: NDArray[np.intp],
-    row_spacing: float,
-    column_spacing: float,
-    rows: NDArray[np.intp],
-    columns: NDArray[np.intp],
-) -> None:
-    """Writes into `rows` and `columns` (N,) for `positions` (N,) on a row: goes left and right until all lies too far away."""
+def _search(vertical: NDArray[np.int32], positions: NDArray[np.intp], aspect: float) -> NDArray[np.intp]:
+    """The nearest column for each of `positions` (N,) on a row: goes left and right until all columns lie too far away.
+
+    Args:
+        vertical: (W,) rows to the nearest True of each column, at least FAR where it has none.
+        aspect: the distance between rows in units of that between columns.
+    """
+    found = np.empty(positions.size, np.intp)
     for number in range(positions.size):
         least = np.inf
         for aside in range(vertical.size):
-            across = (aside * column_spacing) ** 2
-            if across >= least:
+            if aside**2 >= least:
                 break
             for place in (positions[number] - aside, positions[number] + aside):
                 if 0 <= place < vertical.size and vertical[place] < FAR:
-                    square = across + (vertical[place] * row_spacing) ** 2
+                    square = aside**2 + (vertical[place] * aspect) ** 2
                     if square < least:
-                        least, rows[number], columns[number] = square, vertical[place], aside
+                        least, found[number] = square, place
+    return found
 
 
 @compiled
-def _sweep(
-    vertical: NDArray[np.int32],
-    positions: NDArray[np.intp],
-    row_spacing: float,
-    column_spacing: float,
-    rows: NDArray[np.intp],
-    columns: NDArray[np.intp],
-) -> None:
+def _sweep(vertical: NDArray[np.int32], positions: NDArray[np.intp], aspect: float) -> NDArray[np.intp]:
     """As `_search`, by the lower envelope of one parabola per column: Felzenszwalb and Huttenlocher, "Distance transforms of
     sampled functions", Theory of Computing 8 (2012)."""
     # The columns that are nearest to some pixel of the row, from left to right, and up to where each of them is.
     owners, ends = np.empty(vertical.size, np.intp), np.empty(vertical.size)
     count = 0
-    scale = (row_spacing / column_spacing) ** 2
     for place in range(vertical.size):
         if vertical[place] >= FAR:
             continue
         while count:
             other = owners[count - 1]
-            rise = scale * (vertical[place] ** 2 - vertical[other] ** 2) / (place - other)
+            rise = aspect**2 * (vertical[place] ** 2 - vertical[other] ** 2) / (place - other)
             ends[count - 1] = (rise + place + other) / 2
             if count == 1 or ends[count - 1] > ends[count - 2]:
                 break
             count -= 1
         owners[count], ends[count] = place, np.inf
         count += 1
+    found = np.empty(positions.size, np.intp)
     owner = 0
     for number in range(positions.size):
         while ends[owner] < positions[number]:
             owner += 1
-        rows[number], columns[number] = vertical[owners[owner]], abs(positions[number] - owners[owner])
+        found[number] = owners[owner]
+    return found

@@ -78,11 +78,11 @@ def main(arguments: list[str] | None = None) -> int:
         found = judged(lambda pairs, name=name: measured(name, base, python, pairs))  # type: ignore[misc]
         print(f"{name:28}{found}{'   SLOWER' if found.is_slower else ''}", flush=True)
         slower += [name] * found.is_slower
-    return told(options.base, slower, missing, shared)
+    return print_outcome(options.base, slower, missing, shared)
 
 
-def told(base: str, slower: Iterable[str], missing: Iterable[str], shared: Iterable[str]) -> int:
-    """Says the outcome; the exit status."""
+def print_outcome(base: str, slower: Iterable[str], missing: Iterable[str], shared: Iterable[str]) -> int:
+    """Prints what is slower or missing -> the exit status."""
     for name in missing:
         print(
             f"{name} is a benchmark of {base} and is missing here. Name it as it was, or compare with a later revision."

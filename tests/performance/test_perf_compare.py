@@ -12,7 +12,7 @@ import pytest
 
 from tests.performance import perf_compare
 from tests.performance.benchmarks import BENCHMARKS
-from tests.performance.perf_compare import Comparison, judged, main, told
+from tests.performance.perf_compare import Comparison, judged, main, print_outcome
 from tests.performance.perf_history import main as draw_history
 
 ROOT = Path(__file__).parents[2]
@@ -70,7 +70,7 @@ def test_outcomes(
     said: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert told("main", slower, missing, shared) == status
+    assert print_outcome("main", slower, missing, shared) == status
     assert said in capsys.readouterr().out
 
 
