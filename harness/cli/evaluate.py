@@ -114,7 +114,7 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
 
 
 def _check_choices(own: dict[str, str]) -> None:
-    from harness.evaluation.external.nifti import AXES
+    from harness.data.reading.nifti import AXES
 
     for key, choices in (("nifti", AXES), ("resize", ("nearest",))):
         if key in own and own[key] not in choices:
@@ -127,8 +127,8 @@ def _keep_and_report(
     from rich.progress import Progress
 
     from harness.cli.run import write_report
+    from harness.data.reading.nifti import AFFINE
     from harness.evaluation.external import evaluate_external
-    from harness.evaluation.external.nifti import AFFINE
 
     console = terminal(stderr=True)
     config, name, seed = plan.config, words["name"], _seed(words.get("seed", "0"))

@@ -17,8 +17,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harness.data.reading import SUFFIXES, MaskReading, binary_mask, examine_mask
-from harness.evaluation.external import arrays, nifti
+from harness.data.reading import SUFFIXES, MaskReading, arrays, binary_mask, examine_mask, nifti
 
 FORMATS = (*sorted(SUFFIXES), *nifti.SUFFIXES, *arrays.SUFFIXES)
 

@@ -18,11 +18,11 @@ from PIL import Image
 from harness.data.batches.array_cache import VERSION as ARRAYS_VERSION
 from harness.data.folder.sample import Problem, list_problems
 from harness.data.reading import MaskReading
+from harness.data.reading.nifti import AFFINE
 from harness.data.reading.picture import turned_unseen
 from harness.errors import UserError
 from harness.evaluation.external.mask_files import examine_external_mask
 from harness.evaluation.external.matching import SHOWN, ExternalMasks
-from harness.evaluation.external.nifti import AFFINE
 from harness.evaluation.measure import keep_rows, measure_image, measured_keys
 from harness.files import sha256_file
 from harness.metrics import REGISTRY
@@ -85,7 +85,7 @@ def evaluate_external(
         name: of the method, in tables and in the store.
         card: as in a method's YAML; `external: true` is added.
         data_name: of the dataset, in reports.
-        axes: how the axes of NIfTI files are meant, see `harness.evaluation.external.nifti`.
+        axes: how the axes of NIfTI files are meant, see `harness.data.reading.nifti`.
         resize: bring masks of another size to that of their image, by nearest neighbour. It is written into the card.
         progress: called with (done, total) masks.
 

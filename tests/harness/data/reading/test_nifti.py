@@ -8,9 +8,9 @@ import nibabel
 import numpy as np
 import pytest
 
+from harness.data.reading.nifti import AXES
 from harness.errors import UserError
 from harness.evaluation.external.mask_files import read_external_mask
-from harness.evaluation.external.nifti import AXES
 from tests.support.containers import LPS
 
 MASK = np.zeros((6, 6), bool)

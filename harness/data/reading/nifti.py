@@ -24,9 +24,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.data.reading.arrays import plane_of
 from harness.data.reading.picture import MOST_PIXELS
 from harness.errors import UserError
-from harness.evaluation.external.arrays import plane_of
 
 AFFINE = "affine"
 AXES = (AFFINE, "columns_rows", "rows_columns")
