@@ -1,10 +1,11 @@
-"""Masks as arrays in files of NumPy and MATLAB: one plane, whose size is known before it is read."""
+"""Images and masks as arrays in files of NumPy and MATLAB: one plane, whose size is known before it is read."""
 
 from __future__ import annotations
 
 import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from harness.data.reading.picture import MOST_PIXELS
 from harness.errors import UserError
 
-_ARRAY_NAMES = ("mask", "masks", "segmentation", "prediction")
+MASK_NAMES = ("mask", "masks", "segmentation", "prediction")
+IMAGE_NAMES = ("image", "images", "img", "data")
 _MOST_BYTES = 8 * MOST_PIXELS
 """Of an array: a small file may claim, or unpack to, any size."""
 
@@ -25,7 +27,12 @@ def read_array(path: Path) -> NDArray[Any]:
     Raises:
         UserError: damaged, several arrays or planes, no numbers, or too large.
     """
-    return plane_of(_loaded(path, _LOADERS[path.suffix.lower()]), path)
+    return plane_of(load_array(path), path)
+
+
+def load_array(path: Path, names: Sequence[str] = MASK_NAMES) -> NDArray[Any]:
+    """The one array in a file of one of `SUFFIXES`, of any shape; of several the one with one of the `names`."""
+    return _loaded(path, partial(_LOADERS[path.suffix.lower()], names=names))
 
 
 def _loaded(path: Path, load: Callable[[Path], NDArray[Any]]) -> NDArray[Any]:
@@ -40,7 +47,7 @@ def _loaded(path: Path, load: Callable[[Path], NDArray[Any]]) -> NDArray[Any]:
         ) from error
 
 
-def _load_npy(path: Path) -> NDArray[Any]:
+def _load_npy(path: Path, names: Sequence[str]) -> NDArray[Any]:
     with path.open("rb") as file:
         version = np.lib.format.read_magic(file)
         reader = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -49,33 +56,33 @@ def _load_npy(path: Path) -> NDArray[Any]:
     return np.asarray(np.load(path, allow_pickle=False))
 
 
-def _load_npz(path: Path) -> NDArray[Any]:
+def _load_npz(path: Path, names: Sequence[str]) -> NDArray[Any]:
     with zipfile.ZipFile(path) as archive:
         sizes = {entry.filename.removesuffix(".npy"): entry.file_size for entry in archive.infolist()}
-    chosen = _chosen(path, sizes)
+    chosen = _chosen(path, sizes, names)
     _check_bytes(path, sizes[chosen])
     with np.load(path, allow_pickle=False) as arrays:
         return np.asarray(arrays[chosen])
 
 
-def _load_mat(path: Path) -> NDArray[Any]:
+def _load_mat(path: Path, names: Sequence[str]) -> NDArray[Any]:
     from scipy.io import loadmat, whosmat
 
     try:
         found = {name: math.prod(shape) * 8 for name, shape, _ in whosmat(path)}
-        chosen = _chosen(path, found)
+        chosen = _chosen(path, found, names)
         _check_bytes(path, found[chosen])
         return np.asarray(loadmat(path, variable_names=[chosen])[chosen])
     except NotImplementedError as error:
         raise UserError(f"{path}: found a MATLAB file of version 7.3. Save it with save(..., '-v7').") from error
 
 
-def _chosen(path: Path, arrays: Mapping[str, int]) -> str:
+def _chosen(path: Path, arrays: Mapping[str, int], known: Sequence[str]) -> str:
     names = list(arrays)
-    chosen = names if len(names) == 1 else [name for name in _ARRAY_NAMES if name in names]
+    chosen = names if len(names) == 1 else [name for name in known if name in names]
     if len(chosen) != 1:
         raise UserError(
-            f"{path}: expected one array, or one of several called {', '.join(_ARRAY_NAMES)};"
+            f"{path}: expected one array, or one of several called {', '.join(known)};"
             f" found {', '.join(names[:20]) or 'none'}."
         )
     return chosen[0]
@@ -83,7 +90,7 @@ def _chosen(path: Path, arrays: Mapping[str, int]) -> str:
 
 def _check_bytes(path: Path, size: int) -> None:
     if size > _MOST_BYTES:
-        raise UserError(f"{path}: expected a mask of one image, found an array of {size / 2**30:.1f} GiB.")
+        raise UserError(f"{path}: expected one picture, found an array of {size / 2**30:.1f} GiB.")
 
 
 def plane_of(values: NDArray[Any], path: Path) -> NDArray[Any]:
@@ -104,5 +111,5 @@ def plane_of(values: NDArray[Any], path: Path) -> NDArray[Any]:
     return values.reshape(shape)
 
 
-_LOADERS: dict[str, Callable[[Path], NDArray[Any]]] = {".npz": _load_npz, ".npy": _load_npy, ".mat": _load_mat}
+_LOADERS: dict[str, Callable[..., NDArray[Any]]] = {".npz": _load_npz, ".npy": _load_npy, ".mat": _load_mat}
 SUFFIXES = tuple(_LOADERS)

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from harness.cli import data
-from harness.data.catalogue import CATALOGUE
 from harness.data.dataset import Dataset
 from harness.data.fingerprint import fingerprint_domains
 from harness.data.folder.sample import MODALITIES

@@ -1,0 +1,123 @@
+"""The mask of a pair from what was downloaded: one file or several, pictures, arrays or outlines.
+
+A recipe's `foreground` says what the object is where a mask is not plainly black and white (`harness/data/reading/mask.py`):
+
+    nonzero        everything but 0: label images, one number for each nucleus
+    > 127          grey values above (JPEG masks, averages of several readers);  also `< 128`
+    = 0, 128       these grey values: cup and disc in one picture
+    rgb 255 0 0    this colour
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harness.data.reading import SUFFIXES, arrays, examine_mask, nifti
+from harness.data.reading.picture import decode
+from harness.data.sources.outlines import read_outlines
+from harness.errors import UserError
+
+_RULE = re.compile(r"(?P<sign>[<>=])\s*(?P<numbers>\d+(?:\s*,\s*\d+)*)|rgb\s+(?P<rgb>\d+\s+\d+\s+\d+)|(?P<any>nonzero)")
+
+
+def check_foreground(rule: str) -> str:
+    """The rule; raises UserError where it is none of the four."""
+    if _RULE.fullmatch(rule.strip().lower()) is None:
+        raise UserError(f"foreground '{rule}': expected nonzero, > 127, < 128, = 1, 2 or rgb 255 0 0.")
+    return rule.strip().lower()
+
+
+def union_of(
+    files: Sequence[Path], size: tuple[int, int], *, foreground: str | None, masks_as: str, image_name: str
+) -> NDArray[np.bool_]:
+    """The mask of a pair: everything that is foreground in one of its files.
+
+    Args:
+        files: of one size each; pictures, arrays, NIfTI, or outlines where `masks_as` names their format.
+        size: (height, width) of the image, which outlines are drawn on.
+        foreground: see the top of this file; None: black and white.
+        image_name: the image's file name, by which a file with outlines of many images knows it.
+
+    Returns:
+        (H, W) bool, of the files' own size.
+
+    Raises:
+        UserError: a file that can't be read, or files of different sizes.
+    """
+    mask: NDArray[np.bool_] | None = None
+    for file in files:
+        part = read_outlines(file, masks_as, size, image_name) if masks_as else read_part(file, foreground)
+        if mask is None:
+            mask = part
+        elif mask.shape != part.shape:
+            raise UserError(
+                f"{file}: expected masks of one image to have one size, found {part.shape[::-1]} beside {mask.shape[::-1]}."
+            )
+        else:
+            mask |= part
+    assert mask is not None
+    return mask
+
+
+def read_part(file: Path, foreground: str | None) -> NDArray[np.bool_]:
+    """One mask file (H, W) bool, by the rule that says what is foreground."""
+    suffix = next((end for end in (*nifti.SUFFIXES, *arrays.SUFFIXES) if file.name.lower().endswith(end)), "")
+    if not suffix and foreground is None and file.suffix.lower() in SUFFIXES:
+        return examine_mask(file).mask.copy()
+    values = _values(file, suffix)
+    if foreground is None:
+        found = np.unique(values)
+        if len(found) > 2 or (len(found) == 2 and found[0] != 0):
+            shown = ", ".join(f"{value:g}" for value in found[:8])
+            raise UserError(
+                f"{file}: expected a binary mask, found the values {shown}{' and more' if len(found) > 8 else ''}."
+                " Say which of them are the object."
+            )
+        foreground = "nonzero"
+    return _where(values, foreground, file)
+
+
+def _values(file: Path, suffix: str) -> NDArray[Any]:
+    """(H, W) or (H, W, 3)."""
+    if suffix in nifti.SUFFIXES:
+        return read_upright_nifti(file)
+    if suffix:
+        return arrays.read_array(file)
+    picture = decode(file, "mask")
+    return picture.values
+
+
+def read_upright_nifti(file: Path) -> NDArray[Any]:
+    """The plane of a NIfTI file, (rows, columns); a file that does not say where its axes run is read as SimpleITK writes pictures."""
+    try:
+        return nifti.read_plane(file, nifti.AFFINE)
+    except UserError as error:
+        if "can't be known" not in str(error):
+            raise
+        return nifti.read_plane(file, "columns_rows")
+
+
+def _where(values: NDArray[Any], foreground: str, file: Path) -> NDArray[np.bool_]:
+    rule = _RULE.fullmatch(foreground)
+    assert rule is not None, foreground
+    if rule["rgb"]:
+        colour = [int(number) for number in rule["rgb"].split()]
+        if values.ndim == 2:
+            values = np.repeat(values[..., None], 3, axis=2)
+        return np.asarray((values == colour).all(axis=2))
+    if rule["any"]:
+        return np.asarray(values.any(axis=2) if values.ndim == 3 else values != 0)
+    if values.ndim == 3:
+        if rule["sign"] == "=" and not (values == values[..., :1]).all():
+            raise UserError(f"{file}: expected a grey mask, found colours.")
+        values = values.max(axis=2) if rule["sign"] != "=" else values[..., 0]
+    numbers = [int(number) for number in rule["numbers"].split(",")]
+    if rule["sign"] == "=":
+        return np.isin(values, numbers)
+    return np.asarray(values > numbers[0] if rule["sign"] == ">" else values < numbers[0])

@@ -1,0 +1,129 @@
+"""Which files of a download are the image and the masks of a pair."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from harness.data.folder.csv_text import decode_text
+from harness.data.folder.sample import Problem
+from harness.data.sources.archives import Member
+from harness.data.sources.recipe import Layout, Recipe, compile_pattern
+
+_NOT_IN_NAMES = re.compile(r"[^\w.+-]+")
+
+
+@dataclass(frozen=True)
+class SourcePair:
+    """An image and its masks as they were downloaded, with what the recipe says of them."""
+
+    modality: str
+    domain: str
+    id: str
+    image: Member
+    masks: tuple[Member, ...]
+    layout: Layout
+    subject: str | None = None
+    split: str | None = None
+
+    @property
+    def key(self) -> str:
+        return f"{self.modality}/{self.domain}/{self.id}"
+
+
+@dataclass
+class Pairing:
+    """What was found; `skipped` says why a file is not taken."""
+
+    pairs: list[SourcePair] = field(default_factory=list)
+    skipped: list[Problem] = field(default_factory=list)
+
+
+def pair_members(recipe: Recipe, members: Sequence[Member]) -> Pairing:
+    """Pairs the files of a download by the recipe's layouts; opens none but a table of subjects.
+
+    A pair that several layouts find is taken by the first of them.
+    """
+    pairing, taken = Pairing(), dict[str, SourcePair]()
+    for layout in recipe.layouts:
+        for pair in _pairs_of(recipe, layout, members, pairing.skipped):
+            first = taken.setdefault(pair.key, pair)
+            if first is not pair and first.layout is layout:
+                message = f"is taken from {first.image.path}, which gives the same name ({pair.id})."
+                pairing.skipped.append(Problem("second copy", pair.image.path, message))
+    used = {member.path for pair in taken.values() for member in (pair.image, *pair.masks)}
+    pairing.skipped = [problem for problem in pairing.skipped if problem.file not in used]
+    subjects = _subjects(recipe, members, list(taken.values()))
+    pairing.pairs = [replace(pair, subject=subjects.get(pair.id, pair.subject)) for _, pair in sorted(taken.items())]
+    return pairing
+
+
+def _pairs_of(recipe: Recipe, layout: Layout, members: Sequence[Member], skipped: list[Problem]) -> list[SourcePair]:
+    images = [(member, found) for member in members if (found := layout.image_pattern.fullmatch(member.path))]
+    masks: list[dict[tuple[str, ...], list[Member]]] = []
+    for pattern in layout.mask_patterns:
+        by_key: dict[tuple[str, ...], list[Member]] = {}
+        for member in members:
+            if found := pattern.fullmatch(member.path):
+                by_key.setdefault(_key(found, layout), []).append(member)
+        masks.append(by_key)
+    if not any(masks):
+        return []  # the layout of another download
+    pairs = []
+    for member, found in images:
+        parts = [by_key.get(_key(found, layout), []) for by_key in masks]
+        own = [mask for part in parts for mask in part if mask is not member]
+        if not all(parts) or not own:
+            lacking = layout.masks[next((n for n, part in enumerate(parts) if not part), 0)]
+            skipped.append(Problem("image without mask", member.path, f"no file fits {lacking}."))
+            continue
+        names = {name: text for name, text in found.groupdict().items() if text is not None}
+        pairs.append(
+            SourcePair(
+                modality=layout.modality or recipe.modality,
+                domain=recipe.domain,
+                id=_NOT_IN_NAMES.sub("_", _filled(layout.id, names)).strip("_"),
+                image=member,
+                masks=tuple(own),
+                layout=layout,
+                subject=_filled(layout.subject, names) or None,
+                split=layout.split or None,
+            )
+        )
+    return pairs
+
+
+def _key(found: re.Match[str], layout: Layout) -> tuple[str, ...]:
+    return tuple(found[name].lower() for name in layout.shared)
+
+
+def _filled(template: str, names: Mapping[str, str]) -> str:
+    return re.sub(r"\{(\w+)\}", lambda name: names[name[1]], template)
+
+
+def _subjects(recipe: Recipe, members: Sequence[Member], pairs: Sequence[SourcePair]) -> dict[str, str]:
+    """Id -> subject, from a table in the download or from ranges of numbers."""
+    if ranges := recipe.subjects.get("ranges"):
+        return {
+            pair.id: f"{number}"
+            for pair in pairs
+            if (digits := re.search(r"\d+", pair.id))
+            for number, (first, last) in enumerate(ranges, 1)
+            if first <= int(digits[0]) <= last
+        }
+    if not recipe.subjects:
+        return {}
+    pattern = compile_pattern(recipe.subjects["table"])
+    found = {}
+    for member in members:
+        if pattern.fullmatch(member.path):
+            with member.open() as file:
+                text = decode_text(file.read())
+            for row in csv.DictReader(io.StringIO(text)):
+                key, subject = row.get(recipe.subjects["key"]), row.get(recipe.subjects["column"])
+                if key and subject:
+                    found[_NOT_IN_NAMES.sub("_", key.strip()).strip("_")] = subject.strip()
+    return found
