@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,3 +63,16 @@ def config_folder_argument(args: argparse.Namespace) -> Path | None:
     if folder is not None:
         check_own_tree(folder)
     return folder
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A progress bar on a terminal's error stream, with the time that is left; nothing when that is no terminal.
+
+    Gives a function of (done, total).
+    """
+    from rich.progress import Progress
+
+    with Progress(console=terminal(stderr=True), transient=True, disable=not terminal(stderr=True).is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)

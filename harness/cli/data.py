@@ -1,15 +1,14 @@
-"""`data verify | fingerprint | phantoms | list`: look at data, examine it, draw some."""
+"""`data verify | fingerprint | phantoms | list | prepare | add`: get data, look at it, examine it, draw some."""
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from harness.cli.common import terminal
+from harness.cli import data_prepare
+from harness.cli.common import progress_bar, terminal
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,6 +54,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     listing = parts.add_parser("list", help="public datasets for each modality; with a folder, what is in it")
     listing.add_argument("root", type=Path, nargs="?", help="a dataset's folder")
     listing.set_defaults(run=run_list)
+    data_prepare.add_parts(parts)
 
 
 def run_verify(args: argparse.Namespace) -> int:
@@ -62,7 +62,7 @@ def run_verify(args: argparse.Namespace) -> int:
     from harness.data.validation.integrity import verify
 
     root = existing_folder(args.root)
-    with _progress("Examining") as progress:
+    with progress_bar("Examining") as progress:
         report = verify(root, progress, args.pictures)
     print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if args.json else report.text())
     return 0 if report.ok else PROBLEMS_FOUND
@@ -72,7 +72,7 @@ def run_fingerprint(args: argparse.Namespace) -> int:
     from harness.data.dataset import Dataset
     from harness.data.fingerprint import fingerprint_domains
 
-    with _progress("Reading") as progress:
+    with progress_bar("Reading") as progress:
         dataset = Dataset.open(args.root, progress=progress)
         domains = fingerprint_domains(dataset, progress)
     if args.json:
@@ -103,30 +103,34 @@ def run_phantoms(args: argparse.Namespace) -> int:
 
 
 def run_list(args: argparse.Namespace) -> int:
+    return _list_catalogue() if args.root is None else _list_folder(args.root)
+
+
+def _list_catalogue() -> int:
     from rich.table import Table
     from rich.text import Text
 
-    from harness.data.catalogue import datasets_of
     from harness.data.folder.sample import MODALITIES
+    from harness.data.sources.recipe import recipes
 
-    if args.root is not None:
-        return _list_folder(args.root)
-    console = terminal()
-    for modality in MODALITIES:
+    console, known = terminal(), list(recipes().values())
+    others = sorted({one.modality for one in known} - set(MODALITIES))
+    for modality in (*MODALITIES, *others):
         table = Table(title=f"{modality} (public datasets)", title_justify="left", expand=False)
-        for column in ("domain", "name", "licence", "what to take"):
+        for column in ("name", "dataset", "pairs", "licence", "what to take"):
             table.add_column(column, overflow="fold")
-        for entry in datasets_of(modality):
-            table.add_row(
-                entry.domain, Text.assemble(f"{entry.name}\n", (entry.paper, "dim")), entry.licence, entry.download
-            )
+        chosen = [one for one in known if one.modality == modality]
+        for one in chosen:
+            layout = "" if one.confirmed else "\nlayout not confirmed"
+            title = Text.assemble(f"{one.title}\n", (one.citation, "dim"), (layout, "yellow"))
+            table.add_row(one.name, title, str(one.pairs or "?"), one.licence, one.download)
         console.print(table)
-        for entry in datasets_of(modality):  # outside the table, and never broken: an address is there to be copied
-            console.print(f"  {entry.domain}: {entry.url}", soft_wrap=True, markup=False, highlight=False)
+        for one in chosen:  # outside the table, and never broken: an address is there to be copied
+            console.print(f"  {one.name}: {one.home}", soft_wrap=True, markup=False, highlight=False)
         console.print()
     console.print(
-        "Put pairs into FOLDER/<modality>/<domain>/images and .../masks (same names), then: "
-        "python -m harness data verify FOLDER",
+        "Downloaded one? python -m harness data prepare NAME --source ARCHIVE ... --root FOLDER\n"
+        "Data of your own: python -m harness data add FOLDER --modality MODALITY --root ROOT",
         markup=False,
     )
     return 0
@@ -197,13 +201,3 @@ def _print_fingerprint(domains: list[DomainFingerprint]) -> None:
 def _spread(values: tuple[float, float, float]) -> str:
     """`512`, or `245/283/512` when they are not all the same."""
     return "/".join(f"{value:.0f}" for value in (values if values[0] != values[2] else values[:1]))
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal's error stream; nothing when that is no terminal."""
-    from rich.progress import Progress
-
-    with Progress(console=terminal(stderr=True), transient=True, disable=not terminal(stderr=True).is_terminal) as bar:
-        task: Any = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)

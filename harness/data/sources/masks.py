@@ -93,6 +93,17 @@ def _values(file: Path, suffix: str) -> NDArray[Any]:
     return picture.values
 
 
+def values_in(file: Path) -> list[float]:
+    """The different values of a mask file, sorted; of colours the largest channel counts.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    suffix = next((end for end in (*nifti.SUFFIXES, *arrays.SUFFIXES) if file.name.lower().endswith(end)), "")
+    values = _values(file, suffix)
+    return [float(value) for value in np.unique(values.max(axis=2) if values.ndim == 3 else values)]
+
+
 def read_upright_nifti(file: Path) -> NDArray[Any]:
     """The plane of a NIfTI file, (rows, columns); a file that does not say where its axes run is read as SimpleITK writes pictures."""
     try:

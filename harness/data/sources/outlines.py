@@ -89,6 +89,30 @@ def read_outlines(path: Path, masks_as: str, size: tuple[int, int], image_name: 
     return np.asarray(canvas) > 0
 
 
+def format_of(path: Path) -> str | None:
+    """The format by a look at the file's content; None for what holds no outlines."""
+    name = path.name.lower()
+    if path.stat().st_size > _MOST_BYTES:
+        return None
+    try:
+        if name.endswith(".json"):
+            content = json.loads(path.read_text("utf-8"))
+            keys = set(content) if isinstance(content, dict) else set()
+            return "coco" if {"images", "annotations"} <= keys else "labelme" if "shapes" in keys else None
+        if name.endswith(".xml"):
+            root = _xml(path)
+            if root.tag == "annotations" and root.find("image") is not None:
+                return "cvat"
+            return "aperio" if next(root.iter("Region"), None) is not None else None
+        if name.endswith(".zip"):
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+            return "imagej" if names and all(one.lower().endswith(".roi") for one in names) else None
+    except Exception:  # no file of an annotation program
+        return None
+    return "imagej" if name.endswith(".roi") else None
+
+
 def labels_in(path: Path, kind: str) -> list[str]:
     """The labels that the file's shapes have, sorted."""
     return sorted({shape.label for shapes in _shapes(path, kind, path.stat().st_mtime_ns).values() for shape in shapes})

@@ -85,7 +85,7 @@ def _pairs_of(recipe: Recipe, layout: Layout, members: Sequence[Member], skipped
             SourcePair(
                 modality=layout.modality or recipe.modality,
                 domain=recipe.domain,
-                id=_NOT_IN_NAMES.sub("_", _filled(layout.id, names)).strip("_"),
+                id=plain_id(_filled(layout.id, names)),
                 image=member,
                 masks=tuple(own),
                 layout=layout,
@@ -94,6 +94,11 @@ def _pairs_of(recipe: Recipe, layout: Layout, members: Sequence[Member], skipped
             )
         )
     return pairs
+
+
+def plain_id(text: str) -> str:
+    """The text as an id: letters, digits and `_.+-`, everything else a `_`."""
+    return _NOT_IN_NAMES.sub("_", text).strip("_")
 
 
 def _key(found: re.Match[str], layout: Layout) -> tuple[str, ...]:
@@ -125,5 +130,5 @@ def _subjects(recipe: Recipe, members: Sequence[Member], pairs: Sequence[SourceP
             for row in csv.DictReader(io.StringIO(text)):
                 key, subject = row.get(recipe.subjects["key"]), row.get(recipe.subjects["column"])
                 if key and subject:
-                    found[_NOT_IN_NAMES.sub("_", key.strip()).strip("_")] = subject.strip()
+                    found[plain_id(key.strip())] = subject.strip()
     return found

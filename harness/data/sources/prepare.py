@@ -28,7 +28,7 @@ from PIL import Image
 from harness.data.folder.sample import Problem, Progress, fault_of_name
 from harness.data.reading import read_image
 from harness.data.sources.archives import Member
-from harness.data.sources.images import gunzipped, read_source_image
+from harness.data.sources.images import SourceImage, gunzipped, read_source_image
 from harness.data.sources.manifest import Prepared, merge_manifest
 from harness.data.sources.masks import union_of
 from harness.data.sources.pairing import SourcePair
@@ -90,7 +90,8 @@ def prepare_pairs(
                 for (modality, domain), writer in writers.items():
                     outcome.kept += writer.of_other_sources({pair.id for pair in pairs})
                     writer.close()
-                    _write_about(root / modality / domain, about)
+                    failed = {problem.file: problem.message for problem in outcome.failed}
+                    _write_about(root / modality / domain, about | {"pairs": len(outcome.pairs), "failed": failed})
                 merge_manifest(root, outcome.pairs, domains)
         except Timeout as error:
             raise UserError(
@@ -146,14 +147,8 @@ class _Writer:
     def _convert(self, pair: SourcePair, stamp: list[Any]) -> tuple[Prepared, list[Problem]]:
         scratch = self.root / SCRATCH / f"{threading.get_ident()}"
         scratch.mkdir(parents=True, exist_ok=True)
-        image_file = gunzipped(_saved(pair.image, scratch / "image"))
-        image = read_source_image(image_file)
-        mask_files = [gunzipped(_saved(member, scratch / f"mask{n}")) for n, member in enumerate(pair.masks)]
-        layout = pair.layout
-        mask = union_of(
-            mask_files, image.size, foreground=layout.foreground, masks_as=layout.masks_as, image_name=pair.image.name
-        )
-        pixels, mask, notes = _fitted(pair, image_file, image.pixels, image.size, mask)
+        image_file, image, mask, notes = converted(pair, scratch)
+        pixels = image.pixels
         target = self.folder / "images" / f"{pair.id}{image_file.suffix.lower()}"
         if pixels is None:
             image_file.replace(target)
@@ -189,6 +184,33 @@ class _Writer:
 
     def close(self) -> None:
         self.journal.close()
+
+
+def converted(pair: SourcePair, scratch: Path) -> tuple[Path, SourceImage, NDArray[np.bool_], list[Problem]]:
+    """A copy of the image's file, its pixels where they are to be written anew, its mask (H, W) bool, and notes.
+
+    Args:
+        scratch: a folder for copies of the pair's files.
+
+    Raises:
+        UserError: one of the files can't be read, or image and mask differ in size and no rule says what to do.
+    """
+    image_file = gunzipped(_saved(pair.image, scratch / "image"))
+    image = read_source_image(image_file)
+    mask_files = [gunzipped(_saved(member, scratch / f"mask{n}")) for n, member in enumerate(pair.masks)]
+    layout = pair.layout
+    mask = union_of(
+        mask_files, image.size, foreground=layout.foreground, masks_as=layout.masks_as, image_name=pair.image.name
+    )
+    pixels, mask, notes = _fitted(pair, image_file, image.pixels, image.size, mask)
+    return image_file, SourceImage((mask.shape[0], mask.shape[1]), pixels, image.white), mask, notes
+
+
+def existing_parent(folder: Path) -> Path:
+    """The nearest folder above that is there: what is unpacked lies on the target's disk, and is removed."""
+    while not folder.is_dir():
+        folder = folder.parent
+    return folder
 
 
 def _fitted(

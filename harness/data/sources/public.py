@@ -6,11 +6,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from harness.data.folder.sample import Problem, Progress
 from harness.data.sources.archives import Member, read_sources, unpack_nested
 from harness.data.sources.pairing import Pairing, pair_members
-from harness.data.sources.prepare import Outcome, prepare_pairs
+from harness.data.sources.prepare import Outcome, existing_parent, prepare_pairs
 from harness.data.sources.recipe import Recipe
 from harness.errors import UserError
 
@@ -50,7 +51,7 @@ def prepare_public(
         UserError: a source that is missing or refused, or in which nothing fits the recipe.
     """
     root = root.expanduser().absolute()
-    with tempfile.TemporaryDirectory(dir=_existing(root), prefix=".unpacked-") as scratch:
+    with tempfile.TemporaryDirectory(dir=existing_parent(root), prefix=".unpacked-") as scratch:
         members = read_sources(sources, Path(scratch))
         pairing = pair_members(recipe, members)
         if not pairing.pairs:
@@ -58,19 +59,13 @@ def prepare_public(
             pairing = pair_members(recipe, members)
         if not pairing.pairs:
             raise UserError(_nothing_fits(recipe, sources, members, pairing))
-        about = {
+        about: dict[str, Any] = {
             "dataset": recipe.name, "title": recipe.title, "citation": recipe.citation, "licence": recipe.licence,
             "home": recipe.home, "sources": [path.name for path in sources], "traps": list(recipe.traps),
         }  # fmt: skip
+        about["skipped"] = {problem.file: problem.message for problem in pairing.skipped}
         outcome = prepare_pairs(pairing.pairs, root, about, progress)
     return Preparation(recipe, pairing.skipped, outcome)
-
-
-def _existing(folder: Path) -> Path:
-    """The nearest folder above that is there: what is unpacked lies on the target's disk, and is removed."""
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder
 
 
 def _nothing_fits(recipe: Recipe, sources: Sequence[Path], members: Sequence[Member], pairing: Pairing) -> str:
