@@ -70,11 +70,12 @@ class Sample(Pair):
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with one file or folder. `kind` is the cause; `message` says what was expected, what was found and
-    what to do."""
+    what to do; `images` are those that a person should see side by side."""
 
     kind: str
     file: str
     message: str
+    images: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.file}: {self.message}"
