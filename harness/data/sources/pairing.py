@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from harness.data.folder.csv_text import decode_text
+from harness.data.folder.csv_text import decode_text, parse_table
 from harness.data.folder.sample import Problem
-from harness.data.sources.archives import Member
+from harness.data.sources.archives import Member, archive_suffix
 from harness.data.sources.recipe import Layout, Recipe, compile_pattern
+from harness.errors import UserError
 
 _NOT_IN_NAMES = re.compile(r"[^\w.+-]+")
 
@@ -62,12 +62,12 @@ def pair_members(recipe: Recipe, members: Sequence[Member]) -> Pairing:
 
 
 def _pairs_of(recipe: Recipe, layout: Layout, members: Sequence[Member], skipped: list[Problem]) -> list[SourcePair]:
-    images = [(member, found) for member in members if (found := layout.image_pattern.fullmatch(member.path))]
+    images = [(member, found) for member in members if (found := layout.image_pattern.fullmatch(_place(member)))]
     masks: list[dict[tuple[str, ...], list[Member]]] = []
     for pattern in layout.mask_patterns:
         by_key: dict[tuple[str, ...], list[Member]] = {}
         for member in members:
-            if found := pattern.fullmatch(member.path):
+            if found := pattern.fullmatch(_place(member)):
                 by_key.setdefault(_key(found, layout), []).append(member)
         masks.append(by_key)
     if not any(masks):
@@ -90,7 +90,7 @@ def _pairs_of(recipe: Recipe, layout: Layout, members: Sequence[Member], skipped
                 masks=tuple(own),
                 layout=layout,
                 subject=_filled(layout.subject, names) or None,
-                split=layout.split or None,
+                split=_filled(layout.split, names) or None,
             )
         )
     return pairs
@@ -99,6 +99,12 @@ def _pairs_of(recipe: Recipe, layout: Layout, members: Sequence[Member], skipped
 def plain_id(text: str) -> str:
     """The text as an id: letters, digits and `_.+-`, everything else a `_`."""
     return _NOT_IN_NAMES.sub("_", text).strip("_")
+
+
+def _place(member: Member) -> str:
+    """The path that patterns are matched with. Some archives hold their folder and some only what is in it."""
+    name = member.source.name
+    return f"{name[: len(name) - len(archive_suffix(name))]}/{member.path}"
 
 
 def _key(found: re.Match[str], layout: Layout) -> tuple[str, ...]:
@@ -122,13 +128,23 @@ def _subjects(recipe: Recipe, members: Sequence[Member], pairs: Sequence[SourceP
     if not recipe.subjects:
         return {}
     pattern = compile_pattern(recipe.subjects["table"])
+    key, column = (recipe.subjects[name].lower() for name in ("key", "column"))
     found = {}
     for member in members:
-        if pattern.fullmatch(member.path):
-            with member.open() as file:
-                text = decode_text(file.read())
-            for row in csv.DictReader(io.StringIO(text)):
-                key, subject = row.get(recipe.subjects["key"]), row.get(recipe.subjects["column"])
-                if key and subject:
-                    found[plain_id(key.strip())] = subject.strip()
+        if pattern.fullmatch(_place(member)):
+            for row in _rows(member, key, column):
+                if row[0] and row[1]:
+                    found[plain_id(row[0])] = row[1]
     return found
+
+
+def _rows(member: Member, *columns: str) -> list[list[str]]:
+    """The cells of these columns; raises UserError where it is no table that has them."""
+    try:
+        with member.open() as file:
+            table = parse_table(decode_text(file.read()), columns)
+        names = [name.lower() for name in table.columns]
+        places = [names.index(column) for column in columns]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{member}: expected a table with the columns {' and '.join(columns)} ({error}).") from error
+    return [[cells[place] if place < len(cells) else "" for place in places] for _, cells in table.rows]
