@@ -76,7 +76,8 @@ def make_splits(dataset: Dataset, protocol: ProtocolConfig) -> list[Split]:
         samples.setdefault((sample.modality, sample.domain), []).append(sample)
     groups = {domain: _groups(members, protocol.split_seed) for domain, members in samples.items()}
     by_key = dataset.by_key()
-    return [_build(name, parts, groups, protocol).with_content(by_key) for name, parts in folds]
+    splits = {key: sample.split for key, sample in by_key.items()}
+    return [_build(name, parts, groups, protocol, splits).with_content(by_key) for name, parts in folds]
 
 
 def _leave_one_domain_out(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Turn]]:
@@ -172,8 +173,10 @@ def _build(
     turns: Sequence[_Turn],
     groups: dict[tuple[str, str], list[list[str]]],
     protocol: ProtocolConfig,
+    splits: dict[str, str | None],
 ) -> Split:
-    """`groups`: (modality, domain) -> sample keys that stay together, in the order they are taken for testing."""
+    """`groups`: (modality, domain) -> sample keys that stay together, in the order they are taken for testing. `splits`: key -> its
+    part of an official division."""
     train: list[str] = []
     validation: list[str] = []
     test: list[str] = []
@@ -184,7 +187,11 @@ def _build(
             held_out.append(f"{turn.modality}/{domain}")
         for domain in turn.seen:
             rest = groups[turn.modality, domain]
-            if not turn.unseen:
+            official = {} if turn.unseen else _official([key for group in rest for key in group], splits)
+            if official:
+                test += official["test"]
+                rest = [kept for group in rest if (kept := [key for key in group if key in official["train"]])]
+            elif not turn.unseen:
                 if len(rest) < 2:
                     raise UserError(
                         f"protocol in_domain needs at least two subjects (or images without a subject) in every domain;"
@@ -192,8 +199,20 @@ def _build(
                     )
                 tested, rest = _take(rest, protocol.test_fraction)
                 test += [key for group in tested for key in group]
-            selected, rest = _take(rest, protocol.validation_fraction)
+            selected = [official["validation"]] if official.get("validation") else []
+            if not selected:
+                selected, rest = _take(rest, protocol.validation_fraction)
             validation += [key for group in selected for key in group]
             train += [key for group in rest for key in group]
     parts = [tuple(sorted(keys)) for keys in (train, validation, test, held_out)]
     return Split(name, train=parts[0], validation=parts[1], test=parts[2], held_out=parts[3])
+
+
+def _official(keys: Sequence[str], splits: dict[str, str | None]) -> dict[str, list[str]]:
+    """The official division of a domain: part -> keys; empty where it has none, or some image is in no part of it."""
+    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for key in keys:
+        if (part := splits[key]) is None:
+            return {}
+        parts[part].append(key)
+    return parts if parts["train"] and parts["test"] else {}

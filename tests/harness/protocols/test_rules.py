@@ -228,6 +228,37 @@ def test_in_domain_keeps_subjects_together_and_tests_every_domain() -> None:
     assert tested == {"xray/a": 8, "xray/b": 8, "xray/c": 8, "fundus/d": 8, "fundus/e": 8}
 
 
+@pytest.mark.parametrize("parts", [("train", "validation", "test"), ("train", "test")])
+def test_in_domain_keeps_to_an_official_division(parts: tuple[str, ...]) -> None:
+    samples = [replace(sample("fundus", "drive", f"{n:02d}"), split=parts[n % len(parts)]) for n in range(30)]
+    others = [sample("fundus", "stare", f"{n:02d}") for n in range(10)]  # has none: divided as ever
+    (split,) = make_splits(dataset([*samples, *others]), ProtocolConfig("in_domain"))
+    official = {part: {one.key for one in samples if one.split == part} for part in parts}
+    roles = {"train": split.train, "validation": split.validation, "test": split.test}
+    found = {role: {key for key in keys if "/drive/" in key} for role, keys in roles.items()}
+    assert found["test"] == official["test"]
+    if "validation" in parts:
+        assert found["validation"] == official["validation"] and found["train"] == official["train"]
+    else:  # taken from the training images, as without a division
+        assert found["validation"] and found["train"] | found["validation"] == official["train"]
+    assert any("/stare/" in key for key in split.test)
+
+
+def test_half_of_an_official_division_is_none() -> None:
+    """An image in no part could be anything: the usual rule decides, and every image is used."""
+    samples = [replace(sample("fundus", "drive", f"{n:02d}"), split="test" if n < 10 else None) for n in range(20)]
+    (split,) = make_splits(dataset(samples), ProtocolConfig("in_domain"))
+    assert len(split.test) == 4 and len(split.keys) == 20
+
+
+def test_held_out_domains_are_tested_whole() -> None:
+    samples = [
+        replace(sample("fundus", d, f"{n}"), split=("train", "test")[n % 2]) for d in ("a", "b") for n in range(6)
+    ]
+    for split in make_splits(dataset(samples), ProtocolConfig()):
+        assert len(split.test) == 6
+
+
 def test_copies_that_join_two_subjects_keep_both_together() -> None:
     images = [sample("xray", "a", f"{n}", f"s{n // 2}") for n in range(8)]
     images[2] = replace(images[2], sha256_image=images[0].sha256_image)
