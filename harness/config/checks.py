@@ -14,6 +14,7 @@ from harness.errors import UserError, did_you_mean
 _CHOICES: dict[str, tuple[str, ...]] = {
     "protocol.name": PROTOCOLS,
     "protocol.scope": ("universal", "per_modality", "both"),
+    "protocol.missing": ("error", "skip"),
     "training.optimizer": ("adamw", "adam", "sgd"),
     "training.schedule": ("one_cycle", "cosine", "exponential", "constant"),
     "training.amp": ("off", "bfloat16", "float16", "auto"),

@@ -46,6 +46,8 @@ class ProtocolConfig:
     split_seed: int = 0
     # None, or a dictionary; Hydra can't put one in the place of None when the type says `dict | None`.
     pairs: Any = None
+    # error | skip: what to do with a pair of which the dataset lacks a domain.
+    missing: str = "error"
 
 
 @dataclass

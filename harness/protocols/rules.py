@@ -21,9 +21,10 @@ is tested as a whole.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError, did_you_mean
 from harness.protocols.grouping import _groups, _take
@@ -32,6 +33,8 @@ from harness.protocols.split import Split
 if TYPE_CHECKING:
     from harness.config import ProtocolConfig
     from harness.data.dataset import Dataset, Sample
+
+logger = logging.getLogger(__name__)
 
 SCOPES = ("universal", "per_modality")
 
@@ -113,7 +116,41 @@ def _seen_to_unseen(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Tu
         raise UserError(
             "protocol.pairs is empty: list at least one modality, or use null to derive pairs from the data."
         )
-    return [[_read_pair(dataset, str(modality), pair)] for modality, pair in protocol.pairs.items()]
+    pairs = {str(modality): pair for modality, pair in protocol.pairs.items()}
+    if protocol.missing == "skip":
+        pairs = _complete_pairs(dataset, pairs)
+    return [[_read_pair(dataset, modality, pair)] for modality, pair in pairs.items()]
+
+
+def _complete_pairs(dataset: Dataset, pairs: dict[str, Any]) -> dict[str, Any]:
+    """The pairs whose domains are all there; says of the others what is missing and how to get it.
+
+    Raises:
+        UserError: not one is complete.
+    """
+    lacking = {modality: missing for modality, pair in pairs.items() if (missing := _missing(dataset, modality, pair))}
+    lines = [f"  {modality}: {', '.join(how_to_get(name) for name in names)}" for modality, names in lacking.items()]
+    text = f"{dataset.root} lacks domains of {len(lacking)} of {len(pairs)} pairs:\n" + "\n".join(lines)
+    if len(lacking) == len(pairs):
+        raise UserError(f"{text}\nGive the folder that holds them: data.root=FOLDER.")
+    if lacking:
+        logger.warning("%s\nThese pairs are left out; the others run.", text)
+    return {modality: pair for modality, pair in pairs.items() if modality not in lacking}
+
+
+def _missing(dataset: Dataset, modality: str, pair: object) -> list[str]:
+    if not isinstance(pair, dict) or set(pair) != {"seen", "unseen"}:
+        return []  # refused by name, when it is read
+    there = dataset.domains(modality) if modality in dataset.modalities() else []
+    return [str(name) for role in ("seen", "unseen") for name in pair[role] if name not in there]
+
+
+def how_to_get(domain: str) -> str:
+    """`ph2 (data prepare ph2 --source ..., from https://...)`; the name alone where the catalogue does not know it."""
+    from harness.data.sources.recipe import recipes
+
+    known = recipes().get(domain)
+    return f"{domain} (`data prepare {domain}`, from {known.home})" if known else domain
 
 
 def _read_pair(dataset: Dataset, modality: str, pair: object) -> _Turn:

@@ -291,6 +291,26 @@ def test_a_modality_with_one_domain_is_refused_by_name(name: str) -> None:
     assert make_splits(data, ProtocolConfig(name="in_domain"))
 
 
+def test_pairs_that_lack_a_domain_are_left_out_where_that_is_wanted(caplog: pytest.LogCaptureFixture) -> None:
+    data = grid({"xray": ["shenzhen", "montgomery"], "fundus": ["drive", "stare"]})
+    pairs = {
+        "dermoscopy": {"seen": ["isic2018"], "unseen": ["ph2"]},
+        "xray": {"seen": ["shenzhen", "montgomery"], "unseen": ["nih"]},
+        "fundus": {"seen": ["drive"], "unseen": ["stare"]},
+    }
+    protocol = ProtocolConfig(name="seen_to_unseen", pairs=pairs, missing="skip")
+    (split,) = make_splits(data, protocol)
+    assert split.held_out == ("fundus/stare",) and all(key.startswith("fundus/") for key in split.keys)
+    assert "lacks domains of 2 of 3 pairs" in caplog.text
+    assert "xray: nih (`data prepare nih`, from http" in caplog.text and "ph2 (`data prepare ph2`" in caplog.text
+    with pytest.raises(UserError, match="the dataset has no modality 'dermoscopy'"):
+        make_splits(data, replace(protocol, missing="error"))
+    with pytest.raises(
+        UserError, match=r"lacks domains of 1 of 1 pairs:\n  dermoscopy: isic2018 \(`data prepare isic2018`"
+    ):
+        make_splits(data, replace(protocol, pairs={"dermoscopy": pairs["dermoscopy"]}))
+
+
 XRAY = {"seen": ["a"], "unseen": ["b"]}
 
 
