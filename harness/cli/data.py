@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli import data_prepare
+from harness.cli import data_label_noise, data_prepare
 from harness.cli.common import progress_bar, terminal
 from harness.errors import UserError
 
@@ -55,6 +55,7 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     listing.add_argument("root", type=Path, nargs="?", help="a dataset's folder")
     listing.set_defaults(run=run_list)
     data_prepare.add_parts(parts)
+    data_label_noise.add_part(parts)
 
 
 def run_verify(args: argparse.Namespace) -> int:
