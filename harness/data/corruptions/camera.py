@@ -1,0 +1,98 @@
+"""Faults that every imaging device knows: noise, blur, compression, exposure, colour balance, movement."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from harness.data.corruptions.corruption import Pixels, is_grey, side_of
+
+_READ_NOISE = 0.15
+"""Of the noise's variance: the share that does not depend on the light."""
+
+
+def noise(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
+    """Sensor noise: its variance grows with the light (shot noise) from a small constant (read noise).
+
+    Args:
+        level: standard deviation at white.
+    """
+    grey = is_grey(image)
+    pattern = rng.standard_normal((*image.shape[:2], 1 if grey else 3), dtype=np.float32)
+    return image + np.float32(level) * np.sqrt(_READ_NOISE + (1 - _READ_NOISE) * image) * pattern
+
+
+def blur(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
+    """Gaussian blur, as out of focus.
+
+    Args:
+        level: standard deviation as a share of the shorter side.
+    """
+    sigma = level * side_of(image)
+    return gaussian_filter(image, (sigma, sigma, 0), mode="reflect")
+
+
+def jpeg(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
+    """Compressed and decompressed.
+
+    Args:
+        level: JPEG quality.
+    """
+    pixels = np.rint(image * 255).astype(np.uint8)
+    picture, file = Image.fromarray(pixels[..., 0] if is_grey(image) else pixels), BytesIO()
+    picture.save(file, format="JPEG", quality=round(level))
+    with Image.open(file) as opened:
+        return np.asarray(opened.convert("RGB"), np.float32) / np.float32(255)
+
+
+def gamma(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
+    """Brightened or darkened along a power curve, which of the two by chance.
+
+    Args:
+        level: the exponent, or its inverse.
+    """
+    return image ** np.float32(level if rng.random() < 0.5 else 1 / level)
+
+
+def colour_cast(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
+    """A wrong white balance: each channel is multiplied by a factor, their product being 1.
+
+    Args:
+        level: natural logarithm of the largest factor.
+    """
+    angle = rng.uniform(0, 2 * np.pi)
+    directions = np.cos(angle + np.array([0, 2, 4]) * np.pi / 3)  # the three add up to 0
+    return image * np.exp(level * directions / np.abs(directions).max()).astype(np.float32)
+
+
+def motion(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
+    """Smeared along a straight line, to both sides alike, in a direction by chance.
+
+    Args:
+        level: length of the line as a share of the shorter side.
+    """
+    kernel = line_kernel(level * side_of(image), rng.uniform(0, np.pi))
+    reach = len(kernel) // 2
+    padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
+    result = np.zeros_like(image)
+    height, width = image.shape[:2]
+    for row, column in np.argwhere(kernel > 0):
+        result += kernel[row, column] * padded[row : row + height, column : column + width]
+    return result
+
+
+def line_kernel(length: float, angle: float) -> NDArray[np.float32]:
+    """Weights (K, K) float32, K odd, with the sum 1, of a line of `length` pixels through the middle; point-symmetric."""
+    reach = int(np.ceil(length / 2))
+    kernel = np.zeros((2 * reach + 3, 2 * reach + 3))
+    steps = np.linspace(-length / 2, length / 2, 4 * reach + 1)
+    for y, x in zip(reach + 1 + steps * np.sin(angle), reach + 1 + steps * np.cos(angle), strict=True):
+        row, column = int(y), int(x)
+        right, below = x - column, y - row
+        kernel[row : row + 2, column : column + 2] += np.outer((1 - below, below), (1 - right, right))
+    kernel += kernel[::-1, ::-1]  # against rounding: the middle stays where it is
+    return (kernel / kernel.sum()).astype(np.float32)
