@@ -13,6 +13,8 @@ from harness.data.corruptions.corruption import Pixels, is_grey, side_of
 
 _READ_NOISE = 0.15
 """Of the noise's variance: the share that does not depend on the light."""
+_TEMPERATURE, _TINT = np.array([1.0, 0.0, -1.0]), np.array([-0.15, 0.3, -0.15])
+"""Red, green, blue: lamps differ mostly from warm to cold, and less from magenta to green. Each adds up to 0."""
 
 
 def noise(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
@@ -62,11 +64,10 @@ def colour_cast(image: Pixels, level: float, rng: np.random.Generator) -> Pixels
     """A wrong white balance: each channel is multiplied by a factor, their product being 1.
 
     Args:
-        level: natural logarithm of the largest factor.
+        level: about the natural logarithm of the largest factor.
     """
-    angle = rng.uniform(0, 2 * np.pi)
-    directions = np.cos(angle + np.array([0, 2, 4]) * np.pi / 3)  # the three add up to 0
-    return image * np.exp(level * directions / np.abs(directions).max()).astype(np.float32)
+    cast = rng.choice([-1.0, 1.0]) * _TEMPERATURE + rng.uniform(-1, 1) * _TINT
+    return image * np.exp(level * cast).astype(np.float32)
 
 
 def motion(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:

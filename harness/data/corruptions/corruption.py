@@ -64,7 +64,7 @@ def generator_of(image: NDArray[np.uint8], name: str, seed: int) -> np.random.Ge
 
 
 def is_grey(image: Pixels) -> bool:
-    """Whether the three channels of (H, W, 3) are equal: such an image stays grey when it is corrupted."""
+    """Whether the three channels of (H, W, 3) are equal, as a monochrome device gives them."""
     return bool((image[..., 0] == image[..., 1]).all() and (image[..., 0] == image[..., 2]).all())
 
 

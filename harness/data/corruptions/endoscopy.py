@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.ndimage import gaussian_filter
 
 from harness.data.corruptions.corruption import Pixels, side_of
 
@@ -23,7 +24,13 @@ def bubbles(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
     for number in range(round(level)):
         centre = (middles[heaps[number]] + offsets[number]) * image.shape[:2]
         _paint_bubble(result, centre[0], centre[1], max(1.0, radii[number] * side))
-    return result
+    return image + _field(image) * (result - image)
+
+
+def _field(image: Pixels) -> Pixels:
+    """How well the lamp lights each pixel (H, W, 1), 0 to 1: nothing is seen in the black frame and far down the lumen."""
+    light = gaussian_filter(image.max(2), 0.015 * side_of(image), mode="nearest")
+    return np.clip(6 * light - 0.6, 0, 1)[..., None]
 
 
 def _paint_bubble(image: Pixels, y: float, x: float, radius: float) -> None:
@@ -51,7 +58,7 @@ def specular(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
     """
     side, result = side_of(image), image.copy()
     places = rng.uniform(0.02, 0.98, (_MOST, 3, 2))
-    sizes = np.exp(rng.normal(np.log(0.012), 0.5, _MOST)).clip(0.004, 0.045)
+    sizes = np.exp(rng.normal(np.log(0.007), 0.5, _MOST)).clip(0.003, 0.02)
     stretches, angles = rng.uniform(1, 3, _MOST), rng.uniform(0, np.pi, _MOST)
     brightness = image.mean(2)
     for number in range(round(level)):
@@ -63,7 +70,7 @@ def specular(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
         over = rows * np.cos(angles[number]) - columns * np.sin(angles[number])
         distance = np.sqrt((along / max(long, 0.7)) ** 2 + (over / max(short, 0.7)) ** 2)
         part += np.clip((1.5 - distance) / 0.7, 0, 1)[..., None] * (1 - part)
-    return result
+    return image + _field(image) * (result - image)
 
 
 def _neighbourhood(image: Pixels, y: float, x: float, reach: float) -> tuple[Pixels, Pixels, Pixels, Pixels]:

@@ -25,7 +25,7 @@ _ALL = (
     ),
     Corruption(
         "blur", "Blur", "Gaussian blur, as out of focus.", MODALITIES,
-        (0.006, 0.010, 0.015, 0.022, 0.032), camera.blur, general=True,
+        (0.004, 0.008, 0.013, 0.020, 0.030), camera.blur, general=True,
     ),
     Corruption(
         "jpeg", "JPEG", "Compressed as JPEG of quality 40, 25, 15, 10, 6.", MODALITIES,
@@ -33,7 +33,7 @@ _ALL = (
     ),
     Corruption(
         "gamma", "Gamma", "Brightened or darkened along a power curve.", MODALITIES,
-        (1.3, 1.6, 2.0, 2.6, 3.4), camera.gamma, general=True,
+        (1.25, 1.5, 1.85, 2.3, 3.0), camera.gamma, general=True,
     ),
     Corruption(
         "motion", "Motion blur", "Smeared along a straight line, to both sides alike.", _NOT_FIXED,
@@ -44,12 +44,12 @@ _ALL = (
         (0.08, 0.16, 0.25, 0.36, 0.50), camera.colour_cast,
     ),
     Corruption(
-        "hair", "Hair", "Dark, curved hair across the skin: 4 to 40.", ("dermoscopy",),
-        (4, 9, 16, 26, 40), skin.hair,
+        "hair", "Hair", "Dark, curved hair across the skin: 4 to 36.", ("dermoscopy",),
+        (4, 8, 14, 24, 36), skin.hair,
     ),
     Corruption(
         "speckle", "Speckle", "Multiplied by grains of Rayleigh-distributed amplitude.", ("ultrasound",),
-        (0.18, 0.30, 0.45, 0.65, 0.90), ultrasound.speckle,
+        (0.12, 0.22, 0.35, 0.50, 0.70), ultrasound.speckle,
     ),
     Corruption(
         "shadow", "Acoustic shadow", "Two dark bands along the beams, below strong reflectors.", ("ultrasound",),
@@ -64,8 +64,8 @@ _ALL = (
         (12, 30, 55, 90, 140), endoscopy.bubbles,
     ),
     Corruption(
-        "specular", "Specular reflections", "White reflections of the lamp, 8 to 110.", ("colonoscopy",),
-        (8, 20, 38, 66, 110), endoscopy.specular,
+        "specular", "Specular reflections", "White reflections of the lamp, 8 to 80.", ("colonoscopy",),
+        (8, 16, 30, 50, 80), endoscopy.specular,
     ),
 )  # fmt: skip
 

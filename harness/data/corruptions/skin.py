@@ -11,6 +11,7 @@ _MOST = 80
 _FINE = 512
 """Images with a shorter side below this are painted four times as large, and shrunk: thin hair is not jagged then."""
 _POINTS = 24
+_BLACK, _BROWN = np.array([0.05, 0.03, 0.02]), np.array([0.24, 0.15, 0.10])
 
 
 def hair(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
@@ -20,7 +21,7 @@ def hair(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
         level: number of hairs.
     """
     height, width = image.shape[:2]
-    main, colour = rng.uniform(0, np.pi), rng.uniform([0.05, 0.03, 0.02], [0.22, 0.15, 0.11])
+    main, colour = rng.uniform(0, np.pi), _BLACK + rng.random() * (_BROWN - _BLACK)
     middles, angles = rng.uniform(-0.05, 1.05, (_MOST, 2)), main + rng.normal(0, 0.5, _MOST)
     lengths, bends = rng.uniform(0.5, 1.3, _MOST), rng.normal(0, 0.18, _MOST)
     widths, opacities = rng.uniform(0.004, 0.009, _MOST), rng.uniform(0.65, 0.95, _MOST)

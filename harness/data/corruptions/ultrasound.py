@@ -7,7 +7,7 @@ from scipy.ndimage import gaussian_filter
 
 from harness.data.corruptions.corruption import Pixels, side_of
 
-_GRAIN = (0.006, 0.012)
+_GRAIN = (0.004, 0.009)
 """Standard deviation of a grain down and across, as shares of the shorter side: resolution across the beam is lower."""
 _RAYLEIGH_MEAN, _RAYLEIGH_DEVIATION = np.sqrt(np.pi / 2), np.sqrt(2 - np.pi / 2)
 _APEX = 0.8
@@ -41,7 +41,7 @@ def shadow(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
     dark = np.zeros((height, width), np.float32)
     for side in (-1, 1):
         middle, half, start = side * rng.uniform(0.08, 0.3), rng.uniform(0.04, 0.09), rng.uniform(0.1, 0.4)
-        inside = 1 / (1 + np.exp(np.clip((np.abs(beam - middle) - half) / 0.012, -50, 50)))
-        below = 1 / (1 + np.exp(np.clip((start - depth) / 0.015, -50, 50)))
+        inside = 1 / (1 + np.exp(np.clip((np.abs(beam - middle) - half) / 0.018, -50, 50)))
+        below = 1 / (1 + np.exp(np.clip((start - depth) / 0.02, -50, 50)))
         dark = np.maximum(dark, inside * below)
     return image * (1 - np.float32(level) * dark)[..., None]
