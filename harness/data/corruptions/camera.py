@@ -7,6 +7,7 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from scipy.fft import irfft2, next_fast_len, rfft2
 from scipy.ndimage import gaussian_filter
 
 from harness.data.corruptions.corruption import Pixels, is_grey, side_of
@@ -35,7 +36,10 @@ def blur(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
         level: standard deviation as a share of the shorter side.
     """
     sigma = level * side_of(image)
-    return gaussian_filter(image, (sigma, sigma, 0), mode="reflect")
+    channels = [
+        gaussian_filter(np.ascontiguousarray(channel), sigma, truncate=3) for channel in np.moveaxis(image, 2, 0)
+    ]
+    return np.stack(channels, axis=2)
 
 
 def jpeg(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
@@ -77,13 +81,12 @@ def motion(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
         level: length of the line as a share of the shorter side.
     """
     kernel = line_kernel(level * side_of(image), rng.uniform(0, np.pi))
-    reach = len(kernel) // 2
+    reach, (height, width) = len(kernel) // 2, image.shape[:2]
     padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")
-    result = np.zeros_like(image)
-    height, width = image.shape[:2]
-    for row, column in np.argwhere(kernel > 0):
-        result += kernel[row, column] * padded[row : row + height, column : column + width]
-    return result
+    shape = [next_fast_len(length, real=True) for length in padded.shape[:2]]
+    spectrum = rfft2(padded, shape, axes=(0, 1)) * rfft2(kernel, shape)[..., None]
+    smeared: Pixels = irfft2(spectrum, shape, axes=(0, 1))[2 * reach :, 2 * reach :][:height, :width]
+    return smeared
 
 
 def line_kernel(length: float, angle: float) -> NDArray[np.float32]:

@@ -27,7 +27,9 @@ def hair(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
     widths, opacities = rng.uniform(0.004, 0.009, _MOST), rng.uniform(0.65, 0.95, _MOST)
     cover = np.zeros((height, width), np.float32)
     for number in range(round(level)):
-        curve = _curve(middles[number] * (height, width), angles[number], lengths[number], bends[number], side_of(image))
+        curve = _curve(
+            middles[number] * (height, width), angles[number], lengths[number], bends[number], side_of(image)
+        )
         drawn = _drawn(curve, widths[number] * side_of(image), height, width)
         cover = np.maximum(cover, np.float32(opacities[number]) * drawn)
     return image + cover[..., None] * (colour.astype(np.float32) - image)
@@ -50,4 +52,5 @@ def _drawn(curve: np.ndarray, thickness: float, height: int, width: int) -> Pixe
     ImageDraw.Draw(picture).line(points, fill=255, width=thick, joint="curve")
     if times > 1:
         picture = picture.resize((width, height), Image.Resampling.BOX)
-    return np.asarray(picture, np.float32) / 255 * np.float32(min(1, thickness * times / thick))
+    share = min(1.0, thickness * times / thick)
+    return np.asarray(picture, np.float32) * np.float32(share / 255)
