@@ -99,6 +99,12 @@ class CorruptedForm:
     name: str
     severity: int
 
+    @classmethod
+    def of_role(cls, role: str) -> CorruptedForm | None:
+        """The form that has this role; None of another role."""
+        name, _, severity = role.removeprefix(CORRUPTED).rpartition("-")
+        return cls(name, int(severity)) if role.startswith(CORRUPTED) else None
+
     @property
     def role(self) -> str:
         """Of its images, in tables and in the store; the clean ones have the role "test"."""
