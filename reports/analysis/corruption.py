@@ -13,31 +13,27 @@ _CELL = ["method", "corruption", "severity"]
 
 
 def corruption_table(corrupted: pd.DataFrame) -> pd.DataFrame:
-    """Means over domains of means over images, folds and seeds.
+    """Means over domains of means over images, folds and seeds; and what is lost of them.
+
+    The loss is that of the means. A mean of the losses of single images would be that of a few images on which a method
+    all but fails: from a Dice of 0.003 to one of 0.03 is a gain of 900 %.
 
     Args:
         corrupted: see `Records.corrupted`.
 
     Returns:
         A row for each method, corruption and severity: `clean` and `dice`, the mean Dice of the same images without and
-        with the corruption; `loss`, the mean relative loss in per cent, NaN where no image had a clean Dice above 0;
-        `domains`, their number.
+        with the corruption; `loss`, 100 (clean - dice) / clean, NaN where the clean mean is 0; `domains`, their number.
     """
     columns = [*_CELL, "clean", "dice", "loss", "domains"]
     if corrupted.empty:
         return pd.DataFrame(columns=columns)
     sums = corrupted.groupby([*_CELL, "domain"], sort=False)[SUMS].sum().astype(float)
-    means = pd.DataFrame(
-        {
-            "clean": sums["clean"] / sums["images"],
-            "dice": sums["dice"] / sums["images"],
-            "loss": 100 * sums["loss"] / sums["compared"].where(sums["compared"] > 0, np.nan),
-            "domains": 1,
-        }
-    )
+    means = sums[["clean", "dice"]].div(sums["images"], axis=0)
     groups = means.groupby(_CELL, sort=False)
-    table = groups[["clean", "dice", "loss"]].mean().assign(domains=groups["domains"].sum())
-    return table.reset_index()[columns]
+    table = groups.mean().assign(domains=groups.size())
+    clean = table["clean"].where(table["clean"] > 0, np.nan)
+    return table.assign(loss=100 * (clean - table["dice"]) / clean).reset_index()[columns]
 
 
 def mean_losses(table: pd.DataFrame, methods: Sequence[str]) -> dict[str, float | None]:

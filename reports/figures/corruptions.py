@@ -12,7 +12,7 @@ from reports.tables.leaderboard import Leaderboard
 
 MOST_LINES = 8
 """Methods in a panel: the first of the ranking."""
-_ACROSS = 3
+_ACROSS = 4
 
 
 def dice_by_severity(board: Leaderboard, style: Style) -> Drawing | None:
@@ -29,8 +29,9 @@ def dice_by_severity(board: Leaderboard, style: Style) -> Drawing | None:
     down = math.ceil(len(panels) / _ACROSS)
     across = min(_ACROSS, len(panels))
     figure, grid = plt.subplots(
-        down, across, figsize=(2.0 * across, 0.4 + 1.45 * down), sharey=True, squeeze=False, layout="constrained"
+        down, across, figsize=(1.9 * across, 0.4 + 1.55 * down), sharey=True, squeeze=False, layout="constrained"
     )
+    top = float(found.loc[found["method"].isin(names), ["clean", "dice"]].max().max())
     listed = []
     for axes, panel in zip(grid.flat, panels, strict=False):
         lines = {name: _line(found, name, panel) for name in names}
@@ -41,18 +42,21 @@ def dice_by_severity(board: Leaderboard, style: Style) -> Drawing | None:
             )  # fmt: skip
         ticks = sorted({severity for line in lines.values() for severity in line})
         axes.set_xticks(ticks, ["clean" if tick == 0 else str(tick) for tick in ticks], fontsize=8)
-        axes.set_ylim(-0.02, 1.02)
-        axes.set_title(title_of(panel), fontsize=9)
+        axes.set_ylim(0, min(1.02, 1.15 * top + 0.02))
+        axes.tick_params(axis="y", labelsize=8)
+        axes.set_title(title_of(panel).replace(" (", "\n("), fontsize=9)
         ends = ", ".join(
             f"{style.short[name]} {number(line[0], 2)} to {number(line[max(line)], 2)}"
             for name, line in lines.items()
             if line
         )
         listed.append(f"{title_of(panel)}: {ends}")
-    for axes in list(grid.flat)[len(panels) :]:
-        axes.set_visible(False)
-    figure.supxlabel("Severity", fontsize=10, color=style.theme.ink)
-    figure.supylabel("Mean Dice", fontsize=10, color=style.theme.ink)
+    for place, axes in enumerate(grid.flat):
+        axes.set_visible(place < len(panels))
+        if place + across >= len(panels):
+            axes.set_xlabel("Severity", fontsize=9)
+        if place % across == 0:
+            axes.set_ylabel("Mean Dice", fontsize=9)
     handles = [
         Line2D(
             [], [], color=style.palette[n], marker=style.markers[n], markersize=5, label=shortened(style.short[n], 24)

@@ -8,7 +8,7 @@ import pandas as pd
 
 from harness.trial_spec import CorruptedForm
 
-SUMS = ["images", "clean", "dice", "compared", "loss"]
+SUMS = ["images", "clean", "dice"]
 COLUMNS = ["domain", "corruption", "severity", *SUMS]
 
 
@@ -19,9 +19,9 @@ def corruption_sums(samples: pd.DataFrame) -> pd.DataFrame:
         samples: the table of the trial, with the columns role, key, modality, domain and dice.
 
     Returns:
-        A row for each domain ("modality/domain"), corruption and severity: number of `images`, sums of their `clean` Dice
-        and of their `dice` when corrupted; `compared`, the number of images with a clean Dice above 0, and the sum of their
-        relative `loss`, (clean Dice - corrupted Dice) / clean Dice. No rows where nothing was corrupted.
+        A row for each domain ("modality/domain"), corruption and severity: number of `images`, the sum of their `clean`
+        Dice and that of their `dice` when corrupted. An image where either is undefined is left out. No rows where nothing
+        was corrupted.
     """
     forms = {role: form for role in samples["role"].unique() if (form := CorruptedForm.of_role(role)) is not None}
     rows = samples[samples["role"].isin(forms)]
@@ -29,7 +29,6 @@ def corruption_sums(samples: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(columns=COLUMNS)
     tests = samples[samples["role"] == "test"].set_index("key")["dice"]
     clean = rows["key"].map(tests).astype(float)
-    loss = ((clean - rows["dice"]) / clean).where(clean > 0)
     table = pd.DataFrame(
         {
             "domain": rows["modality"].astype(str) + "/" + rows["domain"].astype(str),
@@ -38,10 +37,8 @@ def corruption_sums(samples: pd.DataFrame) -> pd.DataFrame:
             "images": 1,
             "clean": clean,
             "dice": rows["dice"].astype(float),
-            "compared": loss.notna().astype(int),
-            "loss": loss.fillna(0.0),
         }
-    )
+    ).dropna()
     return table.groupby(COLUMNS[:3], sort=False, as_index=False)[SUMS].sum()
 
 

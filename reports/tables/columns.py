@@ -34,10 +34,10 @@ METHOD = Column("title", "Method", "", method_and_track_cell, numeric=False)
 _EVERYWHERE = frozenset({"ranking", "terminal", "wide terminal"})
 CORRUPTION_LOSS = Column(
     "corruption_loss", "Loss under corruption, %",
-    "How much of its Dice a method loses when the test images are corrupted: (clean Dice − corrupted Dice) / clean Dice of an"
-    " image, averaged over the images of a domain, then over domains, then over corruptions and severities (Hendrycks and"
-    " Dietterich, ICLR 2019). An image with a clean Dice of 0 has nothing to lose and is left out. Read it beside the Dice:"
-    " a method that does not look at the image, such as the mean mask, loses nothing.",
+    "How much of its macro Dice a method loses when the test images are corrupted: (clean − corrupted) / clean of the same"
+    " images, for each corruption and severity, then averaged over these (after Hendrycks and Dietterich, ICLR 2019). Where"
+    " the clean Dice is 0 there is nothing to lose: such a corruption is left out. Read it beside the Dice: a method that"
+    " does not look at the image, such as the mean mask, loses nothing.",
     number_words("corruption_loss", lambda value: fixed(value, 1)), better="lower",
     shown_in=frozenset({"ranking", "wide terminal", "latex"}), digits=1, overall=True,
 )  # fmt: skip
