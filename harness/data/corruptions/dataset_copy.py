@@ -43,8 +43,7 @@ def write_corrupted(
     Raises:
         UserError: an unknown corruption, none that occurs in the data, files in `out`, or a disk that can't be written.
     """
-    for name in names or ():
-        corruption_named(name)
+    check_request(out, names)
     planned = [
         (sample, each.name, severity)
         for sample in samples
@@ -55,10 +54,6 @@ def write_corrupted(
     if not planned:
         found = ", ".join(sorted({sample.modality for sample in samples}))
         raise UserError(f"None of {', '.join(names or ['the corruptions'])} occurs in {found}. Name another one.")
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(
-            f"{out}: expected a new or empty folder for the corrupted copy, found files. Give another --out."
-        )
     out = out.expanduser().absolute()
     with explain_disk_errors(out):
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -78,6 +73,16 @@ def write_corrupted(
         replace(each, image=out / each.image.relative_to(temporary), mask=out / each.mask.relative_to(temporary))
         for each in written
     ]
+
+
+def check_request(out: Path, names: Sequence[str] | None) -> None:
+    """Raises UserError where a name is unknown or `out` holds files: before much work is done."""
+    for name in names or ():
+        corruption_named(name)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(
+            f"{out}: expected a new or empty folder for the corrupted copy, found files. Give another --out."
+        )
 
 
 def _write(sample: Sample, root: Path, name: str, severity: int, seed: int) -> Sample:
