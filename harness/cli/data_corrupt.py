@@ -8,6 +8,7 @@ from pathlib import Path
 _DESCRIPTION = """\
 Writes a canonical dataset whose images are corrupted and whose masks are those of ROOT; each corruption and severity is a
 domain of its own, such as busi+noise3. The same image, corruption, severity and seed give the same pixels.
+Domains of one copy show the same patients: don't train on one and test on another.
 To test methods on corrupted images without a copy, and without training again: protocol=corruptions.
 `python -m harness list corruptions` shows all corruptions.
 """
@@ -35,18 +36,19 @@ def add_parser(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def run(args: argparse.Namespace) -> int:
     from harness.cli.data import _progress
-    from harness.data.corruptions.dataset_copy import write_corrupted
+    from harness.data.corruptions.dataset_copy import check_request, write_corrupted
     from harness.data.dataset import Dataset
 
+    check_request(args.out, args.name)
     with _progress("Corrupting") as progress:
         dataset = Dataset.open(args.root, progress=progress)
         severities = sorted(set(args.severity))
         written = write_corrupted(
             dataset.samples, args.out, names=args.name, severities=severities, seed=args.seed, progress=progress
         )
-    domains = {sample.domain_key for sample in written}
-    print(
-        f"{len(written)} corrupted images of {len(dataset.samples)} written to {args.out}, in {len(domains)} domains."
-    )
+    domains = sorted({sample.domain_key for sample in written})
+    print(f"{len(written)} corrupted images written to {args.out}, in {len(domains)} domains: {domains[0]} ...")
+    if left := {sample.modality for sample in dataset.samples} - {sample.modality for sample in written}:
+        print(f"Left out, for none of these corruptions occurs there: {', '.join(sorted(left))}.")
     print(f"Examine them: python -m harness data verify {args.out}")
     return 0
