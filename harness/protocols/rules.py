@@ -10,6 +10,7 @@ a split of its own, with a model of its own. `max_folds` keeps the first folds (
 | `leave_one_domain_out` | all domains but one seen, that one tested | n |
 | `single_source` | one domain seen, all others tested | n |
 | `seen_to_unseen` | fixed lists; without `pairs` the first half (rounded up) of the domains seen | 1 |
+| `corruptions` | as `leave_one_domain_out`; the test images are predicted in corrupted forms as well | n |
 | `in_domain` | every domain seen; `test_fraction` of each is kept for testing | 1 |
 
 Validation images are a part of every training domain, never of a held-out one. Images of one subject, and exact copies
@@ -185,6 +186,8 @@ PROTOCOLS: dict[str, Callable[[Dataset, ProtocolConfig], list[list[_Turn]]]] = {
     "seen_to_unseen": _seen_to_unseen,
     "in_domain": _in_domain,
     "single_source": _single_source,
+    # The same splits by name and content: weights that were trained for the one are used by the other.
+    "corruptions": _leave_one_domain_out,
 }
 
 
