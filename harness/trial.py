@@ -289,7 +289,8 @@ def prepare_trial(
     torch.set_num_threads(training.cpu_threads)
     device = torch.device(context.device)
     make_deterministic(device)
-    cache = ArrayCache.open([samples[key] for key in sorted(set(keys))], training.image_size, folder)
+    needed = [samples[key] for key in sorted(set(keys))]
+    cache = ArrayCache.open(needed, training.image_size, folder, geometry=training.geometry)
     seed_everything(spec.seed, 0)
     method = build_method(spec.method.name, spec.method.model, spec.modalities, prompt=spec.method.prompt).to(device)
     MethodAdapter(method).use_cache(folder / "embeddings")

@@ -27,8 +27,8 @@ INFERENCE_VERSION = 2
 EXTERNAL = "external"
 # What the roles of corrupted test images begin with.
 CORRUPTED = "corrupted/"
-# Settings of training that came later: where one says what held before it, a trial keeps its id.
-_LATER = {"cuda_graphs": False}
+# Settings of training and prediction that came later: where one says what held before it, a trial keeps its ids.
+_LATER = {"cuda_graphs": False, "geometry": "stretch"}
 
 
 @dataclass(frozen=True)
@@ -213,6 +213,7 @@ class TrialSpec:
         One key alone: the order of several in a safetensors file differs from one writing to the next.
         """
         about = {"model": self.method.model, "modalities": self.modalities, "image_size": self.trained.image_size}
+        about |= _without_later({"geometry": self.trained.geometry})
         return {"method": json.dumps(about, sort_keys=True)}
 
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -246,7 +247,7 @@ class TrialSpec:
                 "files": method.files,
                 "model": _without_files(method.model, method.files),
             },
-            "training": {k: v for k, v in asdict(self.trained).items() if (k, v) not in _LATER.items()},
+            "training": _without_later(asdict(self.trained)),
             "seed": self.seed,
             "modalities": self.modalities,
             "train": asdict(self._content("train")),
@@ -258,7 +259,7 @@ class TrialSpec:
         contents = [self._content(role) for role in _PREDICTED]
         return {
             "training": training,
-            "inference": asdict(self.predicted),
+            "inference": _without_later(asdict(self.predicted)),
             "images": [content.images for content in contents],
             # A prompt that is made of the reference lets it into the mask.
             "prompts": None if self.method.prompt == "none" else [content.masks for content in contents],
@@ -349,6 +350,10 @@ def files_in(model: dict[str, Any]) -> dict[str, str]:
         elif isinstance(value, str) and key != "_target_" and Path(value).is_file():
             files[key] = sha256_file(Path(value))
     return files
+
+
+def _without_later(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if (key, value) not in _LATER.items()}
 
 
 def _without_files(model: dict[str, Any], files: Collection[str], prefix: str = "") -> dict[str, Any]:

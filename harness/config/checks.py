@@ -21,6 +21,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "training.augmentation": ("none", "flips", "standard"),
     "training.sampling": ("proportional", "equal"),
     "training.batching": ("mixed", "single_modality", "domain_balanced"),
+    "training.geometry": ("stretch", "letterbox", "tiles"),
     "training.selection": SELECTION_RULES,
     "metrics.empty": ("diagonal", "nan"),
     "executor.name": ("serial", "ray"),

@@ -83,6 +83,8 @@ class TrainingConfig:
     cpu_threads: int = 1
     # On a GPU: record a training step once and replay it, for methods that can (recording_key in harness/methods/contract.py).
     cuda_graphs: bool = False
+    # stretch | letterbox | tiles: how images become squares of image_size (harness/data/batches/geometry.py).
+    geometry: str = "stretch"
 
 
 @dataclass
@@ -92,10 +94,16 @@ class InferenceConfig:
     image_size: int
     batch_size: int
     amp: str
+    geometry: str = "stretch"
 
     @classmethod
     def of(cls, training: TrainingConfig) -> InferenceConfig:
-        return cls(training.image_size, training.batch_size, training.amp)
+        return cls(training.image_size, training.batch_size, training.amp, training.geometry)
+
+    @property
+    def size_words(self) -> str:
+        """For people: "128 px", or "128 px, tiles"."""
+        return f"{self.image_size} px" + (f", {self.geometry}" if self.geometry != "stretch" else "")
 
 
 @dataclass

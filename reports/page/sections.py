@@ -99,7 +99,7 @@ def _facts(facts: MethodFacts, row: Any, trials: list[ReportedTrial]) -> list[tu
             f"{facts.resized}, by nearest neighbour, to the size of their images" if facts.resized else "",
         ),
         ("Weights chosen by", SELECTION_WORDS.get(facts.selection, facts.selection)),
-        ("Image size", f"{facts.image_size} px" if facts.image_size else ""),
+        ("Image size", f"{facts.image_size} px, {facts.geometry}" if facts.image_size else ""),
         ("Version", str(facts.version or "")),
         ("Trials", f"{row.trials_done} of {row.trials_expected} finished, {seconds / 3600:.2f} hours in all"),
         ("Without a result", "; ".join(row.missing)),

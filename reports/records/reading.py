@@ -201,8 +201,9 @@ def _method_facts(suite: SuiteRecord, trials: Sequence[ReportedTrial]) -> dict[s
         selection = str(training.get("selection", "unknown"))
         title = str(card.get("title") or name)
         facts[name] = MethodFacts(
-            name, title, card, selection, training.get("image_size"), method.get("model"), method.get("version")
-        )
+            name, title, card, selection, training.get("image_size"), method.get("model"), method.get("version"),
+            geometry=str(training.get("geometry") or ("stretch" if training.get("image_size") else "")),
+        )  # fmt: skip
     return unique_titles(facts)
 
 

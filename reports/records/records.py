@@ -51,7 +51,8 @@ class ReportedTrial:
 class MethodFacts:
     """What a method's card and training settings say. No two methods of a run share a `title`.
 
-    `origin` is the configured name of one that a report of several runs had to call otherwise.
+    `origin` is the configured name of one that a report of several runs had to call otherwise; `geometry` is how images became
+    squares, "" where another tool made the masks.
     """
 
     name: str
@@ -62,6 +63,7 @@ class MethodFacts:
     model: dict[str, Any] | None = None
     version: int | None = None
     origin: str = ""
+    geometry: str = ""
 
     @property
     def prompt(self) -> str:

@@ -303,6 +303,14 @@ def _method_columns() -> list[Column]:
             numeric=False,
         ),
         Column(
+            "geometry",
+            "Geometry",
+            "How images become the squares that the method gets: stretched to them, letterboxed (the longer side fits, the rest"
+            " is black), or cut into overlapping tiles at their native resolution.",
+            lambda row: Cell(row["geometry"], sort=row["geometry"]),
+            numeric=False,
+        ),
+        Column(
             "status",
             "Status",
             "Finished of expected trials (folds × seeds). A method with a failed or missing trial has no mean and no rank."
@@ -395,5 +403,5 @@ def cost_columns() -> list[Column]:
 
 def informative_columns(columns: list[Column], table: pd.DataFrame) -> list[Column]:
     """Without the columns on how methods were chosen and prompted in which all rows say the same: a page has little room."""
-    plain = ("prompt", "modality_knowledge", "selection")
+    plain = ("prompt", "modality_knowledge", "selection", "geometry")
     return [column for column in columns if column.key not in plain or len(set(table[column.key])) > 1]

@@ -195,6 +195,7 @@ def _row(
         "images": int(tests["key"].nunique()),
         "prompt": facts.prompt,
         "selection": facts.selection,
+        "geometry": facts.geometry,
         "modality_knowledge": facts.modality_knowledge,
         "guess_accuracy": _guess_accuracy(tests),
         "external": facts.external,

@@ -17,6 +17,8 @@ from harness.data.corruptions.registry import corrupted
 class CorruptedPixels:
     """A `Source` of corrupted images, at the size of the cache, with the masks of the clean ones.
 
+    What a method gets is corrupted: with `training.geometry=tiles` each window by itself, with `letterbox` its ground as well.
+
     Args:
         name: of the corruption.
         severity: 1 to 5.
