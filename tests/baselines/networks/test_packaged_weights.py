@@ -200,7 +200,7 @@ def test_the_package_holds_what_its_authors_network_computes() -> None:
     from baselines.networks.encoder_weights import lite_state
 
     model = timm.create_model(LITE).eval()
-    model.load_state_dict(lite_state(state, LITE), strict=True)
+    model.load_state_dict(lite_state(state, f"tu-{LITE}"), strict=True)
     noise = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         logits = model(noise)
