@@ -42,12 +42,12 @@ def data_words(names: Sequence[str]) -> str:
 
 def with_starts(table: pd.DataFrame, means: Means, domains: Sequence[str]) -> pd.DataFrame:
     """Adds `label`, the title with a mark where starts differ, and `rank_in_start`, the rank among rows of the same track and
-    start ("2", or "1–3"). Where a start is not stated nobody knows whether it equals another: no such rank.
+    start ("2", or "1–3"); none for what learns no weights, nor where a start is not stated and may equal none.
     """
     mixed = are_mixed(table["start"])
     labels = [marked(row.title, row.start) if mixed else row.title for row in rows(table)]
     ranks: dict[str, str] = {}
-    ranked = table[table["rank"].notna() & (table["start"] != NOT_STATED)]
+    ranked = table[table["rank"].notna() & ~table["start"].isin([NO_WEIGHTS, NOT_STATED])]
     for _, members in ranked.groupby(["track", "start"], sort=False):
         names = members["method"].tolist()
         ranks |= dict(zip(names, map(rank_words, means.ranks(names, domains)), strict=True))
@@ -81,9 +81,10 @@ def best_within_starts(table: pd.DataFrame) -> list[str]:
     if not are_mixed(ranked["start"]):
         return []
     parts = []
+    ranked = ranked[ranked["start"] != NOT_STATED]
     for start, members in ranked.groupby("start", sort=False):
         best = rows(members)[0]
-        alone = ", the only one" if len(members) == 1 else f", of {len(members)}"
+        others = "the only one" if len(members) == 1 else f"of {len(members)}"
         value = f"{number(best.dice)} {interval(best.dice_low, best.dice_high)}".strip()
-        parts.append(f"{MARKS[str(start)]}: {best.title} {value}{alone}")
-    return [f"The highest macro Dice within each start, {'; '.join(parts)}."]
+        parts.append(f"{best.title} [{MARKS[str(start)]}, {others}] {value}")
+    return [f"The highest macro Dice within each start: {'; '.join(parts)}."]

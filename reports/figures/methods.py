@@ -98,7 +98,7 @@ def latency_by_size(board: Leaderboard, style: Style) -> Drawing | None:
             label=f"{style.short[row.method]} ({grows})",
         )  # fmt: skip
         steps = ", ".join(f"{time:.3g} ms at {side} px" for side, time in zip(sides, times, strict=True))
-        listed.append(f"{row.title}: {steps} ({grows})")
+        listed.append(f"{style.short[row.method]}: {steps} ({grows})")
     axes.set_xscale("log")
     axes.set_yscale("log")
     sides = sorted({int(side) for row in timed for side in row.latency_ms_by_size})

@@ -33,7 +33,7 @@ def start_columns(mixed: bool) -> list[Column]:
                 "Place by macro Dice among the rows of the same start, read as the rank. A rank over unequal starts mixes what the"
                 " method does with what its pretraining had seen.",
                 lambda row: Cell(_words(row["rank_in_start"]), sort=_first(row["rank_in_start"])),
-                shown_in=_PLACES,
+                shown_in=_PLACES - {"terminal"},
                 overall=True,
             )
         )
