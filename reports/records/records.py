@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.methods.card import start_of
 from harness.store.records import SuiteRecord
 from harness.trial_spec import TrialIds, TrialSpec
 from reports.records.corruption import no_corruption
@@ -68,6 +69,16 @@ class MethodFacts:
     @property
     def prompt(self) -> str:
         return str(self.card.get("prompt", "none"))
+
+    @property
+    def start(self) -> str:
+        """What its weights learnt on before this run, one of `harness.methods.card.STARTS`."""
+        return start_of(self.card)
+
+    @property
+    def pretrained_on(self) -> list[str]:
+        """The data behind its start, as far as its card names them."""
+        return [str(name) for name in self.card.get("pretrained_on") or []]
 
     @property
     def trivial_baseline(self) -> bool:

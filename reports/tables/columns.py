@@ -28,6 +28,7 @@ from reports.tables.cells import (
     status_cell,
     with_interval_words,
 )
+from reports.tables.start_columns import start_columns, surely_unseen_columns
 
 METHOD = Column("title", "Method", "", method_and_track_cell, numeric=False)
 """The first column of tables beside the ranking."""
@@ -76,6 +77,8 @@ def columns(
     seen_where_tested: bool = True,
     nsd_tolerance: float | None = None,
     corrupted: bool = False,
+    mixed_starts: bool = True,
+    possibly_seen: bool = True,
 ) -> list[Column]:
     """All columns of a run's methods; one for throughput for each machine in `hardware`.
 
@@ -83,8 +86,12 @@ def columns(
         corrupted: corrupted images were tested as well.
         seen_where_tested: seen Dice is of the same domains as unseen Dice, see `Records.seen_domains`.
         nsd_tolerance: in pixels; None where trials differ.
+        mixed_starts, possibly_seen: whether rows start unequally, and whether a pretraining may contain a test domain.
     """
     ranking = _ranking_columns(hardware, unseen=unseen, seen_where_tested=seen_where_tested, corrupted=corrupted)
+    place = [column.key for column in ranking].index("dice")
+    ranking[place + 1 : place + 1] = surely_unseen_columns(possibly_seen)
+    ranking[place:place] = start_columns(mixed_starts)
     places = {"nsd": frozenset({"metrics", "domains", "latex"})}
     # HD95 stands in the ranking.
     further = [

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.methods.card import NOT_STATED
 from harness.metrics import REGISTRY, shown_metrics
 from harness.statistics import Estimate, seed_spread
 from reports.analysis.comparison import Comparison, compare_methods
@@ -20,6 +21,7 @@ from reports.analysis.findings import findings
 from reports.analysis.means import Means
 from reports.analysis.setting import cautions, headline
 from reports.analysis.spread import FAILURES, failure_table, spread_table
+from reports.analysis.starts import start_cautions, surely_unseen, with_starts
 from reports.analysis.views import build_views, rank_words
 from reports.records.frames import rows as table_rows
 from reports.records.records import GUESS, MethodFacts, Records
@@ -40,7 +42,7 @@ class Leaderboard:
     Attributes:
         table: one row per method, best first within its track. Incomplete methods have no mean and no rank.
         domains: one row per method and test domain: dice, dice_low, dice_high, the other metrics, seen, images, state, why,
-            possibly_seen.
+            possibly_seen, start.
         modalities: one row per method and modality: dice with interval, over that modality's domains; state as above.
         costs: one row per method and machine, newest measurement; a single row without numbers where there is none.
         hardware: machines on which throughput was measured; column `throughput_<n>` of `table` belongs to entry n.
@@ -84,11 +86,13 @@ def build_leaderboard(records: Records) -> Leaderboard:
     modalities = _modality_table(records, means, domains)
     tests = means.images[means.images["role"] == "test"]
     spread, failures = spread_table(tests), failure_table(records)
-    rows = [_row(records, means, domains, facts, spread, failures) for facts in records.methods.values()]
+    sure = surely_unseen(records)
+    rows = [_row(records, means, domains, facts, spread, failures, sure) for facts in records.methods.values()]
     priced = [_own_costs(costs[costs["method"] == row["method"]], hardware) for row in rows]
     table = _ranked(
         pd.DataFrame([row | price for row, price in zip(rows, priced, strict=True)]), means, records.domains
     )
+    table = with_starts(table, means, records.domains)
     comparison = compare_methods(table, means)
     groups = comparison.groups if comparison is not None else {}
     ranks = comparison.ranks if comparison is not None else None
@@ -115,10 +119,10 @@ def build_leaderboard(records: Records) -> Leaderboard:
             *_identical(table, means),
         ],
         headline=headline(records),
-        cautions=cautions(records),
+        cautions=[*cautions(records), *start_cautions(table)],
         spread=spread,
         failures=failures,
-        views=build_views(records, table, means),
+        views=build_views(records, table, means, sure),
         images=tests[["method", "domain_key", "key", "dice"]],
         comparison=comparison,
         differences=differences(records),
@@ -128,7 +132,7 @@ def build_leaderboard(records: Records) -> Leaderboard:
 
 def _identical(table: pd.DataFrame, means: Means) -> list[str]:
     """Which complete methods no image tells apart."""
-    titles = dict(zip(table["method"], table["title"], strict=True))
+    titles = dict(zip(table["method"], table["label"], strict=True))
     complete = table.loc[table["dice"].notna(), "method"].tolist()
     return [
         f"Identical results, the same Dice on every image: {', '.join(titles[name] for name in names)}."
@@ -154,6 +158,7 @@ def _row(
     facts: MethodFacts,
     spread: pd.DataFrame,
     failures: pd.DataFrame,
+    sure: list[str],
 ) -> dict[str, Any]:
     trials = records.trials_of(facts.name)
     done = sum(trial.state == "done" for trial in trials)
@@ -200,12 +205,21 @@ def _row(
         "guess_accuracy": _guess_accuracy(tests),
         "external": facts.external,
         "sees_test_images": facts.sees_test_images,
+        "start": facts.start,
+        "pretrained_on": facts.pretrained_on,
+        **_columns("surely_unseen", _surely_unseen(means, facts, sure if complete else [])),
+        "surely_unseen_domains": len(sure),
         "resized": facts.resized,
         "possibly_seen": facts.possibly_seen(records.domains),
         "trials_done": done,
         "trials_expected": len(trials),
         "missing": missing,
     }
+
+
+def _surely_unseen(means: Means, facts: MethodFacts, domains: list[str]) -> Estimate:
+    """Undefined where the card does not state the start: then nobody knows what was seen."""
+    return Estimate(math.nan) if facts.start == NOT_STATED else means.unseen(facts.name, domains)
 
 
 def _other_images(records: Records, method: str) -> list[str]:
@@ -267,6 +281,7 @@ def _domain_table(records: Records, means: Means) -> pd.DataFrame:
     others = means.metrics[1:]
     columns = [
         "method",
+        "start",
         "domain",
         "dice",
         "dice_low",
@@ -288,6 +303,7 @@ def _domain_table(records: Records, means: Means) -> pd.DataFrame:
             rows.append(
                 {
                     "method": name,
+                    "start": facts.start,
                     "domain": domain,
                     **_columns("dice", means.unseen(name, [domain])),
                     **{metric: _columns(metric, means.unseen(name, [domain], metric))[metric] for metric in others},

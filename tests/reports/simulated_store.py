@@ -22,9 +22,9 @@ DOMAINS = ("atlas", "clinic", "screening")
 IMAGES = 8
 SKILL = {"delightsam": 0.80, "unet": 0.72, "boxed": 0.9, "otsu": 0.35}
 CARDS: dict[str, dict[str, Any]] = {
-    "delightsam": {"title": "De-LightSAM", "prompt": "none", "pretrained_on": []},
-    "unet": {"title": "U-Net (ResNet-18)", "prompt": "none", "pretrained_on": ["Screening"]},
-    "boxed": {"title": "Box-prompted SAM", "prompt": "oracle box", "pretrained_on": []},
+    "delightsam": {"title": "De-LightSAM", "prompt": "none", "start": "scratch", "pretrained_on": []},
+    "unet": {"title": "U-Net (ResNet-18)", "prompt": "none", "start": "scratch", "pretrained_on": ["Screening"]},
+    "boxed": {"title": "Box-prompted SAM", "prompt": "oracle box", "start": "scratch", "pretrained_on": []},
     "otsu": {"title": "Otsu threshold", "prompt": "none", "pretrained_on": [], "trivial_baseline": True},
 }
 
