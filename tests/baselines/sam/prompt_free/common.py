@@ -47,7 +47,7 @@ def step(made: Adaptation, batch: Batch, steps: int, rate: float = 1e-3) -> list
         loss = checked_loss(made, made.training_loss(batch, None))
         loss.backward()
         optimizer.step()
-        losses.append(float(loss))
+        losses.append(loss.item())
     made.eval()
     return losses
 

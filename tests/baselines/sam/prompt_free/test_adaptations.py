@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from baselines.sam.lora import QueryValueLowRank
 from baselines.sam.prompt_free.start import read_start
@@ -26,6 +27,13 @@ every_family = pytest.mark.parametrize("family", ["lite_medsam", "sam"])
 def predict(made: Any, batch: Batch) -> Tensor:
     with torch.inference_mode():
         return made.predict(batch.images, batch.modality)
+
+
+class Onlooker(TorchDispatchMode):
+    """Where somebody looks on, PyTorch's own operators run: pieces that fit the cache would add up in another order."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return func(*args, **(kwargs or {}))
 
 
 def learnable(made: torch.nn.Module) -> set[str]:
@@ -105,14 +113,15 @@ def test_at_step_0_it_is_the_pretrained_model_bit_for_bit(name: str, family: str
     made, batch = make(name, family, weights[family]), squares(2, side, side)
     start = read_start(family, weights[family]).eval()
     frame = start.frame(side, side)
-    # With gradients, so that both take the same operators: pieces that fit the cache add up in another order.
-    embedding = start.embed(frame.pixels(batch.images))
-    expected = frame.logits(start.draw(embedding + start.no_mask[:, None, None]), side, side)
-    for training in (False, True):
-        assert torch.equal(made.train(training).predict(batch.images, batch.modality), expected)
+    with torch.no_grad(), Onlooker():
+        embedding = start.embed(frame.pixels(batch.images))
+        expected = frame.logits(start.draw(embedding + start.no_mask[:, None, None]), side, side)
+        for training in (False, True):
+            assert torch.equal(made.train(training).predict(batch.images, batch.modality), expected)
     assert expected.std() > 1e-3
-    # And so without gradients, to the last digits.
-    torch.testing.assert_close(predict(made.eval(), batch), expected, atol=1e-3, rtol=1e-3)
+    # And so in training and in a test, to the last digits.
+    for found in (made.predict(batch.images, batch.modality).detach(), predict(made.eval(), batch)):
+        torch.testing.assert_close(found, expected, atol=1e-3, rtol=1e-3)
 
 
 @pytest.mark.parametrize("heads", [None, 4])
@@ -153,7 +162,7 @@ def test_samed_changes_attention_as_its_own_query_and_value_would(family: str, w
 @every_name
 def test_a_few_steps_lower_the_loss(name: str, lite_medsam: str) -> None:
     made, batch = make(name, "lite_medsam", lite_medsam), squares(2, SIDE, SIDE)
-    losses = step(made, batch, 6, rate=1e-2 if name == "linear_probe" else 1e-3)
+    losses = step(made, batch, 5, rate=1e-2 if name == "linear_probe" else 3e-4)
     assert losses[-1] < losses[0] - 0.01, losses
 
 
