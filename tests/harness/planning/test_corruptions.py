@@ -137,3 +137,16 @@ def test_the_command_line_sets_them(tmp_path: Path) -> None:
     )
     found = asdict(config.protocol)
     assert (found["name"], found["corruptions"], found["severities"]) == ("corruptions", ["noise", "hair"], [2])
+
+
+def test_plan_shows_how_many_corrupted_images_are_predicted(toy_config: ToyConfig) -> None:
+    from harness.cli.plan import _splits_table
+
+    (trial,) = build_plan(corrupting(toy_config(), corruptions=["noise"], severities=[1, 5])).trials
+    for config, expected in (
+        (toy_config(), None),
+        (corrupting(toy_config(), corruptions=["noise"], severities=[1, 5]), 2),
+    ):
+        table = _splits_table(build_plan(config))
+        columns = {str(column.header): list(column.cells) for column in table.columns}
+        assert columns.get("corrupted") == (expected and [str(expected * len(trial.split.test))])
