@@ -103,8 +103,8 @@ def plain_id(text: str) -> str:
 
 def _place(member: Member) -> str:
     """The path that patterns are matched with. Some archives hold their folder and some only what is in it."""
-    name = member.source.name
-    return f"{name[: len(name) - len(archive_suffix(name))]}/{member.path}"
+    source = member.source if member.source.name not in ("", "..") else member.source.resolve()
+    return f"{source.name.removesuffix(archive_suffix(source.name))}/{member.path}"
 
 
 def _key(found: re.Match[str], layout: Layout) -> tuple[str, ...]:
