@@ -136,6 +136,7 @@ def build_report_of(
         unseen=records.unseen,
         seen_where_tested=records.seen_where_tested,
         nsd_tolerance=records.nsd_tolerance,
+        corrupted=len(board.corruptions) > 0,
     )
     figures = draw_figures(board, records.curves, unseen=records.unseen)
     gallery = build_gallery(records, board)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-PROTOCOLS = ("leave_one_domain_out", "seen_to_unseen", "in_domain", "single_source")
+PROTOCOLS = ("leave_one_domain_out", "seen_to_unseen", "in_domain", "single_source", "corruptions")
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 SELECTION_RULES = ("training_domain_validation", "last", "oracle")
 
@@ -46,6 +46,11 @@ class ProtocolConfig:
     split_seed: int = 0
     # None, or a dictionary; Hydra can't put one in the place of None when the type says `dict | None`.
     pairs: Any = None
+    # error | skip: what to do with a pair of which the dataset lacks a domain.
+    missing: str = "error"
+    # For `name: corruptions` alone: which (null: all that occur in the modality), and how strong, of 1 to 5.
+    corruptions: list[str] | None = None
+    severities: list[int] = field(default_factory=lambda: [1, 3, 5])
 
 
 @dataclass

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.loader import Batch, evaluation_batches
-from harness.data.batches.pixels import Pixels
+from harness.data.batches.pixels import Pixels, Source
 from harness.data.dataset import Sample
 from harness.methods.adapter import MethodAdapter
 
@@ -36,21 +36,27 @@ def predict_images(
     batch_size: int,
     device: torch.device,
     amp: str,
+    source: Source | None = None,
 ) -> Iterator[Prediction]:
     """Predicts the images `keys`, in their order, a batch at a time.
 
     Logits are brought to the reference mask's own size (bilinear, as SAM does) and cut at 0, that is at a probability
     of 0.5. Nothing of the reference reaches the prediction, but where the method's card says "oracle".
 
+    Args:
+        source: of other pixels of the same images; None: those of the cache.
+
     Raises:
         TrialFailed: the method gave logits of a wrong shape or type, or NaN or infinite ones.
     """
-    adapter, pixels = MethodAdapter(method), Pixels(cache, keys, device)
+    adapter = MethodAdapter(method)
+    # What comes from elsewhere need not lie in the GPU's memory as well.
+    pixels = Pixels(cache, keys, device) if source is None else Pixels(cache, keys, device, share=0.0)
     method.eval()
     adapter.accelerate(cache.image_size, batch_size, amp)
     # Batches of one domain only where a method adapts to it: elsewhere full ones are faster.
     for part in adapter.by_domain(_by_domain(keys, samples) if adapter.adapts else [keys]):
-        for batch in evaluation_batches(pixels, part, modalities, samples, batch_size):
+        for batch in evaluation_batches(pixels, part, modalities, samples, batch_size, source):
             yield from _predict_batch(adapter, batch, samples, modalities, amp)
 
 

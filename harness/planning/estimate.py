@@ -28,5 +28,6 @@ class Estimator:
 def _work(trial: TrialSpec) -> float:
     """Images x pixels that a trial handles, each epoch's anew."""
     split, training = trial.split, trial.trained
-    images = len(split.train) * training.epochs + len(split.test) + len(split.validation)
+    corrupted = sum(len(keys) for _, keys in trial.corrupted())
+    images = len(split.train) * training.epochs + len(split.test) + len(split.validation) + corrupted
     return float(max(1, images) * training.image_size**2)

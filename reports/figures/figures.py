@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from harness.files import atomic_path
+from reports.figures.corruptions import dice_by_severity
 from reports.figures.domains import distributions, heat_map
 from reports.figures.drawing import PAGE, PRINT, Drawing, Figure, Style, Theme, drawing_style, for_page
 from reports.figures.methods import (
@@ -67,6 +68,7 @@ def _drawings(board: Leaderboard, curves: pd.DataFrame, unseen: bool, theme: The
         rank_map(board, style),
         critical_difference_diagram(board, style),
         learning_curves(board, curves, style),
+        dice_by_severity(board, style),
         heat_map(board, style, unseen=unseen),
         *distributions(board, style, unseen=unseen),
     ]

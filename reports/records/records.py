@@ -11,6 +11,7 @@ import pandas as pd
 
 from harness.store.records import SuiteRecord
 from harness.trial_spec import TrialIds, TrialSpec
+from reports.records.corruption import no_corruption
 
 GUESS = "guessed_modality"
 """Column of samples: what a method that infers the modality took the image for; missing where it does not."""
@@ -113,6 +114,8 @@ class Records:
             trials, `state` ("done" or the worst state among its trials), `why` (the trials without a result), `keys` of the
             images asked for.
         curves: method, fold, seed and the columns of curves.csv.
+        corrupted: sums over the corrupted test images of a trial, see `reports.records.corruption`, with method, fold, seed and
+            trial; such images have no rows in `samples`.
         unmeasured: method -> metrics that some of its trials have no column for.
         notes: what was left out or renamed on the way here.
     """
@@ -126,6 +129,7 @@ class Records:
     efficiency: list[dict[str, Any]]
     unmeasured: dict[str, frozenset[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    corrupted: pd.DataFrame = field(default_factory=no_corruption)
 
     @property
     def domains(self) -> list[str]:

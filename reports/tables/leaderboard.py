@@ -13,6 +13,7 @@ import pandas as pd
 from harness.metrics import REGISTRY, shown_metrics
 from harness.statistics import Estimate, seed_spread
 from reports.analysis.comparison import Comparison, compare_methods
+from reports.analysis.corruption import corruption_table, mean_losses
 from reports.analysis.costs import COUNTS, cost_table, machines
 from reports.analysis.fairness import Difference, differences
 from reports.analysis.findings import findings
@@ -52,6 +53,8 @@ class Leaderboard:
             its mean; only of domains that are whole.
         comparison: tests between the complete automatic methods; None with fewer than two.
         views: the ranking by other metrics and over fewer domains, see `reports.analysis.views`.
+        corruptions: mean Dice and relative loss by method, corruption and severity, see `reports.analysis.corruption`; no rows
+            where nothing was corrupted. Then `table` has no column `corruption_loss`.
         differences: in what the methods' training differs, see `reports.analysis.fairness`.
     """
 
@@ -69,6 +72,7 @@ class Leaderboard:
     images: pd.DataFrame
     comparison: Comparison | None
     differences: list[Difference]
+    corruptions: pd.DataFrame
 
 
 def build_leaderboard(records: Records) -> Leaderboard:
@@ -90,6 +94,10 @@ def build_leaderboard(records: Records) -> Leaderboard:
     ranks = comparison.ranks if comparison is not None else None
     firsts = dict(zip(comparison.methods, ranks.first, strict=True)) if comparison and ranks else {}
     table = table.assign(group=table["method"].map(groups), first=table["method"].map(firsts))
+    corruptions = corruption_table(records.corrupted)
+    if len(corruptions):
+        complete = table.loc[table["track"] != "incomplete", "method"].tolist()
+        table["corruption_loss"] = table["method"].map(mean_losses(corruptions, complete)).astype(float)
     for column in extra_columns():
         if column.value is not None:
             table[column.key] = [column.value(row) for _, row in table.iterrows()]
@@ -114,6 +122,7 @@ def build_leaderboard(records: Records) -> Leaderboard:
         images=tests[["method", "domain_key", "key", "dice"]],
         comparison=comparison,
         differences=differences(records),
+        corruptions=corruptions,
     )
 
 

@@ -203,12 +203,17 @@ def evaluation_batches(
     modalities: Sequence[str],
     samples_by_key: Mapping[str, Sample],
     batch_size: int,
+    source: Source | None = None,
 ) -> Iterator[Batch]:
-    """The samples `keys` in their order, each once, `batch_size` at a time (the last batch may be smaller)."""
+    """The samples `keys` in their order, each once, `batch_size` at a time (the last batch may be smaller).
+
+    Args:
+        source: of other pixels of the same images.
+    """
     if batch_size < 1:
         raise UserError(f"Expected batch_size >= 1, found {batch_size}.")
     assembly = _Assembly(pixels, keys, modalities, samples_by_key)
-    yield from assembly([list(keys[start : start + batch_size]) for start in range(0, len(keys), batch_size)])
+    yield from assembly([list(keys[start : start + batch_size]) for start in range(0, len(keys), batch_size)], source)
 
 
 class _Assembly:
