@@ -116,9 +116,9 @@ def read_portable(path: Path) -> NDArray[np.uint8]:
             if image.width * image.height > MOST_PIXELS:
                 raise UserError(f"{path}: expected at most {MOST_PIXELS // 1_000_000} million pixels.")
             return np.asarray(image.convert("RGB"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
         message = " ".join(str(error).split())[:200]
-        raise UserError(f"{path}: expected a PPM or PGM picture, found a damaged one ({message}).") from error
+        raise UserError(f"{path}: expected a PPM or PGM picture ({message}).") from error
 
 
 def read_upright_nifti(file: Path) -> NDArray[Any]:

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from tests.support.imitations.download import Download, imitation
-from tests.support.imitations.encode import bmp, grey, jpeg, jpeg_mask, png, table, tif
+from tests.support.imitations.encode import bmp, in_colour, jpeg, jpeg_mask, png, soft, table, tif
 
 SEQUENCES = {"1": "1", "25": "1", "26": "2", "612": "29"}
 """Frames of CVC-ClinicDB, and the numbers of their sequences."""
-
-
-def _in_colour(mask: np.ndarray) -> np.ndarray:
-    return np.repeat(grey(mask)[..., None], 3, axis=2)
 
 
 @imitation("cvc_clinicdb", "the archive of the challenge, unpacked", 0)
@@ -20,7 +14,7 @@ def _(d: Download) -> None:
     for id, sequence in SEQUENCES.items():
         image, mask = tif(d.picture()), d.mask()
         d.put("CVC-ClinicDB", f"Original/{id}.tif", image)
-        d.put("CVC-ClinicDB", f"Ground Truth/{id}.tif", tif(grey(mask)))
+        d.put("CVC-ClinicDB", f"Ground Truth/{id}.tif", tif(soft(mask)))
         d.expect("colonoscopy", id, image, mask, subject=sequence)
     d.junk("CVC-ClinicDB", "README.txt")
 
@@ -29,7 +23,7 @@ def _clinic_kaggle(d: Download, truth: str) -> None:
     for id, sequence in SEQUENCES.items():
         image, mask = png(d.picture()), d.mask()
         d.put("archive.zip", f"PNG/Original/{id}.png", image)
-        d.put("archive.zip", f"PNG/{truth}/{id}.png", png(_in_colour(mask)))
+        d.put("archive.zip", f"PNG/{truth}/{id}.png", png(in_colour(soft(mask))))
         d.expect("colonoscopy", id, image, mask, subject=sequence)
     rows = [("frame_id", "sequence_id", "png_image_path", "png_mask_path")]
     rows += [(id, number, f"PNG/Original/{id}.png", f"PNG/{truth}/{id}.png") for id, number in SEQUENCES.items()]
@@ -51,7 +45,7 @@ def _(d: Download) -> None:
     for id in ("1", "2", "300"):
         image, mask = d.picture(), d.mask()
         d.put("CVC-ColonDB.zip", f"CVC-ColonDB/{id}.bmp", bmp(image))
-        d.put("CVC-ColonDB.zip", f"CVC-ColonDB/p{id}.bmp", bmp(grey(mask)))
+        d.put("CVC-ColonDB.zip", f"CVC-ColonDB/p{id}.bmp", bmp(soft(mask)))
         d.junk("CVC-ColonDB.zip", f"CVC-ColonDB/s{id}.bmp", f"CVC-ColonDB/c{id}.bmp")
         d.expect("colonoscopy", id, image, mask)
 
@@ -60,10 +54,8 @@ def _benchmark(d: Download, archive: str, folder: str, ids: tuple[str, ...], *, 
     """Copies for benchmarks; their masks have a soft edge here and there."""
     for id in ids:
         image, mask = png(d.picture()), d.mask()
-        values = _in_colour(mask)
-        values[-1, -1] = 90
         d.put(archive, f"{folder}/images/{id}.png", image)
-        d.put(archive, f"{folder}/masks/{id}.png", png(values))
+        d.put(archive, f"{folder}/masks/{id}.png", png(in_colour(soft(mask))))
         d.expect("colonoscopy", id, image, mask, split=split)
 
 
@@ -77,7 +69,7 @@ def _(d: Download) -> None:
     for id in ("1", "11", "196"):
         image, mask = tif(d.picture()), d.mask()
         d.put("ETIS", f"ETIS-LaribPolypDB/ETIS-LaribPolypDB/{id}.tif", image)
-        d.put("ETIS", f"ETIS-LaribPolypDB/Ground Truth/p{id}.tif", tif(_in_colour(mask)))
+        d.put("ETIS", f"ETIS-LaribPolypDB/Ground Truth/p{id}.tif", tif(in_colour(soft(mask))))
         d.expect("colonoscopy", id, image, mask)
 
 
@@ -86,7 +78,7 @@ def _(d: Download) -> None:
     for id in ("1", "2"):
         image, mask = png(d.picture()), d.mask()
         d.put("ETIS", f"ETIS-LaribPolypDB/{id}.png", image)
-        d.put("ETIS", f"Ground Truth/p{id}.bmp", bmp(grey(mask)))
+        d.put("ETIS", f"Ground Truth/p{id}.bmp", bmp(soft(mask)))
         d.expect("colonoscopy", id, image, mask)
 
 
@@ -109,7 +101,7 @@ def _(d: Download) -> None:
     for id in ("149", "150"):
         image, mask = png(d.picture()), d.mask()
         d.put("CVC-300", f"images/{id}.png", image)
-        d.put("CVC-300", f"masks/{id}.png", png(grey(mask)))
+        d.put("CVC-300", f"masks/{id}.png", png(soft(mask)))
         d.expect("colonoscopy", id, image, mask, split="test")
 
 
@@ -118,7 +110,7 @@ def _(d: Download) -> None:
     for id in ("cju0qkwl35piu0993l0dewei2", "cju0qoxqj9q6s0835b43399p4", "cju0roawvklrq0799vmjorwfv"):
         image, mask = jpeg(d.picture()), d.mask()
         d.put("kvasir-seg.zip", f"Kvasir-SEG/images/{id}.jpg", image)
-        d.put("kvasir-seg.zip", f"Kvasir-SEG/masks/{id}.jpg", jpeg_mask(mask, d.seed, channels=3))
+        d.put("kvasir-seg.zip", f"Kvasir-SEG/masks/{id}.jpg", jpeg_mask(mask, d.seed, channels=3, soft_edge=False))
         d.expect("colonoscopy", id, image, mask)
     d.junk("kvasir-seg.zip", "Kvasir-SEG/kavsir_bboxes.json")
 

@@ -26,6 +26,18 @@ def grey(mask: np.ndarray) -> np.ndarray:
     return mask.astype(np.uint8) * 255
 
 
+def soft(mask: np.ndarray) -> np.ndarray:
+    """As `grey`, with a value in between in the last corner, which is background: some copies have soft edges."""
+    values = grey(mask)
+    values[-1, -1] = 90
+    return values
+
+
+def in_colour(values: np.ndarray) -> np.ndarray:
+    """Grey as (H, W, 3)."""
+    return np.repeat(values[..., None], 3, axis=2)
+
+
 def png(values: np.ndarray) -> bytes:
     return _saved(Image.fromarray(values), "PNG")
 
@@ -46,11 +58,13 @@ def jpeg(values: np.ndarray) -> bytes:
     return _saved(Image.fromarray(values), "JPEG", quality=92)
 
 
-def jpeg_mask(mask: np.ndarray, seed: int, channels: int = 1) -> bytes:
-    """Values near black and white, as compressed masks have them."""
+def jpeg_mask(mask: np.ndarray, seed: int, channels: int = 1, *, soft_edge: bool = True) -> bytes:
+    """Values near black and white, as compressed masks have them, and one in between as `soft` has it."""
     noise = np.random.default_rng(seed).integers(0, 6, mask.shape)
     values = np.where(mask, 255 - noise, noise).astype(np.uint8)
-    return jpeg(values if channels == 1 else np.repeat(values[..., None], 3, axis=2))
+    if soft_edge:
+        values[-1, -1] = 90
+    return jpeg(values if channels == 1 else in_colour(values))
 
 
 def tif(values: np.ndarray) -> bytes:

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tests.support.imitations.download import HEIGHT, WIDTH, Download, imitation
-from tests.support.imitations.encode import bmp, grey, jpeg, png
+from tests.support.imitations.encode import bmp, jpeg, png, soft
 
 
 def _soft_map(d: Download) -> tuple[bytes, np.ndarray]:
@@ -55,7 +55,7 @@ def _(d: Download) -> None:
         d.put("RIM-ONE r3.zip", f"RIM-ONE r3/{folder}/Stereo Images/{id}.jpg", stereo)
         for part, modality in (("Disc", "fundus_disc"), ("Cup", "fundus_cup")):
             mask = d.mask()
-            d.put("RIM-ONE r3.zip", f"RIM-ONE r3/{folder}/Average_masks/{id}-{part}-Avg.png", png(grey(mask)))
+            d.put("RIM-ONE r3.zip", f"RIM-ONE r3/{folder}/Average_masks/{id}-{part}-Avg.png", png(soft(mask)))
             d.junk("RIM-ONE r3.zip", f"RIM-ONE r3/{folder}/Average_masks/{id}-{part}-Avg.txt")
             for number in (1, 2):
                 expert = f"RIM-ONE r3/{folder}/Expert{number}_masks/{id}-{part}-exp{number}"
@@ -77,7 +77,7 @@ def _(d: Download) -> None:
         masks = "RIM-ONE_DL_reference_segmentations"
         for name, modality in (("Disc", "fundus_disc"), ("Cup", "fundus_cup")):
             mask = d.mask()
-            d.put(f"{masks}.zip", f"{masks}/{kind}/{id}-1-{name}-T.png", png(grey(mask)))
+            d.put(f"{masks}.zip", f"{masks}/{kind}/{id}-1-{name}-T.png", png(soft(mask)))
             d.junk(f"{masks}.zip", f"{masks}/{kind}/{id}-1-{name}-T.txt")
             d.expect(modality, id, image, mask, split=split)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.support.imitations.download import HEIGHT, WIDTH, Download, imitation
-from tests.support.imitations.encode import ddti_xml, filled, grey, jpeg, jpeg_mask, png, png_1_bit, table
+from tests.support.imitations.encode import ddti_xml, filled, grey, jpeg, jpeg_mask, png, png_1_bit, soft, table
 
 
 @imitation("busi", "Dataset_BUSI_with_GT", 0)
@@ -72,7 +72,7 @@ def _(d: Download) -> None:
     for id in ("0000", "0636"):
         image, mask = png(d.picture()), d.mask()
         d.put("DDTI dataset.zip", f"{root}/1_or_data/image/{id}.PNG", image)
-        d.put("DDTI dataset.zip", f"{root}/1_or_data/mask/{id}.PNG", png(grey(mask)))
+        d.put("DDTI dataset.zip", f"{root}/1_or_data/mask/{id}.PNG", png(soft(mask)))
         d.junk("DDTI dataset.zip", f"{root}/2_preprocessed_data/stage1/p_image/{id}.PNG")
         d.junk("DDTI dataset.zip", f"{root}/2_preprocessed_data/stage1/p_mask/{id}.PNG")
         d.expect("ultrasound", id, image, mask)
@@ -99,7 +99,7 @@ def _(d: Download) -> None:
         image, mask = png(d.picture()), d.mask()
         larger = mask if number == 42 else np.repeat(np.repeat(mask, 2, 0), 2, 1)
         d.put(archive, f"{root}/Hospital/Test_Image_{number}.png", image)
-        d.put(archive, f"{root}/Hospital/mask_{number}.png", png(grey(larger)))
+        d.put(archive, f"{root}/Hospital/mask_{number}.png", png(soft(larger)))
         d.expect("ultrasound", f"Test_Image_{number}", image, mask)
     d.junk(archive, f"{root}/Hospital/mask_7.png", f"{root}/demo/Test_Image_2.png")
     d.junk(archive, f"{root}/Dataset B/BUS/DatasetB.xlsx", f"{root}/README.md")

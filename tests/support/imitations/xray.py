@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tests.support.imitations.download import Download, imitation
-from tests.support.imitations.encode import gif, grey, jsrt_img, png, table
+from tests.support.imitations.encode import gif, grey, in_colour, jsrt_img, png, soft, table
 
 KAGGLE_MIX = "archive.zip"
 
@@ -20,7 +20,7 @@ def _kaggle_mix(d: Download, dataset: str) -> None:
     ):
         image, mask = png(d.picture()), d.mask()
         d.put(KAGGLE_MIX, f"data/Lung Segmentation/CXR_png/{id}.png", image)
-        d.put(KAGGLE_MIX, f"data/Lung Segmentation/masks/{mask_name}.png", png(grey(mask)))
+        d.put(KAGGLE_MIX, f"data/Lung Segmentation/masks/{mask_name}.png", png(soft(mask)))
         d.junk(KAGGLE_MIX, f"data/Lung Segmentation/ClinicalReadings/{id}.txt")
         if owner == dataset:
             d.expect("xray", id, image, mask, subject=id)
@@ -50,7 +50,7 @@ def _(d: Download) -> None:
         image, mask = png(d.picture()), d.mask()
         d.put("ChinaSet_AllFiles.zip", f"ChinaSet_AllFiles/CXR_png/{id}.png", image)
         d.junk("ChinaSet_AllFiles.zip", f"ChinaSet_AllFiles/ClinicalReadings/{id}.txt")
-        d.put("shcxr-lung-mask.zip", f"mask/mask/{id}_mask.png", png(grey(mask)))
+        d.put("shcxr-lung-mask.zip", f"mask/mask/{id}_mask.png", png(soft(mask)))
         d.expect("xray", id, image, mask, subject=id)
     d.junk(
         "ChinaSet_AllFiles.zip", "ChinaSet_AllFiles/CXR_png/Thumbs.db", "ChinaSet_AllFiles/CXR_png/CHNCXR_0025_0.png"
@@ -99,7 +99,7 @@ def _(d: Download) -> None:
         small = d.picture(32, 32)[..., 0]
         d.put("JSRT", f"images/{id}.png", png(np.repeat(np.repeat(small, 2, 0), 2, 1)))
         mask = _scr_masks(d, "JSRT", f"scratch/{fold}", id, 32)
-        d.expect("xray", id, np.repeat(small[..., None], 3, axis=2), mask, subject=id)
+        d.expect("xray", id, in_colour(small), mask, subject=id)
 
 
 @imitation("nih", "the images of NIH and the masks of CXR8-Annotations", 0)
@@ -123,7 +123,7 @@ def _(d: Download) -> None:
     for id, patient in (("00000013_023", "00000013"), ("00000096_001", "00000096")):
         image, mask = png(d.picture()), d.mask()
         d.put("data.zip", f"data/NIH/{id}.png", image)
-        d.put("data.zip", f"data/NIH/{id}_mask.png", png(grey(mask)))
+        d.put("data.zip", f"data/NIH/{id}_mask.png", png(soft(mask)))
         d.expect("xray", id, image, mask, subject=patient)
     d.junk("data.zip", "data/Augmentation/00001_mask.png", "data/train_list.txt")
 
@@ -142,7 +142,7 @@ def _(d: Download) -> None:
     ):
         image, mask = png(d.picture()[..., 0]), d.mask()
         d.put("archive.zip", f"{lungs}/{part}/{kind}/images/{name}.png", image)
-        d.put("archive.zip", f"{lungs}/{part}/{kind}/lung masks/{name}.png", png(grey(mask)))
+        d.put("archive.zip", f"{lungs}/{part}/{kind}/lung masks/{name}.png", png(soft(mask)))
         d.expect("xray", id, image, mask, split=split)
         for folder in ("images", "lung masks", "infection masks"):
             d.junk("archive.zip", f"{infection}/{part}/{kind}/{folder}/{name}.png")
