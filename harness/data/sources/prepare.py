@@ -125,7 +125,7 @@ class _Writer:
     def write(self, pair: SourcePair) -> Callable[[Outcome], None]:
         """Writes the pair; what is to be noted of it in the outcome."""
         stamp = [VERSION, *(f"{member.path} {member.size} {member.stamp}" for member in (pair.image, *pair.masks))]
-        stamp += [pair.layout.foreground, pair.layout.fit, pair.layout.masks_as]
+        stamp += [pair.layout.foreground, pair.layout.fit, pair.layout.masks_as, pair.layout.crop_left]
         before = self.before.get(pair.id)
         if before is not None and before.stamp == stamp and before.is_there(self.root):
             return lambda outcome: outcome.kept.append(before)
