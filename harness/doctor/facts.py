@@ -16,7 +16,7 @@ from importlib import metadata, util
 from pathlib import Path
 from typing import Any
 
-import harness
+from harness import __version__
 from harness.hardware import cpu_features, free_main_memory, native_amp, processor_name, usable_cores
 
 _DISTRIBUTION = "delightsam-bench"
@@ -182,7 +182,7 @@ def import_probe(names: Sequence[str], seconds: float = _PROBE_SECONDS) -> dict[
 
 def read_versions(probe: Mapping[str, Any]) -> Versions:
     libraries = {name: Library(name, _version(name), _fault(name, probe)) for name in ("torch", "torchvision", "ray")}
-    return Versions(harness.__version__, ".".join(map(str, sys.version_info[:3])), **libraries)
+    return Versions(__version__, ".".join(map(str, sys.version_info[:3])), **libraries)
 
 
 def read_devices(probe: Mapping[str, Any]) -> Devices:
@@ -280,7 +280,7 @@ def _names(folder: Path, pattern: str) -> list[str]:
 
 def read_packages() -> Packages:
     """By the checkout's pyproject.toml where the bench runs from one, else by what the installed package declares."""
-    needed, extras = _declared(Path(harness.__file__).resolve().parent.parent / "pyproject.toml")
+    needed, extras = _declared(Path(__file__).resolve().parents[2] / "pyproject.toml")
     return Packages(_missing(needed), {name: _missing(lines) for name, lines in extras.items() if name != "dev"})
 
 
