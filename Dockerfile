@@ -18,10 +18,12 @@ COPY baselines baselines
 COPY delightsam delightsam
 COPY reports reports
 COPY suites suites
+# The versions are pyproject.toml's.
+# hadolint ignore=DL3013
 RUN pip install ".[networks,weights,nifti]"
 
-RUN useradd --create-home bench && mkdir -p /work/runs && chown -R bench /work
-USER bench
+RUN useradd --uid 1000 --create-home bench && mkdir -p /work/runs && chown -R bench /work
+USER 1000
 WORKDIR /work
 ENTRYPOINT ["python", "-m", "harness"]
 CMD ["doctor"]
