@@ -17,7 +17,7 @@ from harness.errors import TrialFailed, TrialInterrupted, UserError
 from harness.protocols.leaks import check_split
 from harness.store.store import Store
 from harness.store.trial_state import now
-from harness.trial_spec import TrialSpec
+from harness.trial_spec import CorruptedForm, TrialSpec
 
 if TYPE_CHECKING:
     import torch
@@ -199,21 +199,26 @@ def _keep_training(prepared: PreparedTrial, store: Store, context: TrialContext,
 
 
 def predict_and_keep(prepared: PreparedTrial, store: Store) -> None:
-    """Predicts the test and validation images of a trained method, and keeps the masks in the store."""
+    """Predicts the test and validation images of a trained method, and keeps the masks in the store.
+
+    Corrupted forms of the test images, where the trial asks for them, are made batch by batch.
+    """
     import pandas as pd
 
     from harness.evaluation.measure import ROLES, measured_keys
 
     spec, began = prepared.spec, time.monotonic()
     guesses = []
-    for role in ROLES:
-        for found in prepared.predict(spec.split.of(role)):
+    plain = [(role, prepared.predict(spec.split.of(role))) for role in ROLES]
+    corrupted = [(form.role, prepared.predict(keys, form)) for form, keys in spec.corrupted()]
+    for role, predictions in [*plain, *corrupted]:
+        for found in predictions:
             store.write_mask(spec.ids, role, found.key, found.mask)
             if found.guessed_modality is not None:
                 guesses.append({"role": role, "key": found.key, "guessed_modality": found.guessed_modality})
     store.finish_prediction(
         spec.ids,
-        masks=measured_keys(spec.split),
+        masks=measured_keys(spec),
         guesses=pd.DataFrame(guesses) if guesses else None,
         summary={"prediction_seconds": round(time.monotonic() - began, 3)},
     )
@@ -245,14 +250,22 @@ class PreparedTrial:
                 f" has not. Raise `version` in the method's YAML, or give a new store.root. ({error})"
             ) from error
 
-    def predict(self, keys: Sequence[str]) -> Iterator[Prediction]:
-        """The masks of the images `keys`, by the trial's own settings: see `predict_images`."""
+    def predict(self, keys: Sequence[str], form: CorruptedForm | None = None) -> Iterator[Prediction]:
+        """The masks of the images `keys`, by the trial's own settings: see `predict_images`.
+
+        Args:
+            form: in which the images are shown to the method; None: as they are.
+        """
+        from harness.data.batches.corrupted import CorruptedPixels
         from harness.inference.predict import predict_images
 
-        settings = self.spec.predicted
+        settings, asked = self.spec.predicted, self.spec.corruptions
+        source = None
+        if form is not None and asked is not None:
+            source = CorruptedPixels(self.cache, self.device, form.name, form.severity, asked.seed)
         return predict_images(
             self.method, keys, cache=self.cache, samples=self.samples, modalities=self.spec.modalities,
-            batch_size=settings.batch_size, device=self.device, amp=settings.amp,
+            batch_size=settings.batch_size, device=self.device, amp=settings.amp, source=source,
         )  # fmt: skip
 
 
@@ -276,7 +289,8 @@ def prepare_trial(
     torch.set_num_threads(training.cpu_threads)
     device = torch.device(context.device)
     make_deterministic(device)
-    cache = ArrayCache.open([samples[key] for key in sorted(set(keys))], training.image_size, folder)
+    needed = [samples[key] for key in sorted(set(keys))]
+    cache = ArrayCache.open(needed, training.image_size, folder, geometry=training.geometry)
     seed_everything(spec.seed, 0)
     method = build_method(spec.method.name, spec.method.model, spec.modalities, prompt=spec.method.prompt).to(device)
     MethodAdapter(method).use_cache(folder / "embeddings")

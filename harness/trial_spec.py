@@ -25,8 +25,10 @@ TRAINING_VERSION = 2
 INFERENCE_VERSION = 2
 # What `selection` says of masks that another tool made: how its weights were chosen is not known here.
 EXTERNAL = "external"
-# Settings of training that came later: where one says what held before it, a trial keeps its id.
-_LATER = {"cuda_graphs": False}
+# What the roles of corrupted test images begin with.
+CORRUPTED = "corrupted/"
+# Settings of training and prediction that came later: where one says what held before it, a trial keeps its ids.
+_LATER = {"cuda_graphs": False, "geometry": "stretch"}
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,54 @@ class Versions:
 
 
 @dataclass(frozen=True)
+class CorruptedForm:
+    """One corruption at one severity, 1 to 5."""
+
+    name: str
+    severity: int
+
+    @classmethod
+    def of_role(cls, role: str) -> CorruptedForm | None:
+        """The form that has this role; None of another role."""
+        name, _, severity = role.removeprefix(CORRUPTED).rpartition("-")
+        return cls(name, int(severity)) if role.startswith(CORRUPTED) else None
+
+    @property
+    def role(self) -> str:
+        """Of its images, in tables and in the store; the clean ones have the role "test"."""
+        return f"{CORRUPTED}{self.name}-{self.severity}"
+
+
+@dataclass(frozen=True)
+class CorruptionSpec:
+    """In which corrupted forms the test images are predicted as well: see harness/data/corruptions.
+
+    Attributes:
+        names: modality of test images -> its corruptions.
+        severities: of 1 to 5, rising.
+        seed: of the random patterns.
+        version: of the code that corrupts.
+    """
+
+    names: dict[str, list[str]]
+    severities: list[int]
+    seed: int
+    version: int
+
+    def forms(self) -> list[CorruptedForm]:
+        """All forms, of whatever modality: by corruption, then severity."""
+        names = dict.fromkeys(name for names in self.names.values() for name in names)
+        return [CorruptedForm(name, severity) for name in names for severity in self.severities]
+
+    def has(self, form: CorruptedForm, key: str) -> bool:
+        """Whether the image `key` is predicted in this form."""
+        return form.name in self.names.get(key.split("/", 1)[0], ())
+
+
+@dataclass(frozen=True)
 class TrialSpec:
-    """What a trial is. `training` and `inference` are None where another tool made the masks."""
+    """What a trial is. `training` and `inference` are None where another tool made the masks, `corruptions` where the test
+    images are predicted as they are."""
 
     method: MethodSpec
     data: DataSpec
@@ -103,6 +151,7 @@ class TrialSpec:
     evaluation: MetricsConfig
     seed: int
     versions: Versions
+    corruptions: CorruptionSpec | None = None
 
     @property
     def label(self) -> str:
@@ -145,6 +194,13 @@ class TrialSpec:
         """Keys of the images whose Dice compares the epochs: validation's, but for `selection=oracle`."""
         return self.split.test if self.selection == "oracle" else self.split.validation
 
+    def corrupted(self) -> list[tuple[CorruptedForm, tuple[str, ...]]]:
+        """The corrupted forms that are predicted, each with the keys of its test images; none without `corruptions`."""
+        asked = self.corruptions
+        if asked is None:
+            return []
+        return [(form, tuple(key for key in self.split.test if asked.has(form, key))) for form in asked.forms()]
+
     @property
     def modalities(self) -> list[str]:
         """The modalities the method is built for, in canonical order, others after them by name."""
@@ -157,6 +213,7 @@ class TrialSpec:
         One key alone: the order of several in a safetensors file differs from one writing to the next.
         """
         about = {"model": self.method.model, "modalities": self.modalities, "image_size": self.trained.image_size}
+        about |= _without_later({"geometry": self.trained.geometry})
         return {"method": json.dumps(about, sort_keys=True)}
 
     def settings(self) -> dict[str, dict[str, Any]]:
@@ -190,7 +247,7 @@ class TrialSpec:
                 "files": method.files,
                 "model": _without_files(method.model, method.files),
             },
-            "training": {k: v for k, v in asdict(self.trained).items() if (k, v) not in _LATER.items()},
+            "training": _without_later(asdict(self.trained)),
             "seed": self.seed,
             "modalities": self.modalities,
             "train": asdict(self._content("train")),
@@ -202,11 +259,13 @@ class TrialSpec:
         contents = [self._content(role) for role in _PREDICTED]
         return {
             "training": training,
-            "inference": asdict(self.predicted),
+            "inference": _without_later(asdict(self.predicted)),
             "images": [content.images for content in contents],
             # A prompt that is made of the reference lets it into the mask.
             "prompts": None if self.method.prompt == "none" else [content.masks for content in contents],
             "version": self.versions.inference,
+            # Named only where there are some: trials without them keep the id that they had before corruptions came.
+            **({} if self.corruptions is None else {"corruptions": asdict(self.corruptions)}),
         }
 
     def _external_identity(self) -> dict[str, Any]:
@@ -236,6 +295,9 @@ class TrialSpec:
                 "inference": None if self.inference is None else asdict(self.inference),
                 "versions": {"inference": self.versions.inference},
                 "split": split,
+                # Of this prediction: weights may have been trained when another protocol asked for the same split.
+                "protocol": asdict(self.protocol),
+                "corruptions": None if self.corruptions is None else asdict(self.corruptions),
             },
             "measurement": {"metrics": asdict(self.evaluation), "content": split["content"]},
         }
@@ -254,18 +316,19 @@ class TrialSpec:
                 trained["training"],
                 predicted["inference"],
             )
-            hashes = measured["content"]
+            hashes, corruptions = measured["content"], predicted.get("corruptions")
             return cls(
                 method=MethodSpec(**trained["method"]),
                 data=DataSpec(**trained["data"]),
                 # The references may have been corrected since the images were predicted.
                 split=replace(split, content=SplitContent.from_json(hashes) if hashes else None),
-                protocol=ProtocolConfig(**trained["protocol"]),
+                protocol=ProtocolConfig(**predicted.get("protocol", trained["protocol"])),
                 training=None if training is None else TrainingConfig(**training),
                 inference=None if inference is None else InferenceConfig(**inference),
                 evaluation=MetricsConfig(**measured["metrics"]),
                 seed=int(trained["seed"]),
                 versions=Versions(**trained["versions"], **predicted["versions"]),
+                corruptions=None if corruptions is None else CorruptionSpec(**corruptions),
             )
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise UserError(
@@ -287,6 +350,10 @@ def files_in(model: dict[str, Any]) -> dict[str, str]:
         elif isinstance(value, str) and key != "_target_" and Path(value).is_file():
             files[key] = sha256_file(Path(value))
     return files
+
+
+def _without_later(settings: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if (key, value) not in _LATER.items()}
 
 
 def _without_files(model: dict[str, Any], files: Collection[str], prefix: str = "") -> dict[str, Any]:

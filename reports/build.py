@@ -14,6 +14,7 @@ from harness.files import atomic_write_bytes, atomic_write_text
 from harness.store.records import SuiteRecord
 from harness.store.store import Store
 from harness.store.trial_state import now
+from reports.analysis.starts import are_mixed
 from reports.page.published import left_out
 from reports.records.records import Records
 from reports.records.runs import read_runs
@@ -136,6 +137,9 @@ def build_report_of(
         unseen=records.unseen,
         seen_where_tested=records.seen_where_tested,
         nsd_tolerance=records.nsd_tolerance,
+        corrupted=len(board.corruptions) > 0,
+        mixed_starts=are_mixed(board.table["start"]),
+        possibly_seen=bool(board.table["possibly_seen"].map(bool).any()),
     )
     figures = draw_figures(board, records.curves, unseen=records.unseen)
     gallery = build_gallery(records, board)

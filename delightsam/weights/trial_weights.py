@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from delightsam.weights.weights_files import WeightsError, check_shapes
 
 _NETWORK = "network."
 
+log = logging.getLogger(__name__)
+
 
 def from_trial(folder: str | Path) -> DeLightSAM:
     """The model that a trial trained, in eval mode; `delightsam.save` makes a file of it that needs no bench.
 
     Its `image_size` is that of the training. A model trained without its controllers (stage "decode" alone) comes without
-    them.
+    them. `segment` stretches images; of a model that was trained otherwise (the bench's `training.geometry`) a warning says so.
 
     Args:
         folder: `<store>/trials/<id>`, with `weights.safetensors`.
@@ -44,6 +47,13 @@ def from_trial(folder: str | Path) -> DeLightSAM:
     # The numbers that the method gave the trial's modalities.
     numbers = tuple(sorted(modality_numbers(sorted(about["modalities"])).values()))
     settings |= {"modalities": numbers, "image_size": about["image_size"]}
+    if (geometry := about.get("geometry", "stretch")) != "stretch":
+        log.warning(
+            "The model of %s was trained with training.geometry=%s; `segment` stretches images to a square. For masks as the"
+            " bench makes them: python -m harness predict.",
+            folder,
+            geometry,
+        )
     if bool(state.get("without_controllers", False)):
         settings["controllers"] = "none"
         tensors = {name: value for name, value in tensors.items() if not name.startswith("controllers.")}

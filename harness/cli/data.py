@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli import data_prepare
+from harness.cli import data_corrupt, data_label_noise, data_prepare
 from harness.cli.common import progress_bar, terminal
 from harness.errors import UserError
 
@@ -51,10 +51,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     phantoms.add_argument("--seed", type=int, default=0, metavar="K", help="another seed draws other images")
     phantoms.set_defaults(run=run_phantoms)
 
+    data_corrupt.add_parser(parts)
     listing = parts.add_parser("list", help="public datasets for each modality; with a folder, what is in it")
     listing.add_argument("root", type=Path, nargs="?", help="a dataset's folder")
     listing.set_defaults(run=run_list)
     data_prepare.add_parts(parts)
+    data_label_noise.add_part(parts)
 
 
 def run_verify(args: argparse.Namespace) -> int:

@@ -36,7 +36,8 @@ Measures masks of another tool by the bench's metrics and puts them on the leade
                     SimpleITK writes pictures (columns to the left, rows to the back); an identity affine is refused.
                     columns_rows: the first axis is the columns, the second the rows. rows_columns: as NumPy has it
   resize=nearest    bring masks of another size to that of their image; the table marks it. Else they are refused
-  card.KEY=VALUE    title, paper, licence, prompt, uses_modality, pretrained, pretrained_on
+  card.KEY=VALUE    title, paper, licence, prompt, uses_modality, pretrained, pretrained_on, start (scratch, natural images,
+                    medical images: what the weights learnt on before)
   costs.KEY=VALUE   what its makers state: parameters_total, gmacs, image_size, throughput_images_per_second, device, ...
   about=FILE        a YAML file with the same: {card: {...}, costs: {...}}
   data.root=DIR  protocol=NAME  protocol.KEY=VALUE  data.KEY=VALUE  metrics.KEY=VALUE  store.root=DIR   as for `run`

@@ -14,11 +14,13 @@ if TYPE_CHECKING:
     from harness.config.cards import Counts
     from harness.metrics import Metric
 
-KINDS = ("suites", "methods", "algorithms", "protocols", "trainings", "executors", "sweeps", "metrics")
+KINDS = ("suites", "methods", "algorithms", "protocols", "trainings", "executors", "sweeps", "metrics", "corruptions")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    parser = commands.add_parser("list", help="suites, methods, algorithms, protocols, training presets, metrics")
+    parser = commands.add_parser(
+        "list", help="suites, methods, algorithms, protocols, training presets, metrics, corruptions"
+    )
     parser.add_argument("kind", nargs="?", help=f"one of: {', '.join(KINDS)}; all when left out")
     parser.add_argument("--config-dir", type=Path, metavar="DIR", help="a folder of your own YAML files")
     parser.set_defaults(run=run)
@@ -52,6 +54,13 @@ def _rows(kind: str, extra: Path | None, *, whole: bool) -> list[tuple[str, list
         from harness.metrics import REGISTRY
 
         return [(metric.name, [_metric_line(metric)]) for metric in REGISTRY.values()]
+    if kind == "corruptions":
+        from harness.data.corruptions.registry import CORRUPTIONS
+
+        return [
+            (name, [f"{each.title}: {each.definition} In {', '.join(each.modalities)}{' and others' * each.general}."])
+            for name, each in CORRUPTIONS.items()
+        ]
     return [(name, [comment]) for name, comment in _comments(kind.removesuffix("s"), extra).items()]
 
 

@@ -88,9 +88,14 @@ def _splits_table(plan: Plan) -> Table:
     table = Table("split", title="Splits (images)", title_justify="left")
     for column in ("train", "validation", "test"):
         table.add_column(column, justify="right")
+    corrupted = {trial.split.name: sum(len(keys) for _, keys in trial.corrupted()) for trial in plan.trials}
+    if any(corrupted.values()):
+        table.add_column("corrupted", justify="right")
     table.add_column("held out")
     for split in plan.splits:
-        counts = (str(len(keys)) for keys in (split.train, split.validation, split.test))
+        counts = [str(len(keys)) for keys in (split.train, split.validation, split.test)]
+        if any(corrupted.values()):
+            counts.append(str(corrupted.get(split.name, 0)))
         table.add_row(split.name, *counts, ", ".join(split.held_out) or "no domain: tested in training domains")
     return table
 

@@ -8,9 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.config.encoder_weights import encoder_data, encoder_start, encoder_state
 from harness.config.yaml_tree import config_folder, config_folders
 from harness.errors import UserError
 
+_OF_WEIGHTS = {"start": encoder_start, "pretrained": encoder_state, "pretrained_on": encoder_data}
+"""Keys of a card that follow from `encoder_weights` where the YAML says so."""
 COUNTED_SIZE = 256
 """Side in pixels of the image for which `suites/counts.csv` counts multiply-accumulates."""
 
@@ -59,19 +62,23 @@ def method_counts() -> dict[str, Counts]:
 
 def _cards(group: str, extra_folder: Path | None) -> dict[str, dict[str, Any]]:
     return {
-        path.stem: _plain(_card(path))
+        path.stem: _plain(*_card_and_model(path))
         for folder in config_folders(extra_folder)
         for path in sorted((folder / group).glob("*.yaml"))
     }
 
 
-def _card(path: Path) -> dict[str, Any]:
+def _card_and_model(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """These parts of a YAML file, with what they inherit."""
     content = _content(path)
     card: dict[str, Any] = {}
+    model: dict[str, Any] = {}
     for entry in content.get("defaults") or []:
         if isinstance(entry, str) and (parent := re.fullmatch(r"([\w/]+)@_here_", entry)):
-            card |= _card(path.parent / f"{parent[1]}.yaml")
-    return card | (content.get("card") or {})
+            inherited = _card_and_model(path.parent / f"{parent[1]}.yaml")
+            card |= inherited[0]
+            model |= inherited[1]
+    return card | (content.get("card") or {}), model | (content.get("model") or {})
 
 
 def _content(path: Path) -> dict[str, Any]:
@@ -93,9 +100,16 @@ def _yaml(text: str) -> Any:
     return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
-def _plain(card: dict[str, Any]) -> dict[str, Any]:
+def _plain(card: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
     """Without what only a composed run knows: an interpolation with a default or a title counts as that, any other as none."""
-    return {key: _without_interpolation(value) for key, value in card.items()}
+    weights = model.get("encoder_weights")
+    weights = None if isinstance(weights, str) and weights.startswith("${") else weights
+    return {
+        key: _OF_WEIGHTS[key](weights)
+        if key in _OF_WEIGHTS and isinstance(value, str) and value.startswith("${encoder_")
+        else _without_interpolation(value)
+        for key, value in card.items()
+    }
 
 
 def _without_interpolation(value: Any) -> Any:

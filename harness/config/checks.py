@@ -14,12 +14,14 @@ from harness.errors import UserError, did_you_mean
 _CHOICES: dict[str, tuple[str, ...]] = {
     "protocol.name": PROTOCOLS,
     "protocol.scope": ("universal", "per_modality", "both"),
+    "protocol.missing": ("error", "skip"),
     "training.optimizer": ("adamw", "adam", "sgd"),
     "training.schedule": ("one_cycle", "cosine", "exponential", "constant"),
     "training.amp": ("off", "bfloat16", "float16", "auto"),
     "training.augmentation": ("none", "flips", "standard"),
     "training.sampling": ("proportional", "equal"),
     "training.batching": ("mixed", "single_modality", "domain_balanced"),
+    "training.geometry": ("stretch", "letterbox", "tiles"),
     "training.selection": SELECTION_RULES,
     "metrics.empty": ("diagonal", "nan"),
     "executor.name": ("serial", "ray"),
@@ -81,6 +83,8 @@ _EXAMPLES = {
     "seeds": "seeds=[0,1,2]",
     "data.modalities": "data.modalities=[dermoscopy,xray]",
     "trackers": "trackers=[tensorboard]",
+    "protocol.corruptions": "protocol.corruptions=[noise,blur]",
+    "protocol.severities": "protocol.severities=[1,3,5]",
 }
 
 
@@ -129,6 +133,7 @@ def check_config(config: RunConfig) -> None:
         raise UserError(
             f"protocol.pairs={config.protocol.pairs}: expected {{modality: {{seen: [domain, ...], unseen: [domain, ...]}}}}."
         )
+    _check_corruptions(config)
     if not config.seeds or len(set(config.seeds)) != len(config.seeds):
         raise UserError(f"seeds={config.seeds}: expected at least one seed and none twice, for example seeds=[0,1,2].")
     if min(config.seeds) < 0:
@@ -139,6 +144,19 @@ def check_config(config: RunConfig) -> None:
     if not config.methods:
         raise UserError(
             "No method was chosen: add for example 'method=[unet,otsu]'; `python -m harness list methods` shows all."
+        )
+
+
+def _check_corruptions(config: RunConfig) -> None:
+    """Names are checked where the data are known: see harness/planning/corruptions.py."""
+    names, severities = config.protocol.corruptions, config.protocol.severities
+    if names is not None and config.protocol.name != "corruptions":
+        raise UserError(
+            f"protocol.corruptions={names} is read by protocol=corruptions alone, found protocol={config.protocol.name}."
+        )
+    if not severities or len(set(severities)) != len(severities) or not set(severities) <= {1, 2, 3, 4, 5}:
+        raise UserError(
+            f"protocol.severities={severities}: expected some of 1 to 5, none twice, for example protocol.severities=[1,3,5]."
         )
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.checks import check_config
+from harness.config.encoder_weights import put_packaged_files, register_card_resolvers
 from harness.config.error_messages import explain, unknown_key
 from harness.config.overrides import expanded, for_hydra, quoted
 from harness.config.resolvers import register_resolvers
@@ -54,6 +55,7 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
     ConfigStore.instance().store(name="run_config", node=RunConfig)
     GlobalHydra.instance().clear()
     register_resolvers()
+    register_card_resolvers()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             composed = compose("config", overrides=[*words, *search])
@@ -71,6 +73,7 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
     config.data.cache = expanded("data.cache", config.data.cache)
     config.pretrained = expanded("pretrained", config.pretrained)
     config.store.root = expanded("store.root", config.store.root) or ""
+    put_packaged_files(config.methods)
     check_config(config)
     return config
 

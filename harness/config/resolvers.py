@@ -1,7 +1,7 @@
 """Files of other projects in a YAML: `${package_file:package,path}` and `${hub_file:repository,file}`.
 
 They turn into a local path where the configuration is composed; only methods that take part in a run are looked up.
-In a card `${encoder_state:...}` says which weights an encoder starts from, `${encoder_title:...}` which encoder it is.
+In a card `${encoder_title:...}` says which encoder it is; which weights it starts from: harness/config/encoder_weights.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ def register_resolvers() -> None:
 
     OmegaConf.register_new_resolver("package_file", package_file, replace=True)
     OmegaConf.register_new_resolver("hub_file", hub_file, replace=True)
-    OmegaConf.register_new_resolver("encoder_state", encoder_state, replace=True)
     OmegaConf.register_new_resolver("encoder_title", encoder_title, replace=True)
 
 
@@ -71,13 +70,6 @@ def hub_file(repository: str, file: str) -> str:
             f"Expected {file} of huggingface.co/{repository}: it is not in the local cache and could not be downloaded"
             f" ({first}). Check the name and the connection, {_OTHERWISE}."
         ) from error
-
-
-def encoder_state(weights: str | None) -> str:
-    """What a card says of `encoder_weights`: `none`, `encoder: ImageNet`, or `encoder:` and the name of a file."""
-    if weights is None:
-        return "none"
-    return "encoder: " + {"imagenet": "ImageNet"}.get(weights, Path(weights).name)
 
 
 def encoder_title(title: str, usual: str, name: str) -> str:

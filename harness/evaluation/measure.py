@@ -1,7 +1,8 @@
 """From masks to the table of a trial: a row for each image, whoever made the mask.
 
 The columns are key, modality, domain, id, subject, role, width, height, the metrics in the order of the registry (distances
-in pixels of the native mask), reference_pixels, predicted_pixels, empty.
+in pixels of the native mask), reference_pixels, predicted_pixels, empty. Corrupted test images have rows of their own, with
+the Dice as their only metric.
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 from harness.config.schema import MetricsConfig
 from harness.metrics import REGISTRY, PixelCounts, evaluate_pair
-from harness.protocols.split import Split
 from harness.store.store import Store
 from harness.trial_spec import TrialIds, TrialSpec
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from harness.metrics.masks import Mask
 
 ROLES = ("test", "validation")
-"""The roles whose images are predicted and measured, in the order of the table."""
+"""The roles whose images are predicted and measured in every trial, in the order of the table."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,10 @@ class MaskTask:
     metrics: tuple[str, ...]
 
 
-def measured_keys(split: Split) -> list[tuple[str, str]]:
-    """(role, key) of every image that is predicted and measured, in the order of the table."""
-    return [(role, key) for role in ROLES for key in split.of(role)]
+def measured_keys(spec: TrialSpec) -> list[tuple[str, str]]:
+    """(role, key) of every image that is predicted and measured, in the order of the table: corrupted ones come last."""
+    plain = [(role, key) for role in ROLES for key in spec.split.of(role)]
+    return plain + [(form.role, key) for form, keys in spec.corrupted() for key in keys]
 
 
 def measure_image(
@@ -55,7 +56,7 @@ def measure_image(
     """The row of one image: measures a predicted mask (H, W) bool, at the reference mask's own size.
 
     Args:
-        role: `test` or `validation`.
+        role: `test`, `validation` or that of a `CorruptedForm`.
         metrics: names of those to compute.
     """
     from harness.data.reading import read_mask
@@ -104,10 +105,15 @@ def measure_masks(
         UserError: a mask does not fit its reference.
     """
     tasks = [
-        MaskTask(samples[key], store.mask(spec.ids, role, key), role, spec.evaluation, tuple(metrics))
-        for role, key in measured_keys(spec.split)
+        MaskTask(samples[key], store.mask(spec.ids, role, key), role, spec.evaluation, _metrics_of(role, metrics))
+        for role, key in measured_keys(spec)
     ]
     keep_rows(store, spec, list(map_(measure_file, tasks)), metrics)
+
+
+def _metrics_of(role: str, metrics: Sequence[str]) -> tuple[str, ...]:
+    """Of a corrupted image the Dice alone: there are many of them, and the loss under corruption is one of Dice."""
+    return tuple(name for name in metrics if role in ROLES or name == "dice")
 
 
 def keep_rows(store: Store, spec: TrialSpec, rows: Sequence[dict[str, Any]], metrics: Iterable[str]) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from harness.data.batches.array_cache import stretched
+from harness.data.batches.geometry import layout
 from harness.data.batches.loader import Batch
 from harness.data.folder.sample import MODALITIES
 from harness.errors import UserError, did_you_mean
-from harness.inference.predict import native_mask
+from harness.inference.predict import Guessed, merged
 from harness.methods.adapter import MethodAdapter
 from harness.methods.building import build_method
 from harness.store.store import Store
@@ -42,7 +44,7 @@ class Predictor(Protocol):
 
 @dataclass
 class TrialPredictor:
-    """The method of a trial, with the trial's own image size and precision: it gives the masks that the trial stored."""
+    """The method of a trial, with the trial's own image size, geometry and precision: it gives the masks that the trial stored."""
 
     title: str
     batch_size: int
@@ -50,6 +52,7 @@ class TrialPredictor:
     modalities: list[str]
     modality: str
     image_size: int
+    geometry: str
     amp: str
     device: torch.device
     name: str
@@ -66,18 +69,24 @@ class TrialPredictor:
 
     @torch.inference_mode()
     def segment(self, images: Images) -> tuple[Masks, list[str]]:
-        squares = np.stack([stretched(image, self.image_size) for image in images])
-        pixels = torch.from_numpy(squares).permute(0, 3, 1, 2).contiguous().to(self.device).float() / 255
+        layouts = [layout(self.geometry, *image.shape[:2], self.image_size) for image in images]
+        arrays = (array for own, image in zip(layouts, images, strict=True) for array in own.images(image))
+        answers = (answer for batch in _batched(arrays, self.batch_size) for answer in self._answers(batch))
+        found = list(merged(iter(layouts), answers))
+        return [mask for mask, _ in found], [guess or "" for _, guess in found]
+
+    def _answers(self, arrays: list[NDArray[np.uint8]]) -> Iterator[tuple[Tensor, Guessed]]:
+        """Logits of each array and, where the method is given a modality or guesses one, that."""
+        pixels = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous().to(self.device).float() / 255
         if self.modality == AUTO:
             numbers = self.method.guess_modality(pixels)
         else:
             number = self.modalities.index(self.modality) if self.modality else 0
-            numbers = torch.full((len(images),), number, device=self.device)
+            numbers = torch.full((len(arrays),), number, device=self.device)
         names = [self.modalities[number] for number in numbers.tolist()]
         batch = Batch(pixels, torch.zeros_like(pixels[:, :1]), numbers, torch.zeros_like(numbers), names)
         logits = self.method.test_logits(batch, self.amp)
-        masks = [native_mask(one, *image.shape[:2]) for one, image in zip(logits, images, strict=True)]
-        return masks, names if self.modality else [""] * len(images)
+        return zip(logits, names if self.modality else [None] * len(arrays), strict=True)
 
 
 @dataclass
@@ -129,13 +138,14 @@ def trained_method(store: Store, trial_id: str, device: str) -> TrialPredictor:
             f"{weights} does not fit {name} ({error}). It is damaged, or the method's code changed."
         ) from error
     seen = ", ".join(modalities)
-    title = f"{name} {spec.split.name} seed {spec.seed} (trial {trial_id[:12]}; {settings.image_size} px; {seen})"
+    size = settings.size_words
+    title = f"{name} {spec.split.name} seed {spec.seed} (trial {trial_id[:12]}; {size}; {seen})"
     place = torch.device(device)
     adapter = MethodAdapter(method.to(place).eval())
     adapter.accelerate(settings.image_size, settings.batch_size, settings.amp)
     return TrialPredictor(
         title, settings.batch_size, adapter, modalities, "", settings.image_size,
-        settings.amp, place, name, spec.method.card["uses_modality"],
+        settings.geometry, settings.amp, place, name, spec.method.card["uses_modality"],
     )  # fmt: skip
 
 
@@ -161,6 +171,12 @@ def weights_predictor(path: Path, modality: str | None, device: str) -> LibraryP
         raise UserError(f"{path}: {error}") from error
     predictor.model = get_method("delightsam.accelerate")(model, batch_size=predictor.batch_size)
     return predictor
+
+
+def _batched(arrays: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[NDArray[np.uint8]]]:
+    left = iter(arrays)
+    while batch := list(islice(left, size)):
+        yield batch
 
 
 def _checked_modality(

@@ -7,11 +7,17 @@ from typing import Any
 from harness.errors import UserError, did_you_mean
 
 CARD_KEYS = ("title", "paper", "licence", "prompt", "uses_modality", "pretrained", "pretrained_on")
+"""Required. `start` is a further one, which may be left out where `pretrained: none` says it."""
 TEXTS = ("title", "paper", "licence", "prompt", "pretrained")
 _CONFIG_KEYS = ("card", "version", "model", "training", "supports_algorithms")
 ORACLE = "oracle"
 PROMPTS = ("none", "oracle box", "oracle point", "oracle patches")
 USES_MODALITY = (True, False, "inferred")
+SCRATCH, NO_WEIGHTS, NOT_STATED = "scratch", "none", "not stated"
+STARTS = (SCRATCH, "natural images", "medical images", NO_WEIGHTS, NOT_STATED)
+"""What the weights of a method learnt on before its training here. `medical images`: at last, whatever came before."""
+_WEIGHTS = ("weights", "encoder_weights", "teacher_weights")
+"""Keys of a model that name a file of weights, in the methods shipped here."""
 
 
 def check_method_config(name: str, config: Any) -> None:
@@ -36,13 +42,14 @@ def check_method_config(name: str, config: Any) -> None:
             f"methods.{name}.card lacks {', '.join(missing)}: these keys are required, because the report shows them."
         )
     check_card(card, f"methods.{name}.card")
+    _check_weights(name, card, config["model"])
 
 
 def check_card(card: dict[str, Any], where: str) -> None:
     """Checks the values of a whole card; `where` is its name in messages.
 
     Raises:
-        UserError: a text that YAML took for something else, an unknown prompt, a list that is none.
+        UserError: a text that YAML took for something else, an unknown prompt or start, a list that is none.
     """
     for key in TEXTS:
         if not isinstance(card[key], str) or not card[key].strip():
@@ -59,3 +66,45 @@ def check_card(card: dict[str, Any], where: str) -> None:
     names = card["pretrained_on"]
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise UserError(f"{where}.pretrained_on={names}: expected a list of names, for example [isic2017, ph2].")
+    _check_start(card, where)
+
+
+def start_of(card: dict[str, Any]) -> str:
+    """The start that a card states, one of STARTS; where it does not: `pretrained: none` tells, else it is not stated."""
+    if card.get("start") in STARTS:
+        return str(card["start"])
+    if card.get("trivial_baseline") is True:
+        return NO_WEIGHTS
+    return SCRATCH if card.get("pretrained") == "none" else NOT_STATED
+
+
+def _check_start(card: dict[str, Any], where: str) -> None:
+    if "start" not in card:
+        if card["pretrained"] in ("none", NOT_STATED):
+            return
+        raise UserError(
+            f"{where}.start is missing: the card says pretrained: {card['pretrained']}. Expected one of:"
+            f" {', '.join(STARTS)}. The report ranks methods within equal starts."
+        )
+    start = card["start"]
+    if start not in STARTS:
+        raise UserError(
+            f"{where}.start is '{start}', expected one of: {', '.join(STARTS)}.{did_you_mean(str(start), STARTS)}"
+        )
+    if start in (SCRATCH, NO_WEIGHTS) and card["pretrained"] != "none":
+        raise UserError(f"{where}: start: {start} and pretrained: {card['pretrained']} contradict each other.")
+    if start in ("natural images", "medical images") and card["pretrained"] == "none":
+        raise UserError(
+            f"{where}: start: {start} and pretrained: none contradict each other. Say which weights these are."
+        )
+
+
+def _check_weights(name: str, card: dict[str, Any], model: dict[str, Any]) -> None:
+    """A file given on the command line starts the method from more than its card says."""
+    given = [key for key in _WEIGHTS if model.get(key) is not None]
+    if given and start_of(card) in (SCRATCH, NO_WEIGHTS):
+        raise UserError(
+            f"methods.{name}.model.{given[0]} names weights, but the card says pretrained: none. Say what they are and learnt"
+            f' on, for the report: methods.{name}.card.pretrained="..." methods.{name}.card.start="natural images" (or medical'
+            " images, or not stated)."
+        )

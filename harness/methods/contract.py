@@ -4,6 +4,7 @@ A method is one class and one YAML file `method/<name>.yaml` (shipped in `suites
 
     # @package methods.<name>
     card: {title: ..., paper: ..., licence: ..., prompt: none, uses_modality: false, pretrained: none, pretrained_on: []}
+        # start: natural images (or: medical images, not stated) where `pretrained` is not none: rows are ranked within equal starts
     version: 1                # raised when the method's numbers change
     model: {_target_: package.module.Class, ...}
     training: {}              # what this method changes of the training preset

@@ -12,6 +12,7 @@ from harness.data.dataset import Dataset
 from harness.errors import UserError
 from harness.hardware import native_amp
 from harness.methods.crossing import crossed
+from harness.planning.corruptions import check_corruptions, corruptions_for
 from harness.planning.datasets import open_dataset
 from harness.protocols.leaks import check_split
 from harness.protocols.rules import make_splits
@@ -37,6 +38,7 @@ def build_plan(config: RunConfig) -> Plan:
     """
     methods = crossed(config.methods, config.algorithms)
     dataset = open_dataset(config)
+    check_corruptions(config.protocol, dataset.modalities())
     samples = dataset.by_key()
     splits: list[Split] = []
     trials: list[TrialSpec] = []
@@ -97,4 +99,5 @@ def _make_trial(
         evaluation=config.metrics,
         seed=seed,
         versions=Versions(TRAINING_VERSION, ARRAYS_VERSION, INFERENCE_VERSION),
+        corruptions=corruptions_for(protocol, split),
     )

@@ -10,6 +10,7 @@ a split of its own, with a model of its own. `max_folds` keeps the first folds (
 | `leave_one_domain_out` | all domains but one seen, that one tested | n |
 | `single_source` | one domain seen, all others tested | n |
 | `seen_to_unseen` | fixed lists; without `pairs` the first half (rounded up) of the domains seen | 1 |
+| `corruptions` | as `leave_one_domain_out`; the test images are predicted in corrupted forms as well | n |
 | `in_domain` | every domain seen; `test_fraction` of each is kept for testing | 1 |
 
 Validation images are a part of every training domain, never of a held-out one. Images of one subject, and exact copies
@@ -21,9 +22,10 @@ is tested as a whole.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError, did_you_mean
 from harness.protocols.grouping import _groups, _take
@@ -32,6 +34,8 @@ from harness.protocols.split import Split
 if TYPE_CHECKING:
     from harness.config import ProtocolConfig
     from harness.data.dataset import Dataset, Sample
+
+logger = logging.getLogger(__name__)
 
 SCOPES = ("universal", "per_modality")
 
@@ -76,7 +80,8 @@ def make_splits(dataset: Dataset, protocol: ProtocolConfig) -> list[Split]:
         samples.setdefault((sample.modality, sample.domain), []).append(sample)
     groups = {domain: _groups(members, protocol.split_seed) for domain, members in samples.items()}
     by_key = dataset.by_key()
-    return [_build(name, parts, groups, protocol).with_content(by_key) for name, parts in folds]
+    splits = {key: sample.split for key, sample in by_key.items()}
+    return [_build(name, parts, groups, protocol, splits).with_content(by_key) for name, parts in folds]
 
 
 def _leave_one_domain_out(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Turn]]:
@@ -112,7 +117,41 @@ def _seen_to_unseen(dataset: Dataset, protocol: ProtocolConfig) -> list[list[_Tu
         raise UserError(
             "protocol.pairs is empty: list at least one modality, or use null to derive pairs from the data."
         )
-    return [[_read_pair(dataset, str(modality), pair)] for modality, pair in protocol.pairs.items()]
+    pairs = {str(modality): pair for modality, pair in protocol.pairs.items()}
+    if protocol.missing == "skip":
+        pairs = _complete_pairs(dataset, pairs)
+    return [[_read_pair(dataset, modality, pair)] for modality, pair in pairs.items()]
+
+
+def _complete_pairs(dataset: Dataset, pairs: dict[str, Any]) -> dict[str, Any]:
+    """The pairs whose domains are all there; says of the others what is missing and how to get it.
+
+    Raises:
+        UserError: not one is complete.
+    """
+    lacking = {modality: missing for modality, pair in pairs.items() if (missing := _missing(dataset, modality, pair))}
+    lines = [f"  {modality}: {', '.join(how_to_get(name) for name in names)}" for modality, names in lacking.items()]
+    text = f"{dataset.root} lacks domains of {len(lacking)} of {len(pairs)} pairs:\n" + "\n".join(lines)
+    if len(lacking) == len(pairs):
+        raise UserError(f"{text}\nGive the folder that holds them: data.root=FOLDER.")
+    if lacking:
+        logger.warning("%s\nThese pairs are left out; the others run.", text)
+    return {modality: pair for modality, pair in pairs.items() if modality not in lacking}
+
+
+def _missing(dataset: Dataset, modality: str, pair: object) -> list[str]:
+    if not isinstance(pair, dict) or set(pair) != {"seen", "unseen"}:
+        return []  # refused by name, when it is read
+    there = dataset.domains(modality) if modality in dataset.modalities() else []
+    return [str(name) for role in ("seen", "unseen") for name in pair[role] if name not in there]
+
+
+def how_to_get(domain: str) -> str:
+    """`ph2 (data prepare ph2 --source ..., from https://...)`; the name alone where the catalogue does not know it."""
+    from harness.data.sources.recipe import recipes
+
+    known = recipes().get(domain)
+    return f"{domain} (`data prepare {domain}`, from {known.home})" if known else domain
 
 
 def _read_pair(dataset: Dataset, modality: str, pair: object) -> _Turn:
@@ -147,6 +186,8 @@ PROTOCOLS: dict[str, Callable[[Dataset, ProtocolConfig], list[list[_Turn]]]] = {
     "seen_to_unseen": _seen_to_unseen,
     "in_domain": _in_domain,
     "single_source": _single_source,
+    # The same splits by name and content: weights that were trained for the one are used by the other.
+    "corruptions": _leave_one_domain_out,
 }
 
 
@@ -172,8 +213,10 @@ def _build(
     turns: Sequence[_Turn],
     groups: dict[tuple[str, str], list[list[str]]],
     protocol: ProtocolConfig,
+    splits: dict[str, str | None],
 ) -> Split:
-    """`groups`: (modality, domain) -> sample keys that stay together, in the order they are taken for testing."""
+    """`groups`: (modality, domain) -> sample keys that stay together, in the order they are taken for testing. `splits`: key -> its
+    part of an official division."""
     train: list[str] = []
     validation: list[str] = []
     test: list[str] = []
@@ -184,7 +227,11 @@ def _build(
             held_out.append(f"{turn.modality}/{domain}")
         for domain in turn.seen:
             rest = groups[turn.modality, domain]
-            if not turn.unseen:
+            official = {} if turn.unseen else _official([key for group in rest for key in group], splits)
+            if official:
+                test += official["test"]
+                rest = [kept for group in rest if (kept := [key for key in group if key in official["train"]])]
+            elif not turn.unseen:
                 if len(rest) < 2:
                     raise UserError(
                         f"protocol in_domain needs at least two subjects (or images without a subject) in every domain;"
@@ -192,8 +239,20 @@ def _build(
                     )
                 tested, rest = _take(rest, protocol.test_fraction)
                 test += [key for group in tested for key in group]
-            selected, rest = _take(rest, protocol.validation_fraction)
+            selected = [official["validation"]] if official.get("validation") else []
+            if not selected:
+                selected, rest = _take(rest, protocol.validation_fraction)
             validation += [key for group in selected for key in group]
             train += [key for group in rest for key in group]
     parts = [tuple(sorted(keys)) for keys in (train, validation, test, held_out)]
     return Split(name, train=parts[0], validation=parts[1], test=parts[2], held_out=parts[3])
+
+
+def _official(keys: Sequence[str], splits: dict[str, str | None]) -> dict[str, list[str]]:
+    """The official division of a domain: part -> keys; empty where it has none, or some image is in no part of it."""
+    parts: dict[str, list[str]] = {"train": [], "validation": [], "test": []}
+    for key in keys:
+        if (part := splits[key]) is None:
+            return {}
+        parts[part].append(key)
+    return parts if parts["train"] and parts["test"] else {}

@@ -198,7 +198,7 @@ def _observe(
     with torch.no_grad():
         for batch in _batches(pixels, data, data.train, config):
             adapter.observe(batch)
-            state.images_seen += len(batch)
+    state.images_seen += len(data.train)
 
 
 def _score(adapter: MethodAdapter, pixels: Pixels, data: TrainingData, config: TrainingConfig) -> float:
@@ -206,8 +206,8 @@ def _score(adapter: MethodAdapter, pixels: Pixels, data: TrainingData, config: T
 
 
 def _batches(pixels: Pixels, data: TrainingData, keys: Sequence[str], config: TrainingConfig) -> Iterator[Batch]:
-    """Of images as they are, in their order."""
-    return evaluation_batches(pixels, keys, data.modalities, data.samples, config.batch_size)
+    """Of images as they are, in their order; of tiles those that cover the image."""
+    return evaluation_batches(pixels, keys, data.modalities, data.samples, config.batch_size, covering=True)
 
 
 def _out_of_patience(state: FitState, config: TrainingConfig) -> bool:

@@ -15,6 +15,7 @@ from harness.statistics import (
     tie_groups,
 )
 from reports.analysis.means import Means
+from reports.analysis.starts import are_mixed
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Comparison:
 
     Attributes:
         pairs: one row per pair, the higher macro Dice first: better, worse, difference with interval, wilcoxon and permutation
-            (p after Holm's correction over all pairs), rank_biserial.
+            (p after Holm's correction over all pairs), rank_biserial, equal_start.
         groups: rank of each method's group: methods whose difference from the best of their group is not significant share it.
         ranks: how they vary when the images are drawn again; None where a domain has one subject, and nothing would vary.
         over_domains: average ranks over domains; None with fewer than two domains or three methods.
@@ -43,6 +44,7 @@ def compare_methods(table: pd.DataFrame, means: Means) -> Comparison | None:
         return None
     columns = [means.column(name) for name in names]
     values, domains, units = means.shared_images(columns)
+    starts = dict(zip(table["method"], table["start"], strict=True))
     tests = paired_tests(values, domains, units)
     differences = means.test.differences(columns)
     pairs = [
@@ -55,6 +57,7 @@ def compare_methods(table: pd.DataFrame, means: Means) -> Comparison | None:
             "permutation": float(tests.permutation_holm[first, second]),
             "wilcoxon": float(tests.wilcoxon_holm[first, second]),
             "rank_biserial": float(tests.rank_biserial[first, second]),
+            "equal_start": not are_mixed([starts[names[first]], starts[names[second]]]),
         }
         for first in range(len(names))
         for second in range(first + 1, len(names))

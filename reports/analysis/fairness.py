@@ -8,11 +8,13 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from harness.methods.card import NOT_STATED
+from reports.analysis.starts import data_words
 from reports.records.records import Records, ReportedTrial
 
 _TOLERANCE = 0.02
 """Images seen that differ by less are the same budget: batches are rounded to whole ones."""
-_ALIKE = "Same budget in images seen, augmentation, selection and every other training setting for all trained methods."
+_ALIKE = "Same budget in images seen, start, augmentation, selection and every other training setting for all trained methods."
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ def differences(records: Records) -> list[Difference]:
     images = {name: seen for name, trials in trained.items() if (seen := _images_seen(trials)) is not None}
     usual = {key: _most_common(own.get(key) for own in settings.values()) for key in _keys(settings)}
     usual_images = _most_common(images.values())
+    starts = {name: records.methods[name].start for name in settings}
+    usual_start = _most_common(starts.values())
     found = []
     for name, own in settings.items():
         what = [
@@ -45,6 +49,11 @@ def differences(records: Records) -> list[Difference]:
         ]
         if name in images and abs(images[name] - usual_images) > _TOLERANCE * usual_images:
             what.append(f"saw {images[name]:,.0f} images in training (others: {usual_images:,.0f})")
+        if starts[name] == NOT_STATED:
+            what.append("its start is not stated")
+        elif starts[name] != usual_start:
+            data = data_words(records.methods[name].pretrained_on)
+            what.append(f"start: {starts[name]}{f' ({data})' if data else ''} (others: {usual_start})")
         if records.methods[name].card.get("sees_test_images"):
             what.append("adapts to the unlabelled test images of each domain")
         if what:
@@ -56,7 +65,7 @@ def equal_terms(found: list[Difference]) -> str:
     """The sentence that stands above the list."""
     if not found:
         return _ALIKE
-    return "All trained methods have the same settings and see as many images, but for these:"
+    return "All trained methods have the same start and settings and see as many images, but for these:"
 
 
 def _images_seen(trials: Iterable[ReportedTrial]) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from harness.statistics import Estimate
+from reports.analysis.starts import are_mixed, best_within_starts
 from reports.records.formatting import interval, number
 from reports.records.frames import rows
 from reports.records.records import Records
@@ -30,6 +31,7 @@ def findings(
         return ["No trial has finished yet: there is nothing to rank."]
     return [
         *_about_the_best(records, table, lead),
+        *best_within_starts(table),
         *_lost_on_unseen_domains(table),
         *_one_seed(records, table),
         *_baselines_not_beaten(table, modalities),
@@ -43,7 +45,7 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
         return []
     best, others = ranked[0], ranked[1:]
     # Asked of each one directly: places don't say it, because "no significant difference" is not transitive.
-    leads = {other.title: lead(best.method, other.method) for other in others}
+    leads = {other.label: lead(best.method, other.method) for other in others}
     equal = [title for title, each in leads.items() if each == Estimate(0.0, 0.0, 0.0)]
     tied = [title for title, each in leads.items() if title not in equal and not each.excludes_zero()]
     kind = "unseen-domain" if records.unseen else "test"
@@ -54,11 +56,13 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
         if others
         else "is the only ranked method:"
     )
-    notes = [f"{best.title} {way} macro {kind} Dice{',' if others else ''} {_with_interval(best, 'dice')}."]
+    notes = [f"{best.label} {way} macro {kind} Dice{',' if others else ''} {_with_interval(best, 'dice')}."]
     if tied:
         notes[0] += f" These images show no significant difference to it for: {_some(tied)}."
     elif len(others) > len(equal):
         notes[0] += " The interval of its lead over each other ranked method excludes 0."
+    if others and are_mixed(row.start for row in ranked):
+        notes[0] += " Not all of them start alike, so this is not a comparison on equal terms."
     if pd.notna(best.gap):
         if _gains(best):
             way = f"On unseen domains it does better than on seen ones, {best.dice:.3f} against {best.seen:.3f} Dice"
@@ -78,15 +82,15 @@ def _lost_on_unseen_domains(table: pd.DataFrame) -> list[str]:
     gaining = [row for row in automatic if _gains(row) and (not row.trivial_baseline or row is automatic[0])]
     notes = []
     if len(losing) == 1:
-        notes.append(f"On unseen domains {losing[0].title} loses on average {_loss(losing[0].gap)} Dice.")
+        notes.append(f"On unseen domains {losing[0].label} loses on average {_loss(losing[0].gap)} Dice.")
     elif losing:
         least, most = (_loss(choose(network.gap for network in losing)) for choose in (min, max))
         span = least if least == most else f"{least} to {most}"
-        each = _some([f"{network.title} {_loss(network.gap)}" for network in losing])
+        each = _some([f"{network.label} {_loss(network.gap)}" for network in losing])
         which = "the networks" if len(losing) == len(networks) else f"{len(losing)} of {len(networks)} networks"
         notes.append(f"On unseen domains {which} lose on average {span} Dice: {each}.")
     if gaining:
-        each = _some([f"{row.title} by {number(-row.gap, 2)}" for row in gaining])
+        each = _some([f"{row.label} by {number(-row.gap, 2)}" for row in gaining])
         notes.append(
             f"Better on unseen domains than on seen ones: {each}. The unseen test domains are easier, or validation images"
             " are few."
@@ -119,7 +123,7 @@ def _one_seed(records: Records, table: pd.DataFrame) -> list[str]:
 def _baselines_not_beaten(table: pd.DataFrame, modalities: pd.DataFrame) -> list[str]:
     """A network that is no better than a trivial method is news, whatever it costs and wherever it is ranked."""
     baselines = set(table.loc[table["trivial_baseline"].astype(bool), "method"])
-    titles = dict(zip(table["method"], table["title"], strict=True))
+    titles = dict(zip(table["method"], table["label"], strict=True))
     places: dict[str, list[str]] = {name: [] for name in table["method"] if name not in baselines}
     for modality, members in modalities.dropna(subset=["dice"]).groupby("modality", sort=False):
         trivial = members[members["method"].isin(baselines)]

@@ -27,7 +27,7 @@ def headline(records: Records) -> str:
     seeds = sorted({trial.seed for trial in records.trials})
     parts = [
         ", ".join(filter(None, protocol)),
-        f"{_joined(_values(records, 'training', 'image_size'))} px",
+        f"{_joined(_values(records, 'training', 'image_size'))} px" + _geometry(records),
         f"{_joined(epochs)} {'epoch' if epochs == ['1'] else 'epochs'}" + (f" (training={preset})" if preset else ""),
         f"selection: {_joined(selections)}",
         f"{'seed' if len(seeds) == 1 else 'seeds'} {_joined(map(str, seeds))}",
@@ -80,6 +80,12 @@ def _values(records: Records, part: str, key: str) -> list[str]:
     if not found:
         found = [value for value in [(records.suite.config.get(part) or {}).get(key)] if value is not None]
     return [str(value) for value in sorted(set(found))]
+
+
+def _geometry(records: Records) -> str:
+    """ " tiles", and the like; nothing where all images are stretched."""
+    found = _values(records, "training", "geometry")
+    return "" if found in ([], ["stretch"]) else f" {_joined(found)}"
 
 
 def _training_preset(training: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,19 +23,23 @@ class Scope:
     domains: tuple[str, ...]
 
 
-def scopes(records: Records) -> list[Scope]:
-    """All domains, each modality, and each domain; a scope that says the same as a wider one is left out."""
+def scopes(records: Records, surely_unseen: Sequence[str] = ()) -> list[Scope]:
+    """All domains, those that no row's pretraining may contain, each modality, and each domain; a scope that says the same as a wider one is left out."""
     domains = tuple(records.domains)
     members: dict[str, list[str]] = {}
     for name in domains:
         members.setdefault(name.split("/")[0], []).append(name)
     found = [Scope("all", "All domains", domains)]
+    if sure := tuple(surely_unseen):
+        found.append(Scope("all", "Surely unseen by all", sure))
     found += [Scope("modality", modality, tuple(names)) for modality, names in members.items()]
     found += [Scope("domain", name, (name,)) for name in domains]
     return list({scope.domains: scope for scope in reversed(found)}.values())[::-1]
 
 
-def build_views(records: Records, table: pd.DataFrame, means: Means) -> dict[str, Any]:
+def build_views(
+    records: Records, table: pd.DataFrame, means: Means, surely_unseen: Sequence[str] = ()
+) -> dict[str, Any]:
     """What the page needs to rank again, as JSON.
 
     Returns:
@@ -42,7 +47,7 @@ def build_views(records: Records, table: pd.DataFrame, means: Means) -> dict[str
         `values`[metric][scope][method] = [value, low, high, rank] or None where a trial is missing. Ranks are within a track;
         None for the incomplete, who may still have values in the scopes that they cover.
     """
-    chosen = scopes(records)
+    chosen = scopes(records, surely_unseen)
     methods = table["method"].tolist()
     tracks = [table.loc[table["track"] == track, "method"].tolist() for track in ("automatic", "oracle")]
     values = [[_view(means, methods, tracks, metric, scope.domains) for scope in chosen] for metric in means.metrics]

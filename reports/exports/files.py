@@ -20,7 +20,7 @@ from reports.tables.leaderboard import TRACKS, Leaderboard
 def ranking_csv(board: Leaderboard) -> str:
     """One row per method. Lists are joined by "; "; throughput columns carry their machine in the name."""
     table = _with_machines(board)
-    lists = ["possibly_seen", "missing", "unmeasured"]
+    lists = ["pretrained_on", "possibly_seen", "missing", "unmeasured"]
     return _csv(table.assign(**{name: table[name].map("; ".join) for name in lists}))
 
 
@@ -83,11 +83,12 @@ def markdown(
     places = {(row.method, row.domain): row for row in rows(board.domains)}
     body = []
     for _, row in board.table.iterrows():
-        cells_of_row = [str(row["title"])]
+        cells_of_row = [str(row["label"])]
         for domain in domains:
             cell = places[row["method"], domain]
             dice = number(cell.dice) if pd.notna(cell.dice) else str(cell.state)
-            cells_of_row.append(f"{dice} {interval(cell.dice_low, cell.dice_high)}".strip())
+            words = [dice, interval(cell.dice_low, cell.dice_high), "possibly seen" if cell.possibly_seen else ""]
+            cells_of_row.append(" ".join(filter(None, words)))
         body.append(cells_of_row)
     _table(text, ["Method", *domains], body, [False] + [True] * len(domains))
     text.write(f"\n## Equal terms\n\n{equal_terms(board.differences)}\n")

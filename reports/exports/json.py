@@ -55,6 +55,7 @@ def as_json(records: Records, board: Leaderboard, title: str, made: str) -> str:
         "modalities": _rows(board.modalities),
         "costs": _rows(board.costs),
         "failures": _rows(board.failures),
+        "corruptions": _rows(board.corruptions),
         "pairs": _rows(compared.pairs) if compared else [],
         "ranks": _ranks(compared) if compared else [],
         "trials": [

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 
+from harness.methods.card import NOT_STATED
+from reports.analysis.starts import are_mixed
 from reports.tables.leaderboard import Leaderboard
 
 if TYPE_CHECKING:
@@ -20,6 +22,12 @@ if TYPE_CHECKING:
 _MARKERS = "osD^vPX<>p*h"
 SHADE, SHADE_OPACITY = (42 / 255, 157 / 255, 143 / 255), 0.5
 """Colour (RGB, 0 to 1) of a Dice of 1 in the heat map, as of the tables' shading in leaderboard.css."""
+_START = {
+    "scratch": "scratch",
+    "natural images": "natural",
+    "medical images": "medical",
+    NOT_STATED: "start not stated",
+}
 WIDE = 620
 """CSS pixels."""
 MAX_TICKS = 5
@@ -123,15 +131,24 @@ def drawing_style(theme: Theme) -> Iterator[None]:
 
 
 def short_titles(board: Leaderboard, length: int = 28) -> dict[str, str]:
-    """Titles that fit a figure. Where cutting makes two alike the name stays whole: "A long tit… (name)"."""
+    """Titles that fit a figure. Where cutting makes two alike the name stays whole: "A long tit… (name)".
+
+    Where starts differ each has its mark: "U-Net · scratch".
+    """
+    starts = dict(zip(board.table["method"], board.table["start"], strict=True))
+    mixed = are_mixed(starts.values())
     titles = dict(zip(board.table["method"], board.table["title"], strict=True))
     cut = {name: shortened(title, length) for name, title in titles.items()}
     alike = Counter(cut.values())
-    return {
+    whole = {
         name: short
         if alike[short] == 1
         else f"{shortened(titles[name].removesuffix(f' ({name})'), max(8, length - len(name) - 3))} ({name})"
         for name, short in cut.items()
+    }
+    return {
+        name: f"{title} · {_START[starts[name]]}" if mixed and starts[name] in _START else title
+        for name, title in whole.items()
     }
 
 

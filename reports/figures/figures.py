@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
 
 from harness.files import atomic_path
+from reports.analysis.starts import are_mixed
+from reports.figures.corruptions import dice_by_severity
 from reports.figures.domains import distributions, heat_map
 from reports.figures.drawing import PAGE, PRINT, Drawing, Figure, Style, Theme, drawing_style, for_page
 from reports.figures.methods import (
@@ -67,7 +70,15 @@ def _drawings(board: Leaderboard, curves: pd.DataFrame, unseen: bool, theme: The
         rank_map(board, style),
         critical_difference_diagram(board, style),
         learning_curves(board, curves, style),
+        dice_by_severity(board, style),
         heat_map(board, style, unseen=unseen),
         *distributions(board, style, unseen=unseen),
     ]
-    yield from (drawing for drawing in drawn if drawing is not None)
+    mixed = are_mixed(board.table["start"])
+    yield from (_with_starts(drawing) if mixed else drawing for drawing in drawn if drawing is not None)
+
+
+def _with_starts(drawing: Drawing) -> Drawing:
+    """Says in title and description that the methods start unequally; their names are marked, see `short_titles`."""
+    words = "Starts differ: scratch, natural (images) or medical (images) behind each name."
+    return replace(drawing, title=f"{drawing.title} (unequal starts, see names)", alt=f"{drawing.alt} {words}")

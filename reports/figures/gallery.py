@@ -94,7 +94,7 @@ def build_gallery(records: Records, board: Leaderboard, *, max_bytes: int = MAX_
             break
         if tiles:
             gallery.methods[name] = tiles
-    titles = dict(zip(board.table["method"], board.table["title"], strict=True))
+    titles = dict(zip(board.table["method"], board.table["label"], strict=True))
     for domain in records.domains:
         mark = drawn.mark()
         shown = list(_side_by_side(drawn, {name: tests[name] for name in names[:MAX_SIDE_BY_SIDE]}, domain, titles))

@@ -66,11 +66,11 @@ def dice_against_cost(board: Leaderboard, style: Style, cost: str, *, unseen: bo
     plain_log_ticks(axes)
     legend_below(axes, handles)
     where = f" on {board.hardware[0]}" if cost == "throughput" else ""
-    listed = "; ".join(f"{row.title}: Dice {number(row.dice)} at {getattr(row, key):.3g}" for row in priced)
+    listed = "; ".join(f"{row.label}: Dice {number(row.dice)} at {getattr(row, key):.3g}" for row in priced)
     alt = f"Macro Dice against {label}{where}. {listed}."
-    alt += "".join(f" {row.title}, no {unit}: Dice {number(row.dice)}." for row in free)
-    alt += f" Cost not measured: {', '.join(row.title for row in unmeasured)}." if unmeasured else ""
-    best = [row.title for row in priced if (float(getattr(row, key)), float(row.dice)) in front]
+    alt += "".join(f" {row.label}, no {unit}: Dice {number(row.dice)}." for row in free)
+    alt += f" Cost not measured: {', '.join(row.label for row in unmeasured)}." if unmeasured else ""
+    best = [row.label for row in priced if (float(getattr(row, key)), float(row.dice)) in front]
     alt += f" On the Pareto front: {', '.join(best)}." if best else ""
     return Drawing(f"cost-{cost}", f"Dice against {label.lower() if cost != 'gmacs' else label}", alt, figure)
 
@@ -98,7 +98,7 @@ def latency_by_size(board: Leaderboard, style: Style) -> Drawing | None:
             label=f"{style.short[row.method]} ({grows})",
         )  # fmt: skip
         steps = ", ".join(f"{time:.3g} ms at {side} px" for side, time in zip(sides, times, strict=True))
-        listed.append(f"{row.title}: {steps} ({grows})")
+        listed.append(f"{style.short[row.method]}: {steps} ({grows})")
     axes.set_xscale("log")
     axes.set_yscale("log")
     sides = sorted({int(side) for row in timed for side in row.latency_ms_by_size})
@@ -141,7 +141,7 @@ def seen_and_unseen(board: Leaderboard, style: Style) -> Drawing | None:
     axes.set_ylim(-0.6, len(shown) - 0.4)
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("Macro Dice (open: seen, filled: unseen)")
-    listed = "; ".join(f"{row.title}: seen {number(row.seen)}, unseen {number(row.dice)}" for row in shown)
+    listed = "; ".join(f"{row.label}: seen {number(row.seen)}, unseen {number(row.dice)}" for row in shown)
     alt = f"Macro Dice on seen and unseen domains. {listed}."
     return Drawing("gap", "What is lost on unseen domains", alt, figure)
 
@@ -230,7 +230,7 @@ def learning_curves(board: Leaderboard, curves: pd.DataFrame, style: Style) -> D
         data, x="epoch", y="validation_dice", hue="method", hue_order=order, palette=style.palette, ax=axes,
         errorbar=("pi", 100), marker="o" if data["epoch"].nunique() < 30 else None, markersize=4, legend=False,
     )  # fmt: skip
-    titles = dict(zip(board.table["method"], board.table["title"], strict=True))
+    titles = dict(zip(board.table["method"], board.table["label"], strict=True))
     axes.set_xlabel("Epoch")
     axes.set_ylabel("Dice on validation images")
     axes.xaxis.set_major_locator(MaxNLocator(nbins=8, integer=True))

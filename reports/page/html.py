@@ -12,7 +12,9 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from harness.methods.card import NO_WEIGHTS
 from reports.analysis.fairness import equal_terms
+from reports.analysis.starts import are_mixed
 from reports.figures.drawing import SHADE, SHADE_OPACITY, Figure
 from reports.figures.gallery import Gallery
 from reports.page.published import Reference, references
@@ -78,7 +80,8 @@ def render(
         differences=board.differences,
         figures=[(figure, Markup(figure.svg)) for figure in figures],
         gallery=gallery,
-        titles=dict(zip(board.table["method"], board.table["title"], strict=True)),
+        titles=dict(zip(board.table["method"], board.table["label"], strict=True)),
+        mixed_starts=are_mixed(board.table["start"]),
         numbers={name: place for place, name in enumerate(board.table["method"], 1)},
         failed=_failed(board),
         domain_metrics=shown_in("domains", columns),
@@ -148,7 +151,11 @@ def _plural(count: int, word: str, many: str = "") -> str:
 
 def _choices(board: Leaderboard) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """(attribute of a row, label, [(value, words)]) of the filters that leave something to choose."""
-    filters = [("prompt", "Prompt", "prompt"), ("modality_knowledge", "Modality", "knowledge")]
+    filters = [
+        ("start", "Start", "start"),
+        ("prompt", "Prompt", "prompt"),
+        ("modality_knowledge", "Modality", "knowledge"),
+    ]
     filters.append(("selection", "Selection", "selection"))
     found = []
     for column, label, attribute in filters:
@@ -180,6 +187,7 @@ def _groups(board: Leaderboard, columns: list[Column]) -> Iterable[dict[str, Any
                     "possibly_seen": bool(row["possibly_seen"]),
                     "external": bool(row["external"]),
                     "sees_test_images": bool(row["sees_test_images"]),
+                    "start": row["start"],
                     "prompt": row["prompt"],
                     "selection": row["selection"],
                     "knowledge": row["modality_knowledge"],
@@ -202,15 +210,20 @@ def _modalities(board: Leaderboard, quoted: list[Reference]) -> Iterable[dict[st
     means = {(row.method, row.modality): row for row in rows(board.modalities)}
     cells = {(row.method, row.domain): row for row in rows(board.domains)}
     numbers = {name: place for place, name in enumerate(dict.fromkeys(board.domains["domain"]), 1)}
+    # Where starts differ, each has its own best.
+    best_of = sorted(set(board.table["start"]) - {NO_WEIGHTS}) if are_mixed(board.table["start"]) else [""]
     for modality in dict.fromkeys(board.modalities["modality"]):
         domains = [name for name in numbers if name.split("/")[0] == modality]
         body = []
-        for row in rows(board.table[["method", "title", "track"]]):
+        for row in rows(board.table[["method", "label", "track", "start"]]):
             own = [cells[row.method, domain] for domain in domains]
             shown = [_dice_cell(cell) for cell in (means[row.method, modality], *own)]
-            body.append({"title": row.title, "track": row.track, "cells": shown})
+            # The mean is possibly seen where one of its domains is.
+            shown[0]["possibly_seen"] = any(cell.possibly_seen for cell in own)
+            body.append({"title": row.label, "track": row.track, "start": row.start, "cells": shown})
         for place in range(1 + len(domains)):
-            _mark_best(body, place)
+            for start in best_of:
+                _mark_best([row for row in body if start in (row["start"], "")], place)
         images = board.domains.groupby("domain")["images"].max()
         names = [(name.partition("/")[2], int(images[name]), numbers[name]) for name in domains]
         outside = [
@@ -256,7 +269,7 @@ def _comparison(board: Leaderboard) -> dict[str, Any] | None:
     found = board.comparison
     if found is None:
         return None
-    titles = dict(zip(board.table["method"], board.table["title"], strict=True))
+    titles = dict(zip(board.table["method"], board.table["label"], strict=True))
     pairs = [
         {
             "better": titles[row.better],
@@ -267,6 +280,7 @@ def _comparison(board: Leaderboard) -> dict[str, Any] | None:
             "wilcoxon": p_value(row.wilcoxon),
             "effect": number(row.rank_biserial, 2),
             "surely": row.permutation <= 0.05,
+            "equal_start": row.equal_start,
         }
         for row in rows(found.pairs)
     ]
@@ -292,5 +306,5 @@ def _failed(board: Leaderboard) -> list[dict[str, Any]]:
     """Methods and domains with failed predictions, most failures first; at most 100."""
     table = board.failures.assign(bad=board.failures[["missed", "elsewhere", "false_alarms"]].sum(axis=1))
     table = table[table["bad"] > 0].sort_values("bad", ascending=False, kind="stable").head(100)
-    titles = dict(zip(board.table["method"], board.table["title"], strict=True))
+    titles = dict(zip(board.table["method"], board.table["label"], strict=True))
     return [{"title": titles[row.method], **row._asdict()} for row in rows(table)]

@@ -16,6 +16,7 @@ from reports.records.records import MethodFacts, Records, ReportedTrial
 from reports.tables.cells import Column
 from reports.tables.leaderboard import Leaderboard
 
+_START = {"scratch": "from scratch", "none": "learns no weights", "not stated": "its card does not state it"}
 _CARD = ("paper", "licence", "pretrained", "url", "note")
 
 
@@ -40,7 +41,7 @@ def domain_pages(records: Records, board: Leaderboard, metrics: list[Column]) ->
     """For every domain: its methods, the highest Dice first, and what is known of its images."""
     cells = _cells(board, metrics)
     numbers = {name: place for place, name in enumerate(board.table["method"], 1)}
-    titles = dict(zip(board.table["method"], board.table["title"], strict=True))
+    titles = dict(zip(board.table["method"], board.table["label"], strict=True))
     tracks = dict(zip(board.table["method"], board.table["track"], strict=True))
     tests = records.samples[records.samples["role"] == "test"].drop_duplicates("key")
     places = dict(list(tests.groupby(tests["modality"].astype(str) + "/" + tests["domain"].astype(str))))
@@ -87,6 +88,7 @@ def _facts(facts: MethodFacts, row: Any, trials: list[ReportedTrial]) -> list[tu
     entries = [
         ("Name in the configuration", facts.origin or facts.name),
         *((name.capitalize(), str(card[name])) for name in _CARD if card.get(name)),
+        ("Start", _START.get(facts.start, facts.start)),
         ("Pretrained on", pretrained_on or "no public dataset named"),
         ("Possibly seen test domains", ", ".join(row.possibly_seen)),
         ("Algorithm", _algorithm(card)),
@@ -99,7 +101,7 @@ def _facts(facts: MethodFacts, row: Any, trials: list[ReportedTrial]) -> list[tu
             f"{facts.resized}, by nearest neighbour, to the size of their images" if facts.resized else "",
         ),
         ("Weights chosen by", SELECTION_WORDS.get(facts.selection, facts.selection)),
-        ("Image size", f"{facts.image_size} px" if facts.image_size else ""),
+        ("Image size", f"{facts.image_size} px, {facts.geometry}" if facts.image_size else ""),
         ("Version", str(facts.version or "")),
         ("Trials", f"{row.trials_done} of {row.trials_expected} finished, {seconds / 3600:.2f} hours in all"),
         ("Without a result", "; ".join(row.missing)),

@@ -21,6 +21,7 @@ from harness.store.sealed_folder import RESULT, fault
 from harness.store.store import Store
 from harness.store.trial_state import TrialState
 from harness.trial_spec import TrialIds
+from reports.records.corruption import corruption_sums, joined, no_corruption
 from reports.records.records import GUESS, ROLES, MethodFacts, Records, ReportedTrial, domain_of, modality_order
 
 _SAMPLE_COLUMNS = ["key", "modality", "domain", "id", "subject", "role", "width", "height", "empty"]
@@ -30,7 +31,7 @@ _CELL_COLUMNS = ["expected", "found", "state", "why", "keys"]
 
 def read_records(store: Store, suite: SuiteRecord) -> Records:
     """Loads all trials of a run. Trials that failed, are damaged or were never begun become entries, not errors."""
-    trials, frames, curves = [], [], []
+    trials, frames, curves, corrupted = [], [], [], [no_corruption()]
     unmeasured: dict[str, set[str]] = {}
     splits: dict[Split, Split] = {}
     for entry in suite.trials:
@@ -42,6 +43,8 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
         labels: dict[str, Any] = {"method": trial.method, "fold": trial.fold, "seed": trial.seed}
         if trial.state == "done" and record is not None and record.samples is not None:
             frames.append(_samples(record.samples).assign(**labels, trial=trial.id))
+            if record.spec.corruptions is not None:
+                corrupted.append(corruption_sums(record.samples).assign(**labels, trial=trial.id))
             unmeasured.setdefault(trial.method, set()).update(set(shown_metrics()).difference(record.samples))
             if record.curves is not None and len(record.curves):
                 curves.append(record.curves.assign(**labels))
@@ -63,6 +66,7 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
         efficiency=store.efficiency(),
         unmeasured={method: frozenset(names) for method, names in unmeasured.items()},
         notes=tuple(_older_than_this_bench(trials)),
+        corrupted=joined(corrupted),
     )
 
 
@@ -93,7 +97,8 @@ def _older_than_this_bench(trials: Sequence[ReportedTrial]) -> list[str]:
 
 
 def _samples(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns that reports use; a metric that was not measured, or a guess that was not made, is missing in all rows."""
+    """The columns that reports use, of clean images; a metric that was not measured, or a guess that was not made, is missing in all rows."""
+    table = table[table["role"].isin(ROLES)]
     return table.reindex(columns=[*_SAMPLE_COLUMNS, *shown_metrics(), GUESS])
 
 
@@ -171,8 +176,10 @@ def _what_is_missing(record: TrialRecord) -> str:
     lacking = [name for name in _SAMPLE_COLUMNS if name not in record.samples]
     if lacking:
         return f"samples.parquet has no column {', '.join(lacking)}: written by another version of the bench"
-    for role in ROLES:
-        expected = set(record.spec.split.of(role))
+    wanted = {role: record.spec.split.of(role) for role in ROLES}
+    wanted |= {form.role: keys for form, keys in record.spec.corrupted()}
+    for role, keys in wanted.items():
+        expected = set(keys)
         found = record.samples.loc[record.samples["role"] == role, "key"]
         if set(found) != expected or found.duplicated().any():
             return f"{len(expected)} {role} images expected, rows found for {len(expected & set(found))} of them"
@@ -194,8 +201,9 @@ def _method_facts(suite: SuiteRecord, trials: Sequence[ReportedTrial]) -> dict[s
         selection = str(training.get("selection", "unknown"))
         title = str(card.get("title") or name)
         facts[name] = MethodFacts(
-            name, title, card, selection, training.get("image_size"), method.get("model"), method.get("version")
-        )
+            name, title, card, selection, training.get("image_size"), method.get("model"), method.get("version"),
+            geometry=str(training.get("geometry") or ("stretch" if training.get("image_size") else "")),
+        )  # fmt: skip
     return unique_titles(facts)
 
 

@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 
+from harness.methods.card import start_of
 from harness.store.records import SuiteRecord
 from harness.trial_spec import TrialIds, TrialSpec
+from reports.records.corruption import no_corruption
 
 GUESS = "guessed_modality"
 """Column of samples: what a method that infers the modality took the image for; missing where it does not."""
@@ -50,7 +52,8 @@ class ReportedTrial:
 class MethodFacts:
     """What a method's card and training settings say. No two methods of a run share a `title`.
 
-    `origin` is the configured name of one that a report of several runs had to call otherwise.
+    `origin` is the configured name of one that a report of several runs had to call otherwise; `geometry` is how images became
+    squares, "" where another tool made the masks.
     """
 
     name: str
@@ -61,10 +64,21 @@ class MethodFacts:
     model: dict[str, Any] | None = None
     version: int | None = None
     origin: str = ""
+    geometry: str = ""
 
     @property
     def prompt(self) -> str:
         return str(self.card.get("prompt", "none"))
+
+    @property
+    def start(self) -> str:
+        """What its weights learnt on before this run, one of `harness.methods.card.STARTS`."""
+        return start_of(self.card)
+
+    @property
+    def pretrained_on(self) -> list[str]:
+        """The data behind its start, as far as its card names them."""
+        return [str(name) for name in self.card.get("pretrained_on") or []]
 
     @property
     def trivial_baseline(self) -> bool:
@@ -113,6 +127,8 @@ class Records:
             trials, `state` ("done" or the worst state among its trials), `why` (the trials without a result), `keys` of the
             images asked for.
         curves: method, fold, seed and the columns of curves.csv.
+        corrupted: sums over the corrupted test images of a trial, see `reports.records.corruption`, with method, fold, seed and
+            trial; such images have no rows in `samples`.
         unmeasured: method -> metrics that some of its trials have no column for.
         notes: what was left out or renamed on the way here.
     """
@@ -126,6 +142,7 @@ class Records:
     efficiency: list[dict[str, Any]]
     unmeasured: dict[str, frozenset[str]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    corrupted: pd.DataFrame = field(default_factory=no_corruption)
 
     @property
     def domains(self) -> list[str]:

@@ -13,6 +13,7 @@ from harness.errors import UserError
 from harness.files import sha256_json
 from harness.store.records import SuiteRecord
 from harness.store.store import Store
+from reports.records.corruption import joined
 from reports.records.reading import count_cells, read_records, unique_titles
 from reports.records.records import MethodFacts, Records, ReportedTrial
 
@@ -74,7 +75,7 @@ def _merged(parts: list[Records]) -> Records:
     kinds: dict[str, str] = {}
     trials: dict[str, ReportedTrial] = {}
     methods: dict[str, MethodFacts] = {}
-    samples, curves, notes = [], [], []
+    samples, curves, corrupted, notes = [], [], [], []
     unmeasured: dict[str, frozenset[str]] = {}
     for part in parts:
         names = {}
@@ -89,6 +90,7 @@ def _merged(parts: list[Records]) -> Records:
         fresh = {trial.id for trial in part.trials if trial.id not in trials or trials[trial.id].state != "done"}
         trials |= {t.id: replace(t, method=names[t.method]) for t in part.trials if t.id in fresh}
         samples.append(_renamed(part.samples[part.samples["trial"].isin(fresh)], names))
+        corrupted.append(_renamed(part.corrupted[part.corrupted["trial"].isin(fresh)], names))
         done = {(t.method, t.fold, t.seed) for t in part.trials if t.id in fresh}
         places = [place in done for place in zip(*(part.curves[c] for c in ("method", "fold", "seed")), strict=True)]
         curves.append(_renamed(part.curves[places], names))
@@ -106,6 +108,7 @@ def _merged(parts: list[Records]) -> Records:
         curves=pd.concat(curves, ignore_index=True),
         efficiency=list({sha256_json(row): row for part in parts for row in part.efficiency}.values()),
         unmeasured=unmeasured,
+        corrupted=joined(corrupted),
         notes=(f"This report joins {len(parts)} runs: {', '.join(p.suite.time for p in parts)}.", *notes, *older),
     )
 

@@ -57,6 +57,8 @@ def select(records: Records, selection: Selection) -> Records:
         # A trial that tests none of them is no hole in them.
         trials = [trial for trial in trials if not trial.spec or _tests(trial, set(domains))]
     rows = samples["method"].isin(methods) & samples["seed"].isin(kept_seeds) & places.isin(domains)
+    corrupted = records.corrupted
+    corrupted = corrupted[corrupted["method"].isin(methods) & corrupted["seed"].isin(kept_seeds)]
     if selection.seeds:
         cells = count_cells([trial for trial in records.trials if trial.seed in kept_seeds])
     return replace(
@@ -66,6 +68,7 @@ def select(records: Records, selection: Selection) -> Records:
         samples=samples[rows].reset_index(drop=True),
         cells=cells[cells["method"].isin(methods) & cells["domain"].isin(domains)].reset_index(drop=True),
         curves=curves[curves["method"].isin(methods) & curves["seed"].isin(kept_seeds)].reset_index(drop=True),
+        corrupted=corrupted[corrupted["domain"].isin(domains)].reset_index(drop=True),
         notes=(*records.notes, f"Only a part of the run is shown: {selection}."),
     )
 

@@ -97,7 +97,9 @@ def method_cell(row: pd.Series) -> Cell:
 def method_and_track_cell(row: pd.Series) -> Cell:
     cell = method_cell(row)
     apart = {"oracle": "ranked apart", "incomplete": "incomplete"}.get(row["track"])
-    return Cell(cell.main, ", ".join(word for word in (cell.detail, apart) if word), cell.sort)
+    # Where starts differ, the label has the row's in brackets.
+    start = str(row["label"]).removeprefix(str(row["title"])).strip(" []") if "label" in row else ""
+    return Cell(cell.main, ", ".join(word for word in (cell.detail, start, apart) if word), cell.sort)
 
 
 def dice_cell(row: pd.Series) -> Cell:

@@ -28,10 +28,20 @@ from reports.tables.cells import (
     status_cell,
     with_interval_words,
 )
+from reports.tables.start_columns import start_columns, surely_unseen_columns
 
 METHOD = Column("title", "Method", "", method_and_track_cell, numeric=False)
 """The first column of tables beside the ranking."""
 _EVERYWHERE = frozenset({"ranking", "terminal", "wide terminal"})
+CORRUPTION_LOSS = Column(
+    "corruption_loss", "Loss under corruption, %",
+    "How much of its macro Dice a method loses when the test images are corrupted: (clean − corrupted) / clean of the same"
+    " images, for each corruption and severity, then averaged over these (after Hendrycks and Dietterich, ICLR 2019). Where"
+    " the clean Dice is 0 there is nothing to lose: such a corruption is left out. Read it beside the Dice: a method that"
+    " does not look at the image, such as the mean mask, loses nothing.",
+    number_words("corruption_loss", lambda value: fixed(value, 1)), better="lower",
+    shown_in=frozenset({"ranking", "wide terminal", "latex"}), digits=1, overall=True,
+)  # fmt: skip
 _EXTRA: list[Column] = []
 
 
@@ -41,7 +51,7 @@ def register_column(column: Column) -> None:
     Raises:
         UserError: there is one of that key.
     """
-    if any(column.key == other.key for other in columns([], unseen=True)):
+    if any(column.key == other.key for other in columns([], unseen=True, corrupted=True)):
         raise UserError(f"there is a column '{column.key}' already: choose another key.")
     _EXTRA.append(column)
 
@@ -61,15 +71,27 @@ def number_column(
 
 
 def columns(
-    hardware: list[str], *, unseen: bool, seen_where_tested: bool = True, nsd_tolerance: float | None = None
+    hardware: list[str],
+    *,
+    unseen: bool,
+    seen_where_tested: bool = True,
+    nsd_tolerance: float | None = None,
+    corrupted: bool = False,
+    mixed_starts: bool = True,
+    possibly_seen: bool = True,
 ) -> list[Column]:
     """All columns of a run's methods; one for throughput for each machine in `hardware`.
 
     Args:
+        corrupted: corrupted images were tested as well.
         seen_where_tested: seen Dice is of the same domains as unseen Dice, see `Records.seen_domains`.
         nsd_tolerance: in pixels; None where trials differ.
+        mixed_starts, possibly_seen: whether rows start unequally, and whether a pretraining may contain a test domain.
     """
-    ranking = _ranking_columns(hardware, unseen=unseen, seen_where_tested=seen_where_tested)
+    ranking = _ranking_columns(hardware, unseen=unseen, seen_where_tested=seen_where_tested, corrupted=corrupted)
+    place = [column.key for column in ranking].index("dice")
+    ranking[place + 1 : place + 1] = surely_unseen_columns(possibly_seen)
+    ranking[place:place] = start_columns(mixed_starts)
     places = {"nsd": frozenset({"metrics", "domains", "latex"})}
     # HD95 stands in the ranking.
     further = [
@@ -95,11 +117,12 @@ def _metric_column(metric: Metric, shown_in: frozenset[str], nsd_tolerance: floa
     )
 
 
-def _ranking_columns(hardware: list[str], *, unseen: bool, seen_where_tested: bool) -> list[Column]:
+def _ranking_columns(hardware: list[str], *, unseen: bool, seen_where_tested: bool, corrupted: bool) -> list[Column]:
     return [
         *_rank_columns(),
         *_dice_columns(unseen),
         *_gap_columns(seen_where_tested),
+        *([CORRUPTION_LOSS] if corrupted else []),
         *_count_columns(),
         *[_throughput_column(index, machine, len(hardware)) for index, machine in enumerate(hardware)],
         *_method_columns(),
@@ -287,6 +310,14 @@ def _method_columns() -> list[Column]:
             numeric=False,
         ),
         Column(
+            "geometry",
+            "Geometry",
+            "How images become the squares that the method gets: stretched to them, letterboxed (the longer side fits, the rest"
+            " is black), or cut into overlapping tiles at their native resolution.",
+            lambda row: Cell(row["geometry"], sort=row["geometry"]),
+            numeric=False,
+        ),
+        Column(
             "status",
             "Status",
             "Finished of expected trials (folds × seeds). A method with a failed or missing trial has no mean and no rank."
@@ -378,6 +409,7 @@ def cost_columns() -> list[Column]:
 
 
 def informative_columns(columns: list[Column], table: pd.DataFrame) -> list[Column]:
-    """Without the columns on how methods were chosen and prompted in which all rows say the same: a page has little room."""
-    plain = ("prompt", "modality_knowledge", "selection")
-    return [column for column in columns if column.key not in plain or len(set(table[column.key])) > 1]
+    """Without the columns on how methods were chosen and prompted in which all rows say the same, or nothing: a page has
+    little room."""
+    plain = ("prompt", "modality_knowledge", "selection", "geometry")
+    return [column for column in columns if column.key not in plain or len({*table[column.key]} - {""}) > 1]

@@ -10,15 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.methods.card import NOT_STATED
 from harness.metrics import REGISTRY, shown_metrics
 from harness.statistics import Estimate, seed_spread
 from reports.analysis.comparison import Comparison, compare_methods
+from reports.analysis.corruption import corruption_table, mean_losses
 from reports.analysis.costs import COUNTS, cost_table, machines
 from reports.analysis.fairness import Difference, differences
 from reports.analysis.findings import findings
 from reports.analysis.means import Means
 from reports.analysis.setting import cautions, headline
 from reports.analysis.spread import FAILURES, failure_table, spread_table
+from reports.analysis.starts import start_cautions, surely_unseen, with_starts
 from reports.analysis.views import build_views, rank_words
 from reports.records.frames import rows as table_rows
 from reports.records.records import GUESS, MethodFacts, Records
@@ -39,7 +42,7 @@ class Leaderboard:
     Attributes:
         table: one row per method, best first within its track. Incomplete methods have no mean and no rank.
         domains: one row per method and test domain: dice, dice_low, dice_high, the other metrics, seen, images, state, why,
-            possibly_seen.
+            possibly_seen, start.
         modalities: one row per method and modality: dice with interval, over that modality's domains; state as above.
         costs: one row per method and machine, newest measurement; a single row without numbers where there is none.
         hardware: machines on which throughput was measured; column `throughput_<n>` of `table` belongs to entry n.
@@ -52,6 +55,8 @@ class Leaderboard:
             its mean; only of domains that are whole.
         comparison: tests between the complete automatic methods; None with fewer than two.
         views: the ranking by other metrics and over fewer domains, see `reports.analysis.views`.
+        corruptions: mean Dice and relative loss by method, corruption and severity, see `reports.analysis.corruption`; no rows
+            where nothing was corrupted. Then `table` has no column `corruption_loss`.
         differences: in what the methods' training differs, see `reports.analysis.fairness`.
     """
 
@@ -69,6 +74,7 @@ class Leaderboard:
     images: pd.DataFrame
     comparison: Comparison | None
     differences: list[Difference]
+    corruptions: pd.DataFrame
 
 
 def build_leaderboard(records: Records) -> Leaderboard:
@@ -80,16 +86,22 @@ def build_leaderboard(records: Records) -> Leaderboard:
     modalities = _modality_table(records, means, domains)
     tests = means.images[means.images["role"] == "test"]
     spread, failures = spread_table(tests), failure_table(records)
-    rows = [_row(records, means, domains, facts, spread, failures) for facts in records.methods.values()]
+    sure = surely_unseen(records)
+    rows = [_row(records, means, domains, facts, spread, failures, sure) for facts in records.methods.values()]
     priced = [_own_costs(costs[costs["method"] == row["method"]], hardware) for row in rows]
     table = _ranked(
         pd.DataFrame([row | price for row, price in zip(rows, priced, strict=True)]), means, records.domains
     )
+    table = with_starts(table, means, records.domains)
     comparison = compare_methods(table, means)
     groups = comparison.groups if comparison is not None else {}
     ranks = comparison.ranks if comparison is not None else None
     firsts = dict(zip(comparison.methods, ranks.first, strict=True)) if comparison and ranks else {}
     table = table.assign(group=table["method"].map(groups), first=table["method"].map(firsts))
+    corruptions = corruption_table(records.corrupted)
+    if len(corruptions):
+        complete = table.loc[table["track"] != "incomplete", "method"].tolist()
+        table["corruption_loss"] = table["method"].map(mean_losses(corruptions, complete)).astype(float)
     for column in extra_columns():
         if column.value is not None:
             table[column.key] = [column.value(row) for _, row in table.iterrows()]
@@ -107,19 +119,20 @@ def build_leaderboard(records: Records) -> Leaderboard:
             *_identical(table, means),
         ],
         headline=headline(records),
-        cautions=cautions(records),
+        cautions=[*cautions(records), *start_cautions(table)],
         spread=spread,
         failures=failures,
-        views=build_views(records, table, means),
+        views=build_views(records, table, means, sure),
         images=tests[["method", "domain_key", "key", "dice"]],
         comparison=comparison,
         differences=differences(records),
+        corruptions=corruptions,
     )
 
 
 def _identical(table: pd.DataFrame, means: Means) -> list[str]:
     """Which complete methods no image tells apart."""
-    titles = dict(zip(table["method"], table["title"], strict=True))
+    titles = dict(zip(table["method"], table["label"], strict=True))
     complete = table.loc[table["dice"].notna(), "method"].tolist()
     return [
         f"Identical results, the same Dice on every image: {', '.join(titles[name] for name in names)}."
@@ -145,6 +158,7 @@ def _row(
     facts: MethodFacts,
     spread: pd.DataFrame,
     failures: pd.DataFrame,
+    sure: list[str],
 ) -> dict[str, Any]:
     trials = records.trials_of(facts.name)
     done = sum(trial.state == "done" for trial in trials)
@@ -186,16 +200,26 @@ def _row(
         "images": int(tests["key"].nunique()),
         "prompt": facts.prompt,
         "selection": facts.selection,
+        "geometry": facts.geometry,
         "modality_knowledge": facts.modality_knowledge,
         "guess_accuracy": _guess_accuracy(tests),
         "external": facts.external,
         "sees_test_images": facts.sees_test_images,
+        "start": facts.start,
+        "pretrained_on": facts.pretrained_on,
+        **_columns("surely_unseen", _surely_unseen(means, facts, sure if complete else [])),
+        "surely_unseen_domains": len(sure),
         "resized": facts.resized,
         "possibly_seen": facts.possibly_seen(records.domains),
         "trials_done": done,
         "trials_expected": len(trials),
         "missing": missing,
     }
+
+
+def _surely_unseen(means: Means, facts: MethodFacts, domains: list[str]) -> Estimate:
+    """Undefined where the card does not state the start: then nobody knows what was seen."""
+    return Estimate(math.nan) if facts.start == NOT_STATED else means.unseen(facts.name, domains)
 
 
 def _other_images(records: Records, method: str) -> list[str]:
@@ -257,6 +281,7 @@ def _domain_table(records: Records, means: Means) -> pd.DataFrame:
     others = means.metrics[1:]
     columns = [
         "method",
+        "start",
         "domain",
         "dice",
         "dice_low",
@@ -278,6 +303,7 @@ def _domain_table(records: Records, means: Means) -> pd.DataFrame:
             rows.append(
                 {
                     "method": name,
+                    "start": facts.start,
                     "domain": domain,
                     **_columns("dice", means.unseen(name, [domain])),
                     **{metric: _columns(metric, means.unseen(name, [domain], metric))[metric] for metric in others},

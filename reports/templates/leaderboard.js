@@ -54,7 +54,7 @@ function show(metricIndex, scopeIndex) {
   const overall = metricIndex === 0 && scopeIndex === 0;
   table.classList.toggle("narrowed", !overall);
   viewNote.hidden = overall;
-  viewNote.textContent = `${metric.title} over ${scope.kind === "all" ? "all domains" : scope.title}, with 95 % intervals and ranks of its own. Columns that are over all domains are hidden.`;
+  viewNote.textContent = `${metric.title} over ${scopeIndex === 0 ? "all domains" : scope.title}, with 95 % intervals and ranks of its own. Columns that are over all domains are hidden.`;
   diceWords.textContent = overall ? original.title : metric.title;
   diceButton.title = overall ? original.definition : viewNote.textContent;
   diceButton.dataset.first = metric.better === "higher" ? "descending" : "ascending";

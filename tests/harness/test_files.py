@@ -22,6 +22,7 @@ from harness.files import (
     atomic_write_text,
     canonical_json,
     explain_disk_errors,
+    files_below,
     read_json,
     sha256_file,
     sha256_json,
@@ -181,3 +182,13 @@ def test_the_hash_of_a_json_value_is_fixed_for_ever() -> None:
 def test_the_hash_of_a_file(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     assert sha256_file(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_files_below_a_path_with_dots(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`images/..` names a folder of which `images` is a part."""
+    (tmp_path / "set/images").mkdir(parents=True)
+    (tmp_path / "set/images/a.png").write_bytes(b"")
+    (tmp_path / "set/images/circle").symlink_to(tmp_path / "set")
+    for spelling in (tmp_path / "set", tmp_path / "set/images/..", Path(), Path("images/..")):
+        monkeypatch.chdir(tmp_path / "set")
+        assert [path.name for path in files_below(spelling)] == ["a.png"]

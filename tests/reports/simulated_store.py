@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,16 @@ from support.stores import finished_trial
 
 from harness.store.records import TrialEntry
 from harness.store.store import Store
-from harness.trial_spec import TrialIds
+from harness.trial_spec import CorruptionSpec, TrialIds
 
 MODALITIES = ("dermoscopy", "fundus")
 DOMAINS = ("atlas", "clinic", "screening")
 IMAGES = 8
 SKILL = {"delightsam": 0.80, "unet": 0.72, "boxed": 0.9, "otsu": 0.35}
 CARDS: dict[str, dict[str, Any]] = {
-    "delightsam": {"title": "De-LightSAM", "prompt": "none", "pretrained_on": []},
-    "unet": {"title": "U-Net (ResNet-18)", "prompt": "none", "pretrained_on": ["Screening"]},
-    "boxed": {"title": "Box-prompted SAM", "prompt": "oracle box", "pretrained_on": []},
+    "delightsam": {"title": "De-LightSAM", "prompt": "none", "start": "scratch", "pretrained_on": []},
+    "unet": {"title": "U-Net (ResNet-18)", "prompt": "none", "start": "scratch", "pretrained_on": ["Screening"]},
+    "boxed": {"title": "Box-prompted SAM", "prompt": "oracle box", "start": "scratch", "pretrained_on": []},
     "otsu": {"title": "Otsu threshold", "prompt": "none", "pretrained_on": [], "trivial_baseline": True},
 }
 
@@ -108,6 +108,7 @@ def write_store(
     domains: tuple[str, ...] = DOMAINS,
     folds: int | None = None,
     predictions: bool = True,
+    corruptions: dict[str, Any] | None = None,
     change: Callable[[str, pd.DataFrame], pd.DataFrame] = lambda method, frame: frame,
 ) -> Simulated:
     """Writes the store by its own writing functions. `faults`: (method, fold) -> "failed", "missing" or "running"; `folds`: only the first."""
@@ -129,6 +130,8 @@ def write_store(
                     data={"root": str(pictures), "name": "simulated"},
                     seed=seed,
                 )
+                if corruptions is not None:
+                    spec = replace(spec, corruptions=CorruptionSpec(**corruptions))
                 ids[method, part["name"], seed] = spec.ids
                 entries.append(TrialEntry.of(spec))
                 fault = faults.get((method, fold))

@@ -7,17 +7,18 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from PIL import Image
 
+from harness.data.batches import geometry as geometries
+from harness.data.batches.geometry import STRETCH, TILES, Layout, layout, window_key
 from harness.data.folder.sample import Progress, Sample
 from harness.data.reading import read_image, read_mask
 from harness.errors import UserError
@@ -27,31 +28,42 @@ VERSION = 2
 """Raised when the arrays of the same files come out otherwise (decoding rules, resizing)."""
 
 _AT_ONCE = 64
+_BYTES_AT_ONCE = 1 << 28
 
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ArrayCache:
-    """Decoded, square-resized arrays of a set of samples, memory-mapped, keyed by content.
+    """Decoded, square arrays of a set of samples, memory-mapped, keyed by content: see harness/data/batches/geometry.py.
 
-    Images are stretched to a square (no padding) with antialiased bilinear filtering, masks with nearest neighbour.
+    With tiles an image has a row for each of its windows; overlapping as they are, they take four times the bytes of the
+    images' own pixels.
 
     Attributes:
         images: (N, S, S, 3) uint8, RGB, mapped read-only.
         masks: (N, S, S) uint8, 0 or 1, mapped read-only.
-        index: row of each sample's key.
+        index: row of each array's key: a sample's key, or one of `windows`.
         folder: where the arrays lie.
+        geometry: the rule that made them.
+        layouts: sample key -> where its arrays lie; of tiles alone.
     """
 
     images: NDArray[np.uint8]
     masks: NDArray[np.uint8]
     index: dict[str, int]
     folder: Path
+    geometry: str = STRETCH
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
 
     @classmethod
     def open(
-        cls, samples: Sequence[Sample], image_size: int, folder: str | Path, progress: Progress | None = None
+        cls,
+        samples: Sequence[Sample],
+        image_size: int,
+        folder: str | Path,
+        progress: Progress | None = None,
+        geometry: str = STRETCH,
     ) -> ArrayCache:
         """Opens the arrays of `samples`; builds them first if they are missing or damaged.
 
@@ -59,8 +71,9 @@ class ArrayCache:
 
         Args:
             image_size: side of the square in pixels, a multiple of 32.
-            folder: the folder of all caches; each set of samples and size gets its own folder within.
+            folder: the folder of all caches; each set of samples, size and geometry gets its own folder within.
             progress: called with (done, total) while building.
+            geometry: a name of `GEOMETRIES`.
 
         Raises:
             UserError: no samples, an unfit size, a file that can't be read, a full or read-only disk.
@@ -70,34 +83,45 @@ class ArrayCache:
                 f"Expected an image size that is a multiple of 32, found {image_size}. Try 128, 256 or 1024."
             )
         ordered = sorted(samples, key=lambda sample: sample.key)
-        index = {sample.key: row for row, sample in enumerate(ordered)}
-        if not ordered or len(index) != len(ordered):
+        layouts = {one.key: layout(geometry, one.height, one.width, image_size) for one in ordered}
+        if not ordered or len(layouts) != len(ordered):
             found = "none" if not ordered else "some of them twice"
             raise UserError(f"Expected at least one sample, each once, to make arrays of; found {found}.")
         content = [[sample.image_content, sample.sha256_mask] for sample in ordered]
-        name = sha256_json({"version": VERSION, "size": image_size, "content": content})[:32]
-        place = Path(folder).expanduser().absolute() / name
-        arrays = _load(place, len(ordered), image_size)
+        named = {"version": VERSION, "size": image_size, "content": content}
+        if geometry != STRETCH:  # which came first, and whose caches keep their names
+            named["geometry"] = [geometry, geometries.VERSION]
+        place = Path(folder).expanduser().absolute() / sha256_json(named)[:32]
+        keys = [key for sample in ordered for key in _array_keys(sample.key, geometry, layouts)]
+        arrays = _load(place, len(keys), image_size)
         if arrays is None:
             with explain_disk_errors(place):
                 place.parent.mkdir(parents=True, exist_ok=True)
                 with FileLock(place.with_suffix(".lock")):
-                    arrays = _load(place, len(ordered), image_size)  # another process may have built it meanwhile
+                    arrays = _load(place, len(keys), image_size)  # another process may have built it meanwhile
                     if arrays is None:
-                        _build(place, ordered, image_size, progress)
-                        arrays = _load(place, len(ordered), image_size)
+                        _build(place, ordered, layouts, image_size, progress)
+                        arrays = _load(place, len(keys), image_size)
         if arrays is None:
             raise UserError(
                 f"{place}: expected the arrays just written, found others. Remove the folder and try again."
             )
-        return cls(*arrays, index, place)
+        index = {key: row for row, key in enumerate(keys)}
+        return cls(*arrays, index, place, geometry, layouts if geometry == TILES else {})
 
     @property
     def image_size(self) -> int:
         return int(self.images.shape[1])
 
+    def windows(self, key: str) -> list[str]:
+        """The keys of a sample's arrays: its own, but for tiles."""
+        return _array_keys(key, self.geometry, self.layouts)
+
+    def layout_of(self, sample: Sample) -> Layout:
+        return layout(self.geometry, sample.height, sample.width, self.image_size)
+
     def rows(self, keys: Sequence[str]) -> list[int]:
-        """The rows of `keys`.
+        """The rows of the arrays `keys`.
 
         Raises:
             UserError: a key is not in the cache.
@@ -109,6 +133,12 @@ class ArrayCache:
                 f"Expected every key among the {len(self.index)} samples of the array cache {self.folder}, "
                 f"found {error}. Open the cache with all samples of the dataset."
             ) from error
+
+
+def _array_keys(key: str, geometry: str, layouts: Mapping[str, Layout]) -> list[str]:
+    if geometry != TILES or key not in layouts:
+        return [key]
+    return [window_key(key, number) for number in range(layouts[key].count)]
 
 
 def _load(place: Path, count: int, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]] | None:
@@ -130,13 +160,16 @@ def _load(place: Path, count: int, size: int) -> tuple[NDArray[np.uint8], NDArra
     return images, masks
 
 
-def _build(place: Path, samples: Sequence[Sample], size: int, progress: Progress | None) -> None:
+def _build(
+    place: Path, samples: Sequence[Sample], layouts: Mapping[str, Layout], size: int, progress: Progress | None
+) -> None:
     """Writes both arrays to a temporary folder and renames it: what is there under its name is whole.
 
     The arrays are written through files rather than through a memory map: on a full disk a write to a map kills the
     process with SIGBUS, a write to a file raises an error that can be explained.
     """
-    logger.info("Decoding %d pairs to %d x %d pixels (once).", len(samples), size, size)
+    count, done = sum(one.count for one in layouts.values()), 0
+    logger.info("Decoding %d pairs to %d arrays of %d x %d pixels (once).", len(samples), count, size, size)
     for left_behind in place.parent.glob(f".{place.name}.*"):  # by a build that was killed: we hold the lock
         shutil.rmtree(left_behind)
     temporary = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.name}."))
@@ -146,15 +179,15 @@ def _build(place: Path, samples: Sequence[Sample], size: int, progress: Progress
             (temporary / "masks.npy").open("wb") as masks,
             ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool,
         ):
-            _write_header(images, (len(samples), size, size, 3))
-            _write_header(masks, (len(samples), size, size))
-            for start in range(0, len(samples), _AT_ONCE):
-                part = samples[start : start + _AT_ONCE]
-                for image, mask in pool.map(lambda sample: _decode(sample, size), part):
+            _write_header(images, (count, size, size, 3))
+            _write_header(masks, (count, size, size))
+            for part in _parts(samples, layouts):
+                for image, mask in pool.map(lambda sample: _decode(sample, layouts[sample.key]), part):
                     images.write(image.tobytes())
                     masks.write(mask.tobytes())
+                done += len(part)
                 if progress is not None:
-                    progress(start + len(part), len(samples))
+                    progress(done, len(samples))
             for file in (images, masks):
                 file.flush()
                 os.fsync(file.fileno())
@@ -172,17 +205,31 @@ def _write_header(file: IO[bytes], shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, {"descr": description, "fortran_order": False, "shape": shape})
 
 
-def _decode(sample: Sample, size: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _parts(samples: Sequence[Sample], layouts: Mapping[str, Layout]) -> Iterator[list[Sample]]:
+    """Samples that are decoded together: not too many, nor more bytes of arrays than a machine has to spare."""
+    part: list[Sample] = []
+    held = 0
+    for sample in samples:
+        own = layouts[sample.key]
+        needed = own.count * own.size**2 * 4
+        if part and (len(part) == _AT_ONCE or held + needed > _BYTES_AT_ONCE):
+            yield part
+            part, held = [], 0
+        part.append(sample)
+        held += needed
+    yield part
+
+
+def _decode(sample: Sample, layout: Layout) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     image, mask = read_image(sample.image, sample.white_level), read_mask(sample.mask)
     if image.shape[:2] != mask.shape:
         raise UserError(
             f"{sample.mask}: expected a mask of {image.shape[1]} x {image.shape[0]} pixels (width x height), as its image, "
             f"found {mask.shape[1]} x {mask.shape[0]}. Restore the mask that was drawn on this image."
         )
-    small_mask = Image.fromarray(mask.astype(np.uint8)).resize((size, size), Image.Resampling.NEAREST)
-    return stretched(image, size), np.asarray(small_mask)
-
-
-def stretched(image: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
-    """An image (H, W, 3) as methods get it: (size, size, 3), its sides stretched, bilinear and antialiased."""
-    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
+    if mask.shape != layout.native:
+        raise UserError(
+            f"{sample.image}: expected {sample.width} x {sample.height} pixels (width x height), as the manifest says, "
+            f"found {mask.shape[1]} x {mask.shape[0]}. Restore the image, or remove the manifest."
+        )
+    return layout.images(image), layout.masks(mask)

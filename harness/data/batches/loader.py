@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -10,7 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.domain_balance import PER_DOMAIN, balanced_batches, balanced_count
+from harness.data.batches.geometry import STRETCH, TILES
 from harness.data.batches.pixels import Pixels, Source, sent
 from harness.data.folder.sample import Sample
 from harness.errors import UserError, did_you_mean
@@ -41,7 +45,7 @@ class Batch:
         modality: (B,) int64, index into the list of modalities that the method was built with.
         domain: (B,) int64, position in the sorted list of "modality/domain" of the keys that the batches are made of
             (of the training set when training).
-        keys: the B samples' keys.
+        keys: the B samples' keys; with tiles one comes again for each of its windows.
         known_modality: `modality` as a list.
         known_images: a name for the pixels of each image, where the same pixels come again.
         prepared: (B, ...), what the method made of the images beforehand (`prepare` in harness.methods.contract).
@@ -104,6 +108,10 @@ class EpochLoader:
     Batches are as equal in size as can be rather than full with a remainder, so that no image weighs more because it
     fell into a small last batch. None has a single image, which BatchNorm can't work with (unless `batch_size` is 1):
     where one would be left alone, another image of its list is borrowed and seen twice.
+
+    With tiles an image stands for one of its windows, drawn from all of them with equal chances by (seed, epoch, key), and
+    anew where it comes twice in an epoch. So an epoch has as many arrays, batches and steps as with any other geometry, and
+    shows fewer pixels of each image, but those at native resolution. Windows without foreground are drawn as others are.
     """
 
     def __init__(
@@ -161,21 +169,39 @@ class EpochLoader:
         groups = [sum(places.values())] if self.batching == "mixed" else list(places.values())
         return sum(len(_equal_parts(count, self.batch_size)) for count in groups)
 
-    def epoch(self, epoch: int, source: Source | None = None) -> Iterator[Batch]:
+    def epoch(self, epoch: int, source: Source | None = None, version: int | None = None) -> Iterator[Batch]:
         """The batches of epoch number `epoch` (from 0).
 
         Args:
             source: of other pixels of the same images.
+            version: each image's window is that of its version of this number; None: drawn for the epoch.
         """
         # By modality: a method with parts for each takes its images out of the batch as they lie.
         batches = [self._assembly.sorted_by_modality(keys) for keys in self.epoch_keys(epoch)]
-        yield from self._assembly(batches, source)
+        turns: Counter[str] = Counter()
+        drawn: list[list[str]] = [[] for _ in batches]
+        for keys, windows in zip(batches, drawn, strict=True):
+            for key in keys:
+                windows.append(self._window(key, (self.seed, epoch, turns[key]) if version is None else (version,)))
+                turns[key] += 1
+        yield from self._assembly(drawn, source)
 
-    def in_order(self) -> Iterator[Batch]:
-        """Each image once, as it is."""
-        yield from self._assembly(
-            [self.keys[start : start + self.batch_size] for start in range(0, len(self.keys), self.batch_size)]
-        )
+    def windows_of_version(self, version: int) -> list[str]:
+        """The array of each image, in the order of `keys`, that its version of this number is made of: a function of key
+        and number alone."""
+        return [self._window(key, (version,)) for key in self.keys]
+
+    def in_order(self, version: int) -> Iterator[Batch]:
+        """Each image's array of `windows_of_version` once, as it is."""
+        yield from self._assembly(_in_batches(self.windows_of_version(version), self.batch_size))
+
+    def _window(self, key: str, numbers: tuple[int, ...]) -> str:
+        """One of the image's arrays, by a hash of the key and of these numbers."""
+        windows = self.pixels.cache.windows(key)
+        if len(windows) == 1:
+            return windows[0]
+        digest = hashlib.sha256("\n".join([*map(str, numbers), key]).encode()).digest()
+        return windows[int.from_bytes(digest[:8], "little") % len(windows)]
 
     def epoch_keys(self, epoch: int) -> list[list[str]]:
         """The keys of each batch of an epoch."""
@@ -203,12 +229,26 @@ def evaluation_batches(
     modalities: Sequence[str],
     samples_by_key: Mapping[str, Sample],
     batch_size: int,
+    source: Source | None = None,
+    covering: bool = False,
 ) -> Iterator[Batch]:
-    """The samples `keys` in their order, each once, `batch_size` at a time (the last batch may be smaller)."""
+    """The samples `keys` in their order, each once, `batch_size` at a time (the last batch may be smaller).
+
+    With tiles the windows of an image follow each other, and a batch has `batch_size` windows.
+
+    Args:
+        source: of other pixels of the same images.
+        covering: of the windows only so many as cover the image: see `Layout.covering`.
+    """
     if batch_size < 1:
         raise UserError(f"Expected batch_size >= 1, found {batch_size}.")
     assembly = _Assembly(pixels, keys, modalities, samples_by_key)
-    yield from assembly([list(keys[start : start + batch_size]) for start in range(0, len(keys), batch_size)])
+    arrays: list[str] = []
+    for key in keys:
+        windows = pixels.cache.windows(key)
+        few = covering and len(windows) > 1
+        arrays += [windows[number] for number in pixels.cache.layouts[key].covering] if few else windows
+    yield from assembly(_in_batches(arrays, batch_size), source)
 
 
 class _Assembly:
@@ -221,7 +261,9 @@ class _Assembly:
         modalities: Sequence[str],
         samples_by_key: Mapping[str, Sample],
     ) -> None:
-        pixels.places(keys)  # unknown keys are rejected here, not in the middle of an epoch
+        cache = pixels.cache
+        self.sample = {window: key for key in keys for window in cache.windows(key)}
+        pixels.places(list(self.sample))  # unknown keys are rejected here, not in the middle of an epoch
         domains = sorted({samples_by_key[key].domain_key for key in keys})
         modality_number = {name: number for number, name in enumerate(modalities)}
         domain_number = {name: number for number, name in enumerate(domains)}
@@ -233,16 +275,16 @@ class _Assembly:
                 f"{did_you_mean(name, modalities)}"
             )
         self.pixels = pixels
-        size = pixels.cache.image_size
-        self.name = {key: f"{samples_by_key[key].image_content} {size}" for key in keys}
+        self.name = _pixel_names(cache, keys, samples_by_key)
         self.modality = {key: modality_number[samples_by_key[key].modality] for key in keys}
         self.domain = {key: domain_number[samples_by_key[key].domain_key] for key in keys}
 
     def __call__(self, batches: Sequence[list[str]], source: Source | None = None) -> Iterator[Batch]:
-        """A batch for each list of keys. The numbers of all of them reach the device in one copy."""
+        """A batch for each list of keys of arrays. The numbers of all of them reach the device in one copy."""
         source = source or self.pixels
-        keys = [key for batch in batches for key in batch]
-        columns = [source.places(keys), [self.modality[key] for key in keys], [self.domain[key] for key in keys]]
+        windows = [window for batch in batches for window in batch]
+        keys = [self.sample[window] for window in windows]
+        columns = [source.places(windows), [self.modality[key] for key in keys], [self.domain[key] for key in keys]]
         numbers, start = sent(torch.tensor(columns, dtype=torch.int64), self.pixels.device), 0
         for batch in batches:
             places, modality, domain = numbers[:, start : start + len(batch)].unbind(0)
@@ -251,8 +293,9 @@ class _Assembly:
             start += len(batch)
 
     def _batch(
-        self, keys: list[str], images: Tensor, masks: Tensor, modality: Tensor, domain: Tensor, suffix: str
+        self, windows: list[str], images: Tensor, masks: Tensor, modality: Tensor, domain: Tensor, suffix: str
     ) -> Batch:
+        keys = [self.sample[window] for window in windows]
         images = images.permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format).div_(255)
         return Batch(
             images=images,
@@ -261,11 +304,29 @@ class _Assembly:
             domain=domain,
             keys=keys,
             known_modality=Known(modality, [self.modality[key] for key in keys]),
-            known_images=Known(images, [self.name[key] + suffix for key in keys]),
+            known_images=Known(images, [self.name[window] + suffix for window in windows]),
         )
 
     def sorted_by_modality(self, keys: list[str]) -> list[str]:
         return sorted(keys, key=self.modality.__getitem__)
+
+
+def _pixel_names(cache: ArrayCache, keys: Sequence[str], samples_by_key: Mapping[str, Sample]) -> dict[str, str]:
+    """Array key -> a name that no other pixels have: of images of the same content it is the same."""
+    names = {}
+    for key in keys:
+        name = f"{samples_by_key[key].image_content} {cache.image_size}"
+        if cache.geometry == TILES:
+            corners = cache.layouts[key].corners
+            for window, (row, column) in zip(cache.windows(key), corners, strict=True):
+                names[window] = f"{name} {TILES} {row} {column}"
+        else:
+            names[key] = name if cache.geometry == STRETCH else f"{name} {cache.geometry}"
+    return names
+
+
+def _in_batches(arrays: list[str], batch_size: int) -> list[list[str]]:
+    return [arrays[start : start + batch_size] for start in range(0, len(arrays), batch_size)]
 
 
 def _check_option(name: str, value: str, options: Sequence[str]) -> None:

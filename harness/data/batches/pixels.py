@@ -26,7 +26,7 @@ class Source(Protocol):
     suffix: str
 
     def places(self, keys: Sequence[str]) -> list[int]:
-        """Where `take` finds the images."""
+        """Where `take` finds the arrays `keys`: see `ArrayCache.windows`."""
 
     def take(self, places: Sequence[int], on_device: Tensor) -> tuple[Tensor, Tensor]:
         """Images (B, S, S, 3) and masks (B, S, S), uint8, on the device.
@@ -43,7 +43,7 @@ class Pixels:
     from the memory-mapped arrays, and reach a GPU through pinned memory, copied while it computes.
 
     Args:
-        keys: of the images that will be asked for; none other can be.
+        keys: of the samples whose arrays will be asked for; none other can be.
     """
 
     suffix = ""
@@ -52,7 +52,7 @@ class Pixels:
         self, cache: ArrayCache, keys: Iterable[str], device: torch.device | str = "cpu", share: float = RESIDENT_SHARE
     ) -> None:
         self.cache, self.device = cache, torch.device(device)
-        rows = sorted(set(cache.rows(list(keys))))
+        rows = sorted(set(cache.rows([window for key in keys for window in cache.windows(key)])))
         self._resident: tuple[Tensor, Tensor] | None = None
         size = len(rows) * (cache.images[0].nbytes + cache.masks[0].nbytes)
         if self.device.type == "cuda" and size <= share * torch.cuda.mem_get_info(self.device)[0]:

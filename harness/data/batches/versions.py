@@ -18,7 +18,8 @@ KEPT_SHARE = 0.125
 class FixedVersions:
     """`count` augmented versions of the images of a loader, kept as bytes on the device.
 
-    A version is a function of an image's key, its number and the kind of device alone: see `Augmentation.version`.
+    A version is a function of an image's key, its number and the kind of device alone: see `Augmentation.version`. With tiles
+    that goes for its window, too, so that what frozen parts make of it can be kept; an image then shows `count` windows.
     """
 
     def __init__(self, loader: EpochLoader, augmentation: Augmentation, count: int, share: float = KEPT_SHARE) -> None:
@@ -31,23 +32,25 @@ class FixedVersions:
     def epoch(self, epoch: int, number: int) -> Iterator[Batch]:
         """The batches of an epoch, of version `number` of each image."""
         if not self._fit:
-            yield from (self._augmentation.version(batch, number) for batch in self._loader.epoch(epoch))
+            yield from (
+                self._augmentation.version(batch, number) for batch in self._loader.epoch(epoch, version=number)
+            )
             return
         if number not in self._kept:
             self._kept[number] = self._made(number)
-        yield from self._loader.epoch(epoch, self._kept[number])
+        yield from self._loader.epoch(epoch, self._kept[number], version=number)
 
     def _made(self, number: int) -> KeptPixels:
-        batches = [self._augmentation.version(batch, number) for batch in self._loader.in_order()]
-        return KeptPixels(batches, self._augmentation.suffix(number))
+        batches = [self._augmentation.version(batch, number) for batch in self._loader.in_order(number)]
+        return KeptPixels(batches, self._loader.windows_of_version(number), self._augmentation.suffix(number))
 
 
 class KeptPixels:
-    """The pixels of batches, to be taken again: see `harness.data.batches.pixels.Pixels`."""
+    """The pixels of batches, to be taken again by the keys of their arrays: see `harness.data.batches.pixels.Pixels`."""
 
-    def __init__(self, batches: Sequence[Batch], suffix: str) -> None:
+    def __init__(self, batches: Sequence[Batch], arrays: Sequence[str], suffix: str) -> None:
         self.suffix = suffix
-        self._place = {key: place for place, key in enumerate(key for batch in batches for key in batch.keys)}
+        self._place = {key: place for place, key in enumerate(arrays)}
         self._images = torch.cat([_bytes(batch.images).permute(0, 2, 3, 1).contiguous() for batch in batches])
         self._masks = torch.cat([batch.masks.squeeze(1).to(torch.uint8) for batch in batches])
 

@@ -6,7 +6,8 @@ Needed are the columns `modality`, `domain` and `id`. All others may be absent, 
 - `width`, `height`, `foreground_fraction`, `sha256_image`, `sha256_mask`: without them they are measured, once. A file
   whose hash is stated must have that hash; without one, a changed file is simply measured again;
 - `subject`: the patient, where several images are of one; see `subjects.py` for other names that are taken;
-- `white_level`: the value that is white, for images of 16 bits or real numbers.
+- `white_level`: the value that is white, for images of 16 bits or real numbers;
+- `split`: train, validation or test, where the dataset has an official division; `protocol=in_domain` keeps to it.
 
 Other columns are not used; they are named once. A manifest that somebody wrote is never written to: what was measured is
 kept with the verdict (harness/data/validation/verified.py). Only a folder without a manifest gets one.
@@ -36,7 +37,9 @@ from harness.errors import UserError
 
 REQUIRED = ("modality", "domain", "id")
 MEASURED = ("width", "height", "foreground_fraction", "sha256_image", "sha256_mask")
-OPTIONAL = ("white_level", SUBJECT)
+OPTIONAL = ("white_level", SUBJECT, "split")
+SPLITS = {"training": "train", "val": "validation", "valid": "validation", "testing": "test"}
+"""Other words for the three parts of an official split."""
 COLUMNS = (*REQUIRED, "image", "mask", *MEASURED, *OPTIONAL)
 
 _SHA256 = re.compile(r"[0-9a-f]{64}$")
@@ -55,6 +58,7 @@ class Row(Pair):
     sha256_mask: str | None
     subject: str | None
     white_level: float | None
+    split: str | None
 
     @property
     def missing(self) -> list[str]:
@@ -231,7 +235,13 @@ def _parse(root: Path, cells: dict[str, str], listings: dict[Path, Pictures]) ->
         sha256_mask=cells["sha256_mask"].lower() or None,
         subject=None if is_unknown(cells[SUBJECT]) else cells[SUBJECT],
         white_level=_number("white_level", cells["white_level"], minimum=1),
+        split=_split(cells["split"]),
     )
+
+
+def _split(text: str) -> str | None:
+    word = SPLITS.get(text.lower(), text.lower())
+    return word if word in ("train", "validation", "test") else None
 
 
 def _canonical(root: Path, cells: dict[str, str], part: str, listings: dict[Path, Pictures]) -> Path | Problem:

@@ -50,7 +50,8 @@ class Sample(Pair):
 
     `width` and `height` are in pixels of the image as shown (EXIF orientation applied), `foreground_fraction` in
     [0, 1], hashes are SHA-256 of the files' bytes, `subject` is the patient where it is known. `white_level` is the value
-    that is white, where the image's format does not tell (see harness/data/reading/image.py).
+    that is white, where the image's format does not tell (see harness/data/reading/image.py). `split` is the part of an official
+    division: train, validation or test.
     """
 
     width: int
@@ -60,6 +61,7 @@ class Sample(Pair):
     sha256_mask: str
     subject: str | None = None
     white_level: float | None = None
+    split: str | None = None
 
     @property
     def image_content(self) -> str:
@@ -70,11 +72,12 @@ class Sample(Pair):
 @dataclass(frozen=True)
 class Problem:
     """Something wrong with one file or folder. `kind` is the cause; `message` says what was expected, what was found and
-    what to do."""
+    what to do; `images` are those that a person should see side by side."""
 
     kind: str
     file: str
     message: str
+    images: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.file}: {self.message}"

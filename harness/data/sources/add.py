@@ -19,7 +19,7 @@ from harness.data.sources.archives import read_sources, unpack_nested
 from harness.data.sources.guess import Choice, guess_pairs
 from harness.data.sources.images import read_source_image
 from harness.data.sources.pairing import SourcePair
-from harness.data.sources.prepare import Outcome, converted, existing_parent, prepare_pairs
+from harness.data.sources.prepare import Outcome, converted, prepare_pairs, scratch_beside
 from harness.errors import UserError
 from harness.files import atomic_path
 
@@ -35,8 +35,7 @@ def readings_of(sources: Sequence[Path], root: Path, modality: str, domain: str)
     Raises:
         UserError: a source is missing or refused, or no reading gives a pair.
     """
-    with TemporaryDirectory(dir=existing_parent(root), prefix=".unpacked-") as scratch:
-        folder = Path(scratch)
+    with scratch_beside(root) as folder:
         members = read_sources(sources, folder)
         if not any(Path(member.path).suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".bmp") for member in members):
             members = [*members, *unpack_nested(members, folder)]

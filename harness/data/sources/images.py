@@ -13,16 +13,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from harness.data.reading import arrays, nifti
 from harness.data.reading.image import to_rgb
 from harness.data.reading.picture import MOST_PIXELS, decode
-from harness.data.sources.masks import read_upright_nifti
+from harness.data.sources.masks import PORTABLE, read_portable, read_upright_nifti
 from harness.errors import UserError
 
 KEPT = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
-CONVERTED = (".bmp", ".gif", ".ppm", ".pgm", ".pnm", ".dcm", ".img", *nifti.SUFFIXES, *arrays.SUFFIXES)
+CONVERTED = (".bmp", ".gif", *PORTABLE, ".dcm", ".img", *nifti.SUFFIXES, *arrays.SUFFIXES)
 SUFFIXES = (*KEPT, *CONVERTED)
 _JSRT_SIDE, _JSRT_WHITE = 2048, 4095
 _MOST_BYTES = 2**30
@@ -80,8 +79,8 @@ def read_source_image(path: Path) -> SourceImage:
         return SourceImage((picture.values.shape[0], picture.values.shape[1]), None)
     if suffix in (".bmp", ".gif"):
         return _of(to_rgb(decode(path, "image"), path))
-    if suffix in (".ppm", ".pgm", ".pnm"):
-        return _of(_portable(path))
+    if suffix in PORTABLE:
+        return _of(read_portable(path))
     if suffix == ".dcm":
         return _dicom(path)
     if suffix == ".img":
@@ -111,13 +110,6 @@ def _plain(values: NDArray[Any], path: Path) -> SourceImage:
     if whole and high <= 65535:
         return _of(values.astype(np.uint16))
     return _of(values.astype(np.float32))
-
-
-def _portable(path: Path) -> NDArray[np.uint8]:
-    with Image.open(path, formats=("PPM",)) as image:
-        if image.width * image.height > MOST_PIXELS:
-            raise UserError(f"{path}: expected at most {MOST_PIXELS // 1_000_000} million pixels.")
-        return np.asarray(image.convert("RGB"))
 
 
 def _jsrt(path: Path) -> SourceImage:

@@ -17,12 +17,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from harness.data.reading import SUFFIXES, arrays, examine_mask, nifti
-from harness.data.reading.picture import decode
+from harness.data.reading.picture import MOST_PIXELS, decode
 from harness.data.sources.outlines import read_outlines
 from harness.errors import UserError
 
+_LOSSY = (".jpg", ".jpeg", ".webp")
+PORTABLE = (".ppm", ".pgm", ".pnm")
 _RULE = re.compile(r"(?P<sign>[<>=])\s*(?P<numbers>\d+(?:\s*,\s*\d+)*)|rgb\s+(?P<rgb>\d+\s+\d+\s+\d+)|(?P<any>nonzero)")
 
 
@@ -89,6 +92,8 @@ def _values(file: Path, suffix: str) -> NDArray[Any]:
         return read_upright_nifti(file)
     if suffix:
         return arrays.read_array(file)
+    if file.suffix.lower() in PORTABLE:
+        return read_portable(file)
     picture = decode(file, "mask")
     return picture.values
 
@@ -102,6 +107,18 @@ def values_in(file: Path) -> list[float]:
     suffix = next((end for end in (*nifti.SUFFIXES, *arrays.SUFFIXES) if file.name.lower().endswith(end)), "")
     values = _values(file, suffix)
     return [float(value) for value in np.unique(values.max(axis=2) if values.ndim == 3 else values)]
+
+
+def read_portable(path: Path) -> NDArray[np.uint8]:
+    """PPM and PGM as (H, W, 3); raises UserError where it is damaged or too large."""
+    try:
+        with Image.open(path, formats=("PPM",)) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise UserError(f"{path}: expected at most {MOST_PIXELS // 1_000_000} million pixels.")
+            return np.asarray(image.convert("RGB"))
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        message = " ".join(str(error).split())[:200]
+        raise UserError(f"{path}: expected a PPM or PGM picture ({message}).") from error
 
 
 def read_upright_nifti(file: Path) -> NDArray[Any]:
@@ -131,4 +148,8 @@ def _where(values: NDArray[Any], foreground: str, file: Path) -> NDArray[np.bool
     numbers = [int(number) for number in rule["numbers"].split(",")]
     if rule["sign"] == "=":
         return np.isin(values, numbers)
+    if rule["sign"] == ">" and numbers[0] > 1 and values.max() == 1 and file.suffix.lower() not in _LOSSY:
+        raise UserError(
+            f"{file}: expected grey values above {numbers[0]}, found 0 and 1 only, of which none would be left."
+        )
     return np.asarray(values > numbers[0] if rule["sign"] == ">" else values < numbers[0])

@@ -3,7 +3,7 @@
 | format | file | structures |
 |---|---|---|
 | `aperio` | XML of ImageScope, one an image: Region / Vertices / Vertex X, Y | every region |
-| `ddti` | XML of the DDTI set, one an image: JSON points within `svg` | every mark |
+| `ddti` | XML of the DDTI set, one a case: a `mark` for an image's number, with JSON points in its `svg` | every shape |
 | `imagej` | a .roi of ImageJ, or a .zip of them, one an image | every region |
 | `labelme` | JSON, one an image: polygons, rectangles, circles | every shape |
 | `cvat` | XML, one for all images: polygons, boxes, ellipses, masks | every shape |
@@ -80,6 +80,10 @@ def read_outlines(path: Path, masks_as: str, size: tuple[int, int], image_name: 
         found = by_image.get(image_name, by_image.get(stem))
         if found is None:
             raise UserError(f"{path}: expected shapes of {image_name}, found none of that name.")
+    elif kind == "ddti":  # case 7's second image is 7_2.jpg
+        found = by_image.get(PurePosixPath(image_name).stem.rpartition("_")[2], [])
+        if not found:
+            raise UserError(f"{path}: expected an outline on {image_name}, found none.")
     else:
         found = [shape for shapes in by_image.values() for shape in shapes]
     canvas = Image.new("L", (size[1], size[0]))
@@ -152,12 +156,14 @@ def _aperio(path: Path) -> dict[str, list[Shape]]:
 
 
 def _ddti(path: Path) -> dict[str, list[Shape]]:
-    shapes = []
-    for svg in _xml(path).iter("svg"):
-        for mark in json.loads(svg.text) if svg.text and svg.text.strip() else []:
-            points = [(float(point["x"]), float(point["y"])) for point in mark["points"]]
-            shapes.append(Shape(str(mark.get("regionType", "")), points))
-    return {"": shapes}
+    found: dict[str, list[Shape]] = {}
+    for mark in _xml(path).iter("mark"):
+        text = mark.findtext("svg") or ""
+        for drawn in json.loads(text) if text.strip() else []:
+            points = [(float(point["x"]), float(point["y"])) for point in drawn["points"]]
+            shape = Shape(str(drawn.get("regionType", "")), points)
+            found.setdefault((mark.findtext("image") or "").strip(), []).append(shape)
+    return found
 
 
 def _imagej(path: Path) -> dict[str, list[Shape]]:
@@ -286,4 +292,4 @@ FORMATS = {
     "aperio": _aperio, "ddti": _ddti, "imagej": _imagej, "labelme": _labelme, "cvat": _cvat, "coco": _coco,
 }  # fmt: skip
 ONE_FOR_ALL = ("cvat", "coco")
-"""The formats of which one file speaks of many images."""
+"""The formats of which one file speaks of many images, by their names."""

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import csv
-import io
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
-from harness.data.folder.csv_text import decode_text
+from harness.data.folder.csv_text import decode_text, parse_table
 from harness.data.folder.sample import Problem
-from harness.data.sources.archives import Member
+from harness.data.sources.archives import Member, archive_suffix
 from harness.data.sources.recipe import Layout, Recipe, compile_pattern
+from harness.errors import UserError
 
 _NOT_IN_NAMES = re.compile(r"[^\w.+-]+")
 
@@ -48,26 +49,29 @@ def pair_members(recipe: Recipe, members: Sequence[Member]) -> Pairing:
     A pair that several layouts find is taken by the first of them.
     """
     pairing, taken = Pairing(), dict[str, SourcePair]()
+    placed = _placed(members)
     for layout in recipe.layouts:
-        for pair in _pairs_of(recipe, layout, members, pairing.skipped):
+        for pair in _pairs_of(recipe, layout, placed, pairing.skipped):
             first = taken.setdefault(pair.key, pair)
             if first is not pair and first.layout is layout:
                 message = f"is taken from {first.image.path}, which gives the same name ({pair.id})."
                 pairing.skipped.append(Problem("second copy", pair.image.path, message))
     used = {member.path for pair in taken.values() for member in (pair.image, *pair.masks)}
     pairing.skipped = [problem for problem in pairing.skipped if problem.file not in used]
-    subjects = _subjects(recipe, members, list(taken.values()))
+    subjects = _subjects(recipe, placed, list(taken.values()))
     pairing.pairs = [replace(pair, subject=subjects.get(pair.id, pair.subject)) for _, pair in sorted(taken.items())]
     return pairing
 
 
-def _pairs_of(recipe: Recipe, layout: Layout, members: Sequence[Member], skipped: list[Problem]) -> list[SourcePair]:
-    images = [(member, found) for member in members if (found := layout.image_pattern.fullmatch(member.path))]
+def _pairs_of(
+    recipe: Recipe, layout: Layout, placed: Sequence[tuple[Member, str]], skipped: list[Problem]
+) -> list[SourcePair]:
+    images = [(member, found) for member, place in placed if (found := layout.image_pattern.fullmatch(place))]
     masks: list[dict[tuple[str, ...], list[Member]]] = []
     for pattern in layout.mask_patterns:
         by_key: dict[tuple[str, ...], list[Member]] = {}
-        for member in members:
-            if found := pattern.fullmatch(member.path):
+        for member, place in placed:
+            if found := pattern.fullmatch(place):
                 by_key.setdefault(_key(found, layout), []).append(member)
         masks.append(by_key)
     if not any(masks):
@@ -90,7 +94,7 @@ def _pairs_of(recipe: Recipe, layout: Layout, members: Sequence[Member], skipped
                 masks=tuple(own),
                 layout=layout,
                 subject=_filled(layout.subject, names) or None,
-                split=layout.split or None,
+                split=_filled(layout.split, names) or None,
             )
         )
     return pairs
@@ -101,6 +105,17 @@ def plain_id(text: str) -> str:
     return _NOT_IN_NAMES.sub("_", text).strip("_")
 
 
+def _placed(members: Sequence[Member]) -> list[tuple[Member, str]]:
+    """With the paths that patterns are matched with. Some archives hold their folder and some only what is in it."""
+    names = {source: _name_of(source) for source in {member.source for member in members}}
+    return [(member, f"{names[member.source]}/{member.path}") for member in members]
+
+
+def _name_of(source: Path) -> str:
+    name = source.name if source.name not in ("", "..") else source.resolve().name
+    return name[: len(name) - len(archive_suffix(name))]
+
+
 def _key(found: re.Match[str], layout: Layout) -> tuple[str, ...]:
     return tuple(found[name].lower() for name in layout.shared)
 
@@ -109,7 +124,7 @@ def _filled(template: str, names: Mapping[str, str]) -> str:
     return re.sub(r"\{(\w+)\}", lambda name: names[name[1]], template)
 
 
-def _subjects(recipe: Recipe, members: Sequence[Member], pairs: Sequence[SourcePair]) -> dict[str, str]:
+def _subjects(recipe: Recipe, placed: Sequence[tuple[Member, str]], pairs: Sequence[SourcePair]) -> dict[str, str]:
     """Id -> subject, from a table in the download or from ranges of numbers."""
     if ranges := recipe.subjects.get("ranges"):
         return {
@@ -122,13 +137,23 @@ def _subjects(recipe: Recipe, members: Sequence[Member], pairs: Sequence[SourceP
     if not recipe.subjects:
         return {}
     pattern = compile_pattern(recipe.subjects["table"])
+    key, column = (recipe.subjects[name].lower() for name in ("key", "column"))
     found = {}
-    for member in members:
-        if pattern.fullmatch(member.path):
-            with member.open() as file:
-                text = decode_text(file.read())
-            for row in csv.DictReader(io.StringIO(text)):
-                key, subject = row.get(recipe.subjects["key"]), row.get(recipe.subjects["column"])
-                if key and subject:
-                    found[plain_id(key.strip())] = subject.strip()
+    for member, place in placed:
+        if pattern.fullmatch(place):
+            for row in _rows(member, key, column):
+                if row[0] and row[1]:
+                    found[plain_id(row[0])] = row[1]
     return found
+
+
+def _rows(member: Member, *columns: str) -> list[list[str]]:
+    """The cells of these columns; raises UserError where it is no table that has them."""
+    try:
+        with member.open() as file:
+            table = parse_table(decode_text(file.read()), columns)
+        names = [name.lower() for name in table.columns]
+        places = [names.index(column) for column in columns]
+    except (ValueError, csv.Error) as error:
+        raise UserError(f"{member}: expected a table with the columns {' and '.join(columns)} ({error}).") from error
+    return [[cells[place] if place < len(cells) else "" for place in places] for _, cells in table.rows]

@@ -11,15 +11,19 @@ Files get names of ours and never those of an archive.
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import psutil
 import yaml
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
@@ -121,7 +125,7 @@ class _Writer:
     def write(self, pair: SourcePair) -> Callable[[Outcome], None]:
         """Writes the pair; what is to be noted of it in the outcome."""
         stamp = [VERSION, *(f"{member.path} {member.size} {member.stamp}" for member in (pair.image, *pair.masks))]
-        stamp += [pair.layout.foreground, pair.layout.fit, pair.layout.masks_as]
+        stamp += [pair.layout.foreground, pair.layout.fit, pair.layout.masks_as, pair.layout.crop_left]
         before = self.before.get(pair.id)
         if before is not None and before.stamp == stamp and before.is_there(self.root):
             return lambda outcome: outcome.kept.append(before)
@@ -206,11 +210,18 @@ def converted(pair: SourcePair, scratch: Path) -> tuple[Path, SourceImage, NDArr
     return image_file, SourceImage((mask.shape[0], mask.shape[1]), pixels, image.white), mask, notes
 
 
-def existing_parent(folder: Path) -> Path:
-    """The nearest folder above that is there: what is unpacked lies on the target's disk, and is removed."""
-    while not folder.is_dir():
-        folder = folder.parent
-    return folder
+@contextmanager
+def scratch_beside(root: Path) -> Iterator[Path]:
+    """A folder for what must be unpacked, on the disk of `root`; removed at the end, or by the next call after a kill."""
+    place = root.expanduser().absolute()
+    while not place.is_dir():
+        place = place.parent
+    with explain_disk_errors(place):
+        for left in (left for folder in (root, *root.absolute().parents) for left in folder.glob(".unpacked-*-*")):
+            if not psutil.pid_exists(int(left.name.split("-")[1])):
+                shutil.rmtree(left, ignore_errors=True)
+        with TemporaryDirectory(dir=place, prefix=f".unpacked-{os.getpid()}-") as folder:
+            yield Path(folder)
 
 
 def _fitted(

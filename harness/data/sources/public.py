@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,7 @@ from typing import Any
 from harness.data.folder.sample import Problem, Progress
 from harness.data.sources.archives import Member, read_sources, unpack_nested
 from harness.data.sources.pairing import Pairing, pair_members
-from harness.data.sources.prepare import Outcome, existing_parent, prepare_pairs
+from harness.data.sources.prepare import Outcome, prepare_pairs, scratch_beside
 from harness.data.sources.recipe import Recipe
 from harness.errors import UserError
 
@@ -51,11 +50,11 @@ def prepare_public(
         UserError: a source that is missing or refused, or in which nothing fits the recipe.
     """
     root = root.expanduser().absolute()
-    with tempfile.TemporaryDirectory(dir=existing_parent(root), prefix=".unpacked-") as scratch:
-        members = read_sources(sources, Path(scratch))
+    with scratch_beside(root) as scratch:
+        members = read_sources(sources, scratch)
         pairing = pair_members(recipe, members)
         if not pairing.pairs:
-            members = [*members, *unpack_nested(members, Path(scratch))]
+            members = [*members, *unpack_nested(members, scratch)]
             pairing = pair_members(recipe, members)
         if not pairing.pairs:
             raise UserError(_nothing_fits(recipe, sources, members, pairing))

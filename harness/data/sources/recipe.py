@@ -11,11 +11,13 @@
         foreground: what is the object in a mask that is not plainly black and white (see `masks.py`)
         fit: `image` or `mask`, the one that is resized where their sizes differ; `crop_left`: half of the image to keep
         masks_as: outlines in files that are no pictures, by their format
-    subjects: {table, key, column} of a CSV file in the download, or {ranges: [[first, last], ...]} of a number in the id
+    subjects: {table, key, column} of a table in the download (commas, semicolons or tabs), by its columns for the id and the
+        subject, or {ranges: [[first, last], ...]} of a number in the id: its subject is the number of its range, from 1
     traps: what people get wrong
 
-A pattern is the end of a path. `*` is any text within a part, `{name}` the same with a name, `{name:regex}` a stricter one. Image
-and masks belong together where the names they share have the same text. Case plays no part.
+A pattern is the end of a path, whose first part is the name of the folder or archive that was given (without `.zip` and the like).
+`*` is any text within a part, `{name}` the same with a name, `{name:regex}` a stricter one. Image and masks belong together where
+the names they share have the same text. Case plays no part.
 """
 
 from __future__ import annotations

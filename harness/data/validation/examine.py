@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,6 +84,9 @@ def examine(root: Path, pair: Pair, *, keep_rgb: bool = False) -> Examined:
         return Examined(pair, None, (problem,))
     warnings += [Problem("how a mask is read", relative(pair.mask, root), note) for note in mask.notes]
     warnings += _look(relative(pair.mask, root), mask.mask)
+    if _like_a_mask(image.picture.values):
+        message = "the image has two values, as masks have. See that images and masks are not swapped."
+        warnings.append(Problem("image like a mask", relative(pair.image, root), message))
     sample = Sample(
         modality=pair.modality,
         domain=pair.domain,
@@ -184,6 +187,16 @@ def _look(file: str, mask: NDArray[np.bool_]) -> list[Problem]:
         )
         return [Problem("inverted mask", file, message)]
     return []
+
+
+def _like_a_mask(values: NDArray[Any]) -> bool:
+    """Whether an image (H, W) or (H, W, 3) has exactly two values, the same in all channels."""
+    for part in (values[::16, ::16], values):  # nearly all images have more on a coarse grid, and are done with
+        if part.ndim == 3 and not (part == part[..., :1]).all():
+            return False
+        if len(np.unique(part)) > 2:
+            return False
+    return len(np.unique(values)) == 2
 
 
 def _compare(root: Path, stated: Row, found: Sample) -> list[Problem]:

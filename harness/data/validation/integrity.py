@@ -53,7 +53,9 @@ class Report:
         lines += [f"Note: {note}" for note in self.notes]
         if self.pictures:
             folder = next(iter(self.pictures.values())).parent
-            lines.append(f"Pictures of {len(self.pictures)} of these masks (image, file, what was read): {folder}")
+            lines.append(
+                f"Pictures of {len(self.pictures)} of these (masks: image, file, what was read; copies: both): {folder}"
+            )
         return "\n".join(lines)
 
     def as_dict(self) -> dict[str, Any]:
@@ -75,8 +77,8 @@ def verify(root: Path, progress: Progress | None = None, pictures: Path | None =
 
     Problems: rows of the manifest that can't be used, missing and damaged files, other hashes or sizes than stated,
     masks that are not binary, files without a partner or a row, one picture in two domains of a modality.
-    Warnings: other pictures that occur twice (also by perceptual hash, within a modality across domains), masks that are
-    empty, full or look inverted, files that are read by a rule worth knowing, files that are not read.
+    Warnings: other pictures that occur twice (also by perceptual hash and detail, within a modality), images like masks, masks
+    that are empty, full or look inverted, files that are read by a rule worth knowing, files that are not read.
     Notes: modalities with a single domain or of an unknown name, subjects that are not known of all images.
 
     Args:
@@ -119,7 +121,7 @@ def verify(root: Path, progress: Progress | None = None, pictures: Path | None =
 
 
 def _drawn(root: Path, pairs: Sequence[Pair], found: Sequence[Problem], folder: Path | None) -> dict[str, Path]:
-    if not any(problem.kind in KINDS for problem in found):
+    if not any(problem.kind in KINDS or problem.images for problem in found):
         return {}
     try:
         if folder is not None:

@@ -1,4 +1,4 @@
-"""Pictures of doubtful masks: the image, the mask's file as it is shown, and what was read of it, side by side."""
+"""Pictures of doubtful masks (the image, the mask's file as it is shown, what was read of it) and of pictures that look alike."""
 
 from __future__ import annotations
 
@@ -47,6 +47,13 @@ def draw_doubtful(root: Path, pairs: Iterable[Pair], found: Sequence[Problem], f
         with atomic_path(path) as temporary:
             Image.fromarray(_side_by_side(panels)).save(temporary, format="PNG")
         drawn[file] = path
+    for one in found:
+        if one.images and len(drawn) < MOST and all(file in by_file for file in one.images):
+            path = folder / f"{len(drawn):02d}_alike_{one.images[0].replace('/', '_')[-150:]}.png"
+            panels = [_shown(root / file) for file in one.images]
+            with atomic_path(path) as temporary:
+                Image.fromarray(_side_by_side(panels)).save(temporary, format="PNG")
+            drawn[one.images[0]] = path
     return drawn
 
 

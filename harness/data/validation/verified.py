@@ -21,7 +21,7 @@ from harness.errors import UserError
 from harness.files import atomic_write_json, sha256_file, sha256_json
 
 VERDICT = ".verified.json"
-VERSION = 2
+VERSION = 3
 """Raised when the checks become stricter: old verdicts then count for nothing."""
 
 logger = logging.getLogger(__name__)

@@ -41,7 +41,7 @@ def read_description(name: str, about: str | None, words: Mapping[str, str]) -> 
     """
     import yaml
 
-    from harness.methods.card import CARD_KEYS, TEXTS, check_card
+    from harness.methods.card import CARD_KEYS, TEXTS, check_card, start_of
 
     given = _read(Path(about).expanduser()) if about else {}
     parts: dict[str, dict[str, Any]] = {"card": {}, "costs": {}}
@@ -60,12 +60,13 @@ def read_description(name: str, about: str | None, words: Mapping[str, str]) -> 
             parts[part][key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UserError(f"{word}={text}: expected a value as YAML has it ({error}).") from error
-    for part, known in (("card", CARD_KEYS), ("costs", COSTS)):
+    for part, known in (("card", (*CARD_KEYS, "start")), ("costs", COSTS)):
         for key in parts[part]:
             if key not in known:
                 raise UserError(f"{part}.{key} is unknown.{did_you_mean(str(key), known)}")
     unsaid = {"title": name, "prompt": "none", "uses_modality": False, "pretrained_on": []}
     card = {**dict.fromkeys(CARD_KEYS, "not stated"), **unsaid, **parts["card"]}
+    card.setdefault("start", start_of(card))
     check_card(card, "card")
     _check_costs(parts["costs"])
     return Description(card, parts["costs"])

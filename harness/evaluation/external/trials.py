@@ -261,7 +261,7 @@ def _keep(
             reason = f"{len(missing)} of {len(spec.split.test)} masks of {spec.split.test[0].rpartition('/')[0]} are missing: {listed}"
             store.write_status(ids.training, "failed", reason=reason)
             return
-        images = measured_keys(spec.split)
+        images = measured_keys(spec)
         store.finish_training(
             ids,
             curves=pd.DataFrame(columns=["epoch", "stage", "train_loss", "learning_rate", "seconds"]),

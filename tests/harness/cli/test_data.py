@@ -16,6 +16,7 @@ from harness.cli import data
 from harness.data.dataset import Dataset
 from harness.data.fingerprint import fingerprint_domains
 from harness.data.folder.sample import MODALITIES
+from harness.data.sources.recipe import recipes
 from harness.errors import UserError
 
 
@@ -104,7 +105,7 @@ class TestList:
         assert run("list") == 0
         out = capsys.readouterr().out
         assert all(modality in out for modality in MODALITIES)
-        assert all(entry.domain in out for entry in CATALOGUE)
+        assert all(name in out for name in recipes())
 
     @pytest.mark.parametrize("columns", ["80", "50"])
     def test_addresses_can_be_copied(
@@ -113,20 +114,12 @@ class TestList:
         monkeypatch.setenv("COLUMNS", columns)
         assert run("list") == 0
         lines = capsys.readouterr().out.splitlines()
-        assert all(f"  {entry.domain}: {entry.url}" in lines for entry in CATALOGUE)
+        assert all(f"  {one.name}: {one.home}" in lines for one in recipes().values())
 
     def test_folder(self, small_dataset: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert run("list", small_dataset) == 0
         out = capsys.readouterr().out
         assert "scanner_c" in out and "unknown" in out
-
-    def test_entries_are_whole_and_unique(self) -> None:
-        assert len({(entry.modality, entry.domain) for entry in CATALOGUE}) == len(CATALOGUE)
-        for entry in CATALOGUE:
-            assert entry.modality in MODALITIES
-            assert entry.url.startswith(("https://", "http://"))
-            assert all((entry.name, entry.paper, entry.licence, entry.download))
-        assert all(sum(entry.modality == modality for entry in CATALOGUE) >= 3 for modality in MODALITIES)
 
 
 def test_parser_is_cheap() -> None:

@@ -20,7 +20,7 @@ from harness.data.batches.array_cache import ArrayCache
 from harness.data.dataset import Dataset
 from harness.data.reading import read_mask
 from harness.errors import TrialFailed, UserError
-from harness.inference.predict import native_mask, predict_images
+from harness.inference.predict import predict_images
 from harness.methods.adapter import MethodAdapter
 from harness.metrics import evaluate_pair
 from harness.store.store import Store
@@ -136,16 +136,6 @@ def test_the_empty_mask_policy_is_passed_on(dataset: Dataset, cache: ArrayCache)
         Oracle(cache, scale=0.0), dataset, cache, [dataset.samples[0].key], metrics=MetricsConfig(empty="nan")
     )
     assert np.isnan(row["hd95"])
-
-
-def test_a_mask_at_native_size_is_cut_where_the_logit_is_nought() -> None:
-    logits = torch.tensor([[[-1.0, 1.0], [-1.0, 1.0]]])
-    mask = native_mask(logits, 3, 8)
-    assert mask.shape == (3, 8)
-    assert mask.dtype == np.bool_
-    # Half way between -1 and 1 lies the middle of the picture.
-    assert mask.tolist() == [[False] * 4 + [True] * 4] * 3
-    assert not native_mask(torch.zeros(1, 2, 2), 4, 4).any()
 
 
 def test_a_written_mask_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,10 +15,15 @@ from harness.config.yaml_tree import option_names
 from harness.errors import TrialFailed, UserError
 from harness.methods.adapter import MethodAdapter, checked_loss
 from harness.methods.building import build_method
-from harness.methods.card import CARD_KEYS, check_method_config
+from harness.methods.card import CARD_KEYS, check_method_config, start_of
 from harness.methods.contract import Method, Stage
 
-CARD = dict.fromkeys(CARD_KEYS, "x") | {"prompt": "none", "uses_modality": False, "pretrained_on": ["x"]}
+CARD = dict.fromkeys(CARD_KEYS, "x") | {
+    "prompt": "none",
+    "uses_modality": False,
+    "pretrained_on": ["x"],
+    "start": "natural images",
+}
 SOUND: dict[str, Any] = {"card": CARD, "version": 1, "model": {"_target_": "toy_methods.TinyConv"}, "training": {}}
 
 
@@ -136,6 +141,24 @@ def test_a_sound_method_yaml_passes() -> None:
         (SOUND | {"card": {"title": "x"}}, "methods.mine.card lacks paper, licence"),
         (SOUND | {"card": None}, "methods.mine.card lacks title"),
         (SOUND | {"card": CARD | {"uses_modality": "guessed"}}, "is 'guessed', expected true, false, or inferred"),
+        (
+            SOUND | {"card": {**CARD, "start": "medical image"}},
+            "is 'medical image', expected one of: scratch, natural images",
+        ),
+        (SOUND | {"card": {**CARD, "start": "medical image"}}, "Did you mean 'medical images'?"),
+        (SOUND | {"card": {**CARD, "start": "scratch"}}, "start: scratch and pretrained: x contradict each other"),
+        (SOUND | {"card": {**CARD, "pretrained": "none"}}, "start: natural images and pretrained: none contradict"),
+        (
+            SOUND | {"card": {key: value for key, value in CARD.items() if key != "start"}},
+            "methods.mine.card.start is missing: the card says pretrained: x",
+        ),
+        (
+            {
+                "card": {**CARD, "pretrained": "none", "start": "scratch"},
+                "model": SOUND["model"] | {"encoder_weights": "/w"},
+            },
+            "methods.mine.model.encoder_weights names weights, but the card says pretrained: none",
+        ),
         (SOUND | {"card": CARD | {"prompt": "click"}}, "is 'click', expected one of: none, oracle box, oracle point"),
     ],
 )
@@ -143,6 +166,29 @@ def test_a_mistake_in_a_method_yaml_is_told_by_its_key(config: Any, said: str) -
     with pytest.raises(UserError) as caught:
         check_method_config("mine", config)
     assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("card", "start"),
+    [
+        ({"pretrained": "none"}, "scratch"),
+        ({"pretrained": "none", "trivial_baseline": True}, "none"),
+        ({"pretrained": "x", "start": "medical images"}, "medical images"),
+        ({"pretrained": "x"}, "not stated"),
+        ({"pretrained": "not stated", "external": True}, "not stated"),
+        ({}, "not stated"),
+    ],
+)
+def test_the_start_follows_from_a_card_where_it_can(card: dict[str, Any], start: str) -> None:
+    assert start_of(card) == start
+
+
+def test_every_shipped_method_states_its_start() -> None:
+    starts = {name: start_of(card) for name, card in method_cards().items()}
+    assert "not stated" not in starts.values()
+    wanted = {"unet": "scratch", "unet_imagenet": "natural images", "otsu": "none", "sam_b": "natural images"}
+    wanted |= {"delightsam": "scratch", "delightsam_litemedsam": "medical images", "medsam": "medical images"}
+    assert {name: starts[name] for name in wanted} == wanted
 
 
 def test_cards_are_read_without_importing_a_method(tmp_path: Path) -> None:

@@ -228,6 +228,37 @@ def test_in_domain_keeps_subjects_together_and_tests_every_domain() -> None:
     assert tested == {"xray/a": 8, "xray/b": 8, "xray/c": 8, "fundus/d": 8, "fundus/e": 8}
 
 
+@pytest.mark.parametrize("parts", [("train", "validation", "test"), ("train", "test")])
+def test_in_domain_keeps_to_an_official_division(parts: tuple[str, ...]) -> None:
+    samples = [replace(sample("fundus", "drive", f"{n:02d}"), split=parts[n % len(parts)]) for n in range(30)]
+    others = [sample("fundus", "stare", f"{n:02d}") for n in range(10)]  # has none: divided as ever
+    (split,) = make_splits(dataset([*samples, *others]), ProtocolConfig("in_domain"))
+    official = {part: {one.key for one in samples if one.split == part} for part in parts}
+    roles = {"train": split.train, "validation": split.validation, "test": split.test}
+    found = {role: {key for key in keys if "/drive/" in key} for role, keys in roles.items()}
+    assert found["test"] == official["test"]
+    if "validation" in parts:
+        assert found["validation"] == official["validation"] and found["train"] == official["train"]
+    else:  # taken from the training images, as without a division
+        assert found["validation"] and found["train"] | found["validation"] == official["train"]
+    assert any("/stare/" in key for key in split.test)
+
+
+def test_half_of_an_official_division_is_none() -> None:
+    """An image in no part could be anything: the usual rule decides, and every image is used."""
+    samples = [replace(sample("fundus", "drive", f"{n:02d}"), split="test" if n < 10 else None) for n in range(20)]
+    (split,) = make_splits(dataset(samples), ProtocolConfig("in_domain"))
+    assert len(split.test) == 4 and len(split.keys) == 20
+
+
+def test_held_out_domains_are_tested_whole() -> None:
+    samples = [
+        replace(sample("fundus", d, f"{n}"), split=("train", "test")[n % 2]) for d in ("a", "b") for n in range(6)
+    ]
+    for split in make_splits(dataset(samples), ProtocolConfig()):
+        assert len(split.test) == 6
+
+
 def test_copies_that_join_two_subjects_keep_both_together() -> None:
     images = [sample("xray", "a", f"{n}", f"s{n // 2}") for n in range(8)]
     images[2] = replace(images[2], sha256_image=images[0].sha256_image)
@@ -258,6 +289,26 @@ def test_a_modality_with_one_domain_is_refused_by_name(name: str) -> None:
     for word in (name, "fundus", "'drive'", "/data/fundus/<domain>", "data.modalities=[xray]", "protocol=in_domain"):
         assert word in message
     assert make_splits(data, ProtocolConfig(name="in_domain"))
+
+
+def test_pairs_that_lack_a_domain_are_left_out_where_that_is_wanted(caplog: pytest.LogCaptureFixture) -> None:
+    data = grid({"xray": ["shenzhen", "montgomery"], "fundus": ["drive", "stare"]})
+    pairs = {
+        "dermoscopy": {"seen": ["isic2018"], "unseen": ["ph2"]},
+        "xray": {"seen": ["shenzhen", "montgomery"], "unseen": ["nih"]},
+        "fundus": {"seen": ["drive"], "unseen": ["stare"]},
+    }
+    protocol = ProtocolConfig(name="seen_to_unseen", pairs=pairs, missing="skip")
+    (split,) = make_splits(data, protocol)
+    assert split.held_out == ("fundus/stare",) and all(key.startswith("fundus/") for key in split.keys)
+    assert "lacks domains of 2 of 3 pairs" in caplog.text
+    assert "xray: nih (`data prepare nih`, from http" in caplog.text and "ph2 (`data prepare ph2`" in caplog.text
+    with pytest.raises(UserError, match="the dataset has no modality 'dermoscopy'"):
+        make_splits(data, replace(protocol, missing="error"))
+    with pytest.raises(
+        UserError, match=r"lacks domains of 1 of 1 pairs:\n  dermoscopy: isic2018 \(`data prepare isic2018`"
+    ):
+        make_splits(data, replace(protocol, pairs={"dermoscopy": pairs["dermoscopy"]}))
 
 
 XRAY = {"seen": ["a"], "unseen": ["b"]}

@@ -95,7 +95,7 @@ def test_parquet_has_the_tables_and_every_image(complete_report: ReportPaths) ->
 def test_latex_marks_the_best_and_escapes_names(complete_report: ReportPaths) -> None:
     text = complete_report.latex.read_text("utf-8")
     best = complete_report.board.table["dice"][0]
-    assert f"De-LightSAM & \\textbf{{{best:.3f}}}" in text and text.count("\\toprule") == 1
+    assert f"De-LightSAM & scratch & \\textbf{{{best:.3f}}}" in text and text.count("\\toprule") == 1
     # One bold value in each column that has a best one; the prompted method is in no race with the others.
     assert all("\\textbf" not in line for line in text.splitlines() if "Box-prompted" in line)
     assert "delightsam\\_x \\& 50\\,\\%" not in text

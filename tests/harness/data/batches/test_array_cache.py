@@ -31,7 +31,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     keys: list[str] = []
     original = cache_module._decode
     monkeypatch.setattr(
-        cache_module, "_decode", lambda sample, size: (keys.append(sample.key), original(sample, size))[1]
+        cache_module, "_decode", lambda sample, layout: (keys.append(sample.key), original(sample, layout))[1]
     )
     return keys
 

@@ -165,6 +165,58 @@ class TestCopies:
         assert near[0].file == "dermoscopy/clinic_b/images/recompressed.jpg"
         assert "dermoscopy/clinic_a/images/original.png" in near[0].message
 
+    def put(self, root: Path, key: str, image: Image.Image) -> None:
+        """Adds a pair; the mask is some rectangle."""
+        folder, _, name = key.rpartition("/")
+        mask = Image.new("L", image.size)
+        mask.paste(255, (10, 10, 30, 30))
+        image.save(root / folder / "images" / f"{name}.png")
+        mask.save(root / folder / "masks" / f"{name}.png")
+
+    def test_repeats_in_a_domain(self, root: Path, tmp_path: Path) -> None:
+        for number in range(3):
+            self.put(root, f"ultrasound/scanner_a/frame{number}", detailed(number // 2))
+        self.put(root, "ultrasound/scanner_a/frame1", _recompressed(detailed(0), 60))
+        report = verify(root, pictures=tmp_path / "pictures")
+        (found,) = [warning for warning in report.warnings if warning.kind == "near copies in a domain"]
+        assert found.file == "ultrasound/scanner_a" and found.message.startswith("1 picture is nearly the same")
+        assert found.images == tuple(f"ultrasound/scanner_a/images/frame{n}.png" for n in (1, 0))
+        both = np.asarray(Image.open(report.pictures[found.images[0]]))
+        assert (
+            both.shape == (256, 2 * 256 + 4, 3) and np.abs(both[:192, :256].astype(int) - both[:192, 260:]).mean() < 10
+        )
+
+    def test_a_subject_keeps_repeats_together(self, root: Path) -> None:
+        for number in range(2):
+            self.put(root, f"ultrasound/scanner_a/frame{number}", _recompressed(detailed(0), 60 + 20 * number))
+        Dataset.open(root)
+        path = root / "manifest.csv"
+        rows = list(csv.DictReader(path.open(newline="")))
+        for row in rows:
+            row["subject"] = "P1" if row["id"].startswith("frame") else ""
+        with path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        assert "near copies in a domain" not in kinds(verify(root).warnings)
+
+    def test_detail_tells_copies_from_pictures_of_one_kind(self, root: Path) -> None:
+        """Two round frames on black with the same shading: their hashes agree, what is in them does not."""
+        y, x = np.ogrid[:300, :300]
+        inside = (y - 150) ** 2 + (x - 150) ** 2 < 140**2
+        shading = (120 + 0.3 * (x + y) / 2)[..., None] * inside[..., None]
+        for number in range(2):
+            noise = np.asarray(
+                Image.fromarray(np.random.default_rng(number).integers(0, 24, (150, 150), dtype=np.uint8))
+            )
+            fine = np.kron(noise, np.ones((2, 2)))[..., None] * inside[..., None]
+            picture = np.repeat(np.clip(shading + fine, 0, 255), 3, axis=2).astype(np.uint8)
+            self.put(root, f"ultrasound/scanner_{'ab'[number]}/eye", Image.fromarray(picture))
+        looks = [fingerprints(read_image(root / f"ultrasound/scanner_{s}/images/eye.png")).look for s in "ab"]
+        assert (looks[0] != looks[1]).sum() <= NEAR  # the hash alone is wrong
+        (found,) = [warning for warning in verify(root).warnings if warning.kind == "near copy"]
+        assert "detail does not" in found.message
+
     @pytest.mark.parametrize("change", ["jpeg", "smaller", "brighter", "grey"])
     def test_perceptual_hash(self, change: str) -> None:
         distances = []
@@ -229,6 +281,16 @@ def test_jpeg_masks_are_one_cause(root: Path) -> None:
     assert text.count("12 x lossy mask: dermoscopy/clinic_a/masks/case_0.jpg: expected a binary mask") == 1
     also = "Also: dermoscopy/clinic_a/masks/case_1.jpg, dermoscopy/clinic_a/masks/case_2.jpg and 9 more."
     assert also in text and len(text.splitlines()) == 5
+
+
+def test_images_that_are_masks(root: Path) -> None:
+    folder = root / "ultrasound/scanner_a"
+    (folder / "images/case_0.png").rename(folder / "swap.png")
+    shutil.copy(folder / "masks/case_0.png", folder / "images/case_0.png")
+    (folder / "swap.png").unlink()
+    assert "image like a mask" in kinds(verify(root).warnings)
+    Image.fromarray(np.zeros((48, 48), np.uint8)).save(folder / "images/case_1.png")  # black: not even two values
+    assert kinds(verify(root).warnings).count("image like a mask") == 1
 
 
 def test_all_causes_at_once_stay_readable(tmp_path: Path) -> None:

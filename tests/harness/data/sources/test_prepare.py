@@ -1,0 +1,177 @@
+"""Preparing: goes on after a stop, keeps other domains, says what was not taken."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from harness.data.dataset import Dataset
+from harness.data.sources import prepare
+from harness.data.sources.public import prepare_public
+from harness.data.sources.recipe import Recipe, compile_pattern, recipe
+from harness.errors import UserError
+
+RANDOM = np.random.default_rng(3)
+MONTGOMERY = recipe("montgomery")
+
+
+def download(folder: Path, numbers: range, size: int = 32) -> Path:
+    """A folder as MontgomerySet is."""
+    for n in numbers:
+        name = f"MCUCXR_{n:04d}_0.png"
+        for part in ("CXR_png", "ManualMask/leftMask", "ManualMask/rightMask"):
+            values = RANDOM.integers(0, 255, (size, size), dtype=np.uint8)
+            if part != "CXR_png":
+                values = np.zeros((size, size), np.uint8)
+                values[3:9, 3:9] = 255
+            (folder / part).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(values).save(folder / part / name)
+    return folder
+
+
+def state_of(root: Path) -> dict[str, bytes]:
+    """All that a reader of the folder sees; the journal's order is that of threads."""
+    files = (
+        path for path in root.rglob("*") if path.is_file() and path.name not in (".prepared.jsonl", ".verified.json")
+    )
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}
+
+
+class TestAgain:
+    def test_nothing_is_done_twice(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        source, root = download(tmp_path / "in", range(5)), tmp_path / "root"
+        assert len(prepare_public(MONTGOMERY, [source], root).outcome.taken) == 5
+        before = state_of(root)
+        monkeypatch.setattr(prepare, "converted", lambda *_: pytest.fail("converted again"))
+        outcome = prepare_public(MONTGOMERY, [source], root).outcome
+        assert (len(outcome.kept), outcome.taken) == (5, [])
+        assert state_of(root) == before
+
+    def test_a_second_part_adds_to_the_first(self, tmp_path: Path) -> None:
+        root = tmp_path / "root"
+        prepare_public(MONTGOMERY, [download(tmp_path / "part1", range(3))], root)
+        outcome = prepare_public(MONTGOMERY, [download(tmp_path / "part2", range(3, 5))], root).outcome
+        assert (len(outcome.taken), len(outcome.kept)) == (2, 3)
+        assert len(Dataset.open(root).samples) == 5
+
+    def test_a_changed_file_is_taken_anew(self, tmp_path: Path) -> None:
+        source, root = download(tmp_path / "in", range(3)), tmp_path / "root"
+        prepare_public(MONTGOMERY, [source], root)
+        download(source, range(1, 2))
+        outcome = prepare_public(MONTGOMERY, [source], root).outcome
+        assert (len(outcome.taken), len(outcome.kept)) == (1, 2)
+        Dataset.open(root)
+
+    def test_killed_at_any_moment_ends_with_the_same_bytes(self, tmp_path: Path) -> None:
+        source = download(tmp_path / "in", range(60), size=256)
+        prepare_public(MONTGOMERY, [source], tmp_path / "whole")
+        root = tmp_path / "root"
+        begun = 0
+        for seconds in (0.05, 0.1, 0.2, 0.3):
+            process = multiprocessing.get_context("fork").Process(
+                target=prepare_public, args=(MONTGOMERY, [source], root)
+            )
+            process.start()
+            time.sleep(seconds)
+            if process.is_alive():
+                os.kill(process.pid or 0, signal.SIGKILL)
+                begun += 1
+            process.join()
+        assert begun
+        prepare_public(MONTGOMERY, [source], root)
+        assert state_of(root) == state_of(tmp_path / "whole")
+        assert not list(tmp_path.rglob(".unpacked*")) and not (root / ".prepare").exists()
+
+
+class TestFolder:
+    def test_other_domains_keep_their_rows(self, small_dataset: Path, tmp_path: Path) -> None:
+        before = (small_dataset / "manifest.csv").read_text().splitlines()
+        prepare_public(MONTGOMERY, [download(tmp_path / "in", range(3))], small_dataset)
+        dataset = Dataset.open(small_dataset)
+        assert len(dataset.samples) == len(before) - 1 + 3
+        assert {s.subject for s in dataset.samples if s.domain == "montgomery"} == {
+            f"MCUCXR_{n:04d}_0" for n in range(3)
+        }
+
+    def test_other_domains_without_a_manifest(self, small_dataset: Path, tmp_path: Path) -> None:
+        count = len(Dataset.open(small_dataset).samples)
+        (small_dataset / "manifest.csv").unlink()
+        prepare_public(MONTGOMERY, [download(tmp_path / "in", range(3))], small_dataset)
+        assert len(Dataset.open(small_dataset).samples) == count + 3
+
+    def test_files_of_others_are_not_touched(self, tmp_path: Path) -> None:
+        own = tmp_path / "root/xray/montgomery/images/mine.png"
+        own.parent.mkdir(parents=True)
+        own.write_bytes(b"mine")
+        with pytest.raises(UserError, match="holds files that `data prepare` did not write"):
+            prepare_public(MONTGOMERY, [download(tmp_path / "in", range(2))], tmp_path / "root")
+        assert own.read_bytes() == b"mine"
+
+    def test_two_at_once(self, tmp_path: Path) -> None:
+        from filelock import FileLock
+
+        (tmp_path / "root").mkdir()
+        with FileLock(tmp_path / "root/.prepare.lock"), pytest.raises(UserError, match="another process prepares"):
+            prepare_public(MONTGOMERY, [download(tmp_path / "in", range(2))], tmp_path / "root")
+
+    def test_source_says_whose_it_is(self, tmp_path: Path) -> None:
+        prepare_public(MONTGOMERY, [download(tmp_path / "in", range(2))], tmp_path / "root")
+        about = yaml.safe_load((tmp_path / "root/xray/montgomery/SOURCE.yaml").read_text())
+        assert about["licence"] == MONTGOMERY.licence and about["citation"] and about["pairs"] == 2
+
+
+class TestWhatIsLeftOut:
+    def test_damaged_files_are_named_and_the_others_taken(self, tmp_path: Path) -> None:
+        source = download(tmp_path / "in", range(4))
+        (source / "CXR_png/MCUCXR_0001_0.png").write_bytes(b"no picture")
+        (source / "ManualMask/leftMask/MCUCXR_0002_0.png").write_bytes(b"\x89PNG cut")
+        outcome = prepare_public(MONTGOMERY, [source], tmp_path / "root").outcome
+        assert len(outcome.taken) == 2
+        assert sorted(problem.file for problem in outcome.failed) == [f"CXR_png/MCUCXR_000{n}_0.png" for n in (1, 2)]
+        assert not any(".prepare" in problem.message for problem in outcome.failed)
+        assert len(Dataset.open(tmp_path / "root").samples) == 2
+
+    def test_images_without_a_mask(self, tmp_path: Path) -> None:
+        source = download(tmp_path / "in", range(3))
+        (source / "ManualMask/rightMask/MCUCXR_0001_0.png").unlink()
+        result = prepare_public(MONTGOMERY, [source], tmp_path / "root")
+        assert [problem.file for problem in result.skipped] == ["CXR_png/MCUCXR_0001_0.png"]
+        assert "rightMask" in result.skipped[0].message and not result.complete
+
+    def test_sizes_that_differ(self, tmp_path: Path) -> None:
+        source = download(tmp_path / "in", range(2))
+        Image.fromarray(np.zeros((16, 16), np.uint8)).save(source / "CXR_png/MCUCXR_0000_0.png")
+        outcome = prepare_public(MONTGOMERY, [source], tmp_path / "root").outcome
+        assert len(outcome.taken) == 1 and "16 x 16 pixels, its mask 32 x 32" in outcome.failed[0].message
+
+    def test_nothing_fits(self, tmp_path: Path) -> None:
+        (tmp_path / "in/pictures").mkdir(parents=True)
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(tmp_path / "in/pictures/a.png")
+        with pytest.raises(UserError, match=r"found no pair of Montgomery County in 1 files \(folders: pictures\)"):
+            prepare_public(MONTGOMERY, [tmp_path / "in"], tmp_path / "root")
+        assert not (tmp_path / "root").exists()
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(UserError, match=r"no dataset 'montgomry'\. Did you mean 'montgomery'"):
+        recipe("montgomry")
+
+
+def test_patterns() -> None:
+    pattern = compile_pattern("images/{id:\\d{2}}_{eye}*.jpg")
+    found = pattern.fullmatch("a/b/IMAGES/07_left (copy).JPG")
+    assert found and found["id"] == "07" and found["eye"]
+    assert not pattern.fullmatch("images/7_left.jpg") and not pattern.fullmatch("images/sub/07_left.jpg")
+    assert not compile_pattern("mask.png").fullmatch("notmask.png")
+
+
+def test_a_recipe_joins_by_something() -> None:
+    assert isinstance(MONTGOMERY, Recipe) and MONTGOMERY.layouts[0].shared == ("id",)
