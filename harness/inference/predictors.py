@@ -113,6 +113,11 @@ def trial_predictor(store: Store, trial_id: str, modality: str | None, device: s
         )
     spec, weights = store.spec(asked[0]), store.weights(trial_id)
     settings, name = spec.predicted, spec.method.name
+    if spec.method.trainer is not None:
+        raise UserError(
+            f"{name} is trained by a program of its own, and predicts only the images of its trial. For new images use that"
+            f" program itself: its model is in {weights.parent / 'trainer' / 'model'}."
+        )
     if not weights.is_file():
         raise UserError(f"{weights} is missing: the trial ran with store.keep_weights=false. Run it again without.")
     if spec.method.prompt != "none":
