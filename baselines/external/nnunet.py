@@ -31,6 +31,8 @@ from PIL import Image
 DATASET = 1
 NAME = "Dataset001_bench"
 CONFIGURATION = "2d"
+# Variables in which nnU-Net is told its folders.
+RAW, PREPROCESSED, RESULTS = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
 # Checkpoints in a long training; a short one has one after each epoch.
 _CHECKPOINTS = 50
 
@@ -55,13 +57,13 @@ def train(work: Path, task: dict[str, Any], iterations: int | None, *, resume: b
         raise SystemExit("nnU-Net needs validation images, and this split has none.")
     prepared = work / "scratch" / "prepared"
     if not prepared.exists():
-        for name in ("nnUNet_raw", "nnUNet_preprocessed"):
+        for name in (RAW, PREPROCESSED):
             shutil.rmtree(os.environ[name], ignore_errors=True)
-        write_raw(work, task, Path(os.environ["nnUNet_raw"]) / NAME)
+        write_raw(work, task, Path(os.environ[RAW]) / NAME)
         _plan_and_preprocess(task["cpu_threads"])
         prepared.touch()
     splits = [{"train": _cases(task, "train"), "val": _cases(task, "validation")}]
-    base = Path(os.environ["nnUNet_preprocessed"]) / NAME
+    base = Path(os.environ[PREPROCESSED]) / NAME
     (base / "splits_final.json").write_text(json.dumps(splits, indent=2))
     trainer = _trainer(base, task, iterations, resume)
     trainer.run_training()
@@ -117,12 +119,12 @@ def write_raw(work: Path, task: dict[str, Any], folder: Path) -> None:
 
 def _set_environment(work: Path, task: dict[str, Any]) -> None:
     """Before nnunetv2 is imported, which reads these."""
-    for name, place in (("nnUNet_raw", "scratch"), ("nnUNet_preprocessed", "scratch"), ("nnUNet_results", "model")):
+    for name, place in ((RAW, "scratch"), (PREPROCESSED, "scratch"), (RESULTS, "model")):
         (work / place / name).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(work / place / name)
-    os.environ["nnUNet_n_proc_DA"] = str(task["cpu_threads"] - 1)
-    os.environ["nnUNet_def_n_proc"] = str(task["cpu_threads"])
-    os.environ.setdefault("nnUNet_compile", "false")
+    threads = int(task["cpu_threads"])
+    os.environ |= {"nnUNet_n_proc_DA": str(threads - 1), "nnUNet_def_n_proc": str(threads)}
+    os.environ |= {"nnUNet_compile": "false"} | os.environ
 
 
 def _plan_and_preprocess(processes: int) -> None:
@@ -170,12 +172,12 @@ def _seed(seed: int) -> None:
     import torch
 
     random.seed(seed)
-    np.random.seed(seed % 2**32)  # noqa: NPY002: what nnU-Net draws from
+    np.random.seed(seed % 2**32)  # noqa: NPY002
     torch.manual_seed(seed)
 
 
 def _results() -> Path:
-    return Path(os.environ["nnUNet_results"]) / NAME / f"nnUNetTrainer__nnUNetPlans__{CONFIGURATION}"
+    return Path(os.environ[RESULTS]) / NAME / f"nnUNetTrainer__nnUNetPlans__{CONFIGURATION}"
 
 
 def _cases(task: dict[str, Any], role: str) -> list[str]:
