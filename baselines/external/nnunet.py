@@ -123,7 +123,7 @@ def _set_environment(work: Path, task: dict[str, Any]) -> None:
         (work / place / name).mkdir(parents=True, exist_ok=True)
         os.environ[name] = str(work / place / name)
     threads = int(task["cpu_threads"])
-    os.environ |= {"nnUNet_n_proc_DA": str(threads - 1), "nnUNet_def_n_proc": str(threads)}
+    os.environ |= {"nnUNet_n_proc_DA": str(threads), "nnUNet_def_n_proc": str(threads)}
     os.environ |= {"nnUNet_compile": "false"} | os.environ
 
 
@@ -143,6 +143,8 @@ def _trainer(base: Path, task: dict[str, Any], iterations: int | None, resume: b
     device, seed = torch.device(task["device"]), int(task["seed"])
     torch.set_num_threads(task["cpu_threads"])
     _seed(seed)
+    # Beside the process that trains; its planner, before, takes none for a mistake.
+    os.environ["nnUNet_n_proc_DA"] = str(task["cpu_threads"] - 1)
     begun = resume and any(_results().glob("fold_0/checkpoint_*.pth"))
     trainer = get_trainer_from_args(str(DATASET), CONFIGURATION, 0, continue_training=begun, device=device)
     trainer.num_epochs = int(task["settings"]["epochs"])
