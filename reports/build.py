@@ -138,7 +138,7 @@ def build_report_of(
         seen_where_tested=records.seen_where_tested,
         nsd_tolerance=records.nsd_tolerance,
         mixed_starts=are_mixed(board.table["start"]),
-        possibly_seen=board.table["possibly_seen"].map(bool).any(),
+        possibly_seen=bool(board.table["possibly_seen"].map(bool).any()),
     )
     figures = draw_figures(board, records.curves, unseen=records.unseen)
     gallery = build_gallery(records, board)

@@ -109,9 +109,7 @@ def lite_state(state: dict[str, Tensor], name: str) -> dict[str, Tensor]:
         raise RuntimeError(f"it has {len(state)} tensors, {model} has {len(wanted)}.")
     for (ours, tensor), (theirs, given) in zip(wanted.items(), state.items(), strict=True):
         if tensor.shape != given.shape or ours.rpartition(".")[2] != theirs.rpartition(".")[2]:
-            raise RuntimeError(
-                f"{theirs} {tuple(given.shape)} stands where {model} has {ours} {tuple(tensor.shape)}."
-            )
+            raise RuntimeError(f"{theirs} {tuple(given.shape)} stands where {model} has {ours} {tuple(tensor.shape)}.")
     return dict(zip(wanted, state.values(), strict=True))
 
 
@@ -131,7 +129,9 @@ def features_state(state: dict[str, Tensor], model: str, wanted: dict[str, Tenso
     foreign = [key for key in state if _plain(key) not in known]
     missing = [key for key in wanted if _plain(key) not in given and not key.endswith("num_batches_tracked")]
     if foreign or missing:
-        lines = [f"{word}: {', '.join(keys[:5])}" for word, keys in (("missing", missing), ("unknown", foreign)) if keys]
+        lines = [
+            f"{word}: {', '.join(keys[:5])}" for word, keys in (("missing", missing), ("unknown", foreign)) if keys
+        ]
         raise RuntimeError(f"it is no checkpoint of timm's {model} ({'; '.join(lines)}).")
     return {key: given.get(_plain(key), tensor) for key, tensor in wanted.items()}
 

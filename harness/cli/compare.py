@@ -290,4 +290,12 @@ def _cells(change: Change) -> list[str]:
     interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
     difference = f"{change.difference.value:+.3f}{interval}"
     start = " → ".join(dict.fromkeys(change.starts))
-    return [change.method, start, f"{change.before:.3f}", f"{change.after:.3f}", difference, f"{change.p_value:.3g}", verdict]
+    return [
+        change.method,
+        start,
+        f"{change.before:.3f}",
+        f"{change.after:.3f}",
+        difference,
+        f"{change.p_value:.3g}",
+        verdict,
+    ]

@@ -94,7 +94,9 @@ def _check_start(card: dict[str, Any], where: str) -> None:
     if start in (SCRATCH, NO_WEIGHTS) and card["pretrained"] != "none":
         raise UserError(f"{where}: start: {start} and pretrained: {card['pretrained']} contradict each other.")
     if start in ("natural images", "medical images") and card["pretrained"] == "none":
-        raise UserError(f"{where}: start: {start} and pretrained: none contradict each other. Say which weights these are.")
+        raise UserError(
+            f"{where}: start: {start} and pretrained: none contradict each other. Say which weights these are."
+        )
 
 
 def _check_weights(name: str, card: dict[str, Any], model: dict[str, Any]) -> None:

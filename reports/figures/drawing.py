@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 _MARKERS = "osD^vPX<>p*h"
 SHADE, SHADE_OPACITY = (42 / 255, 157 / 255, 143 / 255), 0.5
 """Colour (RGB, 0 to 1) of a Dice of 1 in the heat map, as of the tables' shading in leaderboard.css."""
-_START = {"scratch": "scratch", "natural images": "natural", "medical images": "medical", NOT_STATED: "start not stated"}
+_START = {
+    "scratch": "scratch",
+    "natural images": "natural",
+    "medical images": "medical",
+    NOT_STATED: "start not stated",
+}
 WIDE = 620
 """CSS pixels."""
 MAX_TICKS = 5
@@ -131,7 +136,10 @@ def short_titles(board: Leaderboard, length: int = 28) -> dict[str, str]:
         else f"{shortened(titles[name].removesuffix(f' ({name})'), max(8, length - len(name) - 3))} ({name})"
         for name, short in cut.items()
     }
-    return {name: f"{title} · {_START[starts[name]]}" if mixed and starts[name] in _START else title for name, title in whole.items()}
+    return {
+        name: f"{title} · {_START[starts[name]]}" if mixed and starts[name] in _START else title
+        for name, title in whole.items()
+    }
 
 
 def shortened(title: str, length: int = 28) -> str:

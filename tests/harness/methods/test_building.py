@@ -18,7 +18,12 @@ from harness.methods.building import build_method
 from harness.methods.card import CARD_KEYS, check_method_config, start_of
 from harness.methods.contract import Method, Stage
 
-CARD = dict.fromkeys(CARD_KEYS, "x") | {"prompt": "none", "uses_modality": False, "pretrained_on": ["x"], "start": "natural images"}
+CARD = dict.fromkeys(CARD_KEYS, "x") | {
+    "prompt": "none",
+    "uses_modality": False,
+    "pretrained_on": ["x"],
+    "start": "natural images",
+}
 SOUND: dict[str, Any] = {"card": CARD, "version": 1, "model": {"_target_": "toy_methods.TinyConv"}, "training": {}}
 
 
@@ -136,7 +141,10 @@ def test_a_sound_method_yaml_passes() -> None:
         (SOUND | {"card": {"title": "x"}}, "methods.mine.card lacks paper, licence"),
         (SOUND | {"card": None}, "methods.mine.card lacks title"),
         (SOUND | {"card": CARD | {"uses_modality": "guessed"}}, "is 'guessed', expected true, false, or inferred"),
-        (SOUND | {"card": {**CARD, "start": "medical image"}}, "is 'medical image', expected one of: scratch, natural images"),
+        (
+            SOUND | {"card": {**CARD, "start": "medical image"}},
+            "is 'medical image', expected one of: scratch, natural images",
+        ),
         (SOUND | {"card": {**CARD, "start": "medical image"}}, "Did you mean 'medical images'?"),
         (SOUND | {"card": {**CARD, "start": "scratch"}}, "start: scratch and pretrained: x contradict each other"),
         (SOUND | {"card": {**CARD, "pretrained": "none"}}, "start: natural images and pretrained: none contradict"),
@@ -145,7 +153,10 @@ def test_a_sound_method_yaml_passes() -> None:
             "methods.mine.card.start is missing: the card says pretrained: x",
         ),
         (
-            {"card": {**CARD, "pretrained": "none", "start": "scratch"}, "model": SOUND["model"] | {"encoder_weights": "/w"}},
+            {
+                "card": {**CARD, "pretrained": "none", "start": "scratch"},
+                "model": SOUND["model"] | {"encoder_weights": "/w"},
+            },
             "methods.mine.model.encoder_weights names weights, but the card says pretrained: none",
         ),
         (SOUND | {"card": CARD | {"prompt": "click"}}, "is 'click', expected one of: none, oracle box, oracle point"),
