@@ -62,7 +62,7 @@ def distributions(board: Leaderboard, style: Style, *, unseen: bool) -> Drawing 
     down = math.ceil(len(domains) / _ACROSS)
     across = math.ceil(len(domains) / down)
     figure, grid = plt.subplots(
-        down, across, figsize=(2.0 * across, 0.4 + down * (0.5 + 0.2 * len(names))), sharex=True, sharey=True,
+        down, across, figsize=(2.6 + 1.7 * across, 0.5 + down * (0.5 + 0.2 * len(names))), sharex=True, sharey=True,
         squeeze=False, layout="constrained",
     )  # fmt: skip
     listed = []
@@ -90,8 +90,7 @@ def distributions(board: Leaderboard, style: Style, *, unseen: bool) -> Drawing 
         axes.tick_params(axis="y", labelcolor=style.theme.ink)
         axes.tick_params(axis="x", labelbottom=place + across >= len(domains))
         axes.grid(axis="y", visible=False)
-        if place + across >= len(domains):
-            axes.set_xlabel("Dice of the images", fontsize=9)
+    figure.supxlabel("Dice of the images", fontsize=10)
     alt = f"Quartiles of the images' Dice in {len(domains)} domains, whiskers at 5 and 95 %. Medians: {'; '.join(listed)}."
     left = len(board.table) - len(names)
     alt += f" Left out (incomplete, or behind the first {MAX_BOXES}): {left}." if left else ""

@@ -1,4 +1,4 @@
-// Two of image, reference and methods on one picture of the gallery, with a slider between. Pictures are used, not copied.
+// Two of image, truth and methods on one picture of the gallery, with a slider between. Pictures are used, not copied.
 function startComparing() {
   const box = document.getElementById("compare");
   const [picture, left, right] = ["picture", "left", "right"].map((name) => box.querySelector(`select[name=${name}]`));
@@ -40,11 +40,11 @@ function startComparing() {
   function choosePicture() {
     const { tiles } = pictures.get(picture.value);
     const before = [left, right].map((select) => select.selectedOptions[0]?.text);
-    const options = [["image", "Image"], ["reference", "Reference"], ...[...tiles.keys()].map((name, place) => [`method ${place}`, name])];
+    const options = [["image", "Image"], ["truth", "Truth"], ...[...tiles.keys()].map((name, place) => [`method ${place}`, name])];
     [left, right].forEach((select, side) => {
       select.replaceChildren(...options.map(([value, title]) => new Option(title, value)));
       const kept = options.find(([, title]) => title === before[side]);
-      select.value = kept ? kept[0] : ["reference", "method 0"][side];
+      select.value = kept ? kept[0] : ["truth", "method 0"][side];
     });
     draw();
   }
@@ -69,7 +69,7 @@ function startComparing() {
     if (!svg.firstChild) svg.append(tile.querySelector("use").cloneNode());
     svg.removeAttribute("role");
     svg.removeAttribute("aria-label");
-    svg.setAttribute("class", `${tile.getAttribute("class")} layer ${kind === "reference" ? "with-truth" : ""}`);
+    svg.setAttribute("class", `${tile.getAttribute("class")} layer ${kind === "truth" ? "with-truth" : ""}`);
     return svg;
   }
 
