@@ -77,6 +77,7 @@ def distributions(board: Leaderboard, style: Style, *, unseen: bool) -> Drawing 
             patch.set(facecolor=style.palette[name], edgecolor=style.theme.ink, linewidth=0.9)
         for line in (line for part in ("whiskers", "caps", "medians") for line in drawn[part]):
             line.set(color=style.theme.ink, linewidth=0.9)
+        axes.set_label(domain)
         axes.set_title(_two_lines(domain), fontsize=9, loc="left", color=style.theme.ink)
         medians = ", ".join(f"{style.short[name]} {boxes[name].median:.2f}" for name in shown)
         listed.append(f"{domain}: {medians}")
