@@ -34,7 +34,7 @@ def files_below(folder: Path) -> list[Path]:
     for place, folders, names in os.walk(folder, followlinks=True):
         here = Path(place)
         # By the absolute path: of `images/..` the parents would name a folder that lies below.
-        above = {here.resolve(), *(parent.resolve() for parent in Path(os.path.abspath(here)).parents)}
+        above = {here.resolve(), *(parent.resolve() for parent in Path(os.path.abspath(here)).parents)}  # noqa: PTH100
         for name in list(folders):
             if (here / name).resolve() in above:
                 folders.remove(name)

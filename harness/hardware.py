@@ -35,11 +35,14 @@ def usable_cores() -> int:
 
 
 def free_memory(device: torch.device) -> int:
-    """Bytes that are free on a GPU; or in the main memory, and in this container where one is set a limit."""
+    """Bytes that are free on a GPU, or in the main memory."""
     import torch
 
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+    return int(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else free_main_memory()
+
+
+def free_main_memory() -> int:
+    """Bytes that are free in the main memory, and in this container where one is set a limit."""
     free = []
     try:
         lines = Path("/proc/meminfo").read_text("ascii").splitlines()
@@ -86,10 +89,11 @@ def native_amp(device: str, cpu_facts: Path = Path("/proc/cpuinfo")) -> str:
 
         if torch.cuda.is_available():
             return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "off"
-    return "bfloat16" if _NATIVE & _cpu_features(cpu_facts) else "off"
+    return "bfloat16" if _NATIVE & cpu_features(cpu_facts) else "off"
 
 
-def _cpu_features(cpu_facts: Path) -> set[str]:
+def cpu_features(cpu_facts: Path = Path("/proc/cpuinfo")) -> set[str]:
+    """The instruction sets that Linux names, such as `avx512f`; none where it is another system."""
     try:
         lines = cpu_facts.read_text("utf-8").splitlines()
     except OSError:

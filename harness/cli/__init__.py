@@ -39,7 +39,7 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from harness.cli import compare, data, evaluate, list_, measure, plan, predict, report, run, status, sweep
+    from harness.cli import compare, data, doctor, evaluate, list_, measure, plan, predict, report, run, status, sweep
 
     parser = _Parser(
         prog="python -m harness",
@@ -48,7 +48,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"delightsam-bench {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="<command>", parser_class=_Parser)
-    for module in (run, status, plan, sweep, list_, measure, report, evaluate, compare, predict, data):
+    for module in (run, status, plan, sweep, list_, measure, report, evaluate, compare, predict, data, doctor):
         module.add_parser(commands)
     return parser
 
@@ -62,7 +62,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
-    names = ("run", "status", "plan", "sweep", "list", "measure", "report", "evaluate", "compare", "predict", "data")
+    names = (
+        "run",
+        "status",
+        "plan",
+        "sweep",
+        "list",
+        "measure",
+        "report",
+        "evaluate",
+        "compare",
+        "predict",
+        "data",
+        "doctor",
+    )
     if arguments and not arguments[0].startswith("-") and arguments[0] not in names:
         print(f"Error: unknown command '{arguments[0]}'.{did_you_mean(arguments[0], names)}", file=sys.stderr)
         return 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,15 +64,37 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
+    measured = measure_external(args.overrides, config_folder_argument(args), terminal(stderr=True), terminal())
+    return _tell(measured, _command(args.overrides))
+
+
+@dataclass(frozen=True)
+class MeasuredMasks:
+    """Another tool's masks, measured: the run in the store that they now stand in, and what was matched to what."""
+
+    store: Store
+    folder: Path
+    masks: ExternalMasks
+    trials: list[ExternalTrial]
+
+
+def measure_external(overrides: list[str], extra: Path | None, console: Any, table: Any | None) -> MeasuredMasks:
+    """Measures the masks that the words name, lets them join a run, and writes its report.
+
+    Args:
+        extra: a folder of the user's own YAML files.
+        console: where progress is shown.
+        table: where the leaderboard is printed, if anywhere.
+    """
     from harness.config.loading import load_config
     from harness.evaluation.external import match_masks
     from harness.evaluation.external.card import read_description
     from harness.planning.plan import build_plan
     from harness.store.store import Store
 
-    words, described, others = _sorted_words(args.overrides)
+    words, described, others = _sorted_words(overrides)
     description = read_description(words["name"], words.get("about"), described)
-    config = load_config(others, config_folder_argument(args))
+    config = load_config(others, extra)
     if config.data.root is None:
         raise UserError("data.root=... is missing: the folder of the images that the masks belong to.")
     config.methods = {}  # those of the default suite take no part
@@ -79,9 +102,12 @@ def run(args: argparse.Namespace) -> int:
     masks = match_masks(Path(words["predictions"]).expanduser(), plan.splits)
     store = Store(config.store.root)
     store.prepare()
-    command = ["python", "-m", "harness", "evaluate", *args.overrides]
     with store.exclusive():
-        return _keep_and_report(plan, masks, store, words, description, command)
+        return _keep_and_report(plan, masks, store, words, description, _command(overrides), console, table)
+
+
+def _command(overrides: list[str]) -> list[str]:
+    return ["python", "-m", "harness", "evaluate", *overrides]
 
 
 def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str], list[str]]:
@@ -123,15 +149,21 @@ def _check_choices(own: dict[str, str]) -> None:
 
 
 def _keep_and_report(
-    plan: Plan, masks: ExternalMasks, store: Store, words: dict[str, str], description: Any, command: list[str]
-) -> int:
+    plan: Plan,
+    masks: ExternalMasks,
+    store: Store,
+    words: dict[str, str],
+    description: Any,
+    command: list[str],
+    console: Any,
+    table: Any | None,
+) -> MeasuredMasks:
     from rich.progress import Progress
 
     from harness.cli.run import write_report
     from harness.data.reading.nifti import AFFINE
     from harness.evaluation.external import evaluate_external
 
-    console = terminal(stderr=True)
     config, name, seed = plan.config, words["name"], _seed(words.get("seed", "0"))
     _refuse_name_of_a_method(store, name)
     with Progress(console=console, transient=True) as display:
@@ -147,8 +179,8 @@ def _keep_and_report(
         store.write_efficiency(*description.cost_row(name))
     card = store.spec(trials[0].ids).method.card
     folder = _start_run(plan, trials, store, name, seed, card, console)
-    write_report(store, folder, console)
-    return _tell(masks, trials, command)
+    write_report(store, folder, console, table)
+    return MeasuredMasks(store, folder, masks, trials)
 
 
 def _seed(word: str) -> int:
@@ -206,8 +238,9 @@ def _run_of_same_splits(plan: Plan, store: Store) -> SuiteRecord | None:
     return None
 
 
-def _tell(masks: ExternalMasks, trials: list[ExternalTrial], command: list[str]) -> int:
+def _tell(measured: MeasuredMasks, command: list[str]) -> int:
     """Names what is missing and what is left over on standard error; gives the exit code."""
+    masks, trials = measured.masks, measured.trials
     if masks.extra:
         names = "\n".join(f"  {path}" for path in masks.extra[:_SHOWN])
         more = f"\n  and {len(masks.extra) - _SHOWN} more" if len(masks.extra) > _SHOWN else ""

@@ -7,6 +7,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,23 +37,56 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-
-    from harness.config.loading import load_config
     from harness.store.store import Store
 
-    console = terminal(stderr=True)
-    config = load_config(args.overrides, config_folder_argument(args))
+    folder = config_folder_argument(args)
+    config = run_config(args.overrides, folder)
+    store, command = Store(config.store.root), command_of(args.overrides, folder)
+    store.prepare()
+    with store.exclusive():
+        finished = run_suite(config, store, command, terminal(stderr=True), terminal())
+        return _conclude(finished, store, command)
+
+
+def run_config(overrides: list[str], extra: Path | None) -> RunConfig:
+    """The configuration that the words name; `extra` is a folder of the user's own YAML files."""
+    from harness.config.loading import load_config
+
+    config = load_config(overrides, extra)
     if config.sweep.parameters:
         raise UserError(
             "sweep=... is a search: use `python -m harness sweep` with the same words. `run` searches nothing."
         )
-    store = Store(config.store.root)
-    store.prepare()
-    with store.exclusive():
-        return _run_in_store(config, store, _command(args), console)
+    return config
 
 
-def _run_in_store(config: RunConfig, store: Store, command: list[str], console: Any) -> int:
+def command_of(overrides: list[str], extra: Path | None) -> list[str]:
+    """The words that run this again."""
+    folder = ["--config-dir", str(extra)] if extra else []
+    return ["python", "-m", "harness", "run", *folder, *overrides]
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """What became of a run: its folder in the store, what it asked for, and the outcomes of the trials that it ran."""
+
+    folder: Path
+    plan: Plan
+    outcomes: list[Outcome]
+
+    @property
+    def stopped(self) -> bool:
+        """SIGTERM ended it in order: whoever takes the machine away will not wait for a report, so there is none."""
+        return any(outcome.state == "interrupted" for outcome in self.outcomes)
+
+
+def run_suite(config: RunConfig, store: Store, command: list[str], console: Any, table: Any | None) -> FinishedRun:
+    """Runs what the store lacks, measures costs and writes the report; the store is prepared and held.
+
+    Args:
+        console: where progress is shown.
+        table: where the leaderboard is printed, if anywhere.
+    """
     from harness.planning.checks import check_methods
     from harness.planning.plan import build_plan
     from harness.store.records import TrialEntry
@@ -84,23 +118,15 @@ def _run_in_store(config: RunConfig, store: Store, command: list[str], console: 
         # Data or store stop the run: what is finished still gets its report, where it can be written.
         if any(store.result(trial.ids) is not None for trial in plan.trials):
             with contextlib.suppress(UserError, OSError):
-                write_report(store, folder, console)
+                write_report(store, folder, console, table)
         raise
-    if any(outcome.state == "interrupted" for outcome in outcomes):
-        # Whoever takes the machine away will not wait for a report.
-        print(
-            "\nStopped by SIGTERM. What is finished is kept, running trials kept their state. To go on:",
-            file=sys.stderr,
-        )
-        print(f"  {shlex.join(command)}", file=sys.stderr)
-        return TERMINATED
+    ended = FinishedRun(folder, plan, outcomes)
+    if ended.stopped:
+        return ended
     if config.reuse != "only":
         _measure_costs(plan, store, console)
-    write_report(store, folder, console, costs_only=config.costs_only)
-    for trial in plan.trials:
-        for warning in (store.result(trial.ids) or {}).get("warnings", []):
-            print(f"Warning: {trial.label}: {warning}.", file=sys.stderr)
-    return _conclude([outcome for outcome in outcomes if outcome.state != "done"], store, command)
+    write_report(store, folder, console, table, costs_only=config.costs_only)
+    return ended
 
 
 def _tell_of_threads(trials: list[TrialSpec], config: RunConfig, console: Any) -> None:
@@ -114,12 +140,6 @@ def _tell_of_threads(trials: list[TrialSpec], config: RunConfig, console: Any) -
             soft_wrap=True,
             highlight=False,
         )
-
-
-def _command(args: argparse.Namespace) -> list[str]:
-    """The words that run this again."""
-    folder = ["--config-dir", str(args.config_dir)] if args.config_dir else []
-    return ["python", "-m", "harness", "run", *folder, *args.overrides]
 
 
 def _trials_to_run(plan: Plan, done: Collection[TrialIds]) -> list[TrialSpec]:
@@ -186,17 +206,31 @@ def _measure_costs(plan: Plan, store: Store, console: Any) -> None:
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
-def write_report(store: Store, folder: Path, console: Any, *, costs_only: bool = False) -> None:
-
+def write_report(
+    store: Store, folder: Path, console: Any, table: Any | None = None, *, costs_only: bool = False
+) -> None:
+    """Writes the report of the run in `folder`; its table is the command's result, so it goes to standard output."""
     from reports.build import build_report
 
     paths = build_report(store.root, folder, folder / "report")
-    # The table is the command's result, so it goes to standard output; everything else is on standard error.
-    (paths.print_costs if costs_only else paths.print_table)(terminal())
+    if table is not None:
+        (paths.print_costs if costs_only else paths.print_table)(table)
     console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
 
 
-def _conclude(failed: list[Outcome], store: Store, command: list[str]) -> int:
+def _conclude(finished: FinishedRun, store: Store, command: list[str]) -> int:
+    """Says on standard error what did not go well, and how to go on; gives the exit code."""
+    if finished.stopped:
+        print(
+            "\nStopped by SIGTERM. What is finished is kept, running trials kept their state. To go on:",
+            file=sys.stderr,
+        )
+        print(f"  {shlex.join(command)}", file=sys.stderr)
+        return TERMINATED
+    for trial in finished.plan.trials:
+        for warning in (store.result(trial.ids) or {}).get("warnings", []):
+            print(f"Warning: {trial.label}: {warning}.", file=sys.stderr)
+    failed = [outcome for outcome in finished.outcomes if outcome.state != "done"]
     if not failed:
         return 0
     print(f"{len(failed)} {'trial' if len(failed) == 1 else 'trials'} failed:", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
@@ -55,6 +55,17 @@ class TrialPredictor:
     geometry: str
     amp: str
     device: torch.device
+    name: str
+    uses_modality: bool | str
+
+    def of_modality(self, modality: str | None) -> TrialPredictor:
+        """The same method for images of `modality`: a name, "auto", or None where the method needs none.
+
+        Raises:
+            UserError: a modality that the method does not know or needs to be given.
+        """
+        checked = _checked_modality(modality, self.method.guesses, self.name, self.uses_modality, self.modalities)
+        return replace(self, modality=checked)
 
     @torch.inference_mode()
     def segment(self, images: Images) -> tuple[Masks, list[str]]:
@@ -93,14 +104,15 @@ class LibraryPredictor:
 
 
 def trial_predictor(store: Store, trial_id: str, modality: str | None, device: str) -> TrialPredictor:
-    """The method that a finished trial trained, on `device`.
+    """The method that a finished trial trained, for images of a modality: see `trained_method` and `of_modality`."""
+    return trained_method(store, trial_id, device).of_modality(modality)
 
-    Args:
-        modality: a name, "auto", or None where the method needs none.
+
+def trained_method(store: Store, trial_id: str, device: str) -> TrialPredictor:
+    """The method that a finished trial trained, on `device`; `of_modality` says what it is to segment.
 
     Raises:
-        UserError: a trial that has not finished or kept no weights, a method that is prompted with the true mask, or a
-            modality that the method does not know or needs to be given.
+        UserError: a trial that has not finished or kept no weights, or a method that is prompted with the true mask.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -119,7 +131,6 @@ def trial_predictor(store: Store, trial_id: str, modality: str | None, device: s
         raise UserError(f"{name} is prompted with the true mask ({spec.method.prompt}): new images have none.")
     modalities = spec.modalities
     method = build_method(name, spec.method.model, modalities)
-    modality = _checked_modality(modality, method, name, spec.method.card["uses_modality"], modalities)
     try:
         method.load_state_dict(load_file(weights))
     except (SafetensorError, RuntimeError) as error:
@@ -133,8 +144,8 @@ def trial_predictor(store: Store, trial_id: str, modality: str | None, device: s
     adapter = MethodAdapter(method.to(place).eval())
     adapter.accelerate(settings.image_size, settings.batch_size, settings.amp)
     return TrialPredictor(
-        title, settings.batch_size, adapter, modalities, modality, settings.image_size,
-        settings.geometry, settings.amp, place,
+        title, settings.batch_size, adapter, modalities, "", settings.image_size,
+        settings.geometry, settings.amp, place, name, spec.method.card["uses_modality"],
     )  # fmt: skip
 
 
@@ -169,9 +180,8 @@ def _batched(arrays: Iterable[NDArray[np.uint8]], size: int) -> Iterator[list[ND
 
 
 def _checked_modality(
-    modality: str | None, method: Any, name: str, uses_modality: bool | str, modalities: list[str]
+    modality: str | None, guesses: bool, name: str, uses_modality: bool | str, modalities: list[str]
 ) -> str:
-    guesses = MethodAdapter(method).guesses
     if modality is None and uses_modality == "inferred" and guesses:
         return AUTO
     if modality == AUTO and not guesses:

@@ -97,11 +97,10 @@ class Style:
 
 
 @contextlib.contextmanager
-def drawing_style(theme: Theme) -> Iterator[None]:
-    """Matplotlib as the report wants it, without a window system, and afterwards as it was."""
+def themed(theme: Theme) -> Iterator[None]:
+    """Matplotlib's settings as the report wants them, and afterwards as they were."""
     import matplotlib
     import seaborn as sns
-    from matplotlib import pyplot as plt
 
     style: Any = {
         "svg.fonttype": "none", "svg.hashsalt": "report", "font.size": 10, "axes.edgecolor": theme.line,
@@ -110,13 +109,24 @@ def drawing_style(theme: Theme) -> Iterator[None]:
         "axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "axes.axisbelow": True,
         "grid.linewidth": 0.6, "text.parse_math": False, "legend.frameon": False, "pdf.fonttype": 42,
     }  # fmt: skip
-    backend = matplotlib.get_backend()
+    with sns.axes_style("whitegrid"), matplotlib.rc_context(style):
+        yield
+
+
+@contextlib.contextmanager
+def drawing_style(theme: Theme) -> Iterator[None]:
+    """As `themed`, without a window system. Figures that the block opened are closed at its end, and no others."""
+    import matplotlib
+    from matplotlib import pyplot as plt
+
+    backend, before = matplotlib.get_backend(), set(plt.get_fignums())
     plt.switch_backend("svg")
     try:
-        with sns.axes_style("whitegrid"), matplotlib.rc_context(style):
+        with themed(theme):
             yield
     finally:
-        plt.close("all")
+        for number in set(plt.get_fignums()) - before:
+            plt.close(number)
         plt.switch_backend(backend)
 
 

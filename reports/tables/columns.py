@@ -409,6 +409,7 @@ def cost_columns() -> list[Column]:
 
 
 def informative_columns(columns: list[Column], table: pd.DataFrame) -> list[Column]:
-    """Without the columns on how methods were chosen and prompted in which all rows say the same: a page has little room."""
+    """Without the columns on how methods were chosen and prompted in which all rows say the same, or nothing: a page has
+    little room."""
     plain = ("prompt", "modality_knowledge", "selection", "geometry")
-    return [column for column in columns if column.key not in plain or len(set(table[column.key])) > 1]
+    return [column for column in columns if column.key not in plain or len({*table[column.key]} - {""}) > 1]

@@ -35,7 +35,9 @@ def modules_after(*arguments: str) -> tuple[int, set[str]]:
     return code, set(modules)
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("list",), ("list", "methods"), ("run", "--help")])
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), ("list",), ("list", "methods"), ("run", "--help"), ("doctor", "--help")]
+)
 def test_help_and_list_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
     code, modules = modules_after(*arguments)
     assert code == 0

@@ -11,10 +11,13 @@ import pytest
 
 from harness.store.store import Store
 from reports.analysis.fairness import differences, equal_terms
+from reports.analysis.setting import headline
 from reports.build import build_report
 from reports.records.reading import read_records
 from reports.records.records import Records
 from reports.records.runs import find_suite
+from reports.tables.columns import columns, informative_columns
+from reports.tables.leaderboard import Leaderboard, build_leaderboard
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 
@@ -50,6 +53,28 @@ def test_a_setting_that_differs_stands_beside_that_of_the_others(records: Record
     (found,) = differences(change(records, "unet", augmentation="bigger", patience=3))
     assert found.title == "U-Net (ResNet-18)"
     assert found.what == ("augmentation bigger (others: standard)", "patience 3 (others: none)")
+
+
+def test_the_geometry_is_shown_where_it_is_not_the_same_for_all(records: Records) -> None:
+    (found,) = differences(change(records, "unet", geometry="tiles"))
+    assert found.what == ("geometry tiles (others: stretch)",)
+    facts = records.methods["unet"]
+    assert facts.geometry == "stretch"
+    alike = build_leaderboard(records)
+    methods = {
+        **records.methods,
+        "unet": replace(facts, geometry="tiles"),
+        "otsu": replace(records.methods["otsu"], geometry=""),
+    }
+    differs = build_leaderboard(replace(records, methods=methods))
+
+    def shown(board: Leaderboard) -> list[str]:
+        return [column.key for column in informative_columns(columns([], unseen=True), board.table)]
+
+    assert "geometry" not in shown(alike) and "geometry" in shown(differs)
+    assert differs.table.set_index("method").loc["unet", "geometry"] == "tiles"
+    assert "64 px stretch, tiles" in headline(change(records, "unet", geometry="tiles"))
+    assert "64 px ·" in headline(records)
 
 
 @pytest.mark.parametrize(("seen", "told"), [(484, False), (960, True)])

@@ -1,0 +1,133 @@
+"""The report's figures as functions of results. Each gives matplotlib axes, to change, to show or to save.
+
+They take `Results` and not a DataFrame: which trials are missing decides what may be drawn, and no table of images knows it.
+`results.select(...)` draws a part.
+
+>>> axes = heat_map(load_results(store))
+>>> axes.figure.savefig(folder / "heat_map.pdf", bbox_inches="tight")
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
+
+from harness.api.results import Results
+from harness.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+    from reports.figures.drawing import Drawing, Style
+
+COSTS = ("parameters", "gmacs", "throughput")
+
+
+def dice_against_cost(results: Results, cost: str = "parameters") -> Axes:
+    """Dice with its interval against one kind of cost (see `COSTS`), and the Pareto front of the automatic methods."""
+    from reports.figures.methods import dice_against_cost as draw
+
+    if cost not in COSTS:
+        raise UserError(f"cost={cost!r} is unknown.{did_you_mean(cost, COSTS)}")
+    return _one(
+        results,
+        lambda style: [draw(results.board, style, cost, unseen=results.records.unseen)],
+        f"no complete method has a measured cost ({cost})",
+    )
+
+
+def latency_by_size(results: Results) -> Axes:
+    """The time of one image against its side, on the first machine that speeds were measured on."""
+    from reports.figures.methods import latency_by_size as draw
+
+    return _one(results, lambda style: [draw(results.board, style)], "no speed was measured at several sizes")
+
+
+def seen_and_unseen(results: Results) -> Axes:
+    """A line for each method from its Dice on seen domains to that on unseen ones."""
+    from reports.figures.methods import seen_and_unseen as draw
+
+    return _one(
+        results,
+        lambda style: [draw(results.board, style)],
+        "no complete method was tested on seen and on unseen domains",
+    )
+
+
+def rank_map(results: Results) -> Axes:
+    """How often each automatic method takes each rank when the images are drawn again."""
+    from reports.figures.methods import rank_map as draw
+
+    return _one(
+        results,
+        lambda style: [draw(results.board, style)],
+        "it needs two complete automatic methods, and domains of several images",
+    )
+
+
+def critical_differences(results: Results) -> Axes:
+    """Average ranks over domains; a bar joins methods that the domains can't tell apart."""
+    from reports.figures.methods import critical_difference_diagram as draw
+
+    return _one(
+        results, lambda style: [draw(results.board, style)], "it needs three complete automatic methods and two domains"
+    )
+
+
+def learning_curves(results: Results) -> Axes:
+    """Validation Dice by epoch: the mean over folds and seeds, with the range between them."""
+    from reports.figures.methods import learning_curves as draw
+
+    return _one(
+        results,
+        lambda style: [draw(results.board, results.records.curves, style)],
+        "no method was trained for two epochs",
+    )
+
+
+def heat_map(results: Results) -> Axes:
+    """Dice of the complete methods on each domain."""
+    from reports.figures.domains import heat_map as draw
+
+    return _one(
+        results, lambda style: [draw(results.board, style, unseen=results.records.unseen)], "no method is complete"
+    )
+
+
+def distributions(results: Results) -> dict[str, Axes]:
+    """Modality -> the spread of the Dice over the images of each domain: quartiles, whiskers at 5 and 95 %.
+
+    >>> sorted(distributions(load_results(store)))
+    ['dermoscopy', 'fundus']
+    """
+    from reports.figures.domains import distributions as draw
+
+    drawn = _draw(
+        results, lambda style: draw(results.board, style, unseen=results.records.unseen), "no method is complete"
+    )
+    return {drawing.title.rpartition(": ")[2]: drawing.figure.axes[0] for drawing in drawn}
+
+
+def _one(results: Results, draw: Callable[[Style], Iterable[Drawing | None]], otherwise: str) -> Axes:
+    (drawing,) = _draw(results, draw, otherwise)
+    return drawing.figure.axes[0]
+
+
+def _draw(results: Results, draw: Callable[[Style], Iterable[Drawing | None]], otherwise: str) -> list[Drawing]:
+    """Draws on paper, in whatever backend is in use: the figures stay open.
+
+    Raises:
+        UserError: the data don't allow it; says why.
+    """
+    import matplotlib
+
+    from reports.figures.drawing import PRINT, Style, themed
+
+    paper: Any = {"figure.facecolor": PRINT.paper, "savefig.facecolor": PRINT.paper}
+    with themed(PRINT), matplotlib.rc_context(paper):
+        drawings = [drawing for drawing in draw(Style.of(results.board, PRINT)) if drawing is not None]
+    if not drawings:
+        raise UserError(f"Nothing to draw of {results.name} {results.time}: {otherwise}.")
+    for drawing in drawings:
+        drawing.figure.axes[0].set_title(drawing.title)
+    return drawings

@@ -1,0 +1,231 @@
+"""The bench from Python: what importing it loads, runs and plans, tidy tables, figures, trained methods, and the examples."""
+
+from __future__ import annotations
+
+import doctest
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+
+import harness
+import harness.api.figures
+import harness.api.results
+import harness.api.running
+from harness import Results, evaluate, figures, load_results, plan, run
+from harness.data.dataset import Dataset
+from harness.data.reading import read_mask
+from harness.errors import UserError
+from harness.metrics import shown_metrics
+from harness.store.store import Store
+from reports.records.tidy import IMAGE_COLUMNS, TRIAL_COLUMNS
+from tests.reports.simulated_store import Simulated, write_store
+
+
+@pytest.fixture(scope="module")
+def holed(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    """One failed trial (U-Net, fold 2) and one never begun (Otsu, fold 1)."""
+    return write_store(tmp_path_factory.mktemp("holed"))
+
+
+@pytest.fixture(scope="module")
+def complete(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    return load_results(write_store(tmp_path_factory.mktemp("complete"), faults={}, seeds=(0, 1)).root)
+
+
+@pytest.fixture
+def no_open_figures() -> Iterator[None]:
+    plt.close("all")
+    yield
+    plt.close("all")
+
+
+@pytest.fixture
+def small(small_dataset: Path, tmp_path: Path) -> list[str]:
+    """Words of a small run."""
+    return [
+        f"data.root={small_dataset}",
+        f"store.root={tmp_path / 'runs'}",
+        "executor=serial",
+        "training.image_size=32",
+    ]
+
+
+@pytest.mark.parametrize("module", [harness.api.results, harness.api.running, harness.api.figures])
+@pytest.mark.usefixtures("no_open_figures")
+def test_the_examples_in_docstrings_run(module: Any, holed: Simulated, small: list[str], tmp_path: Path) -> None:
+    names = {**vars(module), "load_results": load_results, "store": holed.root, "small": small, "folder": tmp_path}
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    tests = [test for test in finder.find(module, globs=names) if test.examples]
+    assert tests
+    for test in tests:
+        said: list[str] = []
+        assert runner.run(test, out=said.append).failed == 0, "".join(said)
+
+
+def test_importing_the_bench_loads_nothing_heavy() -> None:
+    program = (
+        "import json, sys, harness; assert 'run' in dir(harness); "
+        "print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
+    )
+    loaded = json.loads(subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout)
+    assert not {"torch", "ray", "matplotlib", "pandas", "numpy", "scipy", "hydra", "reports"} & set(loaded)
+    with pytest.raises(AttributeError, match="'harness' has no attribute 'rnu'"):
+        harness.rnu  # noqa: B018
+    for name in ("harness", "reports", "delightsam"):
+        assert (Path(harness.__file__).parents[1] / name / "py.typed").is_file()
+
+
+def test_tables_have_the_documented_columns_and_one_row_for_each_image_and_trial(holed: Simulated) -> None:
+    results = load_results(holed.root)
+    assert list(results.images) == [*IMAGE_COLUMNS, *shown_metrics()]
+    assert list(results.trials) == [*TRIAL_COLUMNS, *shown_metrics()]
+    assert not results.images.duplicated(["method", "fold", "seed", "role", "key"]).any()
+    assert len(results.trials) == 12 and not results.complete
+    failed = results.trials.query("state == 'failed'").iloc[0]
+    assert (failed["method"], failed["fold"]) == ("unet", "fold2")
+    assert "NaN in epoch 2" in failed["reason"]
+    assert failed[shown_metrics()].isna().all()
+    for name in (*shown_metrics(), "seconds", "epochs"):
+        assert results.trials[name].dtype == float
+
+
+def test_a_trials_metric_is_the_mean_over_images_and_then_over_domains(complete: Results) -> None:
+    tests = complete.images.query("role == 'test' and method == 'unet' and fold == 'fold0' and seed == 1")
+    (row,) = complete.trials.query("method == 'unet' and fold == 'fold0' and seed == 1").to_dict("records")
+    assert row["dice"] == pytest.approx(tests.groupby(["modality", "domain"])["dice"].mean().mean())
+    assert row["images"] == len(tests)
+
+
+def test_a_metric_that_was_not_measured_is_nan(tmp_path: Path) -> None:
+    store = write_store(tmp_path, faults={}, change=lambda method, frame: frame.drop(columns="cldice"))
+    results = load_results(store.root)
+    assert results.images["cldice"].isna().all() and results.images["cldice"].dtype == float
+    assert results.trials["cldice"].isna().all() and results.trials["dice"].notna().all()
+
+
+def test_a_part_of_the_results(complete: Results) -> None:
+    part = complete.select(methods=["unet"], seeds=[1])
+    assert set(part.images["method"]) == {"unet"} and set(part.trials["seed"]) == {1}
+    assert part.leaderboard["method"].tolist() == ["unet"]
+    with pytest.raises(UserError, match="Did you mean 'unet'"):
+        complete.select(methods=["unett"])
+    with pytest.raises(UserError, match="expected a list"):
+        complete.select(methods="unet")
+
+
+def test_a_store_without_that_run(holed: Simulated, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Did you mean 'simulated'"):
+        load_results(holed.root, suite="simulatd")
+    with pytest.raises(UserError, match="Expected runs of suites"):
+        load_results(tmp_path / "nothing")
+
+
+@pytest.mark.usefixtures("no_open_figures")
+def test_figures_are_axes_and_leave_matplotlib_as_it_was(complete: Results) -> None:
+    backend, size = matplotlib.get_backend(), matplotlib.rcParams["font.size"]
+    mine, _ = plt.subplots()
+    drawn = [
+        figures.dice_against_cost(complete), figures.dice_against_cost(complete, "throughput"), figures.latency_by_size(complete),
+        figures.seen_and_unseen(complete), figures.rank_map(complete), figures.critical_differences(complete),
+        figures.learning_curves(complete), figures.heat_map(complete), *figures.distributions(complete).values(),
+    ]  # fmt: skip
+    assert all(isinstance(axes, Axes) and axes.get_title() for axes in drawn)
+    assert plt.fignum_exists(mine.number)
+    assert len(plt.get_fignums()) == 1 + len(drawn)
+    assert (matplotlib.get_backend(), matplotlib.rcParams["font.size"]) == (backend, size)
+    assert figures.heat_map(complete.select(methods=["unet"])).get_title().startswith("Unseen Dice by domain")
+
+
+def test_a_figure_that_the_data_dont_allow_says_why(complete: Results) -> None:
+    with pytest.raises(UserError, match="it needs two complete automatic methods"):
+        figures.rank_map(complete.select(methods=["unet"]))
+    with pytest.raises(UserError, match="Did you mean 'gmacs'"):
+        figures.dice_against_cost(complete, "gmac")
+
+
+@pytest.mark.usefixtures("no_open_figures")
+def test_a_report_leaves_open_figures_alone(complete: Results, tmp_path: Path) -> None:
+    from reports.build import build_report
+
+    mine, _ = plt.subplots()
+    build_report(complete.store, complete.folder, tmp_path)
+    assert plt.get_fignums() == [mine.number]
+
+
+def test_run_and_predict(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
+    words = [*small, "method=[unet,otsu]", "methods.unet.model.encoder_name=mobilenet_v2", "training.epochs=1"]
+    words += ["protocol.max_folds=1", "training.amp=off"]
+    planned = plan(*words)
+    assert planned.trials["done"].tolist() == [False, False]
+    assert planned.splits["test"].tolist() == [8]
+    results = run(*words, quiet=True)
+    assert results.complete and results.report.is_file()
+    assert plan(*words).trials["done"].all()
+    assert results.trials["trial"].tolist() == planned.trials["trial"].tolist()
+    assert run(*words, quiet=True).images.equals(results.images)  # nothing is run again
+
+    unet = results.trained(method="unet", device="cpu")
+    assert unet.id == results.trials.set_index("method").loc["unet", "trial"]
+    store, (record,) = Store(results.store), [trial for trial in results.records.trials if trial.method == "unet"]
+    assert record.spec is not None
+    keys = record.spec.split.test[:3]
+    images = Dataset.open(Path(record.spec.data.root)).by_key()
+    masks = unet.predict([images[key].image for key in keys])
+    for key, mask in zip(keys, masks, strict=True):
+        assert np.array_equal(mask, read_mask(store.mask(record.ids, "test", key)))
+    with pytest.raises(UserError, match=r"found float64 of shape \(4, 4, 3\)"):
+        unet.predict([np.zeros((4, 4, 3))])
+    with pytest.raises(UserError, match="was not trained on modality"):
+        results.trained(unet.id[:10], device="cpu").predict([], "xray")
+    with pytest.raises(UserError, match="either a trial's id or method"):
+        results.trained()
+
+
+def test_run_says_what_is_wrong_before_it_makes_anything(small: list[str], tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="Did you mean 'unet'"):
+        run(*small, "method=unett")
+    with pytest.raises(UserError, match="is a search"):
+        run(*small, "sweep=asha", "method=unet")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_evaluate_gives_results_with_holes(small_dataset: Path, tmp_path: Path) -> None:
+    from PIL import Image
+
+    for sample in Dataset.open(small_dataset).samples:
+        if sample.id != "case_0" or sample.domain != "clinic_a":
+            path = tmp_path / "masks" / f"{sample.key}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(read_mask(sample.mask)).save(path)
+    results = evaluate(
+        tmp_path / "masks", "perfect tool", f"data.root={small_dataset}", f"store.root={tmp_path / 'runs'}", quiet=True
+    )
+    assert set(results.trials["method"]) == {"perfect tool"}
+    assert not results.complete
+    done = results.trials.query("state == 'done'")
+    assert (done["dice"] == 1).all() and done["epochs"].isna().all()
+    assert pd.isna(results.leaderboard.loc[0, "dice"])
+
+
+@pytest.mark.usefixtures("no_open_figures")
+def test_the_readmes_lines_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    readme = (Path(harness.__file__).parents[1] / "README.md").read_text("utf-8")
+    (code,) = [text for text in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "load_results" in text]
+    write_store(tmp_path, faults={})
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert names["dice"].notna().all()
+    assert (tmp_path / "heat_map.pdf").stat().st_size > 1000
