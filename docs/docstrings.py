@@ -22,6 +22,12 @@ def api(module: str, *names: str) -> str:
     return "\n\n".join(_entry(module, name, getattr(found, name)) for name in chosen)
 
 
+def functions(module: str) -> str:
+    """All functions that a module defines and does not hide."""
+    found = vars(importlib.import_module(module))
+    return api(module, *(n for n, f in found.items() if inspect.isfunction(f) and f.__module__ == module and n[0] != "_"))
+
+
 def module_text(module: str) -> str:
     """The docstring of a module, as it is written."""
     return f"```text\n{inspect.getdoc(importlib.import_module(module))}\n```"

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from typing import Any
 
-from docs.docstrings import api, module_text
+from docs.docstrings import api, functions, module_text
 from docs.metric_pages import empty_policies, metric_table, one_metric
 
 _MARKER = re.compile(r"^<!-- generated: (?P<name>[a-z_]+)(?P<words>[^>]*?) -->$", re.MULTILINE)
@@ -113,6 +113,17 @@ def corruptions() -> str:
     )
 
 
+def columns() -> str:
+    """Columns of the two tidy tables of `load_results`."""
+    from reports.records.tidy import IMAGE_COLUMNS, TRIAL_COLUMNS
+
+    parts = []
+    for name, found in (("images", IMAGE_COLUMNS), ("trials", TRIAL_COLUMNS)):
+        text = table(["column", "what it is"], [[f"`{key}`", _text(what)] for key, what in found.items()])
+        parts.append(f"`Results.{name}`, then one column for each metric:\n\n{text}")
+    return "\n\n".join(parts)
+
+
 def datasets() -> str:
     """The catalogue of public datasets."""
     from harness.data.sources.recipe import recipes
@@ -210,11 +221,13 @@ def _text(text: str) -> str:
 
 PARTS: dict[str, Callable[..., str]] = {
     "api": api,
+    "columns": columns,
     "commands": commands,
     "configuration": configuration,
     "corruptions": corruptions,
     "datasets": datasets,
     "empty_policies": empty_policies,
+    "functions": functions,
     "methods": methods,
     "metric": one_metric,
     "metric_table": metric_table,
