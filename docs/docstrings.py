@@ -25,7 +25,9 @@ def api(module: str, *names: str) -> str:
 def functions(module: str) -> str:
     """All functions that a module defines and does not hide."""
     found = vars(importlib.import_module(module))
-    return api(module, *(n for n, f in found.items() if inspect.isfunction(f) and f.__module__ == module and n[0] != "_"))
+    return api(
+        module, *(n for n, f in found.items() if inspect.isfunction(f) and f.__module__ == module and n[0] != "_")
+    )
 
 
 def module_text(module: str) -> str:
