@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import io
-import logging
 import sys
 from collections.abc import Sequence
 
 from harness import __version__
+from harness.cli.common import set_quiet
+from harness.cli.logs import add_log_arguments, log_to_terminal
 from harness.config.extensions import load_extensions
 from harness.errors import UserError, did_you_mean
 
@@ -50,6 +51,7 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="<command>", parser_class=_Parser)
     for module in (run, status, plan, sweep, list_, measure, report, evaluate, compare, predict, data, doctor):
         module.add_parser(commands)
+    add_log_arguments(parser)
     return parser
 
 
@@ -59,7 +61,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Names of files may hold bytes that are no text, and a terminal may know ASCII alone: neither ends a command.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
     names = (
@@ -83,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.command is None:
         parser.print_help()
         return 2
+    set_quiet(getattr(args, "quiet", False))
+    log_to_terminal(verbose=getattr(args, "verbose", False))
     try:
         load_extensions()
         return int(args.run(args))

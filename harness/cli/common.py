@@ -25,11 +25,20 @@ example:
 """
 
 
+_quiet = False
+
+
+def set_quiet(quiet: bool) -> None:
+    """Whether the command was called with -q: standard error then has no progress."""
+    global _quiet
+    _quiet = quiet
+
+
 def terminal(*, stderr: bool = False) -> Console:
     """Where commands print. Names are shown as they are: `[red]` in one is no colour, `:smile:` no picture."""
     from rich.console import Console
 
-    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False, quiet=_quiet and stderr)
 
 
 def unquoted(value: str) -> str:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness import __version__
 from harness.cli.common import add_config_arguments, config_folder_argument, terminal
+from harness.cli.logs import EVENTS, log_to_file, tell
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -68,16 +70,21 @@ def command_of(overrides: list[str], extra: Path | None) -> list[str]:
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """What became of a run: its folder in the store, what it asked for, and the outcomes of the trials that it ran."""
+    """What became of a run.
+
+    Attributes:
+        folder: in the store.
+        plan: what it asked for.
+        outcomes: of the trials that it ran.
+        warnings: sentences about results that look wrong.
+        stopped: SIGTERM ended it in order: whoever takes the machine away will not wait for a report, so there is none.
+    """
 
     folder: Path
     plan: Plan
     outcomes: list[Outcome]
-
-    @property
-    def stopped(self) -> bool:
-        """SIGTERM ended it in order: whoever takes the machine away will not wait for a report, so there is none."""
-        return any(outcome.state == "interrupted" for outcome in self.outcomes)
+    warnings: list[str]
+    stopped: bool
 
 
 def run_suite(config: RunConfig, store: Store, command: list[str], console: Any, table: Any | None) -> FinishedRun:
@@ -101,32 +108,48 @@ def run_suite(config: RunConfig, store: Store, command: list[str], console: Any,
     check_methods(trials)
     followers = _followers(config, store, plan)
     folder = store.start_suite(config.name, as_yaml(config), [TrialEntry.of(trial) for trial in plan.trials], command)
-    finished = sum(trial.ids in done for trial in plan.trials)
-    message = f"{len(plan.trials)} trials, {finished} of them already in {store.root}"
-    if config.costs_only:
-        message = (
-            f"costs of {len({trial.method.name for trial in plan.trials})} methods; costs_only=true runs no trials"
-        )
-    console.print(f"{config.name}: {message}", soft_wrap=True, highlight=False)
-    _tell_of_threads(trials, config, console)
-    if config.reuse == "never":
-        _discard(trials, store)
-    outcomes = []
-    try:
-        outcomes = _execute(trials, config, store, command, console, followers)
-    except UserError:
-        # Data or store stop the run: what is finished still gets its report, where it can be written.
-        if any(store.result(trial.ids) is not None for trial in plan.trials):
-            with contextlib.suppress(UserError, OSError):
-                write_report(store, folder, console, table)
-        raise
-    ended = FinishedRun(folder, plan, outcomes)
-    if ended.stopped:
-        return ended
-    if config.reuse != "only":
-        _measure_costs(plan, store, console)
-    write_report(store, folder, console, table, costs_only=config.costs_only)
+    with log_to_file(folder / "run.log"):
+        EVENTS.info("delightsam-bench %s: %s", __version__, shlex.join(command))
+        tell(console, f"{config.name}: {_announcement(plan, store, done)}")
+        _tell_of_threads(trials, config, console)
+        if config.reuse == "never":
+            _discard(trials, store)
+        outcomes = []
+        try:
+            outcomes = _execute(trials, config, store, command, console, followers)
+        except UserError:
+            # Data or store stop the run: what is finished still gets its report, where it can be written.
+            if any(store.result(trial.ids) is not None for trial in plan.trials):
+                with contextlib.suppress(UserError, OSError):
+                    write_report(store, folder, console, table)
+            raise
+        stopped = any(outcome.state == "interrupted" for outcome in outcomes)
+        ended = FinishedRun(folder, plan, outcomes, [] if stopped else _warnings(plan, store), stopped)
+        for warning in ended.warnings:
+            EVENTS.warning(warning)
+        if not ended.stopped:
+            if config.reuse != "only":
+                _measure_costs(plan, store, console)
+            write_report(store, folder, console, table, costs_only=config.costs_only)
+        EVENTS.info("Stopped by SIGTERM." if ended.stopped else "Ended.")
     return ended
+
+
+def _warnings(plan: Plan, store: Store) -> list[str]:
+    return [
+        f"{trial.label}: {warning}."
+        for trial in plan.trials
+        for warning in (store.result(trial.ids) or {}).get("warnings", [])
+    ]
+
+
+def _announcement(plan: Plan, store: Store, done: Collection[TrialIds]) -> str:
+    if plan.config.costs_only:
+        methods = len({trial.method.name for trial in plan.trials})
+        return f"costs of {methods} methods; costs_only=true runs no trials"
+    return (
+        f"{len(plan.trials)} trials, {sum(trial.ids in done for trial in plan.trials)} of them already in {store.root}"
+    )
 
 
 def _tell_of_threads(trials: list[TrialSpec], config: RunConfig, console: Any) -> None:
@@ -134,11 +157,10 @@ def _tell_of_threads(trials: list[TrialSpec], config: RunConfig, console: Any) -
 
     threads = max((trial.trained.cpu_threads for trial in trials), default=1)
     if config.executor.address is None and threads > usable_cores():
-        console.print(
+        tell(
+            console,
             f"Note: training.cpu_threads={threads}, and this machine has {usable_cores()} cores to give: threads will wait for"
             " each other. Fewer are faster here, but make other trials: their number is part of the numbers.",
-            soft_wrap=True,
-            highlight=False,
         )
 
 
@@ -203,7 +225,7 @@ def _measure_costs(plan: Plan, store: Store, console: Any) -> None:
     from harness.efficiency.costs import measure_missing_costs
 
     for line in measure_missing_costs(plan, store):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        tell(console, line)
 
 
 def write_report(
@@ -215,7 +237,7 @@ def write_report(
     paths = build_report(store.root, folder, folder / "report")
     if table is not None:
         (paths.print_costs if costs_only else paths.print_table)(table)
-    console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
+    tell(console, f"Report: {paths.html}")
 
 
 def _conclude(finished: FinishedRun, store: Store, command: list[str]) -> int:
@@ -227,9 +249,8 @@ def _conclude(finished: FinishedRun, store: Store, command: list[str]) -> int:
         )
         print(f"  {shlex.join(command)}", file=sys.stderr)
         return TERMINATED
-    for trial in finished.plan.trials:
-        for warning in (store.result(trial.ids) or {}).get("warnings", []):
-            print(f"Warning: {trial.label}: {warning}.", file=sys.stderr)
+    for warning in finished.warnings:
+        print(f"Warning: {warning}", file=sys.stderr)
     failed = [outcome for outcome in finished.outcomes if outcome.state != "done"]
     if not failed:
         return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from types import TracebackType
@@ -20,6 +21,10 @@ from rich.progress import (
 
 if TYPE_CHECKING:
     from harness.training.epoch_result import EpochResult
+
+
+# What is shown here and, for people who look later, written to the run's log.
+events = logging.getLogger("harness.events")
 
 
 class Follower(Protocol):
@@ -77,6 +82,7 @@ class ProgressDisplay:
         self.tasks[trial_id] = self.live.add_task(label, total=None, note="starting")
         for follower in self.followers:
             follower.start(trial_id)
+        events.info("start  %s", label)
         self._line(f"start  {label}")
 
     def update(self, trial_id: str, epoch: EpochResult | None) -> None:
@@ -97,6 +103,7 @@ class ProgressDisplay:
         if trial_id in self.tasks:
             self.live.update(self.tasks[trial_id], note="starting again")
             text = f"again  {self.labels[trial_id]}\n       {cause}"
+            events.warning(text)
             if self.console.is_terminal:
                 self.live.console.print(text, style="yellow", markup=False)
             else:
@@ -114,6 +121,7 @@ class ProgressDisplay:
         text = f"{state:6s} {self.labels[trial_id]}  {seconds:.0f} s  ({self.ended}/{self.total})"
         if reason:
             text += f"\n       {reason}"
+        events.log(logging.INFO if state == "done" else logging.WARNING, text)
         if self.console.is_terminal:
             if state != "done":
                 self.live.console.print(text, style="red", markup=False)

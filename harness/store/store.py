@@ -3,7 +3,7 @@
     <root>/trials/<training id>/   spec.json status.json curves.csv provenance.json weights.safetensors result.json
         predictions/<prediction id>/   spec.json <role>/<key>.png guesses.parquet result.json
             measurements/<measurement id>/   spec.json samples.parquet metrics.json result.json
-    <root>/suites/<name>/<time>/   config.yaml trials.json report/
+    <root>/suites/<name>/<time>/   config.yaml trials.json run.log report/
     <root>/efficiency/<key>.json   costs, measured once for each method and machine
     <root>/damaged/   what failed its checksum, moved aside
 

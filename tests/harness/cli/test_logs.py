@@ -1,0 +1,101 @@
+"""-v, -q and a run's log file."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from harness.cli import main, make_parser
+from harness.cli.common import set_quiet, terminal
+from harness.cli.logs import EVENTS, log_to_file
+from harness.errors import UserError
+from harness.store.store import Store
+
+
+@pytest.fixture(autouse=True)
+def as_before() -> Iterator[None]:
+    yield
+    set_quiet(False)
+    for name in ("harness", "reports", "delightsam", "baselines"):
+        assert logging.getLogger(name).handlers == []
+
+
+@pytest.fixture
+def toy_run(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
+    monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
+    return ["run", *words]
+
+
+def log_of(tmp_path: Path) -> str:
+    (record,) = Store(tmp_path / "runs").suites()
+    return (record.folder / "run.log").read_text("utf-8")
+
+
+@pytest.mark.parametrize("place", [["-q", "data", "verify"], ["data", "-q", "verify"], ["data", "verify", "-q"]])
+def test_the_options_stand_anywhere(place: list[str]) -> None:
+    args = make_parser().parse_args([*place, "folder"])
+    assert args.quiet and not hasattr(args, "verbose")
+
+
+def test_a_run_leaves_its_log_with_the_command_events_and_causes(
+    toy_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*toy_run, "method=[floor,broken]"]) == 1
+    shown, log = capsys.readouterr().err, log_of(tmp_path)
+    assert "start  floor" in shown
+    assert "python -m harness run --config-dir" in log
+    assert "2 trials, 0 of them already in" in log
+    for line in ("start  floor", "done   floor", "failed broken", "Ended."):
+        assert line in log
+    assert "WARNING failed broken" in log
+    assert all(line[:4].isdigit() or line.startswith(" ") for line in log.splitlines())
+
+
+def test_quiet_shows_no_progress_and_logs_the_same(
+    toy_run: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*toy_run, "method=floor", "-q"]) == 0
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("Warning: floor fold0 seed 0: every pixel")
+    assert "done   floor" in log_of(tmp_path) and line.removeprefix("Warning: ") in log_of(tmp_path)
+    assert main(["run", "-q", "method=unett"]) == 2
+    assert capsys.readouterr().err.startswith("Error: ")
+    assert terminal(stderr=True).quiet and not terminal().quiet
+
+
+def test_what_ends_a_run_stands_in_its_log(tmp_path: Path) -> None:
+    for error, said in (
+        (UserError("the disk is full"), "UserError: the disk is full"),
+        (KeyboardInterrupt(), "Ctrl-C"),
+    ):
+        with pytest.raises(type(error)), log_to_file(tmp_path / "run.log"):
+            EVENTS.info("begun")
+            raise error
+        assert said in (tmp_path / "run.log").read_text("utf-8")
+
+
+def test_a_folder_that_cant_be_written_is_a_users_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(UserError, match="a file stands where a folder is needed"),
+        log_to_file(tmp_path / "file" / "run.log"),
+    ):
+        pass
+
+
+def test_verbose_tells_what_else_is_done(small_dataset: Path) -> None:
+    (small_dataset / "manifest.csv").unlink()
+    command = [sys.executable, "-m", "harness", "plan", "method=otsu", f"data.root={small_dataset}"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    loud = subprocess.run([*command, "-v"], capture_output=True, text=True, env=environment, check=True)
+    assert "INFO harness.data.dataset: " in loud.stderr and "scanning its 24 pairs" in loud.stderr
+    plain = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+    assert "INFO" not in plain.stderr
+    assert plain.stdout == loud.stdout
