@@ -118,7 +118,9 @@ def _run(
     dataset = Dataset.open(Path(spec.data.root))
     _check_split(spec, dataset)
     samples = dataset.by_key()
-    if not store.has_masks(spec.ids):
+    if spec.method.trainer is not None:
+        _run_outside(store, spec, context, samples, report, should_stop, status)
+    elif not store.has_masks(spec.ids):
         trained = store.has_weights(spec.ids)
         prepared = prepare_trial(spec, context, samples, _predicted_keys(spec) if trained else spec.split.keys)
         if trained:
@@ -133,6 +135,27 @@ def _run(
         store.forget_masks(spec.ids)
     if not context.keep_weights:
         store.weights(spec.id).unlink(missing_ok=True)
+
+
+def _run_outside(
+    store: Store,
+    spec: TrialSpec,
+    context: TrialContext,
+    samples: dict[str, Sample],
+    report: Report,
+    should_stop: Callable[[], bool],
+    status: _Status,
+) -> None:
+    """Trains and predicts by the method's own commands what the store lacks."""
+    from harness.trainers import OutsideTrial
+
+    outside = OutsideTrial(spec, store, samples, context.device, should_stop, lambda: status.write("running", epoch=0))
+    if not store.has_masks(spec.ids):
+        if not outside.trained:
+            outside.train(context.command)
+        report(None)
+        outside.predict()
+    outside.clean(keep_model=context.keep_weights)
 
 
 def _predicted_keys(spec: TrialSpec) -> tuple[str, ...]:

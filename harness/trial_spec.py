@@ -16,6 +16,7 @@ from harness.config.schema import InferenceConfig, MetricsConfig, ProtocolConfig
 from harness.data.folder.sample import MODALITIES
 from harness.errors import UserError
 from harness.files import sha256_file, sha256_json
+from harness.methods.trainer import Trainer
 from harness.protocols.split import RoleContent, Split, SplitContent
 
 # Part of the training id, kept where it can be read without importing torch. Raised when the fit loop gives other
@@ -25,6 +26,8 @@ TRAINING_VERSION = 2
 INFERENCE_VERSION = 2
 # What `selection` says of masks that another tool made: how its weights were chosen is not known here.
 EXTERNAL = "external"
+# What `settings` says in place of the rule where a trainer chooses its weights by a rule of its own.
+OUTSIDE = "trainer"
 # What the roles of corrupted test images begin with.
 CORRUPTED = "corrupted/"
 # Settings of training and prediction that came later: where one says what held before it, a trial keeps its ids.
@@ -54,6 +57,7 @@ class MethodSpec:
         model: `_target_` and its arguments.
         files: key of `model` -> SHA-256 of the file that it names; of an external method: image key -> SHA-256 of its mask.
         card: what a reader of the results needs to know about the method.
+        trainer: of a method that a program of its own trains, in place of `model`, which is empty: see `outside`.
     """
 
     name: str
@@ -61,6 +65,18 @@ class MethodSpec:
     model: dict[str, Any]
     files: dict[str, str]
     card: dict[str, Any]
+    trainer: dict[str, Any] | None = None
+
+    @property
+    def outside(self) -> Trainer:
+        """The commands of a method that a program of its own trains.
+
+        Raises:
+            ValueError: it is none.
+        """
+        if self.trainer is None:
+            raise ValueError(f"{self.name} is trained by the bench")
+        return Trainer.from_json(self.trainer)
 
     @property
     def prompt(self) -> str:
@@ -219,6 +235,8 @@ class TrialSpec:
     def settings(self) -> dict[str, dict[str, Any]]:
         """For people and comparisons: name -> value of the protocol, the training, the metrics and the versions."""
         training = {"selection": EXTERNAL} if self.training is None else asdict(self.training)
+        if self.method.trainer is not None:
+            training = {"selection": OUTSIDE, **self.method.outside.given(training)}
         return {
             "protocol": asdict(self.protocol),
             "training": training,
@@ -241,6 +259,17 @@ class TrialSpec:
 
     def _training_identity(self) -> dict[str, Any]:
         method = self.method
+        if method.trainer is not None:
+            trainer, settings = method.outside, asdict(self.trained)
+            return {
+                "method": {"version": method.version, "trainer": trainer.training_identity},
+                # In a program of its own, too, the number of threads decides on the order of sums.
+                "training": {**trainer.given(settings), "cpu_threads": self.trained.cpu_threads},
+                "seed": self.seed,
+                "modalities": self.modalities,
+                "train": asdict(self._content("train")),
+                "validation": asdict(self._content("validation")),
+            }
         return {
             "method": {
                 "version": method.version,
@@ -257,6 +286,9 @@ class TrialSpec:
 
     def _prediction_identity(self, training: str) -> dict[str, Any]:
         contents = [self._content(role) for role in _PREDICTED]
+        if self.method.trainer is not None:
+            command = list(self.method.outside.predict)
+            return {"training": training, "predict": command, "images": [content.images for content in contents]}
         return {
             "training": training,
             "inference": _without_later(asdict(self.predicted)),

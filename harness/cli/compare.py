@@ -230,6 +230,7 @@ def _changed_settings(name: str, before: Records, after: Records) -> str:
         if trial.spec is None:
             return ""
         model = {f"model.{key}": value for key, value in trial.spec.method.model.items()}
+        model |= {f"trainer.{key}": value for key, value in (trial.spec.method.trainer or {}).items()}
         training = {f"training.{key}": value for key, value in trial.spec.settings()["training"].items()}
         libraries = trial.provenance.get("libraries") or {}
         code = {"code": (trial.provenance.get("code") or {}).get("commit"), "bench": trial.provenance.get("bench")}

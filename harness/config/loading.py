@@ -5,6 +5,7 @@ Hydra's own errors speak of its insides. Here each becomes a UserError that name
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from harness.config.yaml_tree import (
     option_names,
 )
 from harness.errors import UserError, did_you_mean
+
+logger = logging.getLogger(__name__)
 
 
 def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> RunConfig:
@@ -59,6 +62,8 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
             composed = compose("config", overrides=[*words, *search])
+        if not any(word.lstrip("+").startswith("method=") for word in words):
+            _leave_out_without_weights(composed)
         config = OmegaConf.to_object(composed)
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(explain(error, extra_folder)) from error
@@ -76,6 +81,22 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
     put_packaged_files(config.methods)
     check_config(config)
     return config
+
+
+def _leave_out_without_weights(composed: Any) -> None:
+    """Takes the `optional_methods` out whose weights no installed package carries, and says so."""
+    from omegaconf import OmegaConf, open_dict
+    from omegaconf.errors import OmegaConfBaseException
+
+    for name in composed.optional_methods:
+        if name not in composed.methods:
+            continue
+        try:
+            put_packaged_files({name: OmegaConf.to_container(composed.methods[name], resolve=True)})
+        except (OmegaConfBaseException, UserError) as error:
+            logger.warning("%s is left out: %s", name, explain(error, None))
+            with open_dict(composed.methods):
+                del composed.methods[name]
 
 
 def _check_chosen_files(words: Sequence[str], extra_folder: Path | None) -> None:

@@ -244,6 +244,9 @@ class RunConfig:
     pretrained: str | None = None
     # Name -> card, version, model, training: chosen by method=NAME, changed by methods.NAME.KEY=VALUE.
     methods: dict[str, Any] = field(default_factory=dict)
+    # Of the suite's methods those that are left out, with a word, where the package that carries their weights is not installed.
+    # A method that the command names is never left out.
+    optional_methods: list[str] = field(default_factory=list)
     # Each is crossed with each method: see harness/methods/crossing.py.
     algorithms: dict[str, Any] = field(default_factory=dict)
     # Tools that every trial is logged to as well: tensorboard, mlflow, wandb; see harness/trackers.

@@ -34,6 +34,9 @@ def measure_missing_costs(plan: Plan, store: Store) -> Iterator[str]:
     for trial in plan.trials:
         first_trials.setdefault(trial.method.name, trial)
     for name, trial in first_trials.items():
+        if trial.method.trainer is not None:
+            yield f"costs  {name}: not measured, a program of its own trains and predicts"
+            continue
         size = plan.config.efficiency_image_size or trial.trained.image_size
         key = _key(trial, size, device, plan.config.efficiency_seconds)
         if key in known:

@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Literal
 
 from harness.data.dataset import Dataset
-from harness.errors import UserError
+from harness.errors import TrialFailed, UserError
 from harness.evaluation.measure import Map, measure_masks, missing_metrics
 from harness.hardware import usable_cores
 from harness.metrics import REGISTRY
 from harness.store.store import Store
+from harness.trainers import OutsideTrial
 from harness.trial import TrialContext, predict_and_keep, prepare_trial
 from harness.trial_spec import TrialSpec
 
@@ -68,7 +69,11 @@ def measure_missing(
             if trial.data.root not in datasets:
                 datasets[trial.data.root] = Dataset.open(Path(trial.data.root))
             samples = datasets[trial.data.root].by_key()
-            if predicted:
+            if predicted and trial.method.trainer is not None:
+                outside = OutsideTrial(trial, store, samples, context.device)
+                outside.predict()
+                outside.clean(keep_model=True)
+            elif predicted:
                 prepared = prepare_trial(trial, context, samples, (*trial.split.test, *trial.split.validation))
                 prepared.load_weights(store.weights(trial.id))
                 predict_and_keep(prepared, store)
@@ -78,7 +83,7 @@ def measure_missing(
                 "A process that measured was killed, probably for want of memory. What is measured is kept; the same"
                 " command goes on."
             ) from error
-        except (UserError, KeyError) as error:
+        except (UserError, TrialFailed, KeyError) as error:
             reason = f"{trial.data.root} lacks the image {error}" if isinstance(error, KeyError) else str(error)
             return Measured(trial, "impossible", reason=reason)
         if predicted and not context.predictions:
@@ -88,6 +93,8 @@ def measure_missing(
 
 def _why_not_predicted(store: Store, trial: TrialSpec) -> str:
     """Why a trial without masks can't be predicted again; "" where its weights are there."""
+    if trial.method.trainer is not None and OutsideTrial(trial, store, {}, "cpu").trained:
+        return ""
     if store.has_weights(trial.ids):
         return ""
     if trial.is_external:

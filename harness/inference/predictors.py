@@ -125,6 +125,11 @@ def trained_method(store: Store, trial_id: str, device: str) -> TrialPredictor:
         )
     spec, weights = store.spec(asked[0]), store.weights(trial_id)
     settings, name = spec.predicted, spec.method.name
+    if spec.method.trainer is not None:
+        raise UserError(
+            f"{name} is trained by a program of its own, and predicts only the images of its trial. For new images use that"
+            f" program itself: its model is in {weights.parent / 'trainer' / 'model'}."
+        )
     if not weights.is_file():
         raise UserError(f"{weights} is missing: the trial ran with store.keep_weights=false. Run it again without.")
     if spec.method.prompt != "none":

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from harness.errors import UserError, did_you_mean
+from harness.methods.trainer import check_trainer
 
 CARD_KEYS = ("title", "paper", "licence", "prompt", "uses_modality", "pretrained", "pretrained_on")
 """Required. `start` is a further one, which may be left out where `pretrained: none` says it."""
 TEXTS = ("title", "paper", "licence", "prompt", "pretrained")
-_CONFIG_KEYS = ("card", "version", "model", "training", "supports_algorithms")
+_CONFIG_KEYS = ("card", "version", "model", "trainer", "training", "supports_algorithms")
 ORACLE = "oracle"
 PROMPTS = ("none", "oracle box", "oracle point", "oracle patches")
 USES_MODALITY = (True, False, "inferred")
@@ -31,7 +32,13 @@ def check_method_config(name: str, config: Any) -> None:
     for key in config:
         if key not in _CONFIG_KEYS:
             raise UserError(f"methods.{name}.{key} is unknown.{did_you_mean(key, _CONFIG_KEYS)}")
-    if not isinstance(config.get("model"), dict) or "_target_" not in config["model"]:
+    if "trainer" in config:
+        check_trainer(name, config["trainer"])
+        if config.get("model") or config.get("supports_algorithms"):
+            raise UserError(
+                f"methods.{name} has a trainer of its own: expected neither model: nor supports_algorithms: true beside it."
+            )
+    elif not isinstance(config.get("model"), dict) or "_target_" not in config["model"]:
         raise UserError(
             f"methods.{name}.model._target_ is missing: expected the import path of a class, as package.module.Class."
         )

@@ -10,6 +10,8 @@ A method is one class and one YAML file `method/<name>.yaml` (shipped in `suites
     training: {}              # what this method changes of the training preset
     supports_algorithms: false   # only where algorithms (harness/methods/crossing.py) have nothing to change
 
+A program that trains by itself has `trainer:` in place of `model:` and no class: see harness/methods/trainer.py.
+
 The class is a `torch.nn.Module` whose `__init__` takes `modalities: list[str]` beside the YAML's own arguments, with
 
     predict(images (B, 3, S, S) float32 RGB in [0, 1], modality (B,) int64) -> logits (B, 1, S, S)

@@ -3,7 +3,28 @@
 from __future__ import annotations
 
 from harness.errors import UserError
+from harness.methods.trainer import check_usable
 from harness.trial_spec import TrialSpec
+
+
+def _check_trainer(trial: TrialSpec) -> None:
+    """Of a method whose training is a command.
+
+    Raises:
+        UserError: its package or program is missing, or the run asks for what only methods inside the bench can do.
+    """
+    trainer, name = trial.method.outside, trial.method.name
+    if trial.selection == "oracle":
+        raise UserError(
+            f"Method '{name}' is trained by a program of its own, which gets no test masks: training.selection=oracle is"
+            " not for it."
+        )
+    if trial.corruptions is not None:
+        raise UserError(
+            f"Method '{name}' is trained and run by a program of its own: protocol=corruptions, which corrupts images batch"
+            " by batch, is not for it. Corrupt a copy of the data (`data corrupt`) and run another protocol on that."
+        )
+    check_usable(name, trainer)
 
 
 def check_methods(trials: list[TrialSpec]) -> None:
@@ -18,6 +39,9 @@ def check_methods(trials: list[TrialSpec]) -> None:
     for trial in {trial.method.name: trial for trial in reversed(trials)}.values():
         try:
             spec = trial.method
+            if spec.trainer is not None:
+                _check_trainer(trial)
+                continue
             method = build_method(spec.name, spec.model, trial.modalities, prompt=spec.prompt)
             check_adaptation(spec.name, method, spec.card)
         except UserError as error:

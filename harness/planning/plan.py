@@ -12,6 +12,7 @@ from harness.data.dataset import Dataset
 from harness.errors import UserError
 from harness.hardware import native_amp
 from harness.methods.crossing import crossed
+from harness.methods.trainer import trainer_of
 from harness.planning.corruptions import check_corruptions, corruptions_for
 from harness.planning.datasets import open_dataset
 from harness.protocols.leaks import check_split
@@ -74,6 +75,12 @@ def _one_per_modality(methods: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _method_spec(name: str, method: dict[str, Any]) -> MethodSpec:
+    model = method.get("model") or {}
+    trainer = trainer_of(method["trainer"]) if "trainer" in method else None
+    return MethodSpec(name, method.get("version", 1), model, files_in(model), method["card"], trainer)
+
+
 def _make_trial(
     config: RunConfig,
     protocol: ProtocolConfig,
@@ -88,9 +95,7 @@ def _make_trial(
     if training.amp == "auto":
         training = replace(training, amp=native_amp(config.executor.device))
     return TrialSpec(
-        method=MethodSpec(
-            name, method.get("version", 1), method["model"], files_in(method["model"]), card=method["card"]
-        ),
+        method=_method_spec(name, method),
         data=DataSpec(str(dataset.root), "phantoms" if config.data.root is None else dataset.root.name),
         split=split,
         protocol=protocol,

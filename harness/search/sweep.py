@@ -136,6 +136,10 @@ def plan_sweep(config: RunConfig, plan: Plan) -> SweepPlan:
             f"A sweep searches one method at a time, found {len(methods)}: {', '.join(methods)}. Choose one: method={methods[0]}"
         )
     first = plan.trials[0]
+    if first.method.trainer is not None:
+        raise UserError(
+            f"Method {first.method.name} is trained by a program of its own, which reports no epochs: a sweep can't search it."
+        )
     if first.trained.selection == "oracle":
         raise UserError(
             "training.selection=oracle looks at the test domain, which a search must not. Use training_domain_validation."

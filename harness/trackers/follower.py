@@ -134,7 +134,8 @@ def hyperparameters(trial: TrialSpec) -> dict[str, str | int | float | bool]:
         "protocol": trial.protocol.name,
         "scope": trial.protocol.scope,
     }
-    for group, values in (("model", trial.method.model), ("training", asdict(trial.trained))):
+    groups = {"model": trial.method.model, "trainer": trial.method.trainer or {}, "training": asdict(trial.trained)}
+    for group, values in groups.items():
         found |= _flat(values, f"{group}.")
     return found
 

@@ -14,6 +14,7 @@ from reports.records.records import Records, ReportedTrial
 
 _TOLERANCE = 0.02
 """Images seen that differ by less are the same budget: batches are rounded to whole ones."""
+_OUTSIDE = "trained by a program of its own, which is given of these settings: {}"
 _ALIKE = "Same budget in images seen, start, augmentation, selection and every other training setting for all trained methods."
 
 
@@ -42,10 +43,12 @@ def differences(records: Records) -> list[Difference]:
     usual_start = _most_common(starts.values())
     found = []
     for name, own in settings.items():
-        what = [
+        outside = next((trial.spec.method.trainer for trial in trained[name] if trial.spec), None)
+        what = [_OUTSIDE.format(", ".join(outside["settings"]) or "none")] if outside else []
+        what += [
             f"{key} {_word(own.get(key))} (others: {_word(value)})"
             for key, value in usual.items()
-            if own.get(key) != value
+            if own.get(key) != value and (key in own or not outside)
         ]
         if name in images and abs(images[name] - usual_images) > _TOLERANCE * usual_images:
             what.append(f"saw {images[name]:,.0f} images in training (others: {usual_images:,.0f})")

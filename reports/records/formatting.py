@@ -8,7 +8,9 @@ from typing import Any
 import pandas as pd
 
 MISSING = "—"
-SELECTION_WORDS = {"training_domain_validation": "validation", "last": "last epoch", "oracle": "oracle (test)"}
+SELECTION_WORDS = {
+    "training_domain_validation": "validation", "last": "last epoch", "oracle": "oracle (test)", "trainer": "its own trainer",
+}  # fmt: skip
 
 
 def number(value: Any, digits: int = 3) -> str:

@@ -120,7 +120,7 @@ def _kind(records: Records, method: str) -> str:
         return ""
     # An external method's files are the masks of one trial, not the method.
     files = {} if spec.is_external else spec.method.files
-    model = {"version": spec.method.version, "model": spec.method.model, "files": files}
+    model = {"version": spec.method.version, "model": spec.method.model, "trainer": spec.method.trainer, "files": files}
     return sha256_json({"method": model, **spec.settings()})
 
 

