@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +13,7 @@ from PIL import Image
 from harness.cli import main
 from harness.metrics import REGISTRY
 
-from .pages import COMMANDS, FILES, SNIPPETS, Block, words_of
+from .pages import COMMANDS, FILES, SNIPPETS, words_of
 
 pytestmark = pytest.mark.e2e
 
@@ -30,25 +29,21 @@ TINY = (
     "protocol.max_folds=1",
 )
 LIGHT = ("methods.unet.model.encoder_name=mobilenet_v2",)
-PLACES = {"/path/to/data": "phantoms", "/your/data": "phantoms", "runs_before": "runs", "runs_after": "runs"}
+PLACES = {"/path/to/data": "phantoms", "~/images": "phantoms", "/your/data": "phantoms", "/shared/runs": "runs"}
+PLACES |= {"runs_before": "runs", "runs_after": "runs"}
 FIRST = "python -m harness run --config-dir my_configs suite=domain_generalization 'method=[mine,unet,otsu]'"
 """Whose results the other commands look at; the first suite's name is theirs too."""
 CHEAP = ("doctor", "list", "plan", "status", "measure", "report", "compare")
-RUNS = [
-    command for _, command in COMMANDS if command.startswith("python -m harness run --config-dir") and command != FIRST
-]
-KEEPS = "register_column"
-
-
-def typed(command: str) -> None:
-    words = [PLACES.get(word, word) for word in words_of(command)[3:]]
-    words = [word.replace("/your/data", "phantoms").replace("/shared/runs", "runs") for word in words]
-    assert main(words) == 0, command
+RUN_HERE = ("algorithm=[erm,noise]", "suite=ours")
+"""Words of the other runs with files of one's own; that of a trainer outside is killed and resumed in its own test."""
+CHEAP = ("doctor", "list", "plan", "status", "measure", "report", "compare", "data verify", "data fingerprint")
+CHEAP += ("data corrupt", "data list", "data label-noise")
+ONCE = list(dict.fromkeys(command for _, command in COMMANDS if command.startswith("python -m harness ")))
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """With the pages' files, phantoms, and a finished run; everything is typed in it."""
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder with the pages' files, in which everything is typed."""
     place = tmp_path_factory.mktemp("newcomer")
     for name, text in FILES.items():
         (place / name).parent.mkdir(parents=True, exist_ok=True)
@@ -57,23 +52,47 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(place)
         patch.syspath_prepend(str(place))
         patch.setenv("HOME", str(place))
-        assert main(["data", "phantoms", "--out", "phantoms", "--images-per-domain", "4", "--image-size", "64"]) == 0
-        for domain in (place / "phantoms" / "ultrasound").iterdir():
-            shutil.copytree(domain, place / "scans" / domain.name)
-        for mask in (place / "phantoms").glob("*/*/masks/*.png"):
-            modality, name = mask.parts[-4], mask.parts[-3]
-            (place / "nnunet_masks" / modality / name).mkdir(parents=True, exist_ok=True)
-            shutil.copy(mask, place / "nnunet_masks" / modality / name / mask.name)
-        Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)).save(place / "eye.png")
-        assert main([*words_of(FIRST)[3:], *TINY, *LIGHT]) == 0
         yield place
 
 
-def test_own_files_are_the_pages() -> None:
+@pytest.fixture(scope="module")
+def folder(bare: Path) -> Path:
+    """The same with phantoms, masks of another tool, and a finished run."""
+    assert main(["data", "phantoms", "--out", "phantoms", "--images-per-domain", "4", "--image-size", "64"]) == 0
+    shutil.copytree(bare / "phantoms" / "ultrasound", bare / "scans")
+    for mask in (bare / "phantoms").glob("*/*/masks/*.png"):
+        place = bare / "nnunet_masks" / mask.parts[-4] / mask.parts[-3]
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(mask, place / mask.name)
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)).save(bare / "eye.png")
+    assert main([*words_of(FIRST)[3:], *TINY, *LIGHT]) == 0
+    return bare
+
+
+def typed(command: str, *more: str) -> None:
+    """A command as it is printed, but for its places, and with further words."""
+    for place, own in PLACES.items():
+        command = command.replace(place, own)
+    try:
+        code = main([*words_of(command)[3:], *more])
+    except SystemExit as end:  # --help
+        code = int(end.code or 0)
+    assert code == 0, command
+
+
+def chosen(*starts: str) -> list[str]:
+    return [
+        command for command in ONCE if f"{command} ".startswith(tuple(f"python -m harness {word} " for word in starts))
+    ]
+
+
+def test_files_of_ones_own_are_all_used() -> None:
     assert set(FILES) == {
         "my_method.py",
         "my_algorithm.py",
+        "my_trainer.py",
         "my_configs/method/mine.yaml",
+        "my_configs/method/threshold.yaml",
         "my_configs/algorithm/noise.yaml",
         "my_configs/suite/ours.yaml",
         "my_configs/training/short.yaml",
@@ -82,77 +101,55 @@ def test_own_files_are_the_pages() -> None:
     }
 
 
-def test_the_own_method_is_in_the_table(folder: Path) -> None:
+def test_what_looks_at_a_run_works(folder: Path) -> None:
+    """In one test, since every worker would run what its tests look at."""
     (table,) = (folder / "runs").glob("suites/domain_generalization/*/report/leaderboard.csv")
     assert "mine" in table.read_text("utf-8")
-
-
-@pytest.mark.parametrize("command", RUNS)
-def test_runs_with_files_of_ones_own(folder: Path, command: str) -> None:
-    # A store of their own: `runs` stays that of the first.
-    words = [*words_of(command)[3:], *TINY, *LIGHT, "store.root=others", "data.cache=runs/cache"]
-    assert main([word for word in words if "unet" not in word or "suite=ours" not in words]) == 0
-
-
-@pytest.mark.parametrize(
-    "command",
-    [c for _, c in COMMANDS if c.startswith("python -m harness") and words_of(c)[3:4] and words_of(c)[3] in CHEAP],
-)
-def test_cheap_commands_run(folder: Path, command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    words = words_of(command)
-    if words[3] == "plan" or words[3] == "measure":
-        if "--only" in words or words[3] == "measure":
+    for command in chosen(*CHEAP):
+        kind = words_of(command)[3]
+        more: tuple[str, ...] = ()
+        if kind == "measure":
             # As the run that is measured.
-            words += ["--config-dir", "my_configs", "method=[mine,unet,otsu]"]
-        words += [*TINY, *(LIGHT if "unet" in command or words[3] == "measure" else ())]
-    words = [PLACES.get(word, word).replace("/shared/runs", "runs") for word in words]
-    if "suite=equal_starts" in words or "suite=universality" in words:
-        words.remove("protocol.max_folds=1")
-    try:
-        code = main(words[3:])
-    except SystemExit as end:
-        code = int(end.code or 0)
-    assert code == 0, capsys.readouterr().err
+            more = ("--config-dir", "my_configs", "method=[mine,unet,otsu]", *TINY, *LIGHT)
+        elif kind == "plan":
+            more = TINY
+        if "--out" in command:
+            shutil.rmtree(folder / words_of(command)[words_of(command).index("--out") + 1], ignore_errors=True)
+        typed(command, *more)
+    _mask_tools(folder)
+    _snippets(folder)
 
 
-@pytest.mark.parametrize(
-    "command", [c for _, c in COMMANDS if re.match(r"python -m harness data (?!prepare|phantoms|add)\w", c)]
-)
-def test_data_commands_run(folder: Path, command: str) -> None:
-    words = [PLACES.get(word, word).replace("~/images", "phantoms") for word in words_of(command)[3:]]
-    for option in ("--out",):
-        if option in words:
-            shutil.rmtree(folder / words[words.index(option) + 1], ignore_errors=True)
-    assert main(words) == 0
-
-
-def test_data_add_runs(folder: Path) -> None:
-    (command,) = {c for _, c in COMMANDS if c.startswith("python -m harness data add")}
-    assert main([word.replace("~", str(folder)) for word in words_of(command)[3:]] + ["--yes"]) == 0
+def _mask_tools(folder: Path) -> None:
+    (command,) = chosen("evaluate predictions=nnunet_masks")
+    typed(command, "data.modalities=[dermoscopy]", "protocol.max_folds=1", "store.root=ranked")
+    (command,) = chosen("data add")
+    words = [word.replace("~", str(folder)) for word in words_of(command)[3:]]
+    assert main([*words, "--yes"]) == 0
     assert (folder / "images" / "manifest.csv").is_file()
 
 
-def test_masks_of_another_tool_are_ranked(folder: Path) -> None:
-    (command,) = {c for _, c in COMMANDS if c.startswith("python -m harness evaluate predictions")}
-    words = [word.replace("/your/data", "phantoms") for word in words_of(command)[3:]]
-    assert main([*words, "data.modalities=[dermoscopy]", "protocol.max_folds=1", "store.root=ranked"]) == 0
+def _snippets(folder: Path) -> None:
+    import delightsam
+
+    delightsam.save(delightsam.DeLightSAM(delightsam.DeLightSAMConfig()), "model.safetensors")
+    for snippet in SNIPPETS:
+        if KEEPS in snippet.text:
+            continue
+        code = snippet.text.replace("words = [", "words = ['data.phantoms.images_per_domain=4', 'store.root=others', ")
+        names: dict[str, object] = {}
+        exec(compile(code.replace('"fundus").predict', '"xray").predict'), snippet.page, "exec"), names)
+        if "segment" in code:
+            assert names["mask"].shape == (60, 80)  # type: ignore[attr-defined]
+    assert (folder / "heat_map.pdf").is_file()
 
 
-def _name(block: Block) -> str:
-    return f"{block.page}: {block.text.strip().splitlines()[0]}"
-
-
-@pytest.mark.parametrize("snippet", [s for s in SNIPPETS if KEEPS not in s.text], ids=_name)
-def test_snippets_run(folder: Path, snippet: Block) -> None:
-    if "model.safetensors" in snippet.text:
-        import delightsam
-
-        modalities = tuple(range(6))
-        delightsam.save(delightsam.DeLightSAM(delightsam.DeLightSAMConfig(modalities=modalities)), "model.safetensors")
-    code = snippet.text
-    if "run(*words" in code:
-        code = code.replace("words = [", "words = ['data.phantoms.images_per_domain=4', 'store.root=others', ")
-    exec(compile(code, snippet.page, "exec"), {})
+@pytest.mark.parametrize("word", RUN_HERE)
+def test_runs_with_files_of_ones_own(bare: Path, word: str) -> None:
+    command = next(c for c in chosen("run --config-dir") if word in c and c != FIRST)
+    own = ("method=[mine,otsu]",) if word == "suite=ours" else LIGHT
+    assert main([*words_of(command)[3:], *TINY, *own, "store.root=others"]) == 0
+    typed(command.replace(" run ", " plan ", 1), *TINY)
 
 
 def test_the_own_metric_is_registered_and_measures(monkeypatch: pytest.MonkeyPatch) -> None:
