@@ -37,7 +37,9 @@ CHEAP = ("doctor", "list", "plan", "status", "measure", "report", "compare")
 RUN_HERE = ("algorithm=[erm,noise]", "suite=ours")
 """Words of the other runs with files of one's own; that of a trainer outside is killed and resumed in its own test."""
 CHEAP = ("doctor", "list", "plan", "status", "measure", "report", "compare", "data verify", "data fingerprint")
-CHEAP += ("data corrupt", "data list", "data label-noise")
+CHEAP += ("data corrupt", "data list")
+KEEPS = "register_column"
+"""Is in the snippet that changes what all of the process share: it has a test of its own."""
 ONCE = list(dict.fromkeys(command for _, command in COMMANDS if command.startswith("python -m harness ")))
 
 
