@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format performance statistics scale smoke chaos fuzz counts gpu-check perf perf-compare setup picture clean
+.PHONY: demo test lint format performance statistics scale smoke chaos fuzz counts gpu-check perf perf-compare setup picture docs clean
 
 setup: $(READY)
 
@@ -76,6 +76,10 @@ format: $(READY)
 # The picture in the README, from the newest demo.
 picture: $(READY)
 	$(BIN)/python docs/take_picture.py
+
+# The documentation as a site, in build/site. Fetches nothing; a warning is an error.
+docs: $(READY)
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/site
 
 clean:
 	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache

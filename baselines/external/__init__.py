@@ -1,1 +1,1 @@
-"""Trainers of other people, called as programs of their own: docs/external_trainer.md shows the folder that they work in."""
+"""Trainers of other people, called as programs of their own: docs/guides/external_trainer.md shows the folder that they work in."""

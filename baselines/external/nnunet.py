@@ -2,7 +2,7 @@
 
 Isensee et al., "nnU-Net: a self-configuring method for deep learning-based biomedical image segmentation", Nature Methods 18,
 2021. The package `nnunetv2` makes the fingerprint, the plan, the preprocessing, the network, its training and the prediction;
-this file translates the folder (docs/external_trainer.md) and sets the budget:
+this file translates the folder (docs/guides/external_trainer.md) and sets the budget:
 
 - one 2D model of all modalities of the split, RGB as three channels; training and validation images are its fold 0;
 - an epoch is as many steps as it takes to draw each training image once, with the batch size of nnU-Net's own plan, so

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 from harness.config.schema import PROTOCOLS, SELECTION_RULES, TRACKERS, RunConfig, TrainingConfig
 from harness.errors import UserError, did_you_mean
 
-_CHOICES: dict[str, tuple[str, ...]] = {
+CHOICES: dict[str, tuple[str, ...]] = {
     "protocol.name": PROTOCOLS,
     "protocol.scope": ("universal", "per_modality", "both"),
     "protocol.missing": ("error", "skip"),
@@ -189,7 +189,7 @@ def training_for_method(training: TrainingConfig, method_name: str, changes: dic
 
 
 def _check_values(config: RunConfig) -> None:
-    for key, choices in _CHOICES.items():
+    for key, choices in CHOICES.items():
         value = _lookup(config, key)
         if value not in choices:
             raise UserError(f"{key}={value} is unknown: expected one of {', '.join(choices)}.{_near(value, choices)}")

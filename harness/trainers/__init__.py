@@ -1,6 +1,6 @@
 """Runs trainers that live outside the bench: writes their work folder, calls their commands, reads the masks they made.
 
-`folder` is the folder contract (docs/external_trainer.md shows it to users), `process` runs a command so that nothing of it
+`folder` is the folder contract (docs/guides/external_trainer.md shows it to users), `process` runs a command so that nothing of it
 outlives its trial, `outside` puts both together for one trial.
 """
 

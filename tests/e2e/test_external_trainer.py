@@ -23,7 +23,7 @@ from .processes import descendants, still_alive
 pytestmark = pytest.mark.e2e
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOCUMENT = (REPOSITORY / "docs" / "external_trainer.md").read_text("utf-8")
+DOCUMENT = (REPOSITORY / "docs" / "guides" / "external_trainer.md").read_text("utf-8")
 FILES = dict(re.findall(r"`(my_[\w/]+\.\w+)`[^`]*\n\n```(?:python|yaml)\n(.*?)```", DOCUMENT, re.DOTALL))
 WORDS = (
     "data.modalities=[dermoscopy,xray]",
@@ -102,7 +102,7 @@ def test_the_printed_trainer_is_killed_resumed_and_ranked(executor: str, newcome
     # A first call that never ends, so that the kill falls in the middle of the training.
     waiting = "import time\nif os.environ['BENCH_RESUME'] == '0':\n    (work / 'model' / 'here').touch()\n    time.sleep(600)\n"
     script.write_text(script.read_text().replace("\ndef grey", f"\n{waiting}\n\ndef grey"))
-    (line,) = [line for line in DOCUMENT.splitlines() if line.startswith("python -m harness run")]
+    (line,) = [line for line in DOCUMENT.splitlines() if line.startswith("python -m harness run --config-dir")]
     words = [word.strip("'") for word in line.split()[3:]]
     words += [*WORDS, f"executor={executor}", f"data.cache={shared_cache}"]
     running = start(newcomer, *words)

@@ -222,9 +222,9 @@ def test_evaluate_gives_results_with_holes(small_dataset: Path, tmp_path: Path) 
 
 
 @pytest.mark.usefixtures("no_open_figures")
-def test_the_readmes_lines_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    readme = (Path(harness.__file__).parents[1] / "README.md").read_text("utf-8")
-    (code,) = [text for text in re.findall(r"```python\n(.*?)```", readme, re.DOTALL) if "load_results" in text]
+def test_the_guides_lines_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guide = (Path(harness.__file__).parents[1] / "docs" / "guides" / "python.md").read_text("utf-8")
+    (code,) = [text for text in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "heat_map" in text]
     write_store(tmp_path, faults={})
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}

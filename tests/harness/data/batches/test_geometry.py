@@ -165,7 +165,7 @@ def test_no_more_arrays_are_asked_for_than_the_next_mask_needs() -> None:
 
 
 def test_the_names_are_checked_with_a_hint() -> None:
-    assert checks._CHOICES["training.geometry"] == GEOMETRIES
+    assert checks.CHOICES["training.geometry"] == GEOMETRIES
     with pytest.raises(UserError, match="Did you mean 'tiles'"):
         layout("tile", 5, 5, 32)
 
