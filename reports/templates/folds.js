@@ -44,9 +44,9 @@ const keyOf = (details) => details.id || details.querySelector("summary > h2")?.
 function recall() {
   try {
     const kept = JSON.parse(localStorage.getItem(shelf));
-    return Array.isArray(kept) ? kept.filter((key) => typeof key === "string") : [];
+    return Array.isArray(kept) ? kept.filter((key) => typeof key === "string") : null;
   } catch {
-    return [];
+    return null;
   }
 }
 function remember() {
@@ -63,7 +63,15 @@ function remember() {
 }
 
 let onPaper = false;
-for (const key of recall()) {
+const kept = recall();
+if (kept) {
+  // What is open at first and was closed.
+  for (const details of document.querySelectorAll("main details[open]")) {
+    const key = keyOf(details);
+    if (key && !kept.includes(key)) details.open = false;
+  }
+}
+for (const key of kept ?? []) {
   const section = sections.find((each) => keyOf(each) === key);
   const details = section ?? find(key);
   if (section) fill(section);

@@ -214,11 +214,10 @@ def test_pictures_load_and_links_open_what_is_closed(
     tile = page.locator("details.method[open] .tile").first
     tile.scroll_into_view_if_needed()
     # What is painted: not the empty ground but the picture, with both outlines on it.
-    box = tile.bounding_box()
-    colors = _colors(page.screenshot(clip=box))
+    colors = _colors(tile.screenshot())
     assert len(colors) > 100 and _near(colors, (0, 214, 255)) and _near(colors, (255, 208, 0))
     page.uncheck("input[data-hides='no-truth']")
-    colors = _colors(page.screenshot(clip=box))
+    colors = _colors(tile.screenshot())
     assert not _near(colors, (0, 214, 255)) and _near(colors, (255, 208, 0))
     assert not page.is_visible("dl.definitions >> text=Macro 95th percentile")
     page.click("nav a[href='#definitions']")
