@@ -30,7 +30,6 @@ TINY = (
 )
 LIGHT = ("methods.unet.model.encoder_name=mobilenet_v2",)
 PLACES = {"/path/to/data": "phantoms", "~/images": "phantoms", "/your/data": "phantoms", "/shared/runs": "runs"}
-PLACES |= {"runs_before": "runs", "runs_after": "runs"}
 FIRST = "python -m harness run --config-dir my_configs suite=domain_generalization 'method=[mine,unet,otsu]'"
 """Whose results the other commands look at; the first suite's name is theirs too."""
 CHEAP = ("doctor", "list", "plan", "status", "measure", "report", "compare")
@@ -68,6 +67,8 @@ def folder(bare: Path) -> Path:
         shutil.copy(mask, place / mask.name)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)).save(bare / "eye.png")
     assert main([*words_of(FIRST)[3:], *TINY, *LIGHT]) == 0
+    for copy in ("runs_before", "runs_after"):
+        shutil.copytree(bare / "runs", bare / copy)
     return bare
 
 
