@@ -30,6 +30,8 @@ def count(name: str) -> dict[str, object]:
         UserError: the method can't be built here.
     """
     method_config = load_config([f"method={name}", f"training.image_size={COUNTED_SIZE}"]).methods[name]
+    if "trainer" in method_config:
+        raise UserError("A program of its own trains it.")
     method = build_method(name, method_config["model"], list(MODALITIES), prompt=method_config["card"]["prompt"]).eval()
     found = count_parameters(method)
     macs = count_macs(method, torch.rand(1, 3, COUNTED_SIZE, COUNTED_SIZE, generator=torch.Generator().manual_seed(0)))

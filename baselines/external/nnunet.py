@@ -144,7 +144,7 @@ def _trainer(base: Path, task: dict[str, Any], iterations: int | None, resume: b
     torch.set_num_threads(task["cpu_threads"])
     _seed(seed)
     # Beside the process that trains; its planner, before, takes none for a mistake.
-    os.environ["nnUNet_n_proc_DA"] = str(task["cpu_threads"] - 1)
+    os.environ |= {"nnUNet_n_proc_DA": str(task["cpu_threads"] - 1)}
     begun = resume and any(_results().glob("fold_0/checkpoint_*.pth"))
     trainer = get_trainer_from_args(str(DATASET), CONFIGURATION, 0, continue_training=begun, device=device)
     trainer.num_epochs = int(task["settings"]["epochs"])

@@ -95,17 +95,17 @@ def heat_map(results: Results) -> Axes:
 
 
 def distributions(results: Results) -> dict[str, Axes]:
-    """Modality -> the spread of the Dice over the images of each domain: quartiles, whiskers at 5 and 95 %.
+    """Domain -> the spread of the Dice over its images: quartiles, whiskers at 5 and 95 %. All are panels of one figure.
 
-    >>> sorted(distributions(load_results(store)))
-    ['dermoscopy', 'fundus']
+    >>> sorted(distributions(load_results(store)))[0]
+    'dermoscopy/atlas'
     """
     from reports.figures.domains import distributions as draw
 
-    drawn = _draw(
-        results, lambda style: draw(results.board, style, unseen=results.records.unseen), "no method is complete"
+    (drawing,) = _draw(
+        results, lambda style: [draw(results.board, style, unseen=results.records.unseen)], "no method is complete"
     )
-    return {drawing.title.rpartition(": ")[2]: drawing.figure.axes[0] for drawing in drawn}
+    return {str(axes.get_label()): axes for axes in drawing.figure.axes if axes.get_visible()}
 
 
 def _one(results: Results, draw: Callable[[Style], Iterable[Drawing | None]], otherwise: str) -> Axes:
@@ -129,5 +129,6 @@ def _draw(results: Results, draw: Callable[[Style], Iterable[Drawing | None]], o
     if not drawings:
         raise UserError(f"Nothing to draw of {results.name} {results.time}: {otherwise}.")
     for drawing in drawings:
-        drawing.figure.axes[0].set_title(drawing.title)
+        if len(drawing.figure.axes) == 1:
+            drawing.figure.axes[0].set_title(drawing.title)
     return drawings

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cli.common import terminal
 from harness.errors import UserError, did_you_mean
+from harness.methods.card import NO_WEIGHTS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from reports.records.records import Records
 
 LOST = 1
+_UNEQUAL = "{}: UNEQUAL STARTS: {} in A, {} in B. The change may be the pretraining's."
+_MIXED = "Methods start from different weights (column start): compare each with itself, not with the others."
 _DESCRIPTION = """\
 Compares the methods that two runs share, paired by image: is B worse than A, and surely so?
 
@@ -35,7 +38,7 @@ class Change:
     """One method from A to B. Without an estimate, `verdict` says why.
 
     `worst_domain` is the domain that fared worst, with its difference; `settings` what of method, training and libraries
-    differs.
+    differs; `starts` from which weights it starts in A and in B.
     """
 
     method: str
@@ -47,7 +50,12 @@ class Change:
     rank_biserial: float | None = None
     worst_domain: str = ""
     settings: str = ""
+    starts: tuple[str, str] = ("", "")
     lost: bool = False
+
+    @property
+    def unequal_starts(self) -> bool:
+        return self.starts[0] != self.starts[1]
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -199,6 +207,7 @@ def _compare(name: str, before: Records, after: Records, metric: str, higher: bo
         rank_biserial=float(tests.rank_biserial[1, 0]),
         worst_domain="" if equal else f"{bootstrap.domains[place]} {steps[place]:+.3f}",
         settings=_changed_settings(name, before, after),
+        starts=(before.methods[name].start, after.methods[name].start),
     )
 
 
@@ -249,6 +258,7 @@ def _print(changes: list[Change], metric: str, names: list[str], console: Any) -
     from rich.table import Table
 
     table = Table("method", title=f"{metric}: A = {names[0]}, B = {names[1]}", title_justify="left")
+    table.add_column("start")
     for column in ("A", "B", "B − A [95 %]", "p (Holm)"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("verdict")
@@ -256,11 +266,15 @@ def _print(changes: list[Change], metric: str, names: list[str], console: Any) -
         table.add_row(*_cells(change))
     console.print(table)
     for change in changes:
+        if change.unequal_starts:
+            console.print(_UNEQUAL.format(change.method, *change.starts), markup=False, highlight=False, soft_wrap=True)
         details = [change.worst_domain and f"worst change in {change.worst_domain}", change.settings]
         if change.rank_biserial:
             details.insert(0, f"rank-biserial effect {change.rank_biserial:+.2f}")
         if text := "; ".join(filter(None, details)):
             console.print(f"{change.method}: {text}", markup=False, highlight=False, soft_wrap=True)
+    if len({change.starts for change in changes if change.starts[0] not in ("", NO_WEIGHTS)}) > 1:
+        console.print(_MIXED, highlight=False, soft_wrap=True)
     console.print(
         "Paired by image within domains: sign-flip test of the macro mean; intervals by bootstrap.",
         highlight=False,
@@ -270,9 +284,19 @@ def _print(changes: list[Change], metric: str, names: list[str], console: Any) -
 
 def _cells(change: Change) -> list[str]:
     verdict = f"LOSS: {change.verdict}" if change.lost else change.verdict
+    verdict += " (unequal starts)" if change.unequal_starts else ""
     if change.difference is None or change.before is None or change.after is None:
-        return [change.method, "", "", "", "", verdict]
+        return [change.method, "", "", "", "", "", verdict]
     low, high = change.difference.low, change.difference.high
     interval = "" if low is None or high is None else f" [{low:+.3f}, {high:+.3f}]"
     difference = f"{change.difference.value:+.3f}{interval}"
-    return [change.method, f"{change.before:.3f}", f"{change.after:.3f}", difference, f"{change.p_value:.3g}", verdict]
+    start = " → ".join(dict.fromkeys(change.starts))
+    return [
+        change.method,
+        start,
+        f"{change.before:.3f}",
+        f"{change.after:.3f}",
+        difference,
+        f"{change.p_value:.3g}",
+        verdict,
+    ]

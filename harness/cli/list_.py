@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from harness.cli.common import config_folder_argument
 from harness.config.cards import COUNTED_SIZE
 from harness.errors import UserError, did_you_mean
+from harness.methods.card import NO_WEIGHTS, SCRATCH, start_of
 
 if TYPE_CHECKING:
     from harness.config.cards import Counts
@@ -77,6 +78,9 @@ def _method_lines(card: dict[str, Any], counts: Counts | None, whole: bool) -> l
         active = f" ({counts.active / 1e6:.1f} M active)" if counts.active < counts.parameters else ""
         size = f"{counts.parameters / 1e6:.1f} M parameters{active}, {counts.gmacs:.2f} GMACs at {COUNTED_SIZE} px"
         parts.append(size if counts.parameters else "no parameters")
+    start = start_of(card)
+    if whole or start not in (SCRATCH, NO_WEIGHTS):
+        parts.append(f"start: {start}")
     labels = {"prompt": "prompt", "pretrained": "pretrained"}
     parts += [f"{word}: {card[key]}" for key, word in labels.items() if whole or card.get(key, "none") != "none"]
     return ["; ".join(parts), *(_sources(card) if whole else [])]

@@ -6,6 +6,9 @@ The bench holds the other end of standard input: it closes when the bench closes
 SIGKILL. The command's processes first get SIGTERM, and after `GRACE_SECONDS` SIGKILL. LOCK is held for as long as any of them
 lives, so that a second call for the same folder waits for the end of the first. Exit code: that of the command, 128 + n where
 signal n ended it.
+
+It is two processes: the bench's child waits for its own child, which does the work. Ray ends a worker's children with SIGKILL
+before the worker itself; what does the work is no child of the worker's, and sees standard input close.
 """
 
 from __future__ import annotations
@@ -75,14 +78,14 @@ def _stop(child: subprocess.Popen[bytes] | None) -> int:
 
 
 def _family() -> list[psutil.Process]:
-    """The processes of this session and all descendants, but this one and those that have ended."""
+    """The processes of this session and all descendants, but the guard's two and those that have ended."""
     own = os.getpid()
     found = {}
     with contextlib.suppress(psutil.Error):
         found = {process.pid: process for process in psutil.Process(own).children(recursive=True)}
     for process in psutil.process_iter():
         with contextlib.suppress(OSError):
-            if process.pid != own and os.getsid(process.pid) == os.getsid(0):
+            if process.pid not in (own, os.getppid()) and os.getsid(process.pid) == os.getsid(0):
                 found[process.pid] = process
     return [process for process in found.values() if _lives(process)]
 
@@ -100,5 +103,13 @@ def _end(processes: list[psutil.Process], number: int) -> None:
             process.send_signal(number)
 
 
+def _wait_for(worker: int) -> int:
+    signal.signal(signal.SIGTERM, lambda number, frame: os.kill(worker, signal.SIGTERM))
+    code = os.waitstatus_to_exitcode(os.waitpid(worker, 0)[1])
+    return code if code >= 0 else 128 - code
+
+
 if __name__ == "__main__":
+    if worker := os.fork():
+        sys.exit(_wait_for(worker))
     sys.exit(main(Path(sys.argv[1]), sys.argv[2:]))

@@ -15,10 +15,12 @@ from pathlib import Path
 
 from harness.errors import TrialFailed, TrialInterrupted
 from harness.files import explain_disk_errors
+from harness.store.locks import is_held
 from harness.store.trial_state import now
 from harness.trainers import guard
 
 _LOOK_SECONDS = 0.25
+_CLOSE_LOOK_SECONDS = 0.02
 _HEARTBEAT_SECONDS = 30.0
 _LAST_LINES = 15
 _LONGEST_TAIL = 20_000
@@ -72,7 +74,7 @@ class Command:
             try:
                 self._wait(process, should_stop, heartbeat)
             finally:
-                _end(process)
+                _end(process, self.lock)
         if process.returncode != 0:
             if should_stop():  # whoever stops the bench may have stopped the command with it
                 raise TrialInterrupted("asked to stop")
@@ -108,12 +110,15 @@ class Command:
         return f"Last lines of {self.log}:\n{shown}" if shown else f"It wrote nothing to {self.log}."
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def _end(process: subprocess.Popen[bytes], lock: Path) -> None:
     """Ends the guard, and with it the command; by force where the guard does not answer."""
     if process.stdin is not None:
         process.stdin.close()
+    limit = time.monotonic() + 2 * guard.GRACE_SECONDS
     try:
-        process.wait(2 * guard.GRACE_SECONDS)
+        # The part of the guard that holds the lock may live on where the other was killed.
+        while (process.poll() is None or is_held(lock)) and time.monotonic() < limit:
+            time.sleep(_CLOSE_LOOK_SECONDS)
     finally:
         # The session's group, which may outlive a guard that was killed.
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -41,9 +41,9 @@ def dice_by_severity(board: Leaderboard, style: Style) -> Drawing | None:
                 linewidth=1.5,
             )  # fmt: skip
         ticks = sorted({severity for line in lines.values() for severity in line})
-        axes.set_xticks(ticks, ["clean" if tick == 0 else str(tick) for tick in ticks], fontsize=8)
+        axes.set_xticks(ticks, ["clean" if tick == 0 else str(tick) for tick in ticks], fontsize=9)
         axes.set_ylim(0, min(1.02, 1.15 * top + 0.02))
-        axes.tick_params(axis="y", labelsize=8)
+        axes.tick_params(axis="y", labelsize=9)
         axes.set_title(title_of(panel).replace(" (", "\n("), fontsize=9)
         ends = ", ".join(
             f"{style.short[name]} {number(line[0], 2)} to {number(line[max(line)], 2)}"

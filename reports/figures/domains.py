@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from typing import Any
 
-import pandas as pd
-
-from reports.figures.drawing import SHADE, SHADE_OPACITY, Drawing, Style, legend_below, shortened
+from reports.figures.drawing import SHADE, SHADE_OPACITY, Drawing, Style, shortened
+from reports.records.frames import rows
 from reports.tables.leaderboard import Leaderboard
 
 MAX_BOXES = 8
-"""Methods beside each other in a figure of distributions: the first of the ranking."""
+"""Methods in a panel of distributions: the first of the ranking."""
+_ACROSS = 4
 
 
 def heat_map(board: Leaderboard, style: Style, *, unseen: bool) -> Drawing | None:
@@ -46,43 +47,69 @@ def heat_map(board: Leaderboard, style: Style, *, unseen: bool) -> Drawing | Non
     return Drawing("heat", title, alt, figure)
 
 
-def distributions(board: Leaderboard, style: Style, *, unseen: bool) -> Iterator[Drawing]:
-    """For every modality the spread of the Dice over the images of each domain: quartiles, whiskers at 5 and 95 %."""
-    names = board.table.loc[board.table["track"] != "incomplete", "method"].tolist()[:MAX_BOXES]
-    images = board.images[board.images["method"].isin(names)].dropna(subset=["dice"])
-    if images.empty:  # a run that stopped before its first trial ended
-        return
-    modalities = images["domain_key"].str.partition("/")[0]
-    for number, (modality, rows) in enumerate(images.groupby(modalities, sort=False)):
-        yield _boxes(rows, str(modality), names, style, number, unseen)
+def distributions(board: Leaderboard, style: Style, *, unseen: bool) -> Drawing | None:
+    """The spread of the Dice over the images of each domain, a small panel each: quartiles, whiskers at 5 and 95 %.
 
-
-def _boxes(rows: pd.DataFrame, modality: str, names: list[str], style: Style, number: int, unseen: bool) -> Drawing:
-    import seaborn as sns
+    All panels share their axes, and methods are named beside them: what stands on one line is one method.
+    """
     from matplotlib import pyplot as plt
-    from matplotlib.patches import Patch
 
-    places = sorted(rows["domain_key"].unique())
-    figure, axes = plt.subplots(figsize=(4.6, 0.8 + len(places) * (0.12 + 0.16 * len(names))))
-    sns.boxplot(
-        rows, x="dice", y="domain_key", hue="method", order=places, hue_order=names, palette=style.palette, whis=(5, 95),
-        showfliers=False, width=0.82, linewidth=0.9, linecolor=style.theme.ink, saturation=0.9, legend=False, ax=axes,
+    names = board.table.loc[board.table["track"] != "incomplete", "method"].tolist()[:MAX_BOXES]
+    spread = board.spread[board.spread["method"].isin(names)].dropna(subset=["median"])
+    if spread.empty:  # a run that stopped before its first trial ended
+        return None
+    domains = [name for name in dict.fromkeys(board.domains["domain"]) if name in set(spread["domain"])]
+    down = math.ceil(len(domains) / _ACROSS)
+    across = math.ceil(len(domains) / down)
+    figure, grid = plt.subplots(
+        down, across, figsize=(2.6 + 1.7 * across, 0.5 + down * (0.5 + 0.2 * len(names))), sharex=True, sharey=True,
+        squeeze=False, layout="constrained",
     )  # fmt: skip
-    axes.set_yticks(
-        range(len(places)), [shortened(name.partition("/")[2], 24) for name in places], color=style.theme.ink
-    )
-    axes.set_xlim(-0.02, 1.02)
-    axes.set_xlabel("Dice of the images")
-    axes.set_ylabel("")
-    axes.grid(axis="x", visible=True)
-    height = figure.get_figheight()
-    legend_below(axes, [Patch(color=style.palette[name], label=style.short[name]) for name in names], -0.55 / height)
-    medians = rows.groupby(["domain_key", "method"])["dice"].median()
-    listed = "; ".join(
-        f"{place.partition('/')[2]}: "
-        + ", ".join(f"{style.short[name]} {medians[place, name]:.2f}" for name in names if (place, name) in medians)
-        for place in places
-    )
-    kind = "Unseen" if unseen else "Test"
-    alt = f"Quartiles of the images' Dice in {modality}, whiskers at 5 and 95 %. Medians: {listed}."
-    return Drawing(f"spread-{number}", f"Spread of the {kind.lower()} Dice: {modality}", alt, figure)
+    listed = []
+    for axes, domain in zip(grid.flat, domains, strict=False):
+        boxes = {row.method: row for row in rows(spread[spread["domain"] == domain])}
+        shown = [name for name in names if name in boxes]
+        drawn = axes.bxp(
+            [_box(boxes[name]) for name in shown], positions=[names.index(name) for name in shown], widths=0.66,
+            orientation="horizontal", showfliers=False, patch_artist=True, manage_ticks=False,
+        )  # fmt: skip
+        for name, patch in zip(shown, drawn["boxes"], strict=True):
+            patch.set(facecolor=style.palette[name], edgecolor=style.theme.ink, linewidth=0.9)
+        for line in (line for part in ("whiskers", "caps", "medians") for line in drawn[part]):
+            line.set(color=style.theme.ink, linewidth=0.9)
+        axes.set_label(domain)
+        axes.set_title(_two_lines(domain), fontsize=9, loc="left", color=style.theme.ink)
+        medians = ", ".join(f"{style.short[name]} {boxes[name].median:.2f}" for name in shown)
+        listed.append(f"{domain}: {medians}")
+    first = grid[0][0]
+    first.set_xlim(-0.02, 1.02)
+    first.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+    first.set_ylim(len(names) - 0.4, -0.6)
+    first.set_yticks(range(len(names)), [style.short[name] for name in names])
+    for place, axes in enumerate(grid.flat):
+        axes.set_visible(place < len(domains))
+        axes.tick_params(axis="y", labelcolor=style.theme.ink)
+        axes.tick_params(axis="x", labelbottom=place + across >= len(domains))
+        axes.grid(axis="y", visible=False)
+    figure.supxlabel("Dice of the images", fontsize=10)
+    alt = f"Quartiles of the images' Dice in {len(domains)} domains, whiskers at 5 and 95 %. Medians: {'; '.join(listed)}."
+    left = len(board.table) - len(names)
+    alt += f" Left out (incomplete, or behind the first {MAX_BOXES}): {left}." if left else ""
+    return Drawing("spread", f"Spread of the {'unseen' if unseen else 'test'} Dice by domain", alt, figure)
+
+
+def _box(row: Any) -> dict[str, float]:
+    """A row of the spread table in matplotlib's words."""
+    return {
+        "whislo": row.low,
+        "q1": row.lower_quartile,
+        "med": row.median,
+        "q3": row.upper_quartile,
+        "whishi": row.high,
+    }
+
+
+def _two_lines(domain: str) -> str:
+    """The modality above the name of the domain."""
+    modality, _, name = domain.partition("/")
+    return "\n".join(shortened(part, 26) for part in (modality, name) if part)

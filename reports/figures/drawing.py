@@ -30,6 +30,8 @@ _START = {
 }
 WIDE = 620
 """CSS pixels."""
+SMALLEST = 11
+"""CSS pixels of the smallest letters: where there is less room the figure scrolls sideways in its own box."""
 MAX_TICKS = 5
 """On the axis of costs."""
 
@@ -52,17 +54,18 @@ _VARIABLES = {PAGE.ink: "var(--ink)", PAGE.muted: "var(--muted)", PAGE.line: "va
 
 @dataclass(frozen=True)
 class Figure:
-    """`svg` is ready for the page; `alt` says in words what it shows; `width` is the natural one in CSS pixels."""
+    """`svg` is ready for the page; `alt` says in words what it shows; `width` and `height` are natural, in CSS pixels."""
 
     name: str
     title: str
     alt: str
     svg: str
     width: int
+    height: int = 0
 
     @property
     def wide(self) -> bool:
-        """Too wide for a column beside others, and for a phone unless it scrolls."""
+        """Too wide for a column beside others."""
         return self.width > WIDE
 
 
@@ -209,12 +212,13 @@ def for_page(drawing: Drawing) -> Figure:
     svg = re.sub(r"font-family: [^;\"]+;? ?", "", svg)
     opening, _, body = svg.partition(">")
     box = re.search(r'viewBox="[^"]+"', opening)
-    width = re.search(r'width="([\d.]+)pt"', opening)
-    if box is None or width is None:
+    width, height = (re.search(rf'{side}="([\d.]+)pt"', opening) for side in ("width", "height"))
+    if box is None or width is None or height is None:
         raise RuntimeError(f"matplotlib's SVG starts in an unknown way: {opening}")
-    # At most its natural size (4/3 CSS pixels a point), so that text is as large as the page's.
-    natural = round(float(width.group(1)) * 4 / 3)
-    size = f"max-width: {natural}px" + (f"; min-width: {natural * 3 // 4}px" if natural > WIDE else "")
+    # Its natural size is 4/3 CSS pixels a point; it shrinks as far as its smallest letters allow.
+    natural, tall = (round(float(side.group(1)) * 4 / 3) for side in (width, height))
+    letters = min((float(size) * 4 / 3 for size in re.findall(r"font-size: ([\d.]+)px", svg)), default=SMALLEST)
+    size = f"width: {natural}px; min-width: {math.ceil(natural * min(1, SMALLEST / letters))}px"
     attributes = f'role="img" aria-label="{escape(drawing.alt)}" {box.group()} style="{size}"'
     namespaces = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
-    return Figure(drawing.name, drawing.title, drawing.alt, f"<svg {attributes} {namespaces}>{body}", natural)
+    return Figure(drawing.name, drawing.title, drawing.alt, f"<svg {attributes} {namespaces}>{body}", natural, tall)

@@ -72,7 +72,7 @@ def _drawings(board: Leaderboard, curves: pd.DataFrame, unseen: bool, theme: The
         learning_curves(board, curves, style),
         dice_by_severity(board, style),
         heat_map(board, style, unseen=unseen),
-        *distributions(board, style, unseen=unseen),
+        distributions(board, style, unseen=unseen),
     ]
     mixed = are_mixed(board.table["start"])
     yield from (_with_starts(drawing) if mixed else drawing for drawing in drawn if drawing is not None)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import textwrap
+from itertools import accumulate
 from typing import Any
 
 import pandas as pd
 
-from reports.figures.drawing import SHADE, Drawing, Style, legend_below, plain_log_ticks
+from reports.figures.drawing import SHADE, Drawing, Style, legend_below, plain_log_ticks, short_titles
 from reports.records.formatting import number
 from reports.records.frames import rows
 from reports.tables.leaderboard import Leaderboard
@@ -17,6 +19,9 @@ _COSTS = {
     "throughput": ("throughput_0", "Images/s", "speed", True),
 }
 """Name -> column of the table, label of the axis, what a method without cost has none of, whether more is better."""
+
+_NAME_LINE, _WHOLE_NAME = 30, 120
+"""Characters of a line of a name beside the ranks, and of the longest name that is not cut."""
 
 
 def dice_against_cost(board: Leaderboard, style: Style, cost: str, *, unseen: bool) -> Drawing | None:
@@ -159,10 +164,10 @@ def rank_map(board: Leaderboard, style: Style) -> Drawing | None:
     shares = pd.DataFrame(sure.probabilities, index=names, columns=range(1, len(names) + 1))
     scale = LinearSegmentedColormap.from_list("shade", [(*SHADE, 0.0), (*SHADE, 0.8)])
     words = shares.map(lambda share: f"{100 * share:.0f}" if share >= 0.005 else "")
-    figure, axes = plt.subplots(figsize=(max(2.2, 0.42 * len(names)), 0.6 + 0.34 * len(names)))
+    figure, axes = plt.subplots(figsize=(max(2.2, 0.46 * len(names)), 0.6 + 0.34 * len(names)))
     sns.heatmap(
         shares, vmin=0, vmax=1, cmap=scale, annot=words, fmt="", linewidths=1.5, linecolor=style.theme.paper, ax=axes,
-        cbar=False, annot_kws={"size": 8.5, "color": style.theme.ink},
+        cbar=False, annot_kws={"size": 9, "color": style.theme.ink},
     )  # fmt: skip
     axes.set_yticklabels([style.short[name] for name in names], color=style.theme.ink, rotation=0)
     axes.set_xlabel("Rank (% of resamples)")
@@ -176,41 +181,66 @@ def rank_map(board: Leaderboard, style: Style) -> Drawing | None:
 
 
 def critical_difference_diagram(board: Leaderboard, style: Style) -> Drawing | None:
-    """Average ranks over domains; a bar joins methods that the domains can't tell apart (Demsar, JMLR 7, 2006)."""
+    """Average ranks over domains, a method a line; an upright bar joins methods that the domains can't tell apart.
+
+    After Demsar, JMLR 7, 2006, turned by a quarter: names of any length, and any number of methods, stay readable.
+    """
     from matplotlib import pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     found = board.comparison.over_domains if board.comparison is not None else None
     if board.comparison is None or found is None:
         return None
     names, ranks = board.comparison.methods, found.average_ranks
     order = sorted(range(len(names)), key=lambda index: ranks[index])
-    height = 0.24
-    figure, axes = plt.subplots(figsize=(4.6, 0.9 + height * (len(names) + len(found.cliques))))
-    for place, index in enumerate(order):
+    whole = short_titles(board, _WHOLE_NAME)
+    # The mark of the start stays with the last word.
+    labels = [textwrap.fill(whole[names[index]].replace(" · ", "\u00a0·\u00a0"), _NAME_LINE) for index in order]
+    labels = [label.replace("\u00a0", " ") for label in labels]
+    # Lines of text, a little more between methods: a name of three lines takes the room of three.
+    steps = [1 + 0.75 * label.count("\n") for label in labels]
+    places = dict(zip(order, accumulate(steps, lambda before, step: before + step), strict=True))
+    places = {index: place - step / 2 for (index, place), step in zip(places.items(), steps, strict=True)}
+    last = max(ranks.max(), 1 + found.difference)
+    columns = _bar_columns([(places[clique[0]], places[clique[-1]]) for clique in found.cliques])
+    width = 1 + max(columns, default=-1)
+    figure, axes = plt.subplots(figsize=(2.9 + 0.13 * width, 0.75 + 0.245 * (sum(steps) + 1.5)))
+    apart = (last - 1) * 0.13 / 2.7
+    for index in order:
         color = style.palette[names[index]]
-        axes.plot(ranks[index], -place, style.markers[names[index]], color=color, markersize=7, zorder=3)
-        axes.plot([1, ranks[index]], [-place, -place], color=style.theme.line, linewidth=0.8, zorder=1)
-    for place, clique in enumerate(found.cliques):
-        ends = [min(ranks[list(clique)]), max(ranks[list(clique)])]
-        below = -len(names) - place + 0.2
-        axes.plot(ends, [below, below], color=style.theme.ink, linewidth=3.5, solid_capstyle="round")
-    axes.plot([1, 1 + found.difference], [0.9, 0.9], color=style.theme.muted, linewidth=1.5, marker="|", markersize=7)
+        axes.plot([1, ranks[index]], [places[index]] * 2, color=style.theme.line, linewidth=0.8, zorder=1)
+        axes.plot(ranks[index], places[index], style.markers[names[index]], color=color, markersize=7, zorder=3)
+    for column, clique in zip(columns, found.cliques, strict=True):
+        ends = [places[clique[0]] - 0.3, places[clique[-1]] + 0.3]
+        across = last + apart * (column + 1.5)
+        axes.plot([across] * 2, ends, color=style.theme.ink, linewidth=3.5, solid_capstyle="round", clip_on=False)
+    axes.plot([1, 1 + found.difference], [-1.2, -1.2], color=style.theme.muted, linewidth=1.5, marker="|", markersize=7)
     axes.annotate(
-        f"critical difference {found.difference:.2f}", (1 + found.difference, 0.9), xytext=(6, 0), va="center",
-        textcoords="offset points", color=style.theme.muted, fontsize=9,
-    )  # fmt: skip
-    axes.set_yticks(
-        [-place for place in range(len(names))], [style.short[names[index]] for index in order], color=style.theme.ink
+        f"critical difference {found.difference:.2f}", (1, -0.45), va="center", color=style.theme.muted, fontsize=10
     )
-    axes.set_ylim(-len(names) - len(found.cliques) + 0.2, 1.5)
-    axes.set_xlim(0.8, max(len(names) + 0.2, 1.2 + found.difference))
+    axes.set_yticks([places[index] for index in order], labels, color=style.theme.ink)
+    axes.set_ylim(sum(steps) + 0.2, -1.8)
+    axes.set_xlim(1 - 0.04 * (last - 1), last + apart * (width + 1))
+    ticks = MaxNLocator(nbins=6, integer=True).tick_values(1, len(names))
+    axes.set_xticks([tick for tick in (1, *ticks[1:]) if 1 <= tick <= len(names)])
     axes.grid(axis="y", visible=False)
-    axes.set_xlabel(f"Average rank over {found.blocks} domains (bars: no significant difference)")
-    listed = "; ".join(f"{style.short[names[index]]} {ranks[index]:.2f}" for index in order)
-    joined = "; ".join(", ".join(style.short[names[index]] for index in clique) for clique in found.cliques)
+    axes.set_xlabel(f"Average rank over {found.blocks} domains; a bar joins\nmethods without a significant difference")
+    listed = "; ".join(f"{whole[names[index]]} {ranks[index]:.2f}" for index in order)
+    joined = "; ".join(", ".join(whole[names[index]] for index in clique) for clique in found.cliques)
     alt = f"Average ranks over {found.blocks} domains: {listed}. Critical difference at 5 %: {found.difference:.2f}."
     alt += f" No significant difference within: {joined}." if joined else " All differ significantly."
     return Drawing("critical-difference", "Critical differences over domains", alt, figure)
+
+
+def _bar_columns(spans: list[tuple[float, float]]) -> list[int]:
+    """For every bar from top to bottom the first column in which it meets no other."""
+    ends: list[float] = []
+    columns = []
+    for top, bottom in spans:
+        column = next((place for place, end in enumerate(ends) if end < top), len(ends))
+        ends[column : column + 1] = [bottom]
+        columns.append(column)
+    return columns
 
 
 def learning_curves(board: Leaderboard, curves: pd.DataFrame, style: Style) -> Drawing | None:

@@ -17,6 +17,7 @@ from reports.analysis.fairness import equal_terms
 from reports.analysis.starts import are_mixed
 from reports.figures.drawing import SHADE, SHADE_OPACITY, Figure
 from reports.figures.gallery import Gallery
+from reports.page.folds import MANY_METHODS, is_large, main_columns, sections, summary_figure
 from reports.page.published import Reference, references
 from reports.page.sections import domain_pages, method_pages
 from reports.records.formatting import interval, number
@@ -27,6 +28,8 @@ from reports.tables.cells import Column, shown_in
 from reports.tables.columns import METHOD, informative_columns
 from reports.tables.leaderboard import TRACKS, Leaderboard
 
+_SCRIPTS = ("leaderboard.js", "compare.js", "folds.js")
+_STYLES = ("leaderboard.css", "pages.css", "folds.css")
 _STATES = ("failed", "missing", "unfinished", "damaged", "undefined")
 
 
@@ -43,20 +46,23 @@ def render(
 ) -> str:
     """The page. `published` are results that papers report, see `reports.page.published`; `made` is the time that stands on it."""
     environment = _environment()
-    script = _resource(environment, "leaderboard.js")
+    script = "".join(_resource(environment, name) for name in _SCRIPTS)
+    style = "".join(_resource(environment, name) for name in _STYLES)
     red, green, blue = (round(255 * part) for part in SHADE)
     shade = f":root {{ --shade-color: rgb({red} {green} {blue}); --shade-opacity: {SHADE_OPACITY}; }}"
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     quoted = references(published, records.domains)
     ranking = shown_in("ranking", columns)
     shown = informative_columns(ranking, board.table)
+    first = summary_figure(figures)
+    others = [figure for figure in figures if figure is not first]
     return environment.get_template("leaderboard.html.j2").render(
         title=_title(records),
         made=made,
         run_time=readable_time(records.suite.time),
         facts=_facts(records, board),
         # Marked as safe: our own files, and what matplotlib drew, which escapes texts.
-        style=Markup(f"{shade}\n{_resource(environment, 'leaderboard.css')}{_resource(environment, 'pages.css')}"),
+        style=Markup(f"{shade}\n{style}"),
         script=Markup(script),
         script_hash=digest,
         views=board.views,
@@ -78,7 +84,12 @@ def render(
         costs_only=bool(records.suite.config.get("costs_only")),
         terms=equal_terms(board.differences),
         differences=board.differences,
-        figures=[(figure, Markup(figure.svg)) for figure in figures],
+        summary_figure=first and (first, Markup(first.svg)),
+        figures=[(figure, Markup(figure.svg)) for figure in others],
+        sections=list(sections(records, board, others, gallery)),
+        main_columns=main_columns(records, shown),
+        many_methods=len(board.table) > MANY_METHODS,
+        lazy=is_large(board),
         gallery=gallery,
         titles=dict(zip(board.table["method"], board.table["label"], strict=True)),
         mixed_starts=are_mixed(board.table["start"]),

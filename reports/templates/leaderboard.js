@@ -1,5 +1,7 @@
 "use strict";
-const views = JSON.parse(document.getElementById("views").textContent);
+// Large where there are many methods and domains: read when first asked for.
+let parsed;
+const views = () => (parsed ??= JSON.parse(document.getElementById("views").textContent));
 const table = document.querySelector("table.ranking");
 const headings = [...table.tHead.rows[0].cells];
 const rows = [...table.querySelectorAll("tr[data-method]")];
@@ -49,8 +51,8 @@ const original = {
 };
 
 function show(metricIndex, scopeIndex) {
-  const metric = views.metrics[metricIndex];
-  const scope = views.scopes[scopeIndex];
+  const metric = views().metrics[metricIndex];
+  const scope = views().scopes[scopeIndex];
   const overall = metricIndex === 0 && scopeIndex === 0;
   table.classList.toggle("narrowed", !overall);
   viewNote.hidden = overall;
@@ -59,7 +61,7 @@ function show(metricIndex, scopeIndex) {
   diceButton.title = overall ? original.definition : viewNote.textContent;
   diceButton.dataset.first = metric.better === "higher" ? "descending" : "ascending";
   rows.forEach((row, index) => {
-    const found = views.values[metricIndex]?.[scopeIndex]?.[Number(row.dataset.method)];
+    const found = views().values[metricIndex]?.[scopeIndex]?.[Number(row.dataset.method)];
     [rankColumn, diceColumn].forEach((column, place) => {
       const cell = row.cells[column];
       if (overall) {
@@ -126,47 +128,21 @@ function apply() {
   const scope = Number(controls.elements.scope?.value ?? 0);
   if (metric !== shownView.metric || scope !== shownView.scope) show(metric, scope);
   Object.assign(shownView, { metric, scope });
+  const all = controls.elements.all?.checked ?? true;
+  table.classList.toggle("brief", !all);
+  table.closest(".summary").classList.toggle("spread", all);
   const count = filter();
-  status.textContent = `${count} of ${rows.length} methods shown, by ${views.metrics[metric].title}, ${views.scopes[scope]?.title ?? ""}.`;
+  const chosen = [controls.elements.metric, controls.elements.scope].map((select) => select?.selectedOptions[0].text);
+  status.textContent = `${count} of ${rows.length} methods shown, by ${chosen.filter(Boolean).join(", ")}.`;
 }
 controls.hidden = false;
 controls.addEventListener("input", apply);
 controls.addEventListener("submit", (event) => event.preventDefault());
 controls.addEventListener("reset", () => setTimeout(apply));
+apply();
 // A reloaded page keeps what was chosen in its controls.
 window.addEventListener("pageshow", apply);
 
-for (const holder of document.querySelectorAll(".switches")) {
-  holder.hidden = false;
-  holder.addEventListener("change", ({ target }) => document.body.classList.toggle(target.dataset.hides, !target.checked));
-}
-
-// Says of what is cut at the window's edge that there is more: phones hide the scroll bar.
-const watch = new ResizeObserver((entries) => {
-  for (const { target } of entries) target.classList.toggle("wide", target.scrollWidth > target.clientWidth + 1);
+document.addEventListener("change", ({ target }) => {
+  if (target.dataset.hides) document.body.classList.toggle(target.dataset.hides, !target.checked);
 });
-for (const scroll of document.querySelectorAll(".scroll")) watch.observe(scroll);
-
-// On paper nothing can be opened.
-const closed = new Set();
-window.addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details:not([open]):not(.method, .page)")) {
-    closed.add(details);
-    details.open = true;
-  }
-});
-window.addEventListener("afterprint", () => {
-  for (const details of closed) details.open = false;
-  closed.clear();
-});
-
-// A link to something closed, or inside something closed, opens it.
-function openTarget() {
-  const target = location.hash && document.getElementById(location.hash.slice(1));
-  const details = target && target.closest("details");
-  if (!details || details.open) return;
-  details.open = true;
-  target.scrollIntoView();
-}
-window.addEventListener("hashchange", openTarget);
-openTarget();

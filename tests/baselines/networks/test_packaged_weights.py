@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.networks.smp import SmpNetwork
+from harness.config.cards import method_cards
 from harness.config.encoder_weights import PACKAGED_FILES
 from harness.config.loading import load_config
 from harness.config.resolvers import package_file
@@ -169,6 +170,7 @@ def test_networks_start_from_the_package_and_say_so(name: str, packages: Path) -
     card = config["card"]
     assert (start_of(card), card["pretrained_on"]) == ("natural images", ["ImageNet-1k"])
     assert "ImageNet-1k" in card["pretrained"] and "EfficientNet-Lite0, ImageNet start" in card["title"]
+    assert method_cards()[name] == card
     method = build_method(name, config["model"], ["xray"]).eval()
     expected = as_packaged(timm_model(LITE))["_conv_stem.weight"]
     assert any(

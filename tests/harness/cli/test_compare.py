@@ -27,15 +27,17 @@ def write_run(
     tolerance: float = 2.0,
     pixels: int = 100,
     version: int = 1,
+    starts: dict[str, str] | None = None,
 ) -> Path:
     """A run with one trial for each method; `dice` is one value for each of KEYS."""
     store = Store(root)
     store.prepare()
     entries = []
     for method, values in dice.items():
+        card = {**CARD, "start": (starts or {}).get(method, "scratch")}
         # The root stands in the spec's model: two runs of one method are two trials.
         spec = trial_spec(
-            method={"name": method, "model": {"_target_": method, "width": len(dice), "run": str(root)}, "card": CARD},
+            method={"name": method, "model": {"_target_": method, "width": len(dice), "run": str(root)}, "card": card},
             split={"held_out": [], "train": [], "test": KEYS},
             metrics={"nsd_tolerance": tolerance},
         )
@@ -162,3 +164,25 @@ def test_runs_are_found_by_folder_store_name_and_time(
     assert "neither a run's folder, nor a store" in capsys.readouterr().err
     assert main(["compare", "runs", "other", "--metric", "dise"]) == 2
     assert "Did you mean 'dice'" in capsys.readouterr().err
+
+
+def test_unequal_starts_are_marked(compared: Callable[..., tuple[int, str]], base: np.ndarray) -> None:
+    run = {"m": base, "n": base}
+    code, said = compared(run, {"m": base + 0.02, "n": base}, starts={"m": "natural images"})
+    assert code == 0 and "(unequal starts)" in said and "scratch → natural images" in said
+    assert "m: UNEQUAL STARTS: scratch in A, natural images in B. The change may be the pretraining's." in said
+    assert "n: UNEQUAL" not in said
+    assert "Methods start from different weights" in said
+
+
+def test_methods_of_unequal_starts_in_one_table_are_marked(
+    compared: Callable[..., tuple[int, str]], base: np.ndarray
+) -> None:
+    starts = {"m": "natural images"}
+    said = compared({"m": base, "n": base}, {"m": base, "n": base}, starts=starts, first_run={"starts": starts})[1]
+    assert "UNEQUAL" not in said and "Methods start from different weights (column start)" in said
+
+
+def test_equal_starts_need_no_mark(compared: Callable[..., tuple[int, str]], base: np.ndarray) -> None:
+    said = compared({"m": base}, {"m": base})[1]
+    assert "scratch" in said and "UNEQUAL" not in said and "different weights" not in said

@@ -23,13 +23,15 @@ from harness.store.store import Store
 MODALITIES = ["dermoscopy", "xray"]
 # Only a user can give their weights.
 WITHOUT_WEIGHTS = {"delightsam_mobilesam", "delightsam_mdkd_b", "delightsam_mdkd_l", "delightsam_mdkd_h"}
+# A program of its own trains it.
+OUTSIDE = {"nnunet"}
 SAM_WITHOUT_WEIGHTS = {
     "medsam", "mobilesam", "sam2_base", "sam2_large", "sam2_tiny", "sam_b", "sam_h", "sam_hq_b", "sam_l", "slimsam_50",
     "slimsam_77",
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted({*option_names("method")} - WITHOUT_WEIGHTS - SAM_WITHOUT_WEIGHTS))
+@pytest.mark.parametrize("name", sorted({*option_names("method")} - WITHOUT_WEIGHTS - SAM_WITHOUT_WEIGHTS - OUTSIDE))
 def test_the_costs_of_every_shipped_method_can_be_counted(name: str) -> None:
     try:
         config = load_config([f"method=[{name}]"]).methods[name]
@@ -89,3 +91,12 @@ def test_a_method_is_timed_for_as_long_as_the_config_says(
         suite = build_plan(replace(toy_config("TinyConv"), efficiency_seconds=seconds))
         list(measure_missing_costs(suite, store))
     assert budgets == [2.0, 10.0]  # the third time it is there already
+
+
+def test_a_trainer_outside_is_named_and_not_measured(toy_config: Callable[..., Any]) -> None:
+    config = toy_config()
+    (method,) = config.methods.values()
+    commands = {"train": ["{python}", "-c", "pass"], "predict": ["{python}", "-c", "pass"]}
+    config.methods = {"outside": {"card": method["card"], "version": 1, "trainer": commands, "training": {}}}
+    lines = list(measure_missing_costs(build_plan(config), Store(config.store.root)))
+    assert lines == ["costs  outside: not measured, a program of its own trains and predicts"]

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from PIL import Image
 
@@ -198,6 +199,25 @@ def test_a_second_call_waits_for_the_end_of_the_first(tmp_path: Path) -> None:
     # Not communicate: it closes standard input, which ends a guard.
     assert second.stdout is not None and second.stdout.read() == b"done\n" and second.wait(30) == 0
     assert first.wait(30) == guard.STOPPED
+
+
+def test_a_guard_whose_first_process_is_killed_still_ends_the_command(
+    outside_trial: Trial, context: TrialContext
+) -> None:
+    """As Ray kills the children of a worker."""
+    trial = outside_trial("hang")
+    pids = work_of(trial, context) / "model" / "pids.txt"
+
+    def kill_the_guard() -> bool:
+        if pids.exists() and len(pids.read_text().split()) == 2:
+            for child in psutil.Process().children():
+                if guard.__file__ in child.cmdline():
+                    child.kill()
+        return False
+
+    status = run_trial(trial, context, should_stop=kill_the_guard)
+    assert status["state"] == "failed" and "was ended by SIGKILL" in status["reason"]
+    assert not [pid for pid in pids.read_text().split() if lives(int(pid))]
 
 
 def test_it_tells_that_it_is_alive(

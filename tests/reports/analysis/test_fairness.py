@@ -91,7 +91,9 @@ def test_floors_are_trained_by_no_setting(records: Records) -> None:
 
 def test_the_report_says_who_sees_test_images(make_store: Callable[..., Any], tmp_path: Any) -> None:
     simulated = make_store(
-        faults={}, predictions=False, cards={"unet": {"title": "U-Net + TENT", "sees_test_images": True}}
+        faults={},
+        predictions=False,
+        cards={"unet": {"title": "U-Net + TENT", "start": "scratch", "sees_test_images": True}},
     )
     paths = build_report(simulated.root, simulated.suite, tmp_path / "out")
     page, document = paths.html.read_text("utf-8"), json.loads(paths.json.read_text("utf-8"))
