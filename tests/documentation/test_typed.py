@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 
 TINY = (
     "executor=serial",
-    "data.modalities=[dermoscopy,xray]",
+    "data.modalities=[dermoscopy,fundus]",
     "data.phantoms.images_per_domain=4",
     "data.phantoms.image_size=64",
     "training.image_size=64",
@@ -141,7 +141,7 @@ def _snippets(folder: Path) -> None:
             continue
         code = snippet.text.replace("words = [", "words = ['data.phantoms.images_per_domain=4', 'store.root=others', ")
         names: dict[str, object] = {}
-        exec(compile(code.replace('"fundus").predict', '"xray").predict'), snippet.page, "exec"), names)
+        exec(compile(code, snippet.page, "exec"), names)
         if "segment" in code:
             assert names["mask"].shape == (60, 80)  # type: ignore[attr-defined]
     assert (folder / "heat_map.pdf").is_file()
