@@ -19,7 +19,7 @@ pytestmark = pytest.mark.e2e
 
 TINY = (
     "executor=serial",
-    "data.modalities=[dermoscopy,xray]",
+    "data.modalities=[dermoscopy,fundus]",
     "data.phantoms.images_per_domain=4",
     "data.phantoms.image_size=64",
     "training.image_size=64",
@@ -30,7 +30,6 @@ TINY = (
 )
 LIGHT = ("methods.unet.model.encoder_name=mobilenet_v2",)
 PLACES = {"/path/to/data": "phantoms", "~/images": "phantoms", "/your/data": "phantoms", "/shared/runs": "runs"}
-PLACES |= {"runs_before": "runs", "runs_after": "runs"}
 FIRST = "python -m harness run --config-dir my_configs suite=domain_generalization 'method=[mine,unet,otsu]'"
 """Whose results the other commands look at; the first suite's name is theirs too."""
 CHEAP = ("doctor", "list", "plan", "status", "measure", "report", "compare")
@@ -68,6 +67,8 @@ def folder(bare: Path) -> Path:
         shutil.copy(mask, place / mask.name)
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 80, 3), np.uint8)).save(bare / "eye.png")
     assert main([*words_of(FIRST)[3:], *TINY, *LIGHT]) == 0
+    for copy in ("runs_before", "runs_after"):
+        shutil.copytree(bare / "runs", bare / copy)
     return bare
 
 
@@ -140,7 +141,7 @@ def _snippets(folder: Path) -> None:
             continue
         code = snippet.text.replace("words = [", "words = ['data.phantoms.images_per_domain=4', 'store.root=others', ")
         names: dict[str, object] = {}
-        exec(compile(code.replace('"fundus").predict', '"xray").predict'), snippet.page, "exec"), names)
+        exec(compile(code, snippet.page, "exec"), names)
         if "segment" in code:
             assert names["mask"].shape == (60, 80)  # type: ignore[attr-defined]
     assert (folder / "heat_map.pdf").is_file()
