@@ -7,8 +7,6 @@ from io import BytesIO
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.fft import irfft2, next_fast_len, rfft2
-from scipy.ndimage import gaussian_filter
 
 from harness.data.corruptions.corruption import Pixels, is_grey, side_of
 
@@ -35,6 +33,8 @@ def blur(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
     Args:
         level: standard deviation as a share of the shorter side.
     """
+    from scipy.ndimage import gaussian_filter  # in here: `list` names the corruptions, and needs no scipy
+
     sigma = level * side_of(image)
     channels = [
         gaussian_filter(np.ascontiguousarray(channel), sigma, truncate=3) for channel in np.moveaxis(image, 2, 0)
@@ -80,6 +80,8 @@ def motion(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
     Args:
         level: length of the line as a share of the shorter side.
     """
+    from scipy.fft import irfft2, next_fast_len, rfft2
+
     kernel = line_kernel(level * side_of(image), rng.uniform(0, np.pi))
     reach, (height, width) = len(kernel) // 2, image.shape[:2]
     padded = np.pad(image, ((reach, reach), (reach, reach), (0, 0)), mode="symmetric")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from harness.data.corruptions.corruption import Pixels, side_of
 
@@ -29,6 +28,8 @@ def bubbles(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
 
 def _field(image: Pixels) -> Pixels:
     """How well the lamp lights each pixel (H, W, 1), 0 to 1: nothing is seen in the black frame and far down the lumen."""
+    from scipy.ndimage import gaussian_filter  # in here: `list` names the corruptions, and needs no scipy
+
     light = gaussian_filter(image.max(2), 0.015 * side_of(image), mode="nearest")
     return np.clip(6 * light - 0.6, 0, 1)[..., None]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.ndimage import gaussian_filter
 
 from harness.data.corruptions.corruption import Pixels, side_of
 
@@ -20,6 +19,8 @@ def speckle(image: Pixels, level: float, rng: np.random.Generator) -> Pixels:
     Args:
         level: standard deviation of the factor around 1.
     """
+    from scipy.ndimage import gaussian_filter  # in here: `list` names the corruptions, and needs no scipy
+
     sigma = [max(0.5, share * side_of(image)) for share in _GRAIN]
     parts = gaussian_filter(rng.standard_normal((2, *image.shape[:2]), dtype=np.float32), (0, *sigma), mode="wrap")
     # Smoothing lowers the deviation of white noise by a known factor for a Gaussian; small grids differ: it is measured.

@@ -162,7 +162,7 @@ def test_list_names_everything_and_a_users_own(toys: Path, capsys: pytest.Captur
     assert main(["list", "methods"]) == 0
     lines = capsys.readouterr().out.splitlines()
     start = next(number for number, line in enumerate(lines) if line.startswith("  unet "))
-    assert "14.3 M parameters, 5.40 GMACs at 256 px; prompt: none; pretrained: none" in lines[start]
+    assert "14.3 M parameters, 5.40 GMACs at 256 px; start: scratch; prompt: none; pretrained: none" in lines[start]
     assert lines[start + 1].strip().startswith("paper: Ronneberger")
     assert lines[start + 2].strip() == "licence: MIT"
     assert main(["list", "trainings"]) == 0
