@@ -15,7 +15,7 @@ MAIN = frozenset({"rank", "title", "start", "rank_in_start", "dice", "worst", "g
 """Keys of the ranking's columns that are shown before "All columns" is chosen."""
 MANY_METHODS = 15
 """Beyond these the ranking scrolls in its own box."""
-LARGE = 2000
+LARGE = 800
 """Beyond so many pairs of method and domain folded sections are kept as text until they are opened."""
 _IN_SUMMARY = ("critical-difference", "ranks", "gap", "heat")
 _SUMMARY_SIZE = (700, 520)
