@@ -31,7 +31,7 @@ from PIL import Image
 DATASET = 1
 NAME = "Dataset001_bench"
 CONFIGURATION = "2d"
-# Variables in which nnU-Net is told its folders.
+# Environment variables that give nnU-Net its folders.
 RAW, PREPROCESSED, RESULTS = "nnUNet_raw", "nnUNet_preprocessed", "nnUNet_results"
 # Checkpoints in a long training; a short one has one after each epoch.
 _CHECKPOINTS = 50
@@ -67,7 +67,7 @@ def train(work: Path, task: dict[str, Any], iterations: int | None, *, resume: b
     (base / "splits_final.json").write_text(json.dumps(splits, indent=2))
     trainer = _trainer(base, task, iterations, resume)
     trainer.run_training()
-    # What was trained on, for whoever wants to see it: the split as nnU-Net read it.
+    # Kept with the model: the split as nnU-Net read it.
     used = dict(zip(("train", "val"), trainer.do_split(), strict=True))
     (work / "model" / "split_used.json").write_text(json.dumps({key: list(map(str, used[key])) for key in used}))
     steps = trainer.num_epochs * trainer.num_iterations_per_epoch

@@ -126,11 +126,11 @@ def features_state(state: dict[str, Tensor], model: str, wanted: dict[str, Tenso
     """
     known = {_plain(key) for key in (*_whole_model(model), *wanted)}
     given = {_plain(key): tensor for key, tensor in state.items()}
-    foreign = [key for key in state if _plain(key) not in known]
+    unknown = [key for key in state if _plain(key) not in known]
     missing = [key for key in wanted if _plain(key) not in given and not key.endswith("num_batches_tracked")]
-    if foreign or missing:
+    if unknown or missing:
         lines = [
-            f"{word}: {', '.join(keys[:5])}" for word, keys in (("missing", missing), ("unknown", foreign)) if keys
+            f"{word}: {', '.join(keys[:5])}" for word, keys in (("missing", missing), ("unknown", unknown)) if keys
         ]
         raise RuntimeError(f"it is no checkpoint of timm's {model} ({'; '.join(lines)}).")
     return {key: given.get(_plain(key), tensor) for key, tensor in wanted.items()}

@@ -130,7 +130,7 @@ def _complete_pairs(dataset: Dataset, pairs: dict[str, Any]) -> dict[str, Any]:
         UserError: not one is complete.
     """
     lacking = {modality: missing for modality, pair in pairs.items() if (missing := _missing(dataset, modality, pair))}
-    lines = [f"  {modality}: {', '.join(how_to_get(name) for name in names)}" for modality, names in lacking.items()]
+    lines = [f"  {modality}: {', '.join(_how_to_get(name) for name in names)}" for modality, names in lacking.items()]
     text = f"{dataset.root} lacks domains of {len(lacking)} of {len(pairs)} pairs:\n" + "\n".join(lines)
     if len(lacking) == len(pairs):
         raise UserError(f"{text}\nGive the folder that holds them: data.root=FOLDER.")
@@ -146,7 +146,7 @@ def _missing(dataset: Dataset, modality: str, pair: object) -> list[str]:
     return [str(name) for role in ("seen", "unseen") for name in pair[role] if name not in there]
 
 
-def how_to_get(domain: str) -> str:
+def _how_to_get(domain: str) -> str:
     """`ph2 (data prepare ph2 --source ..., from https://...)`; the name alone where the catalogue does not know it."""
     from harness.data.sources.recipe import recipes
 

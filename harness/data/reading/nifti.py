@@ -28,6 +28,11 @@ from harness.data.reading.arrays import plane_of
 from harness.data.reading.picture import MOST_PIXELS
 from harness.errors import UserError
 
+
+class UnknownAxes(UserError):
+    """A file that does not say which of its axes are rows and columns, and which way they run."""
+
+
 AFFINE = "affine"
 AXES = (AFFINE, "columns_rows", "rows_columns")
 SUFFIXES = (".nii", ".nii.gz")
@@ -50,7 +55,7 @@ def read_plane(path: Path, axes: str) -> NDArray[Any]:
         readings = [plain, plain.T, plain[::-1, ::-1].T]
         if all(np.array_equal(readings[0], other) for other in readings[1:]):
             return plain
-        raise UserError(
+        raise UnknownAxes(
             f"{path}: its affine {'is the identity' if affine is not None else 'is not stated'}, so which axis is the image's"
             " columns, and which way it runs, can't be known. Say it: nifti=rows_columns (arrays as NumPy has them), or"
             " nifti=columns_rows (transposed)."

@@ -15,9 +15,10 @@ from PIL import Image
 
 from harness.data.folder.sample import Progress
 from harness.data.reading import read_image
+from harness.data.reading.picture import decode
 from harness.data.sources.archives import read_sources, unpack_nested
 from harness.data.sources.guess import Choice, guess_pairs
-from harness.data.sources.images import read_source_image
+from harness.data.sources.images import SUFFIXES, read_source_image
 from harness.data.sources.pairing import SourcePair
 from harness.data.sources.prepare import Outcome, converted, prepare_pairs, scratch_beside
 from harness.errors import UserError
@@ -37,7 +38,7 @@ def readings_of(sources: Sequence[Path], root: Path, modality: str, domain: str)
     """
     with scratch_beside(root) as folder:
         members = read_sources(sources, folder)
-        if not any(Path(member.path).suffix.lower() in (".png", ".jpg", ".jpeg", ".tif", ".bmp") for member in members):
+        if not any(member.name.lower().endswith(SUFFIXES) for member in members):
             members = [*members, *unpack_nested(members, folder)]
         yield guess_pairs(members, modality, domain, folder / "looks")
 
@@ -107,8 +108,6 @@ def _shown(file: Path, pixels: NDArray[np.generic] | None) -> NDArray[np.uint8]:
 
 
 def _peak(file: Path) -> float | None:
-    from harness.data.reading.picture import decode
-
     picture = decode(file, "image")
     return None if picture.white else float(picture.values.max()) or None
 

@@ -7,6 +7,7 @@ of view beside the vessels) are a question, as are several labels in one mask.
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -14,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from harness.data.folder.sample import Problem
+from harness.data.reading.picture import SUFFIXES as PICTURES
 from harness.data.reading.picture import decode
 from harness.data.sources.archives import Member
 from harness.data.sources.images import SUFFIXES, gunzipped
@@ -28,20 +30,7 @@ _MASK = {
     "mask", "masks", "label", "labels", "lbl", "gt", "gts", "ground", "truth", "groundtruth", "seg", "segs", "segmentation",
     "segmentations", "segmented", "annotation", "annotations", "annot", "manual", "target", "targets", "matte",
 }  # fmt: skip
-_IMAGE = {
-    "image",
-    "images",
-    "img",
-    "imgs",
-    "input",
-    "inputs",
-    "original",
-    "originals",
-    "photo",
-    "photos",
-    "jpeg",
-    "raw",
-}
+_IMAGE = {"image", "images", "img", "imgs", "input", "inputs", "original", "originals", "photo", "photos", "jpeg", "raw"}  # fmt: skip
 _SILENT = {"tr", "ts", "va"}
 """Of nnU-Net's imagesTr and labelsTs."""
 _SPLITS = {"train": "train", "training": "train", "tr": "train", "val": "validation", "valid": "validation",
@@ -249,15 +238,17 @@ def _foregrounds(masks: Sequence[_File], scratch: Path) -> list[tuple[str | None
     for mask in masks[:: max(1, len(masks) // _TRIED)][:_TRIED]:
         copy = _copy(mask.member, scratch)
         values |= set(values_in(copy))
-        if copy.suffix.lower() in (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".gif", ".webp"):
+        if copy.suffix.lower() in PICTURES:
             picture = decode(copy, "mask")
             lossy |= picture.lossy
             coloured |= picture.values.ndim == 3 and not bool((picture.values == picture.values[..., :1]).all())
     if lossy:
         return [("> 127", ", white where JPEG left it bright (> 127)")]
     labels = sorted(value for value in values if value != 0)
-    if coloured or len(labels) <= 1:
-        return [("nonzero" if coloured and len(labels) > 1 else None, "")]
+    if len(labels) <= 1:
+        return [(None, "")]
+    if coloured:
+        return [("nonzero", ", all colours but black")]
     if len(labels) > _MOST_LABELS or any(value != int(value) for value in labels):
         return [("nonzero", ", one number for each object: all are taken")]
     each = [(f"= {label:g}", f", label {label:g} alone") for label in labels]
@@ -334,7 +325,8 @@ def _copy(member: Member, scratch: Path) -> Path:
     scratch.mkdir(parents=True, exist_ok=True)
     suffixes = PurePosixPath(member.name).suffixes
     end = "".join(suffixes[-2:]) if member.name.lower().endswith(".gz") else (suffixes or [""])[-1]
-    place = scratch / f"look{abs(hash(member.path))}{end}"
+    name = hashlib.sha256(f"{member.source}\0{member.path}".encode(errors="surrogateescape")).hexdigest()
+    place = scratch / f"{name[:32]}{end}"
     if not place.exists():
         member.save(place)
     return gunzipped(place)

@@ -70,7 +70,7 @@ def union_of(
 
 def read_part(file: Path, foreground: str | None) -> NDArray[np.bool_]:
     """One mask file (H, W) bool, by the rule that says what is foreground."""
-    suffix = next((end for end in (*nifti.SUFFIXES, *arrays.SUFFIXES) if file.name.lower().endswith(end)), "")
+    suffix = _array_suffix(file)
     if not suffix and foreground is None and file.suffix.lower() in SUFFIXES:
         return examine_mask(file).mask.copy()
     values = _values(file, suffix)
@@ -86,6 +86,11 @@ def read_part(file: Path, foreground: str | None) -> NDArray[np.bool_]:
     return _where(values, foreground, file)
 
 
+def _array_suffix(file: Path) -> str:
+    """The suffix of a file that holds an array, "" of a picture."""
+    return next((end for end in (*nifti.SUFFIXES, *arrays.SUFFIXES) if file.name.lower().endswith(end)), "")
+
+
 def _values(file: Path, suffix: str) -> NDArray[Any]:
     """(H, W) or (H, W, 3)."""
     if suffix in nifti.SUFFIXES:
@@ -94,8 +99,7 @@ def _values(file: Path, suffix: str) -> NDArray[Any]:
         return arrays.read_array(file)
     if file.suffix.lower() in PORTABLE:
         return read_portable(file)
-    picture = decode(file, "mask")
-    return picture.values
+    return decode(file, "mask").values
 
 
 def values_in(file: Path) -> list[float]:
@@ -104,8 +108,7 @@ def values_in(file: Path) -> list[float]:
     Raises:
         UserError: it can't be read.
     """
-    suffix = next((end for end in (*nifti.SUFFIXES, *arrays.SUFFIXES) if file.name.lower().endswith(end)), "")
-    values = _values(file, suffix)
+    values = _values(file, _array_suffix(file))
     return [float(value) for value in np.unique(values.max(axis=2) if values.ndim == 3 else values)]
 
 
@@ -125,9 +128,7 @@ def read_upright_nifti(file: Path) -> NDArray[Any]:
     """The plane of a NIfTI file, (rows, columns); a file that does not say where its axes run is read as SimpleITK writes pictures."""
     try:
         return nifti.read_plane(file, nifti.AFFINE)
-    except UserError as error:
-        if "can't be known" not in str(error):
-            raise
+    except nifti.UnknownAxes:
         return nifti.read_plane(file, "columns_rows")
 
 

@@ -112,7 +112,12 @@ def format_of(path: Path) -> str | None:
             with zipfile.ZipFile(path) as archive:
                 names = archive.namelist()
             return "imagej" if names and all(one.lower().endswith(".roi") for one in names) else None
-    except Exception:  # no file of an annotation program
+    except (
+        ValueError,
+        SyntaxError,
+        RecursionError,
+        zipfile.BadZipFile,
+    ):  # of another program: no JSON, XML or archive at all
         return None
     return "imagej" if name.endswith(".roi") else None
 

@@ -17,7 +17,7 @@ import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -91,11 +91,12 @@ def prepare_pairs(
                 results = in_threads(lambda pair: writers[pair.modality, pair.domain].write(pair), pairs, progress)
                 for result in results:
                     result(outcome)
+                failed = {problem.file: problem.message for problem in outcome.failed}
                 for (modality, domain), writer in writers.items():
                     outcome.kept += writer.of_other_sources({pair.id for pair in pairs})
                     writer.close()
-                    failed = {problem.file: problem.message for problem in outcome.failed}
-                    _write_about(root / modality / domain, about | {"pairs": len(outcome.pairs), "failed": failed})
+                    count = sum((one.modality, one.domain) == (modality, domain) for one in outcome.pairs)
+                    _write_about(writer.folder, about | {"pairs": count, "failed": failed})
                 merge_manifest(root, outcome.pairs, domains)
         except Timeout as error:
             raise UserError(
@@ -128,7 +129,11 @@ class _Writer:
         stamp += [pair.layout.foreground, pair.layout.fit, pair.layout.masks_as, pair.layout.crop_left]
         before = self.before.get(pair.id)
         if before is not None and before.stamp == stamp and before.is_there(self.root):
-            return lambda outcome: outcome.kept.append(before)
+            # A table of subjects may have come with this call, and may be missing in the next.
+            kept = replace(before, subject=pair.subject or before.subject, split=pair.split or before.split)
+            if kept != before:
+                self._note(kept)
+            return lambda outcome: outcome.kept.append(kept)
         try:
             if fault := fault_of_name(pair.id):
                 raise UserError(
@@ -138,15 +143,20 @@ class _Writer:
         except UserError as error:
             problem = Problem("unreadable pair", pair.image.path, _without_scratch(str(error), self.root))
             return lambda outcome: outcome.failed.append(problem)
-        with self.lock:
-            self.journal.write(json.dumps(prepared.to_json(), ensure_ascii=False) + "\n")
-            self.journal.flush()
+        self._note(prepared)
+        if before is not None and before.image != prepared.image:
+            (self.root / before.image).unlink(missing_ok=True)
 
         def note(outcome: Outcome) -> None:
             outcome.taken.append(prepared)
             outcome.notes.extend(notes)
 
         return note
+
+    def _note(self, prepared: Prepared) -> None:
+        with self.lock:
+            self.journal.write(json.dumps(prepared.to_json(), ensure_ascii=False) + "\n")
+            self.journal.flush()
 
     def _convert(self, pair: SourcePair, stamp: list[Any]) -> tuple[Prepared, list[Problem]]:
         scratch = self.root / SCRATCH / f"{threading.get_ident()}"

@@ -30,6 +30,7 @@ from typing import Any
 
 import yaml
 
+from harness.data.sources.masks import check_foreground
 from harness.errors import UserError, did_you_mean
 
 FOLDER = Path(__file__).parent.parent / "catalogue"
@@ -138,7 +139,7 @@ def read_recipe(path: Path) -> Recipe:
         for layout in found.layouts:
             if not layout.shared:
                 raise ValueError(f"nothing joins {layout.image} and {', '.join(layout.masks)}")
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError, re.error) as error:
+    except (UserError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError, re.error) as error:
         raise UserError(
             f"{path}: expected a recipe as harness/data/sources/recipe.py describes it ({error})."
         ) from error
@@ -147,4 +148,6 @@ def read_recipe(path: Path) -> Recipe:
 
 def _layout(content: dict[str, Any]) -> Layout:
     masks = content.pop("masks")
+    if (rule := content.get("foreground")) is not None:
+        content["foreground"] = check_foreground(rule)
     return Layout(masks=(masks,) if isinstance(masks, str) else tuple(masks), **content)

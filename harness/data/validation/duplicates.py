@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import imagehash
@@ -96,6 +97,7 @@ def detail_agreement(sample: Sample, other: Sample) -> float:
     return float((one * two).sum() / max(float(np.sqrt((one**2).sum() * (two**2).sum())), 1e-9))
 
 
+@lru_cache(maxsize=1024)
 def _detail(sample: Sample) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(64, 64) float32 without its coarse part, and (64, 64) bool: away from dark frames."""
     from scipy.ndimage import binary_erosion, gaussian_filter

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from harness.data.sources import guess
 from harness.data.sources.add import readings_of, write_choice
+from harness.data.sources.archives import read_sources
 from harness.data.sources.guess import Choice
 from harness.errors import UserError
 
@@ -226,6 +228,27 @@ class TestOneQuestion:
         choices = read(root)
         assert [choice.words.split(", ")[-1] for choice in choices] == ["2)", "label 1 alone", "label 2 alone"]
         assert (written(root, 1)["3"] == blob(3) * (np.arange(H) < H - 2)[:, None]).all()
+
+
+def test_two_folders_with_the_same_names_are_not_mixed(tmp_path: Path) -> None:
+    """What was looked at in one source does not stand for a file of the same name in another."""
+    for number, source in enumerate(("a", "b")):
+        put(tmp_path / source, "labels/x.png", blob(number))
+    members = read_sources([tmp_path / "a", tmp_path / "b"], tmp_path / "scratch")
+    looks = [np.asarray(Image.open(guess._copy(member, tmp_path / "scratch"))) for member in members]
+    assert (looks[0] == blob(0)).all() and (looks[1] == blob(1)).all()
+
+
+def test_colours_are_said(tmp_path: Path) -> None:
+    root = tmp_path / "mine"
+    for n in range(3):
+        put(root, f"images/{n}.png", picture())
+        mask = np.zeros((H, W, 3), np.uint8)
+        mask[:4], mask[4:8] = (200, 0, 0), (0, 90, 0)
+        put(root, f"masks/{n}.png", mask)
+    (choice,) = read(root)
+    assert choice.words.endswith("all colours but black")
+    assert (written(root)["1"][:, 0] == np.where(np.arange(H) < 8, 255, 0)).all()
 
 
 class TestOutlines:

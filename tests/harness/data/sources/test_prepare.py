@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,9 @@ from PIL import Image
 
 from harness.data.dataset import Dataset
 from harness.data.sources import prepare
+from harness.data.sources import recipe as recipe_file
 from harness.data.sources.public import prepare_public
-from harness.data.sources.recipe import Recipe, compile_pattern, recipe
+from harness.data.sources.recipe import Layout, Recipe, compile_pattern, read_recipe, recipe
 from harness.errors import UserError
 
 RANDOM = np.random.default_rng(3)
@@ -69,6 +71,33 @@ class TestAgain:
         outcome = prepare_public(MONTGOMERY, [source], root).outcome
         assert (len(outcome.taken), len(outcome.kept)) == (1, 2)
         Dataset.open(root)
+
+    def test_an_image_in_another_container_leaves_no_copy(self, tmp_path: Path) -> None:
+        values = np.full((16, 16), 90, np.uint8)
+        for suffix in (".jpg", ".png"):
+            Image.fromarray(values).save(tmp_path / f"a{suffix}")
+        Image.fromarray(values // 90 * 255).save(tmp_path / "a_mask.png")
+        for suffix in (".jpg", ".png"):
+            layout = Layout(image=f"{{id}}{suffix}", masks=("{id}_mask.png",))
+            prepare_public(
+                replace(MONTGOMERY, layouts=(layout,)),
+                [tmp_path / f"a{suffix}", tmp_path / "a_mask.png"],
+                tmp_path / "root",
+            )
+        images = tmp_path / "root/xray/montgomery/images"
+        assert [path.name for path in images.iterdir()] == ["a.png"]
+
+    def test_a_table_of_subjects_that_comes_later_counts_and_stays(self, tmp_path: Path) -> None:
+        table = tmp_path / "patients.csv"
+        table.write_text("id,patient\nMCUCXR_0000_0,P7\n")
+        with_table = replace(MONTGOMERY, subjects={"table": "patients.csv", "key": "id", "column": "patient"})
+        with_table = replace(with_table, layouts=tuple(replace(one, subject="") for one in with_table.layouts))
+        source, root = download(tmp_path / "in", range(2)), tmp_path / "root"
+        for sources in ([source], [source, table], [source]):
+            outcome = prepare_public(with_table, sources, root).outcome
+            assert len(outcome.pairs) == 2
+        assert len(outcome.kept) == 2
+        assert [sample.subject for sample in Dataset.open(root).samples] == ["P7", None]
 
     def test_killed_at_any_moment_ends_with_the_same_bytes(self, tmp_path: Path) -> None:
         source = download(tmp_path / "in", range(60), size=256)
@@ -171,6 +200,14 @@ def test_patterns() -> None:
     assert found and found["id"] == "07" and found["eye"]
     assert not pattern.fullmatch("images/7_left.jpg") and not pattern.fullmatch("images/sub/07_left.jpg")
     assert not compile_pattern("mask.png").fullmatch("notmask.png")
+
+
+def test_a_mistake_in_a_recipe_is_named(tmp_path: Path) -> None:
+    text = (Path(recipe_file.__file__).parents[1] / "catalogue/kvasir_seg.yaml").read_text("utf-8")
+    assert "> 127" in text
+    (tmp_path / "mine.yaml").write_text(text.replace("> 127", "above 127"))
+    with pytest.raises(UserError, match=r"mine\.yaml.*foreground 'above 127': expected nonzero"):
+        read_recipe(tmp_path / "mine.yaml")
 
 
 def test_a_recipe_joins_by_something() -> None:
