@@ -17,7 +17,6 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from harness.data.batches import geometry as geometries
 from harness.data.batches.geometry import STRETCH, TILES, Layout, layout, window_key
 from harness.data.folder.sample import Progress, Sample
 from harness.data.reading import read_image, read_mask
@@ -25,7 +24,7 @@ from harness.errors import UserError
 from harness.files import explain_disk_errors, sha256_json
 
 VERSION = 2
-"""Raised when the arrays of the same files come out otherwise (decoding rules, resizing)."""
+"""Raised when the arrays of the same files come out otherwise (decoding rules, resizing, any geometry); a part of the ids."""
 
 _AT_ONCE = 64
 _BYTES_AT_ONCE = 1 << 28
@@ -90,7 +89,7 @@ class ArrayCache:
         content = [[sample.image_content, sample.sha256_mask] for sample in ordered]
         named = {"version": VERSION, "size": image_size, "content": content}
         if geometry != STRETCH:  # which came first, and whose caches keep their names
-            named["geometry"] = [geometry, geometries.VERSION]
+            named["geometry"] = geometry
         place = Path(folder).expanduser().absolute() / sha256_json(named)[:32]
         keys = [key for sample in ordered for key in _array_keys(sample.key, geometry, layouts)]
         arrays = _load(place, len(keys), image_size)

@@ -31,8 +31,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 STRETCH, LETTERBOX, TILES = GEOMETRIES = ("stretch", "letterbox", "tiles")
-VERSION = 1
-"""Raised when letterbox or tiles give other arrays; a part of the name of their caches."""
 OVERLAP = 0.5
 """Of a window's side: two neighbouring windows share at least so much, where there is more than one."""
 SIGMA = 1 / 8
