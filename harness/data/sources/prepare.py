@@ -113,15 +113,17 @@ class _Writer:
     def __init__(self, root: Path, modality: str, domain: str) -> None:
         self.root, self.folder = root, root / modality / domain
         journal = self.folder / JOURNAL
-        known = journal.read_text("utf-8").splitlines() if journal.is_file() else []
+        known = journal.read_text("utf-8", errors="replace").splitlines() if journal.is_file() else []
         self.before = {one.id: one for line in known if (one := _prepared(line)) is not None}
-        if not known and any(self.folder.glob("*/*")):
+        if not journal.is_file() and any(self.folder.glob("*/*")):
             raise UserError(
                 f"{self.folder}: holds files that `data prepare` did not write. Give another --root or --domain, or move them away."
             )
         for part in ("images", "masks"):
             (self.folder / part).mkdir(parents=True, exist_ok=True)
         self.journal, self.lock = journal.open("a", encoding="utf-8"), threading.Lock()
+        if journal.stat().st_size and not journal.read_bytes().endswith(b"\n"):
+            self.journal.write("\n")  # a kill cut the last line
 
     def write(self, pair: SourcePair) -> Callable[[Outcome], None]:
         """Writes the pair; what is to be noted of it in the outcome."""

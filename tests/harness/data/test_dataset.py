@@ -46,12 +46,12 @@ class TestSound:
     ) -> None:
         def change(rows: list[Row]) -> None:
             for number, row in enumerate(rows):
-                row |= {"subject": f"p{number // 2}" if number else "", "split": "train", "spacing_mm": "thick"}
+                row |= {"subject": f"p{number // 2}" if number else "", "spacing_mm": "thick"}
 
         edit_manifest(small_dataset, change)
         first, second, third = Dataset.open(small_dataset).samples[:3]
         assert (first.subject, second.subject, third.subject) == (None, "p0", "p1")
-        assert not hasattr(first, "split") and not hasattr(first, "spacing_mm")
+        assert not hasattr(first, "spacing_mm")
         assert caplog.text == ""
 
     def test_a_column_nearly_named_as_an_optional_one_is_told(

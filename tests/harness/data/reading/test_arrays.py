@@ -48,11 +48,11 @@ def huge_npz(path: Path) -> None:
 
 def test_huge_arrays_are_refused_by_their_header(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(huge_npy())
-    with pytest.raises(UserError, match=r"a\.npy: expected a mask of one image, found an array of 9\.3 GiB"):
+    with pytest.raises(UserError, match=r"a\.npy: expected one picture, found an array of 9\.3 GiB"):
         read_external_mask(tmp_path / "a.npy")
     huge_npz(tmp_path / "a.npz")
     assert (tmp_path / "a.npz").stat().st_size < 2_000_000
-    with pytest.raises(UserError, match=r"a\.npz: expected a mask of one image, found an array of 0\.9 GiB"):
+    with pytest.raises(UserError, match=r"a\.npz: expected one picture, found an array of 0\.9 GiB"):
         read_external_mask(tmp_path / "a.npz")
 
 

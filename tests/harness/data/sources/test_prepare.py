@@ -119,6 +119,16 @@ class TestAgain:
         assert state_of(root) == state_of(tmp_path / "whole")
         assert not list(tmp_path.rglob(".unpacked*")) and not (root / ".prepare").exists()
 
+    @pytest.mark.parametrize("left", [b"", b'{"id": "M\xc3'], ids=["nothing", "half a line, cut within a letter"])
+    def test_killed_before_the_first_line_of_the_journal_was_whole(self, tmp_path: Path, left: bytes) -> None:
+        source, root = download(tmp_path / "in", range(3)), tmp_path / "root"
+        prepare_public(MONTGOMERY, [source], root)
+        before = state_of(root)
+        (root / "xray/montgomery" / prepare.JOURNAL).write_bytes(left)
+        outcomes = [prepare_public(MONTGOMERY, [source], root).outcome for _ in range(2)]
+        assert [(len(one.taken), len(one.kept)) for one in outcomes] == [(3, 0), (0, 3)]
+        assert state_of(root) == before
+
 
 class TestFolder:
     def test_other_domains_keep_their_rows(self, small_dataset: Path, tmp_path: Path) -> None:
