@@ -20,9 +20,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .conftest import command, environment
+from .conftest import PLAIN, command, environment
+from .forked import Forked
 from .processes import Process, descendants, still_alive
 
+Driver = subprocess.Popen[bytes] | Forked
 VICTIMS = ("driver", "worker", "raylet")
 MOST_STARTS = 5
 START_SECONDS = 600
@@ -38,6 +40,7 @@ WORDS = (
     "method=[tiny,mean_mask]",
     "store.checkpoint_seconds=0",
     "store.keep_weights=false",
+    "efficiency_seconds=0.1",
 )
 TINY = """\
 # @package methods.tiny
@@ -48,16 +51,15 @@ training: {}
 """
 
 
-def tiny_command(name: str, folder: Path, *words: str) -> list[str]:
-    """A command about `method=tiny`, whose file is left in `folder`."""
+def tiny_words(name: str, folder: Path, *words: str) -> list[str]:
+    """The words of a command about `method=tiny`, whose file is left in `folder`."""
     tree = folder / "mine" / "method"
     tree.mkdir(parents=True, exist_ok=True)
     (tree / "tiny.yaml").write_text(TINY)
-    return command(name, "--config-dir", str(tree.parent), *words)
+    return [name, "--config-dir", str(tree.parent), *words]
 
 
-def tiny_environment() -> dict[str, str]:
-    return {**environment(), "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
+TINY_ENVIRONMENT = {**PLAIN, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS)])}
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,18 @@ class Kill:
 
 @dataclass
 class Chaos:
-    """One folder with a store, and the command that fills it."""
+    """One folder with a store, and the command that fills it.
+
+    Attributes:
+        forked: from a process that has loaded the libraries, to be quick; otherwise by `python -m harness`.
+    """
 
     folder: Path
     cache: Path
     executor: str = "ray"
     words: Sequence[str] = WORDS
     trials: int = 6
+    forked: bool = False
     # Result -> when it was written: a trial that is done never runs again.
     finished: dict[Path, int] = field(default_factory=dict)
     family: set[Process] = field(default_factory=set)
@@ -86,12 +93,16 @@ class Chaos:
     def store(self) -> Path:
         return self.folder / "runs"
 
-    def start(self) -> subprocess.Popen[bytes]:
-        words = tiny_command("run", self.folder, *self.words, f"executor={self.executor}", f"data.cache={self.cache}")
-        with (self.folder / "log.txt").open("ab") as log:
-            return subprocess.Popen(words, cwd=self.folder, env=tiny_environment(), stdout=log, stderr=log)
+    def start(self) -> Driver:
+        words = tiny_words("run", self.folder, *self.words, f"executor={self.executor}", f"data.cache={self.cache}")
+        log = self.folder / "log.txt"
+        if self.forked:
+            return Forked(words, self.folder, log=log, **TINY_ENVIRONMENT)
+        with log.open("ab") as file:
+            own = {**environment(), **TINY_ENVIRONMENT}
+            return subprocess.Popen(command(*words), cwd=self.folder, env=own, stdout=file, stderr=file)
 
-    def look(self, driver: subprocess.Popen[bytes]) -> None:
+    def look(self, driver: Driver) -> None:
         """Notes what is done and who belongs to the run."""
         for path in self.store.glob("trials/*/result.json"):
             written = path.stat().st_mtime_ns
@@ -118,9 +129,10 @@ class Chaos:
             if driver.poll() is None:
                 driver.kill()
             driver.wait()
+        assert driver.returncode is not None
         return driver.returncode, hit
 
-    def _kill(self, kind: str, driver: subprocess.Popen[bytes]) -> bool:
+    def _kill(self, kind: str, driver: Driver) -> bool:
         """False: no such process is there."""
         self.look(driver)
         if kind == "driver":

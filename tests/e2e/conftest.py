@@ -1,4 +1,4 @@
-"""Runs the real commands, as a user would, in processes of their own."""
+"""Runs the real commands in processes of their own."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
+from .forked import finished
 
 # The smallest real run: two modalities, a light encoder, a few images of 64 px.
 SMALL = (
@@ -23,13 +25,17 @@ SMALL = (
     "+methods.unet.model.decoder_channels=[16,16,8,8,8]",
     "store.checkpoint_seconds=0",
     "store.keep_weights=false",
+    "efficiency_seconds=0.1",
 )
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]
 
 
+PLAIN = {"OMP_NUM_THREADS": "1", "COLUMNS": "160", "NO_COLOR": "1"}
+
+
 def environment() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", "NO_COLOR": "1"}
+    return {**os.environ, **PLAIN}
 
 
 def command(*words: str) -> list[str]:
@@ -55,8 +61,6 @@ def bench(tmp_path: Path, shared_cache: Path) -> Bench:
 
     def call(*words: str, timeout: float = 240) -> subprocess.CompletedProcess[str]:
         extra = [f"data.cache={shared_cache}"] if words and words[0] in ("run", "plan") else []
-        return subprocess.run(
-            command(*words, *extra), cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=timeout
-        )
+        return finished([*words, *extra], tmp_path, timeout, **PLAIN)
 
     return call

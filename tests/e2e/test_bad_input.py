@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from .conftest import SMALL, Bench, command, environment
+from .conftest import PLAIN, SMALL, Bench
+from .forked import Forked
 
 pytestmark = pytest.mark.e2e
 
@@ -94,8 +95,8 @@ def test_copied_image_is_a_leak(bench: Bench, dataset: Path) -> None:
 
 
 def test_two_runs_at_once(tmp_path: Path, shared_cache: Path, bench: Bench) -> None:
-    words = command("run", *SMALL, "executor=serial", "training.epochs=200", f"data.cache={shared_cache}")
-    first = subprocess.Popen(words, cwd=tmp_path, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    words = ("run", *SMALL, "executor=serial", "training.epochs=200", f"data.cache={shared_cache}")
+    first = Forked(words, tmp_path, **PLAIN)
     try:
         limit = time.monotonic() + 60
         while not (tmp_path / "runs" / "run.holder.json").exists() and time.monotonic() < limit:

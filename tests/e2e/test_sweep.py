@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
 import subprocess
 import time
 from pathlib import Path
@@ -11,8 +10,10 @@ from typing import Any
 
 import pytest
 
+from .chaos import TINY_ENVIRONMENT, tiny_words
 from .chaos import WORDS as LEAST
-from .chaos import tiny_command, tiny_environment
+from .conftest import command, environment
+from .forked import Forked
 
 pytestmark = pytest.mark.e2e
 
@@ -30,22 +31,17 @@ def decisions(store: Path) -> list[dict[str, Any]]:
 
 
 def test_a_killed_search_goes_on_and_decides_the_same(tmp_path: Path, shared_cache: Path) -> None:
-    words = tiny_command("sweep", tmp_path, *SEARCH, f"data.cache={shared_cache}")
-
-    def run(folder: Path) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(words, cwd=folder, env=tiny_environment(), capture_output=True, text=True, timeout=400)
-
+    words = tiny_words("sweep", tmp_path, *SEARCH, f"data.cache={shared_cache}")
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    whole = run(tmp_path / "whole")
+    typed, own = command(*words), {**environment(), **TINY_ENVIRONMENT}
+    whole = subprocess.run(typed, cwd=tmp_path / "whole", env=own, capture_output=True, text=True, timeout=400)
     assert whole.returncode == 0, whole.stderr
     assert "Validation Dice over 1 folds: best" in whole.stdout
     assert "Unseen Dice with parameters chosen without the test domain" in whole.stdout
 
     store = tmp_path / "killed" / "runs"
-    process = subprocess.Popen(
-        words, cwd=tmp_path / "killed", env=tiny_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    process = Forked(words, tmp_path / "killed", **TINY_ENVIRONMENT)
     limit = time.monotonic() + 300
 
     def half_way() -> bool:
@@ -54,11 +50,11 @@ def test_a_killed_search_goes_on_and_decides_the_same(tmp_path: Path, shared_cac
 
     while time.monotonic() < limit and process.poll() is None and not half_way():
         time.sleep(0.05)
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     finished = {path: path.stat().st_mtime_ns for path in store.glob("trials/*/result.json")}
     assert finished and not list(store.glob("sweeps/*/search.json"))
-    again = run(tmp_path / "killed")
+    again = finished(words, tmp_path / "killed", **TINY_ENVIRONMENT)
     assert again.returncode == 0, again.stderr
     assert decisions(store) == decisions(tmp_path / "whole" / "runs")
     assert {path: path.stat().st_mtime_ns for path in finished} == finished, "a finished trial ran again"
