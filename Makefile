@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test lint format performance statistics scale smoke chaos fuzz counts gpu-check perf perf-compare setup picture docs clean
+.PHONY: demo test test-all lint format performance statistics scale smoke chaos fuzz counts gpu-check perf perf-compare setup picture docs clean
 
 setup: $(READY)
 
@@ -25,6 +25,10 @@ lint: $(READY)
 	$(BIN)/lint-imports
 
 test: lint
+	$(BIN)/python -m pytest -m "not slow and not performance and not simulation" --numprocesses auto --maxprocesses 4 --dist worksteal
+
+# And what the others show for one class or a few draws, for all of them. Before a release; half an hour.
+test-all: lint
 	$(BIN)/python -m pytest -m "not performance and not simulation" --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # Asserts ratios of times, so it wants a machine that does nothing else.

@@ -7,6 +7,7 @@ types, `python -m harness`, starts a process of its own: `tests/e2e/test_run.py`
 from __future__ import annotations
 
 import atexit
+import importlib
 import multiprocessing
 import os
 import signal
@@ -29,11 +30,19 @@ class Forked:
     """A command that runs, with the manners of a `subprocess.Popen`; what it prints goes to `log`, or to two files.
 
     Args:
-        words: of `python -m harness`.
+        words: of `python -m harness`, or of another program with a function `main`.
         environment: what the command's environment has besides that of the tests.
     """
 
-    def __init__(self, words: Sequence[str], folder: Path, *, log: Path | None = None, **environment: str) -> None:
+    def __init__(
+        self,
+        words: Sequence[str],
+        folder: Path,
+        *,
+        log: Path | None = None,
+        program: str = "harness.cli",
+        **environment: str,
+    ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(list(_LOADED))
         if log is None:
@@ -42,7 +51,7 @@ class Forked:
         else:
             self._logs = log, log
         logs = [str(path) for path in self._logs]
-        self._process = context.Process(target=_run, args=(list(words), str(folder), logs, environment))
+        self._process = context.Process(target=_run, args=(program, list(words), str(folder), logs, environment))
         self._process.start()
         assert self._process.pid is not None
         self.pid = self._process.pid
@@ -76,10 +85,10 @@ class Forked:
 
 
 def finished(
-    words: Sequence[str], folder: Path, timeout: float = 400, **environment: str
+    words: Sequence[str], folder: Path, timeout: float = 400, **options: str
 ) -> subprocess.CompletedProcess[str]:
     """Runs a command to its end, as `subprocess.run` would; kills it when it takes longer."""
-    process = Forked(words, folder, **environment)
+    process = Forked(words, folder, **options)
     try:
         printed, told = process.communicate(timeout)
     finally:
@@ -88,18 +97,16 @@ def finished(
     return subprocess.CompletedProcess(list(words), process.returncode, printed, told)
 
 
-def _run(words: list[str], folder: str, logs: list[str], environment: dict[str, str]) -> None:
+def _run(program: str, words: list[str], folder: str, logs: list[str], environment: dict[str, str]) -> None:
     for stream, log in zip((1, 2), logs, strict=True):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     os.chdir(folder)
     os.environ.update(environment)
     # `python -m` finds modules in the folder that it is started in, and in PYTHONPATH.
     sys.path[:0] = [folder, *environment.get("PYTHONPATH", "").split(os.pathsep)]
-    sys.argv = ["python -m harness", *words]
-    from harness.cli import main
-
+    sys.argv = [program, *words]
     try:
-        code = main(words)
+        code = importlib.import_module(program).main()
     finally:
         sys.stdout.flush()
         sys.stderr.flush()

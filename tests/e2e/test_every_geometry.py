@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.methods import first_of_each_class
 
 from harness.config.checks import training_for_method
 from harness.config.loading import load_config
 from harness.config.schema import TrainingConfig
-from harness.config.yaml_tree import option_names
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.dataset import Dataset
 from harness.data.folder.sample import Sample
@@ -47,19 +47,6 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("caches")
 
 
-def one_of_each_class() -> list[str]:
-    """The first method of each class, of those whose weights are here; of the trainers that live outside none."""
-    chosen: dict[str, str] = {}
-    for name in sorted(option_names("method")):
-        try:
-            model = load_config([f"method={name}"]).methods[name].get("model") or {}
-        except UserError:
-            continue
-        if "_target_" in model:
-            chosen.setdefault(model["_target_"], name)
-    return sorted(chosen.values())
-
-
 def built(name: str) -> tuple[torch.nn.Module, TrainingConfig]:
     """With the weights that are here; skipped where they are not."""
     try:
@@ -74,7 +61,7 @@ def built(name: str) -> tuple[torch.nn.Module, TrainingConfig]:
     return module, replace(training, image_size=TRAINING.image_size)
 
 
-@pytest.mark.parametrize("name", one_of_each_class())
+@pytest.mark.parametrize("name", first_of_each_class())
 def test_a_method_trains_and_predicts(name: str, samples: dict[str, Sample], folder: Path) -> None:
     new, training = built(name)
     keys = sorted(samples)

@@ -84,9 +84,8 @@ def inference(compiled: bool) -> list[dict[str, Any]]:
         for parameter in model.controllers.parameters():
             parameter.normal_(0, 0.05)
     rows = []
-    for dtype, batch in ((torch.float32, 1), (torch.bfloat16, 1), (torch.float32, 8), (torch.bfloat16, 32)):
-        if not ON_GPU:
-            batch = min(batch, 2)
+    on_gpu = ((torch.float32, 1), (torch.bfloat16, 1), (torch.float32, 8), (torch.bfloat16, 32))
+    for dtype, batch in on_gpu if ON_GPU else ((torch.float32, 1), (torch.bfloat16, 2)):
         fast = accelerate(model, image_size=side, batch_size=batch, dtype=dtype)
         forms: dict[str, Callable[[Tensor, int], Tensor]] = {
             "plain (authors' steps)": PlainDeLightSAM(model),
@@ -99,7 +98,8 @@ def inference(compiled: bool) -> list[dict[str, Any]]:
         images = torch.randn(batch, 3, side, side, device=DEVICE)
         times: dict[str, list[float]] = {name: [] for name in forms}
         results: dict[str, Tensor] = {}
-        for turn in range(3 + (12 if ON_GPU else 1)):
+        warm = 3 if ON_GPU else 1
+        for turn in range(warm + (12 if ON_GPU else 1)):
             for name, form in forms.items():
                 plain = name in ("plain (authors' steps)", "model")
                 with (
@@ -107,7 +107,7 @@ def inference(compiled: bool) -> list[dict[str, Any]]:
                     torch.autocast(DEVICE.type, dtype, enabled=plain and dtype != torch.float32),
                 ):
                     seconds, results[name] = clock(lambda form=form, images=images: form(images, MODALITY))
-                if turn >= 3:
+                if turn >= warm:
                     times[name].append(1000 * seconds / batch)
         reference = results["model"].float()
         for name, values in times.items():
@@ -185,18 +185,18 @@ METHODS: dict[str, tuple[Callable[[], nn.Module], int]] = {
 
 def training() -> list[dict[str, Any]]:
     """Images a second through the harness, of the epochs after the first ones; and of a bare loop."""
-    data = make_data(640 if ON_GPU else 24)
+    data = make_data(640 if ON_GPU else 18)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for (name, (build, epochs)), graphs in product(METHODS.items(), (False, True) if ON_GPU else (False,)):
-            epochs = epochs if ON_GPU else 4
+            epochs = epochs if ON_GPU else 3
             name += ", CUDA graphs" * graphs
             rates = train(build, data, epochs, Path(folder, name), graphs)
             rows.append(
                 {"method": name, "images_per_second": rates, "first_epoch": rates[0], "median": median(rates[2:])}
             )
             print(f"{name}: {rows[-1]['median']:.0f} images a second, the first epoch {rates[0]:.0f}", flush=True)
-    bare = bare_loop(data, 8 if ON_GPU else 3)
+    bare = bare_loop(data, 8 if ON_GPU else 2)
     print(f"bare loop of the unet: {bare:.0f} images a second")
     rows.append({"method": "unet, bare loop", "median": bare})
     return rows
@@ -246,8 +246,8 @@ def bare_loop(data: TrainingData, epochs: int) -> float:
 
 
 def sharing() -> dict[str, float]:
-    """Seconds of four trainings at once against four one after another, each in a process of its own."""
-    number = 4 if ON_GPU else 2
+    """Seconds of four trainings at once against four one after another, each in a process of its own; without a GPU of one."""
+    number = 4 if ON_GPU else 1
     code = "from tests.performance.gpu_check import one_trial; one_trial()"
 
     def start() -> subprocess.Popen[bytes]:
@@ -257,7 +257,7 @@ def sharing() -> dict[str, float]:
         return float(process.communicate()[0].split()[-1])
 
     alone = seconds(start())
-    together = max(map(seconds, [start() for _ in range(number)]))
+    together = max(map(seconds, [start() for _ in range(number)])) if number > 1 else alone
     found = {"trials": number, "alone": alone, "together": together, "times_sooner": number * alone / together}
     print("  ".join(f"{name} {value:.3g}" for name, value in found.items()), flush=True)
     return found
@@ -267,7 +267,7 @@ def one_trial() -> None:
     """Trains, and prints the seconds that the epochs took after the first."""
     if not ON_GPU:
         torch.set_num_threads(1)
-    data, epochs = make_data(640 if ON_GPU else 24), 30 if ON_GPU else 3
+    data, epochs = make_data(640 if ON_GPU else 18), 30 if ON_GPU else 2
     with tempfile.TemporaryDirectory() as folder:
         rates = train(unet, data, epochs, Path(folder))
     print(sum(len(data.train) / rate for rate in rates[1:]))

@@ -6,12 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.methods import others_slow
 from torch import Tensor, nn
 
 from baselines.networks.base import Network
 from tests.baselines.networks.nets import ENCODERS, NETWORKS, Batch, build, disks, fresh, logits_of
 
 every_network = pytest.mark.parametrize("name", NETWORKS)
+# Of segmentation_models_pytorch one with and one without batch norms; each of MONAI is a class of its own.
+SEVERAL = ("unet", "segformer", "attention_unet", "swin_unetr", "unetr", "segresnet", "dynunet", "flexible_unet")
+every_class = pytest.mark.parametrize("name", others_slow(list(NETWORKS), list(SEVERAL)))
 
 
 def part(batch: Batch, rows: slice) -> Batch:
@@ -60,7 +64,7 @@ def test_gradients_reach_every_parameter_and_none_is_frozen(name: str) -> None:
     assert not missing
 
 
-@every_network
+@every_class
 @pytest.mark.parametrize("size", [(32, 32), (33, 70)])
 def test_trains_on_a_single_image(name: str, size: tuple[int, int]) -> None:
     method = fresh(name).train()
@@ -69,7 +73,7 @@ def test_trains_on_a_single_image(name: str, size: tuple[int, int]) -> None:
     assert loss.isfinite() and all(p.grad is not None and p.grad.isfinite().all() for p in method.parameters())
 
 
-@every_network
+@every_class
 def test_bfloat16_autocast_trains_and_stays_near_float32(name: str) -> None:
     method, batch = fresh(name), disks(2, 32, 64)
     full = logits_of(method, batch)
@@ -82,7 +86,7 @@ def test_bfloat16_autocast_trains_and_stays_near_float32(name: str) -> None:
     assert (half - full).abs().mean() < 0.05 * full.abs().mean() + 0.02
 
 
-@every_network
+@every_class
 def test_an_image_s_logits_don_t_depend_on_its_batch(name: str) -> None:
     method, batch = fresh(name), disks(3, 64, 64)
     method.train().training_loss(batch, None)  # running statistics that are not the initial ones
@@ -92,7 +96,7 @@ def test_an_image_s_logits_don_t_depend_on_its_batch(name: str) -> None:
         torch.testing.assert_close(logits_of(method, part(batch, rows)), together[rows], atol=1e-4, rtol=1e-4)
 
 
-@every_network
+@every_class
 def test_a_saved_state_gives_the_same_bits_and_the_same_seed_the_same_network(name: str, tmp_path: Path) -> None:
     method, batch = build(name, seed=3).train(), disks(2, 64, 64)
     loss = loss_of(method, batch)
@@ -105,7 +109,7 @@ def test_a_saved_state_gives_the_same_bits_and_the_same_seed_the_same_network(na
     assert torch.equal(loss_of(other.train(), batch, 5), loss_of(method.train(), batch, 5))
 
 
-@every_network
+@every_class
 def test_frozen_parameters_stay_while_the_others_learn_disks(name: str) -> None:
     method, batch = fresh(name).train(), disks(4, 32, 32)
     torch.manual_seed(0)
@@ -129,7 +133,7 @@ def test_frozen_parameters_stay_while_the_others_learn_disks(name: str) -> None:
 # What algorithms ask for
 
 
-@every_network
+@every_class
 def test_each_image_s_own_loss_is_of_the_same_pass(name: str) -> None:
     method, batch = fresh(name).train(), disks(3, 48, 64)
     expected = loss_of(method, batch)
@@ -205,7 +209,7 @@ def test_feature_layers_lead_from_shallow_to_deep(name: str) -> None:
         assert not any(torch.equal(*pair) for pair in zip(after[index:], features[index:], strict=True))
 
 
-@every_network
+@every_class
 def test_looking_for_layers_changes_nothing(name: str) -> None:
     method = fresh(name).train()
     method.network.apply(lambda module: module.eval() if isinstance(module, nn.Dropout) else None)

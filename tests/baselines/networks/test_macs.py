@@ -7,6 +7,7 @@ import logging
 import pytest
 import torch
 from fvcore.nn import FlopCountAnalysis, parameter_count
+from support.methods import others_slow
 from torch import Tensor, nn
 
 from harness.efficiency.measure import count_macs, count_parameters
@@ -28,7 +29,8 @@ class Forward(nn.Module):
         return logits
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+# One with convolutions alone, and those that attend.
+@pytest.mark.parametrize("name", others_slow(list(NETWORKS), ["unet", "segformer", "dpt", "swin_unetr", "unetr"]))
 def test_counts_agree_with_fvcore(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(logging.getLogger("fvcore.nn.jit_analysis"), "disabled", True)
     method, image = fresh(name).eval(), torch.rand(1, 3, 64, 96)

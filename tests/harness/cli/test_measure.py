@@ -176,7 +176,9 @@ def test_masks_of_other_tools_are_measured_along(
     assert newest.config["methods"]["nnunet"]["card"]["external"] is True
 
 
-def test_only_some_metrics_leave_the_others_not_measured(run_words: list[str], store: Store, tmp_path: Path) -> None:
+def test_only_some_metrics_leave_the_others_not_measured(
+    run_words: list[str], store: Store, tmp_path: Path, one_process: None
+) -> None:
     from reports.build import build_report
 
     other = [*run_words, "metrics.nsd_tolerance=9"]
@@ -194,7 +196,7 @@ def test_only_some_metrics_leave_the_others_not_measured(run_words: list[str], s
 
 @pytest.mark.parametrize("weights", [True, False])
 def test_without_masks_the_weights_predict_again_and_without_both_it_is_said(
-    words: list[str], store: Store, capsys: pytest.CaptureFixture[str], run_words: list[str], weights: bool
+    store: Store, capsys: pytest.CaptureFixture[str], run_words: list[str], weights: bool, one_process: None
 ) -> None:
     kept = ["store.predictions=false", f"store.keep_weights={str(weights).lower()}"]
     assert main(["run", *run_words, *kept, "reuse=never"]) == 0
@@ -227,7 +229,9 @@ def test_what_was_never_run_is_named_and_nothing_is_begun(
     assert contents(store) == before
 
 
-def test_one_trial_by_its_id(run_words: list[str], store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_trial_by_its_id(
+    run_words: list[str], store: Store, capsys: pytest.CaptureFixture[str], one_process: None
+) -> None:
     first, second = store.trial_ids()
     assert main(["measure", f"trial={first[:10]}", f"store.root={store.root}", "metrics.nsd_tolerance=9"]) == 0
     assert "1 trials measured" in capsys.readouterr().out

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.methods import first_of_each_class, others_slow
 
 from harness.config.loading import load_config
 from harness.config.yaml_tree import option_names
@@ -32,7 +33,10 @@ SAM_WITHOUT_WEIGHTS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", sorted({*option_names("method")} - WITHOUT_WEIGHTS - SAM_WITHOUT_WEIGHTS - OUTSIDE))
+COUNTED = sorted({*option_names("method")} - WITHOUT_WEIGHTS - SAM_WITHOUT_WEIGHTS - OUTSIDE)
+
+
+@pytest.mark.parametrize("name", others_slow(COUNTED, ["delightsam", *first_of_each_class()]))
 def test_the_costs_of_every_shipped_method_can_be_counted(name: str) -> None:
     try:
         config = load_config([f"method=[{name}]"]).methods[name]
