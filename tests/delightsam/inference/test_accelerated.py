@@ -101,8 +101,7 @@ def test_few_operations_whatever_the_batch(build: Build, images: Images) -> None
         assert operations(lambda: model(images(1, 256), 2)).count > 4 * one.count
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("side", [96, 160])
+@pytest.mark.parametrize(("dtype", "side"), [(torch.bfloat16, 160), (torch.float16, 96)])
 def test_half_precision(build: Build, images: Images, dtype: torch.dtype, side: int) -> None:
     model, x = build(), images(5, side)
     fast = accelerate(model, dtype=dtype)

@@ -60,7 +60,7 @@ def test_a_poisoned_test_domain_changes_no_decision(
 ) -> None:
     pytest.importorskip("optuna", reason="Optuna is not installed (extra `search`)")
     sweep = SweepConfig(sampler="optuna", scheduler="asha")
-    sweep.budget.trials = 7
+    sweep.budget.trials = 5
 
     def suite_of(name: str, *poisoned: str) -> Plan:
         config = toy_config("TinyConv", epochs=3)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.methods import others_slow
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -21,6 +22,8 @@ from tests.baselines.sam.tiny import Batch, squares
 
 SIDE = 32  # of a light model's images: 8 x 8 tokens
 every_name = pytest.mark.parametrize("name", ADAPTATIONS)
+# What learns lies within the encoder, beside it, and behind it.
+every_kind = pytest.mark.parametrize("name", others_slow(list(ADAPTATIONS), ["samed", "autosam", "conv_decoder"]))
 every_family = pytest.mark.parametrize("family", ["lite_medsam", "sam"])
 
 
@@ -166,7 +169,7 @@ def test_a_few_steps_lower_the_loss(name: str, lite_medsam: str) -> None:
     assert losses[-1] < losses[0] - 0.01, losses
 
 
-@every_name
+@every_kind
 def test_losses_by_image_belong_to_the_loss(name: str, lite_medsam: str) -> None:
     made, batch = make(name, "lite_medsam", lite_medsam), squares(3, SIDE, SIDE)
     loss, own = made.losses_by_image(batch, None)
@@ -174,7 +177,7 @@ def test_losses_by_image_belong_to_the_loss(name: str, lite_medsam: str) -> None
     torch.testing.assert_close(own.mean(), loss)
 
 
-@every_name
+@every_kind
 def test_the_same_seed_gives_the_same_bits(name: str, lite_medsam: str) -> None:
     trained = []
     for _ in range(2):
@@ -205,7 +208,7 @@ def test_prediction_needs_no_mask_and_has_the_size_of_the_images(
         assert logits.shape == (2, 1, *size) and logits.isfinite().all()
 
 
-@every_name
+@every_kind
 def test_an_image_s_logits_depend_on_nothing_but_the_image(name: str, lite_medsam: str) -> None:
     made, batch = make(name, "lite_medsam", lite_medsam), squares(3, SIDE, SIDE)
     step(made, batch, 2)
@@ -215,7 +218,7 @@ def test_an_image_s_logits_depend_on_nothing_but_the_image(name: str, lite_medsa
         torch.testing.assert_close(predict(made, batch.part(index)), together[index : index + 1], atol=1e-3, rtol=1e-3)
 
 
-@every_name
+@every_kind
 def test_bfloat16_autocast_trains(name: str, lite_medsam: str) -> None:
     made, batch = make(name, "lite_medsam", lite_medsam), squares(2, SIDE, SIDE)
     with torch.autocast("cpu", torch.bfloat16):
