@@ -37,16 +37,20 @@ def harness(name: str, folder: Path, *words: str) -> subprocess.CompletedProcess
     return finished(tiny_words(name, folder, *WORDS, *words), folder, **TINY_ENVIRONMENT)
 
 
+def typed(name: str, folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """As users type it."""
+    words, own = tuple(tiny_words(name, folder, *WORDS, *words)), {**environment(), **TINY_ENVIRONMENT}
+    return subprocess.run(command(*words), cwd=folder, env=own, capture_output=True, text=True, timeout=300)
+
+
 @pytest.fixture(scope="session")
 def undisturbed(shared_folder: Path, shared_cache: Path) -> Path:
-    """The store of a serial run that nothing disturbed, typed as a user types it; the first process that needs it makes it."""
+    """The store of a serial run that nothing disturbed; the first process that needs it makes it."""
     folder = shared_folder / "undisturbed"
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             folder.mkdir()
-            words = tiny_words("run", folder, *WORDS, "executor=serial", f"data.cache={shared_cache}")
-            own = {**environment(), **TINY_ENVIRONMENT}
-            done = subprocess.run(command(*words), cwd=folder, env=own, capture_output=True, text=True, timeout=300)
+            done = typed("run", folder, "executor=serial", f"data.cache={shared_cache}")
             assert done.returncode == 0, done.stderr
     return folder / "runs"
 
@@ -74,7 +78,8 @@ def test_a_second_run_runs_nothing(undisturbed: Path, tmp_path: Path, shared_cac
 def test_other_rules_are_measured_without_a_run(undisturbed: Path, tmp_path: Path, shared_cache: Path) -> None:
     store = tmp_path / "runs"
     shutil.copytree(undisturbed, store)
-    done = harness("measure", tmp_path, "metrics.nsd_tolerance=5", f"data.cache={shared_cache}")
+    # Its own processes import what was typed.
+    done = typed("measure", tmp_path, "metrics.nsd_tolerance=5", f"data.cache={shared_cache}")
     assert done.returncode == 0 and f"{TRIALS} trials measured" in done.stdout, done.stderr
     again = harness("run", tmp_path, "metrics.nsd_tolerance=5", "executor=serial", f"data.cache={shared_cache}")
     assert f"{TRIALS} of them already" in again.stderr

@@ -53,7 +53,7 @@ def test_a_thousand_trials_of_a_thousand_images(tmp_path: Path, open_page: Calla
 def test_more_seeds_make_no_larger_page(tmp_path: Path, without_figures: None) -> None:
     """The light one: what is on the page grows with methods and domains, not with trials and images."""
     pages = []
-    for seeds, images in ((1, 100), (2, 200)):
+    for seeds, images in ((1, 40), (2, 80)):
         store, run = write_big_store(tmp_path / str(seeds), methods=2, seeds=seeds, images=images)
         pages.append(build_report(store, run, tmp_path / f"out{seeds}").html.read_text("utf-8"))
     row = len("<tr><td><code>0123456789ab</code></td><td><bdi>method_00</bdi></td><td>fold0</td>") + 100

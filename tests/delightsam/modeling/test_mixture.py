@@ -48,7 +48,7 @@ def learned(made: DeLightSAM, images: Tensor, modality: list[int] | Mixture) -> 
 )
 def test_a_mixture_is_the_list(fields: dict[str, object]) -> None:
     made = model(**fields).eval()
-    images = torch.randn(4, 3, 64, 64, dtype=torch.float64)
+    images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     logits, gradients = learned(made, images, NUMBERS)
     mixed, mixed_gradients = learned(made, images, made.mixture(torch.tensor(NUMBERS), sorted(set(NUMBERS))))
     assert torch.allclose(mixed, logits, atol=1e-9)

@@ -58,6 +58,7 @@ def small(small_dataset: Path, tmp_path: Path) -> list[str]:
         f"store.root={tmp_path / 'runs'}",
         "executor=serial",
         "training.image_size=32",
+        "efficiency_seconds=0.1",
     ]
 
 

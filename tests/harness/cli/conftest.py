@@ -30,4 +30,5 @@ def words(small_dataset: Path, tmp_path: Path, toys: Path) -> list[str]:
     return [
         "--config-dir", str(toys), f"data.root={small_dataset}", f"store.root={tmp_path / 'runs'}", "executor=serial",
         "executor.device=cpu", "training.image_size=32", "training.epochs=1", "protocol.max_folds=1",
+        "efficiency_seconds=0.1",
     ]  # fmt: skip
