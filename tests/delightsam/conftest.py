@@ -7,8 +7,10 @@ the input that `filled_like_authors` and `authors_input` make again here.
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -69,21 +71,22 @@ def authors_model(authors_state: dict[str, Tensor]) -> DeLightSAM:
     return from_authors(dict.fromkeys(range(6), authors_state))
 
 
+@lru_cache(maxsize=6)
+def _built(fields: tuple[tuple[str, object], ...]) -> DeLightSAM:
+    model = DeLightSAM(**{"modalities": (0, 2, 5), **dict(fields)})
+    wide = ("decoder.queries", "decoder.frequencies")
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    model.load_state_dict({name: filled_tensor(name, shape, wide) for name, shape in shapes.items()})
+    return model.eval()
+
+
 @pytest.fixture
 def build() -> Callable[..., DeLightSAM]:
     """Builds a model in eval mode whose every tensor is filled from its name, so that each controller differs.
 
-    It knows the modalities 0, 2 and 5 unless told otherwise.
+    It knows the modalities 0, 2 and 5 unless told otherwise. Each is a copy of one that is filled once.
     """
-
-    def make(**fields: object) -> DeLightSAM:
-        model = DeLightSAM(**{"modalities": (0, 2, 5), **fields})
-        wide = ("decoder.queries", "decoder.frequencies")
-        shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-        model.load_state_dict({name: filled_tensor(name, shape, wide) for name, shape in shapes.items()})
-        return model.eval()
-
-    return make
+    return lambda **fields: copy.deepcopy(_built(tuple(sorted(fields.items()))))
 
 
 @pytest.fixture
