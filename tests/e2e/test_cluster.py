@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import command, environment
+from .conftest import PLAIN, command, environment
+from .forked import finished
 from .processes import descendants, still_alive
 from .test_run import samples_of
 
@@ -45,14 +46,16 @@ class Cluster:
     address: str
     nodes: list[subprocess.Popen[bytes]]
 
-    def run(self, *words: str, store: str, **options: str) -> subprocess.Popen[str]:
-        words = (
-            "--config-dir", "mine", "method=[dawdles]", "data.modalities=[dermoscopy,xray]", "training=smoke",
+    def words(self, *words: str, store: str) -> tuple[str, ...]:
+        return (
+            "run", "--config-dir", "mine", "method=[dawdles]", "data.modalities=[dermoscopy,xray]", "training=smoke",
             "data.phantoms.images_per_domain=4", "data.phantoms.image_size=64", "training.image_size=64",
-            "training.epochs=8", "store.checkpoint_seconds=0", "data.cache=cache", f"store.root={store}", *words,
+            "training.epochs=8", "store.checkpoint_seconds=0", "data.cache=cache", "efficiency_seconds=0.1", f"store.root={store}", *words,
         )  # fmt: skip
+
+    def run(self, *words: str, store: str) -> subprocess.Popen[str]:
         return subprocess.Popen(
-            command("run", *words), cwd=self.folder, env=SURROUNDINGS, text=True,
+            command(*self.words(*words, store=store)), cwd=self.folder, env=SURROUNDINGS, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
@@ -137,8 +140,8 @@ def test_a_store_that_a_node_does_not_see_is_refused_before_anything_runs(cluste
 
 def test_a_run_over_two_nodes_is_stopped_goes_on_and_loses_one(cluster: Cluster) -> None:
     store, slowly = cluster.folder / "runs", cluster.folder / "slowly"
-    undisturbed = cluster.run("executor=serial", store="undisturbed")
-    assert undisturbed.wait(timeout=120) == 0
+    undisturbed = finished(cluster.words("executor=serial", store="undisturbed"), cluster.folder, **PLAIN)
+    assert undisturbed.returncode == 0, undisturbed.stderr
     slowly.mkdir()
 
     driver = cluster.run(f"executor.address={cluster.address}", store="runs")

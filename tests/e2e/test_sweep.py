@@ -20,7 +20,7 @@ pytestmark = pytest.mark.e2e
 # A tiny method, trained long enough that a kill meets it.
 SEARCH = (
     *(word for word in LEAST if not word.startswith(("method=", "data.modalities", "training.epochs"))),
-    "data.modalities=[xray]", "method=tiny", "training.epochs=40", "protocol.max_folds=1", "executor=serial",
+    "data.modalities=[xray]", "method=tiny", "training.epochs=24", "protocol.max_folds=1", "executor=serial",
     "sweep=asha", "sweep.budget.trials=4",
 )  # fmt: skip
 
@@ -52,12 +52,12 @@ def test_a_killed_search_goes_on_and_decides_the_same(tmp_path: Path, shared_cac
         time.sleep(0.05)
     process.kill()
     process.wait()
-    finished = {path: path.stat().st_mtime_ns for path in store.glob("trials/*/result.json")}
-    assert finished and not list(store.glob("sweeps/*/search.json"))
+    kept = {path: path.stat().st_mtime_ns for path in store.glob("trials/*/result.json")}
+    assert kept and not list(store.glob("sweeps/*/search.json"))
     again = finished(words, tmp_path / "killed", **TINY_ENVIRONMENT)
     assert again.returncode == 0, again.stderr
     assert decisions(store) == decisions(tmp_path / "whole" / "runs")
-    assert {path: path.stat().st_mtime_ns for path in finished} == finished, "a finished trial ran again"
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept, "a finished trial ran again"
     (page,) = store.glob("sweeps/*/search.html")
     assert "Phantoms" in page.read_text("utf-8")
 
