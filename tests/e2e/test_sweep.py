@@ -13,7 +13,7 @@ import pytest
 from .chaos import TINY_ENVIRONMENT, tiny_words
 from .chaos import WORDS as LEAST
 from .conftest import command, environment
-from .forked import Forked
+from .forked import Forked, finished
 
 pytestmark = pytest.mark.e2e
 
