@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 SEARCH = (
     *(word for word in LEAST if not word.startswith(("method=", "data.modalities", "training.epochs"))),
     "data.modalities=[xray]", "method=tiny", "training.epochs=24", "protocol.max_folds=1", "executor=serial",
-    "sweep=asha", "sweep.budget.trials=4",
+    "sweep=asha", "sweep.budget.trials=3",
 )  # fmt: skip
 
 
