@@ -100,6 +100,8 @@ def finished(
 def _run(program: str, words: list[str], folder: str, logs: list[str], environment: dict[str, str]) -> None:
     for stream, log in zip((1, 2), logs, strict=True):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
+    # A shell starts background jobs deaf to Ctrl-C, and these tests may run in one.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.chdir(folder)
     os.environ.update(environment)
     # `python -m` finds modules in the folder that it is started in, and in PYTHONPATH.
