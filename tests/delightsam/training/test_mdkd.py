@@ -255,7 +255,9 @@ def stop_at(epoch: int) -> Callable[[EpochResult], None]:
     return on_epoch
 
 
-@pytest.mark.parametrize(("from_file", "killed_in"), [(True, (3,)), (False, (2, 3, 4))])
+@pytest.mark.parametrize(
+    ("from_file", "killed_in"), [(True, (3,)), pytest.param(False, (2, 3, 4), marks=pytest.mark.slow)]
+)
 def test_a_killed_chain_ends_with_the_same_bits(
     from_file: bool, killed_in: tuple[int, ...], sam_file: str, tmp_path: Path
 ) -> None:

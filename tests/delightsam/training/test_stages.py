@@ -135,7 +135,7 @@ class Killed(Exception):
     pass
 
 
-@pytest.mark.parametrize("last", [1, 2])
+@pytest.mark.parametrize("last", [2, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_killed_training_goes_on_in_its_stage(
     last: int, make: Callable[..., DeLightSAMMethod], tmp_path: Path
 ) -> None:
