@@ -10,9 +10,10 @@ failure that hits 3 images in 100, half of all samples of 20 have none, and no i
 
 from __future__ import annotations
 
+import copy
 import zlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -189,13 +190,26 @@ class DomainBootstrap:
         Intervals are for one comparison each, not corrected for their number.
         """
         pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1, len(columns))]
-        macros = np.stack([self.weights(column, domains) for column in columns]) if columns else np.zeros((0, 1, 1))
-        step = max(1, _WEIGHTS_AT_ONCE // max(1, self.means.size))
+        narrow = self._only(columns)
+        macros = np.stack([narrow.weights(i, domains) for i in range(len(columns))]) if columns else np.zeros((0, 1, 1))
+        step = max(1, _WEIGHTS_AT_ONCE // max(1, narrow.means.size))
         found: list[Estimate] = []
         for start in range(0, len(pairs), step):
             first, second = np.array(pairs[start : start + step]).T
-            found += self.contrasts(macros[first] - macros[second])
+            found += narrow.contrasts(macros[first] - macros[second])
         return dict(zip(pairs, found, strict=True))
+
+    def _only(self, columns: Sequence[int]) -> DomainBootstrap:
+        """The same resamples of some columns: of a table with many metrics, pairs of methods need those of one."""
+        chosen = list(columns)
+        narrow = copy.copy(self)
+        narrow.means, narrow.replicates = self.means[:, chosen], self.replicates[:, :, chosen]
+        narrow._strata = [
+            replace(one, influence=one.influence[:, chosen], present=one.present[chosen]) for one in self._strata
+        ]
+        alike = self.alike[chosen].tolist()
+        narrow.alike = np.array([alike.index(first) for first in alike], int)
+        return narrow
 
     def _positions(self, domains: Sequence[str] | None) -> list[int]:
         names = self.domains if domains is None else domains
