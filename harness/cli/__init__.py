@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -63,6 +64,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from harness.cli.completion import complete
+
+        complete(parser)
     names = (
         "run",
         "status",
