@@ -22,13 +22,13 @@ from PIL import Image
 from harness.data.dataset import Dataset
 from harness.errors import UserError
 from harness.execution.measuring import measure_missing
+from harness.external_trainers import process as process_module
+from harness.external_trainers import supervisor
 from harness.files import files_below
 from harness.inference.predictors import trial_predictor
 from harness.metrics import REGISTRY
 from harness.store.run_status import StatusReader
 from harness.store.store import Store
-from harness.trainers import process as process_module
-from harness.trainers import supervisor
 from harness.trial import TrialContext, run_trial
 from harness.trial_spec import TrialSpec
 

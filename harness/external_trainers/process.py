@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import TrialFailed, TrialInterrupted
+from harness.external_trainers import supervisor
 from harness.files import explain_disk_errors
 from harness.store.locks import is_held
 from harness.store.trial_state import now
-from harness.trainers import supervisor
 
 _LOOK_SECONDS = 0.25
 _CLOSE_LOOK_SECONDS = 0.02
