@@ -68,7 +68,10 @@ def test_a_card_says_when_test_images_are_seen() -> None:
         ({"modle": {}}, r"algorithms\.mix\.modle is unknown\. Did you mean 'model'"),
         ({"model": {"alpha": 1}}, r"algorithms\.mix\.model\._target_ is missing"),
         ({"card": {"title": "Mix"}}, r"algorithms\.mix\.card lacks paper, licence, sees_test_images"),
-        ({"card": {**ALGORITHM_CARD, "sees_test_images": "maybe"}}, "sees_test_images is 'maybe'"),
+        (
+            {"card": {**ALGORITHM_CARD, "sees_test_images": "maybe"}},
+            "sees_test_images=maybe is unknown: expected one of true, false",
+        ),
     ],
 )
 def test_a_wrong_file_is_told(change: dict[str, Any], told: str) -> None:
