@@ -14,7 +14,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from types import NoneType
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
@@ -34,11 +34,12 @@ class Expected:
     """In an annotation: what a value must be, in words, and in pydantic's constraints such as `gt=0`.
 
     Args:
+        example: a value, as a user writes it.
         hint: a sentence for the end of the message.
     """
 
-    def __init__(self, words: str, hint: str = "", **constraints: Any) -> None:
-        self.words, self.hint, self.constraints = words, hint, constraints
+    def __init__(self, words: str, example: str = "", hint: str = "", **constraints: Any) -> None:
+        self.words, self.example, self.hint, self.constraints = words, example, hint, constraints
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
         return {**handler(source), **self.constraints}
@@ -69,8 +70,7 @@ class OneOf(Expected):
 
 
 Text = Annotated[
-    str,
-    Expected("a text", " Write it in quotes where YAML makes something else of it.", pattern=r"\S"),
+    str, Expected("a text", hint="Write it in quotes where YAML makes something else of it.", pattern=r"\S")
 ]
 
 _TYPES = {
@@ -103,25 +103,23 @@ def validated(schema: type[T], content: object, where: str = "") -> T:
         raise UserError("\n".join(dict.fromkeys(lines))) from error
 
 
-def mismatch(key: str, value: object, hint: Any) -> str:
-    """A message about a value that its annotation does not take, such as "training.epochs=0 is out of range: ..."."""
-    kind, rule, _ = _parts(hint)
-    if isinstance(rule, OneOf):
-        near = did_you_mean(str(value), map(_text, rule.choices))
-        return f"{key}={_shown(value)} is unknown: expected {rule.words}.{near if 'mean' in near else ''}"
-    number = (int, float) if kind is float else kind
-    if isinstance(rule, Range) and isinstance(value, number) and not isinstance(value, bool):
-        return f"{key}={_shown(value)} is out of range: expected {rule.words}."
-    start = f"{key}={_shown(value)}: " if key else ""
-    return f"{start}expected {_words(key, hint)}, found {value!r}.{rule.hint if rule else ''}"
+def mismatch(schema: type[Checked], key: str, value: object) -> str:
+    """The message about a value that a dotted key of the schema does not take."""
+    return replace(_field(schema, key), value=value).mismatch()
 
 
-def hint_of(schema: type, key: str) -> Any:
-    """The annotation of a dotted key, for example `hint_of(RunConfig, "training.epochs")`."""
-    field = _Field("", schema, None)
-    for name in key.split("."):
-        field = field.below(name)
-    return field.hint
+def expectation(schema: type[Checked], key: str) -> str:
+    """What a dotted key of the schema takes, for the middle of a sentence: "a whole number or null"."""
+    return _field(schema, key).expected()
+
+
+def rule_of(schema: type[Checked], key: str) -> Expected | None:
+    """What the annotation of a dotted key of the schema says besides the type."""
+    return _parts(_field(schema, key).hint)[1]
+
+
+def _field(schema: type[Checked], key: str) -> _Field:
+    return functools.reduce(_Field.below, key.split("."), _Field("", schema, None))
 
 
 @functools.cache
@@ -140,12 +138,14 @@ class _Field:
     value: object
 
     @property
-    def kind(self) -> Any:
-        return _parts(self.hint)[0]
+    def keys(self) -> list[str]:
+        """Of a dataclass; else none."""
+        kind = _parts(self.hint)[0]
+        return [item.name for item in fields(kind)] if is_dataclass(kind) else []
 
     def below(self, part: str | int) -> _Field:
         """A key of a dataclass, or an item of a list; of a list whose items have no rule, the list itself."""
-        kind = self.kind
+        kind = _parts(self.hint)[0]
         if is_dataclass(kind):
             hint = get_type_hints(kind, include_extras=True).get(str(part))
             return _Field(f"{self.key}.{part}" if self.key else str(part), hint, _item(self.value, part))
@@ -154,6 +154,29 @@ class _Field:
         if rule is None and not is_dataclass(kind):
             return self
         return _Field(f"{self.key}[{part}]", item, _item(self.value, part))
+
+    def expected(self) -> str:
+        kind, rule, optional = _parts(self.hint)
+        words, example = _TYPES.get(get_origin(kind) or kind, "another type"), ""
+        if self.keys:
+            prefix = f"{self.key}." if self.key else ""
+            words, example = "one of its keys", f"{prefix}{self.keys[0]}=... ({', '.join(self.keys)})"
+        elif rule is not None and not isinstance(rule, Range):
+            words, example = rule.words, rule.example and f"{self.key}={rule.example}"
+        return f"{words}{' or null' if optional else ''}{example and f', for example {example}'}"
+
+    def mismatch(self) -> str:
+        """The message about a value that the annotation does not take."""
+        kind, rule, _ = _parts(self.hint)
+        start = f"{self.key}={_shown(self.value)}" if self.key else ""
+        if isinstance(rule, OneOf):
+            near = did_you_mean(str(self.value), map(_text, rule.choices))
+            return f"{start} is unknown: expected {rule.words}.{near if 'mean' in near else ''}"
+        number = (int, float) if kind is float else kind
+        if isinstance(rule, Range) and isinstance(self.value, number) and not isinstance(self.value, bool):
+            return f"{start} is out of range: expected {rule.words}."
+        hint = f" {rule.hint}" if rule and rule.hint else ""
+        return f"{start and start + ': '}expected {self.expected()}, found {self.value!r}.{hint}"
 
 
 def _messages(errors: Sequence[Mapping[str, Any]], root: _Field) -> Iterator[str]:
@@ -164,28 +187,15 @@ def _messages(errors: Sequence[Mapping[str, Any]], root: _Field) -> Iterator[str
         if error["type"] == "missing":
             absent.setdefault(parent.key, []).append(parent.below(last))
         elif error["type"] in ("unexpected_keyword_argument", "invalid_key"):
-            known = [item.name for item in fields(parent.kind)]
-            yield f"{parent.below(last).key} is unknown.{did_you_mean(str(last), known)}"
+            yield f"{parent.below(last).key} is unknown.{did_you_mean(str(last), parent.keys)}"
         else:
-            field = parent.below(last) if error["loc"] else root
-            yield mismatch(field.key, field.value, field.hint)
+            yield (parent.below(last) if error["loc"] else root).mismatch()
     for key, found in absent.items():
         if len(found) == 1:
-            yield f"{found[0].key} is missing: expected {_words(found[0].key, found[0].hint)}."
+            yield f"{found[0].key} is missing: expected {found[0].expected()}."
         else:
             names = ", ".join(field.key.rpartition(".")[2] for field in found)
             yield f"{key} lacks {names}: these keys are required." if key else f"{names} are missing."
-
-
-def _words(key: str, hint: Any) -> str:
-    """What an annotation takes, for the middle of a sentence."""
-    kind, rule, optional = _parts(hint)
-    if is_dataclass(kind):
-        names = [item.name for item in fields(kind)]
-        return f"one of its keys, for example {key and key + '.'}{names[0]}=... ({', '.join(names)})"
-    known = _TYPES.get(get_origin(kind) or kind, "another type")
-    words = known if rule is None or isinstance(rule, Range) else rule.words
-    return f"{words} or null" if optional else words
 
 
 def _parts(hint: Any) -> tuple[Any, Expected | None, bool]:

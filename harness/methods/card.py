@@ -39,7 +39,7 @@ class Card(Checked):
     prompt: Annotated[str, OneOf(*PROMPTS)]
     uses_modality: Annotated[bool | str, OneOf(True, False, "inferred")]
     pretrained: Text
-    pretrained_on: Annotated[list[str], Expected("a list of names, for example [isic2017, ph2]")]
+    pretrained_on: Annotated[list[str], Expected("a list of names", "[isic2017,ph2]")]
     start: Annotated[str, OneOf(*STARTS)] | None = None
     trivial_baseline: bool = False
     sees_test_images: bool = False

@@ -31,7 +31,6 @@ from harness.errors import UserError
 CONTRACT_VERSION = 1
 USUAL_SETTINGS = ("epochs", "batch_size", "image_size")
 Words = tuple[Annotated[str, Expected("a text", min_length=1)], ...]
-_COMMAND = 'a command as a list of words, for example ["{{python}}", my_trainer.py, {}]'
 
 
 @dataclass(frozen=True)
@@ -45,9 +44,11 @@ class TrainerFile(Checked):
         install: the command that installs it, for a message.
     """
 
-    train: Annotated[Words, Expected(_COMMAND.format("train"), min_length=1)]
-    predict: Annotated[Words, Expected(_COMMAND.format("predict"), min_length=1)]
-    timeout_hours: Annotated[float, Expected("a number above 0, for example 24", gt=0, strict=True)] = 24.0
+    train: Annotated[Words, Expected("a command as a list of words", '["{python}",my_trainer.py,train]', min_length=1)]
+    predict: Annotated[
+        Words, Expected("a command as a list of words", '["{python}",my_trainer.py,predict]', min_length=1)
+    ]
+    timeout_hours: Annotated[float, Expected("a number above 0", "24", gt=0, strict=True)] = 24.0
     settings: tuple[Annotated[str, OneOf(*(item.name for item in fields(TrainingConfig)))], ...] = USUAL_SETTINGS
     package: str | None = None
     install: str | None = None

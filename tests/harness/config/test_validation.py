@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from harness.config.validation import Checked, Expected, OneOf, Range, Text, hint_of, mismatch, validated
+from harness.config.validation import Checked, Expected, OneOf, Range, Text, expectation, mismatch, rule_of, validated
 from harness.errors import UserError
 
 
@@ -24,7 +24,7 @@ class Network(Checked):
     layers: tuple[Layer, ...]
     rate: Annotated[float, Range(0.5)] | None = None
     pruned: bool = False
-    inputs: Annotated[list[str], Expected("a list of names, for example [a, b]")] | None = None
+    inputs: Annotated[list[str], Expected("a list of names", "[a,b]")] | None = None
     modes: tuple[Annotated[bool | str, OneOf(True, "auto")], ...] = ()
     share: Annotated[float, Expected("a number above 0", gt=0, strict=True)] = 1.0
     rest: dict[str, Any] | None = None
@@ -60,8 +60,8 @@ def test_what_fits_becomes_an_object() -> None:
         ({"rate": math.nan}, "net.rate=nan is out of range: expected 0.5 or more."),
         ({"rate": "fast"}, "net.rate=fast: expected a number or null, found 'fast'."),
         ({"pruned": "perhaps"}, "net.pruned=perhaps: expected true or false, found 'perhaps'."),
-        ({"inputs": "a"}, "net.inputs=a: expected a list of names, for example [a, b] or null, found 'a'."),
-        ({"inputs": ["a", 1, 2]}, "net.inputs=['a', 1, 2]: expected a list of names, for example [a, b] or null, found ['a', 1, 2]."),
+        ({"inputs": "a"}, "net.inputs=a: expected a list of names or null, for example net.inputs=[a,b], found 'a'."),
+        ({"inputs": ["a", 1, 2]}, "net.inputs=['a', 1, 2]: expected a list of names or null, for example net.inputs=[a,b], found ['a', 1, 2]."),
         ({"modes": [False]}, "net.modes[0]=false is unknown: expected one of true, auto."),
         ({"share": 0}, "net.share=0: expected a number above 0, found 0."),
         ({"rest": 3}, "net.rest=3: expected lines of key: value or null, found 3."),
@@ -90,7 +90,15 @@ def test_content_that_is_no_mapping() -> None:
         validated(Layer, [])
 
 
+def test_what_a_key_takes_is_told_without_a_value() -> None:
+    assert expectation(Network, "rate") == "a number or null"
+    assert expectation(Network, "inputs") == "a list of names or null, for example inputs=[a,b]"
+    assert mismatch(Network, "rate", "fast") == "rate=fast: expected a number or null, found 'fast'."
+    rate, pruned = rule_of(Network, "rate"), rule_of(Network, "pruned")
+    assert isinstance(rate, Range) and (rate.low, rate.high, pruned) == (0.5, math.inf, None)
+
+
 def test_a_long_value_is_cut_before_the_message_but_whole_at_its_end() -> None:
     text = "x" * 100
-    assert mismatch("net.rate", text, hint_of(Network, "rate")).startswith(f"net.rate={'x' * 57}...: expected a number")
-    assert mismatch("net.layers", text, hint_of(Network, "layers")).endswith(f"found '{text}'.")
+    assert mismatch(Network, "rate", text).startswith(f"rate={'x' * 57}...: expected a number")
+    assert mismatch(Network, "layers", text).endswith(f"found '{text}'.")

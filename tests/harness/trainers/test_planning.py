@@ -95,7 +95,7 @@ def test_algorithms_pass_it_by() -> None:
     [
         (
             {"trainer": {"train": "a word", "predict": ["a"]}},
-            r"trainer\.train=a word: expected a command as a list.*my_trainer\.py, train\], found 'a word'",
+            r"trainer\.train=a word: expected a command as a list.*my_trainer\.py,train\], found 'a word'",
         ),
         ({"trainer": {"train": ["a"]}}, r"trainer\.predict is missing: expected a command as a list"),
         ({"trainer": trainer(settings=["epoch"])}, r"settings\[0\]=epoch is unknown: .* Did you mean 'epochs'"),
