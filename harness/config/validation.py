@@ -72,6 +72,8 @@ class OneOf(Expected):
 Text = Annotated[
     str, Expected("a text", hint="Write it in quotes where YAML makes something else of it.", pattern=r"\S")
 ]
+Flag = Annotated[bool, Expected("true or false", strict=True)]
+"""Where the content is kept as it was read: "no" in quotes would count as true."""
 
 _TYPES = {
     bool: "true or false",

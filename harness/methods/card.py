@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, ClassVar
 
-from harness.config.validation import Checked, Expected, OneOf, Text, validated
+from harness.config.validation import Checked, Expected, Flag, OneOf, Text, validated
 from harness.errors import UserError
 from harness.methods.trainer import TrainerFile
 
@@ -41,8 +41,8 @@ class Card(Checked):
     pretrained: Text
     pretrained_on: Annotated[list[str], Expected("a list of names", "[isic2017,ph2]")]
     start: Annotated[str, OneOf(*STARTS)] | None = None
-    trivial_baseline: bool = False
-    sees_test_images: bool = False
+    trivial_baseline: Flag = False
+    sees_test_images: Flag = False
     algorithm: dict[str, Any] | None = None
     note: str = ""
 
@@ -74,7 +74,7 @@ class MethodFile(Checked):
     model: Model | None = None
     trainer: TrainerFile | None = None
     training: Any = None
-    supports_algorithms: bool | None = None
+    supports_algorithms: Flag | None = None
 
 
 def check_method_config(name: str, config: Any) -> None:

@@ -17,9 +17,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Any
 
-from harness.config.validation import Checked, OneOf, Text, validated
+from harness.config.validation import Checked, Flag, Text, validated
 from harness.methods.card import Model, check_method_config
 
 
@@ -30,7 +30,7 @@ class AlgorithmCard(Checked):
     title: Text
     paper: Text
     licence: Text
-    sees_test_images: Annotated[bool, OneOf(True, False)]
+    sees_test_images: Flag
 
 
 @dataclass(frozen=True)

@@ -141,6 +141,14 @@ def test_a_sound_method_yaml_passes() -> None:
         (SOUND | {"modell": {}}, "methods.mine.modell is unknown. Did you mean 'model'?"),
         (SOUND | {"model": {"width": 3}}, "methods.mine.model._target_ is missing"),
         (SOUND | {"model": None}, "methods.mine.model._target_ is missing"),
+        (
+            SOUND | {"card": {**CARD, "sees_test_image": True}},
+            "card.sees_test_image is unknown. Did you mean 'sees_test_images'?",
+        ),
+        (
+            SOUND | {"card": {**CARD, "sees_test_images": "no"}},
+            "card.sees_test_images=no: expected true or false, found 'no'",
+        ),
         (SOUND | {"card": {"title": "x"}}, "methods.mine.card lacks paper, licence"),
         (
             SOUND | {"card": None},

@@ -70,7 +70,7 @@ def test_a_card_says_when_test_images_are_seen() -> None:
         ({"card": {"title": "Mix"}}, r"algorithms\.mix\.card lacks paper, licence, sees_test_images"),
         (
             {"card": {**ALGORITHM_CARD, "sees_test_images": "maybe"}},
-            "sees_test_images=maybe is unknown: expected one of true, false",
+            "sees_test_images=maybe: expected true or false, found 'maybe'",
         ),
     ],
 )
