@@ -56,7 +56,7 @@ def crossed(methods: Mapping[str, dict[str, Any]], algorithms: Mapping[str, dict
     pairs: dict[str, Any] = {}
     for name, method in methods.items():
         for algorithm_name, algorithm in (algorithms or {"": {"model": None}}).items():
-            if algorithm["model"] is None or not method.get("supports_algorithms", "trainer" not in method):
+            if algorithm["model"] is None or not method.get("supports_algorithms", not method.get("trainer")):
                 pairs[name] = method
             else:
                 pairs[f"{name}+{algorithm_name}"] = _wrapped(method, algorithm_name, algorithm)

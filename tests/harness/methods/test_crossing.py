@@ -52,6 +52,10 @@ def test_a_pair_wraps_the_model_and_says_who_it_is() -> None:
     assert pair["training"] == {"epochs": 2, "augmentation": "none"}
 
 
+def test_a_trainer_without_content_is_none() -> None:
+    assert list(crossed({"unet": {**UNET, "trainer": None}}, {"mix": MIX})) == ["unet+mix"]
+
+
 def test_without_algorithms_the_methods_alone() -> None:
     assert crossed({"unet": UNET}, {}) == {"unet": UNET}
 
