@@ -88,14 +88,15 @@ def run_fingerprint(args: argparse.Namespace) -> int:
 
 
 def run_phantoms(args: argparse.Namespace) -> int:
-    from harness.config import RANGES as RANGES  # the limits of data.phantoms.*: what is drawn here can be run as well
+    from harness.config import PhantomConfig
+    from harness.config.validation import Range, rule_of
     from harness.data.phantoms import write_phantoms
 
     for name in ("images_per_domain", "image_size", "seed"):
-        value, (least, most) = getattr(args, name), RANGES[f"data.phantoms.{name}"]
-        if not least <= value <= most:
-            option = name.replace("_", "-")
-            raise UserError(f"Expected --{option} to be at least {least:g} and at most {most:g}, found {value}.")
+        # The limits of data.phantoms.*: what is drawn here can be run as well.
+        value, rule = getattr(args, name), rule_of(PhantomConfig, name)
+        if isinstance(rule, Range) and not rule.low <= value <= rule.high:
+            raise UserError(f"Expected {rule.words} for --{name.replace('_', '-')}, found {value}.")
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise UserError(
             f"{args.out}: expected a new or empty folder for the phantoms, found files. Give another --out."

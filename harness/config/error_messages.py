@@ -6,8 +6,10 @@ import difflib
 import re
 from pathlib import Path
 
-from harness.config.checks import all_keys, wrong_type
+from harness.config.checks import all_keys
 from harness.config.overrides import without_quotes
+from harness.config.schema import RunConfig
+from harness.config.validation import expectation, mismatch
 from harness.config.yaml_tree import GROUPS, file_of, option_names
 from harness.errors import did_you_mean
 
@@ -32,6 +34,15 @@ def unknown_key(key: str) -> str:
         return f"Unknown key '{key}'. Did you mean {' or '.join(repr(k) for k in near)}?"
     nearest = difflib.get_close_matches(key, known, n=5, cutoff=0.0)
     return f"Unknown key '{key}'. The nearest are: {', '.join(nearest)}."
+
+
+def wrong_value(key: str, value: str) -> str:
+    """A message about a value that Hydra could not put in its place: "training.epochs=ten: expected a whole number, ..."."""
+    if key in ("methods", "algorithms"):
+        group = key.removesuffix("s")
+        one = "an algorithm" if group == "algorithm" else f"a {group}"
+        return f"{key}={value}: expected one of its keys, found '{value}'. To choose {one}: {group}={value}."
+    return mismatch(RunConfig, key, value)
 
 
 def _last(key: str) -> str:
@@ -61,7 +72,7 @@ def explain(error: Exception, extra_folder: Path | None) -> str:
     if word:
         key, _, value = word[1].removesuffix("' requires --multirun").removesuffix("'").partition("=")
         if key.lstrip("+") in all_keys():
-            return wrong_type(key.lstrip("+"), without_quotes(value))
+            return wrong_value(key.lstrip("+"), without_quotes(value))
         if not cause:
             return f"{key}={value}: expected one value. To give a list, write '{key}=[{value}]'."
         return (
@@ -86,10 +97,12 @@ def _explain_in_file(text: str, path: Path) -> str:
         return f"{path}: {unknown_key(key)}"
     found = re.match(r"Value '(.*?)' of type", text)
     if found and key in all_keys():
-        return f"{path}: {wrong_type(key, found[1])}"
+        return f"{path}: {wrong_value(key, found[1])}"
     first = text.splitlines()[0]
-    example = f" {wrong_type(key, '...').partition(': ')[2].partition(', found')[0]}." if key in all_keys() else ""
-    return f"{path}: {key}: {first}{example}"
+    # One value where a list belongs: OmegaConf does not repeat it.
+    if first.startswith("Invalid value assigned") and key in all_keys():
+        first = f"expected {expectation(RunConfig, key)}."
+    return f"{path}: {key}: {first}"
 
 
 def _full_key(text: str) -> str:

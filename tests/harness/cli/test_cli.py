@@ -41,7 +41,7 @@ def modules_after(*arguments: str) -> tuple[int, set[str]]:
 def test_help_and_list_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
     code, modules = modules_after(*arguments)
     assert code == 0
-    assert not modules & {"torch", "ray", "matplotlib", "pandas", "scipy", "hydra", "numba"}
+    assert not modules & {"torch", "ray", "matplotlib", "pandas", "scipy", "hydra", "numba", "pydantic"}
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:

@@ -134,16 +134,33 @@ def test_a_sound_method_yaml_passes() -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (1, "methods.mine is int, expected the keys card, version, model, training"),
+        (
+            1,
+            "methods.mine=1: expected one of its keys, for example methods.mine.card=... (card, version, model, trainer,",
+        ),
         (SOUND | {"modell": {}}, "methods.mine.modell is unknown. Did you mean 'model'?"),
         (SOUND | {"model": {"width": 3}}, "methods.mine.model._target_ is missing"),
         (SOUND | {"model": None}, "methods.mine.model._target_ is missing"),
+        (
+            SOUND | {"card": {**CARD, "sees_test_image": True}},
+            "card.sees_test_image is unknown. Did you mean 'sees_test_images'?",
+        ),
+        (
+            SOUND | {"card": {**CARD, "sees_test_images": "no"}},
+            "card.sees_test_images=no: expected true or false, found 'no'",
+        ),
         (SOUND | {"card": {"title": "x"}}, "methods.mine.card lacks paper, licence"),
-        (SOUND | {"card": None}, "methods.mine.card lacks title"),
-        (SOUND | {"card": CARD | {"uses_modality": "guessed"}}, "is 'guessed', expected true, false, or inferred"),
+        (
+            SOUND | {"card": None},
+            "methods.mine.card=null: expected one of its keys, for example methods.mine.card.title=",
+        ),
+        (
+            SOUND | {"card": CARD | {"uses_modality": "guessed"}},
+            "methods.mine.card.uses_modality=guessed is unknown: expected one of true, false, inferred.",
+        ),
         (
             SOUND | {"card": {**CARD, "start": "medical image"}},
-            "is 'medical image', expected one of: scratch, natural images",
+            "methods.mine.card.start=medical image is unknown: expected one of scratch, natural images",
         ),
         (SOUND | {"card": {**CARD, "start": "medical image"}}, "Did you mean 'medical images'?"),
         (SOUND | {"card": {**CARD, "start": "scratch"}}, "start: scratch and pretrained: x contradict each other"),
@@ -159,7 +176,10 @@ def test_a_sound_method_yaml_passes() -> None:
             },
             "methods.mine.model.encoder_weights names weights, but the card says pretrained: none",
         ),
-        (SOUND | {"card": CARD | {"prompt": "click"}}, "is 'click', expected one of: none, oracle box, oracle point"),
+        (
+            SOUND | {"card": CARD | {"prompt": "click"}},
+            "card.prompt=click is unknown: expected one of none, oracle box, oracle point",
+        ),
     ],
 )
 def test_a_mistake_in_a_method_yaml_is_told_by_its_key(config: Any, said: str) -> None:
