@@ -15,6 +15,7 @@ from typing import Any
 
 from docs.docstrings import api, functions, module_text
 from docs.metric_pages import empty_policies, metric_table, one_metric
+from docs.notebook_pages import notebook
 
 _MARKER = re.compile(r"^<!-- generated: (?P<name>[a-z_]+)(?P<words>[^>]*?) -->$", re.MULTILINE)
 
@@ -232,6 +233,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "metric": one_metric,
     "metric_table": metric_table,
     "module": module_text,
+    "notebook": notebook,
     "options": options,
     "presets": presets,
     "suites": suites,
