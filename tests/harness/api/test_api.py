@@ -86,6 +86,15 @@ def test_importing_the_bench_loads_nothing_heavy() -> None:
         assert (Path(harness.__file__).parents[1] / name / "py.typed").is_file()
 
 
+def test_a_notebook_without_widgets_shows_no_warning_of_tqdm() -> None:
+    program = (
+        "import harness.api, warnings; "
+        "warnings.warn('IProgress not found. Please update jupyter and ipywidgets.'); warnings.warn('another')"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    assert "another" in said and "IProgress" not in said
+
+
 def test_tables_have_the_documented_columns_and_one_row_for_each_image_and_trial(holed: Simulated) -> None:
     results = load_results(holed.root)
     assert list(results.images) == [*IMAGE_COLUMNS, *shown_metrics()]
