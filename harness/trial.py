@@ -147,7 +147,7 @@ def _run_outside(
     status: _Status,
 ) -> None:
     """Trains and predicts by the method's own commands what the store lacks."""
-    from harness.trainers import OutsideTrial
+    from harness.external_trainers import OutsideTrial
 
     outside = OutsideTrial(spec, store, samples, context.device, should_stop, lambda: status.write("running", epoch=0))
     if not store.has_masks(spec.ids):

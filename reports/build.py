@@ -126,7 +126,7 @@ def build_report_of(
         published: a YAML file of results that papers report, see `reports.records.published`.
         figure_files: also write every figure as SVG, PDF and PNG into `<out>/figures`.
     """
-    from reports.figures.figures import draw_figures, save_figures
+    from reports.figures.all_figures import draw_figures, save_figures
     from reports.figures.gallery import build_gallery
     from reports.page.html import render
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,6 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         _find_modules_here()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from harness.cli.completion import complete
+
+        complete(parser)
     names = (
         "run",
         "status",

@@ -1,4 +1,4 @@
-"""`data verify | fingerprint | phantoms | list | prepare | add`: get data, look at it, examine it, draw some."""
+"""`data` and its parts: `verify`, `fingerprint`, `phantoms` and `list` are here, each other one is in `data_<part>.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli import data_corrupt, data_label_noise, data_prepare
+from harness.cli import data_add, data_corrupt, data_label_noise, data_prepare
 from harness.cli.common import progress_bar, terminal
 from harness.errors import UserError
 
@@ -51,11 +51,12 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     phantoms.add_argument("--seed", type=int, default=0, metavar="K", help="another seed draws other images")
     phantoms.set_defaults(run=run_phantoms)
 
-    data_corrupt.add_parser(parts)
+    data_corrupt.add_part(parts)
     listing = parts.add_parser("list", help="public datasets for each modality; with a folder, what is in it")
     listing.add_argument("root", type=Path, nargs="?", help="a dataset's folder")
     listing.set_defaults(run=run_list)
-    data_prepare.add_parts(parts)
+    data_prepare.add_part(parts)
+    data_add.add_part(parts)
     data_label_noise.add_part(parts)
 
 

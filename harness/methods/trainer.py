@@ -10,7 +10,7 @@ Its `method/<name>.yaml` has `trainer:` in place of `model:`:
       package: nnunetv2                              # where it is a Python package: must be installed, its version counts
       install: "pip install 'delightsam-bench[nnunet]'"
 
-The folder that the commands work in is described in docs/guides/external_trainer.md, and written by harness/trainers.
+The folder that the commands work in is described in docs/guides/external_trainer.md, and written by harness/external_trainers.
 """
 
 from __future__ import annotations

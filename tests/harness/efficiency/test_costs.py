@@ -27,7 +27,8 @@ WITHOUT_WEIGHTS = {"delightsam_mobilesam", "delightsam_mdkd_b", "delightsam_mdkd
 OUTSIDE = {"nnunet"}
 SAM_WITHOUT_WEIGHTS = {
     "medsam", "mobilesam", "sam2_base", "sam2_large", "sam2_tiny", "sam_b", "sam_h", "sam_hq_b", "sam_l", "slimsam_50",
-    "slimsam_77", "autosam_medsam", "autosam_mobilesam", "autosam_sam_b", "medical_sam_adapter_sam_b", "samed_medsam",
+    "slimsam_77", "autosam_medsam", "autosam_mobilesam", "autosam_sam_b", "medical_sam_adapter_medsam",
+    "medical_sam_adapter_mobilesam", "medical_sam_adapter_sam_b", "samed_medsam",
     "samed_mobilesam", "samed_sam_b",
 }  # fmt: skip
 

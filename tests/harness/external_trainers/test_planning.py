@@ -10,13 +10,13 @@ import pytest
 
 from harness.config import RunConfig
 from harness.errors import UserError
+from harness.external_trainers.folder import names_of
 from harness.methods.card import check_method_config
 from harness.methods.crossing import crossed
 from harness.planning.checks import check_methods
 from harness.planning.plan import build_plan
 from harness.protocols.split import Split
 from harness.search.sweep import plan_sweep
-from harness.trainers.folder import names_of
 from harness.trial_spec import TrialSpec
 
 from .conftest import CARD, trainer
