@@ -16,6 +16,7 @@ from typing import Any, get_args, get_type_hints
 
 from docs.docstrings import api, functions, module_text
 from docs.metric_pages import empty_policies, metric_table, one_metric
+from docs.notebook_pages import notebook
 
 _MARKER = re.compile(r"^<!-- generated: (?P<name>[a-z_]+)(?P<words>[^>]*?) -->$", re.MULTILINE)
 
@@ -241,6 +242,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "metric": one_metric,
     "metric_table": metric_table,
     "module": module_text,
+    "notebook": notebook,
     "options": options,
     "presets": presets,
     "suites": suites,

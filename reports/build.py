@@ -43,6 +43,12 @@ class ReportPaths:
         return self.folder / "leaderboard.html"
 
     @property
+    def words(self) -> str:
+        """Where the files are, for the terminal; the page comes last."""
+        names = ", ".join(path.name for path in (self.latex, self.csv, self.markdown, self.domains_csv))
+        return f"Tables beside the page: {names}\nReport: {self.html}"
+
+    @property
     def csv(self) -> Path:
         return self.folder / "leaderboard.csv"
 

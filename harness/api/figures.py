@@ -16,6 +16,7 @@ from harness.api.results import Results
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from reports.figures.drawing import Drawing, Style
@@ -106,6 +107,28 @@ def distributions(results: Results) -> dict[str, Axes]:
         results, lambda style: [draw(results.board, style, unseen=results.records.unseen)], "no method is complete"
     )
     return {str(axes.get_label()): axes for axes in drawing.figure.axes if axes.get_visible()}
+
+
+def pictures(results: Results, rows: pd.DataFrame) -> list[Axes]:
+    """Images with the outlines of the reference mask and of a method's mask: a panel for each row, all of one figure.
+
+    >>> results = load_results(store)
+    >>> worst = results.images.query("role == 'test' and method == 'unet'").nsmallest(4, "dice")
+    >>> len(pictures(results, worst))
+    4
+
+    Args:
+        results: of the run.
+        rows: at most 64 rows of `results.images`, with all their columns.
+
+    Raises:
+        UserError: rows of something else, or an image or mask that is no longer there.
+    """
+    from reports.figures.drawing import PRINT, themed
+    from reports.figures.pictures import pictures as draw
+
+    with themed(PRINT):
+        return draw(results.records, rows)
 
 
 def _one(results: Results, draw: Callable[[Style], Iterable[Drawing | None]], otherwise: str) -> Axes:

@@ -62,12 +62,15 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run_verify(args: argparse.Namespace) -> int:
     from harness.data.dataset import existing_folder
+    from harness.data.folder.layout_help import how_to_add
     from harness.data.validation.integrity import verify
 
     root = existing_folder(args.root)
     with progress_bar("Examining") as progress:
         report = verify(root, progress, args.pictures)
     print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if args.json else report.text())
+    if not (args.json or report.pairs):
+        print(how_to_add(root))
     return 0 if report.ok else PROBLEMS_FOUND
 
 

@@ -55,6 +55,7 @@ def run(args: argparse.Namespace) -> int:
         sheet = args.root / f"{args.modality}-{domain}-pairs.png"
         draw_pairs(pairs, sheet)
         _print_choice(choice, pairs, sheet)
+        _print_domain(pairs, args, domain)
         if not (args.yes or _agreed()):
             print("Nothing was written but the picture. Another reading: --choose N.")
             return 0
@@ -63,8 +64,17 @@ def run(args: argparse.Namespace) -> int:
     print(f"{counts(outcome)} in {args.root / args.modality / domain}")
     print_problems("Skipped", choice.lone)
     print_outcome(outcome)
+    if _domains_of(args.root / args.modality) == [domain]:
+        print(
+            f"{args.modality} has one domain so far, {domain}. leave_one_domain_out needs two: add the images of another"
+            f" hospital or device to {args.root}, or run with protocol=in_domain."
+        )
     print_next(args.root)
     return SOME_FAILED if outcome.failed else 0
+
+
+def _domains_of(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir() if (entry / "images").is_dir())
 
 
 def _chosen(readings: Sequence[Choice], args: argparse.Namespace) -> int:
@@ -94,6 +104,18 @@ def _print_choice(choice: Choice, pairs: Sequence[SourcePair], sheet: Path) -> N
     if not any(pair.subject for pair in pairs):
         print("  Subjects are unknown: if a patient has several images, say where the name tells it: --subject REGEX.")
     print(f"Five of them, masks in red: {sheet}")
+
+
+def _print_domain(pairs: Sequence[SourcePair], args: argparse.Namespace, domain: str) -> None:
+    """Where the pairs go; and that folders of several hospitals become one, which nobody could take apart later."""
+    print(f"All of them become one domain: {args.modality}/{domain}. Another name: --domain NAME.")
+    folders = sorted({pair.image.path.split("/")[0] for pair in pairs if "/" in pair.image.path})
+    if args.domain is None and len(folders) > 1:
+        listed = ", ".join(folders[:4]) + (", ..." if len(folders) > 4 else "")
+        print(
+            f"They come from {len(folders)} folders ({listed}). If these are hospitals or devices, add each by a command of its"
+            " own: a domain is what can be held out."
+        )
 
 
 def _agreed() -> bool:

@@ -71,7 +71,7 @@ def run(args: argparse.Namespace) -> int:
     paths = build_report_of(runs, out, selection=selection, published=args.published, figure_files=args.figures)
     console = terminal()
     paths.print_table(console)
-    console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
+    console.print(paths.words, soft_wrap=True, highlight=False)
     return 0
 
 

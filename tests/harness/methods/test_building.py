@@ -42,15 +42,23 @@ def test_a_method_is_built_with_the_yamls_arguments_and_the_modalities() -> None
 @pytest.mark.parametrize(
     ("target", "options", "said"),
     [
-        ("toy_methods.Missing", {}, "Missing"),
-        ("no_such_package.Method", {}, "no_such_package"),
+        ("toy_methods.TinyConf", {}, "toy_methods has no 'TinyConf'. Did you mean 'TinyConv'?"),
+        ("no_such_package.Method", {}, f"there is no module 'no_such_package' in {Path.cwd()} or among the installed"),
+        ("toy_methods.deeper.Method", {}, "there is no module 'toy_methods.deeper'"),
+        ("toy_needing.Method", {}, "importing toy_needing raised ModuleNotFoundError: No module named 'toy_missing'"),
+        ("toy_raising.Method", {}, "importing toy_raising raised ZeroDivisionError: division by zero"),
         ("toy_methods.TinyConv", {"widht": 3}, "widht"),
         ("toy_methods.NotAModule", {}, "gave NotAModule, expected a torch.nn.Module"),
         ("toy_methods.NoPredict", {}, "NoPredict lacks predict. Expected: def predict(self, images, modality)"),
         ("toy_methods.PredictTakesTooMuch", {}, "does not fit. Expected: def predict(self, images, modality)"),
     ],
 )
-def test_what_does_not_fulfil_the_contract_is_refused_by_name(target: str, options: dict[str, Any], said: str) -> None:
+def test_what_does_not_fulfil_the_contract_is_refused_by_name(
+    target: str, options: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy_needing.py").write_text("import toy_missing")
+    (tmp_path / "toy_raising.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(UserError) as caught:
         build_method("mine", {"_target_": target, **options}, ["dermoscopy"])
     assert "Method 'mine'" in str(caught.value)
