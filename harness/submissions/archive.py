@@ -79,8 +79,8 @@ def _check_members(members: list[zipfile.ZipInfo]) -> None:
         # `orig_filename` is what the file says: `filename` has lost what follows a null byte.
         if member.filename not in MEMBERS or member.orig_filename != member.filename:
             raise Refused(f"expected the members {', '.join(MEMBERS)}; found {member.orig_filename[:80]!r}.")
-        mode = member.external_attr >> 16
-        if mode and not stat.S_ISREG(mode):
+        # What has no kind of file (made on Windows, or by a program) is a plain one.
+        if stat.S_IFMT(member.external_attr >> 16) not in (0, stat.S_IFREG):
             raise Refused(f"expected {member.filename} to be a plain file, found a link, a folder or a device.")
         if member.flag_bits & _ENCRYPTED:
             raise Refused(f"expected {member.filename} as it is, found it encrypted.")

@@ -161,13 +161,16 @@ def _trial(
     training, inference = entry["training"], entry["inference"]
     if training is None and not method["card"].get("external"):
         raise Refused("submission.json: expected training settings of a method that is not external, found none.")
+    protocol = typed(ProtocolConfig, entry["protocol"], "protocol")
+    if not _are_pairs(protocol.pairs):
+        raise Refused("submission.json: protocol.pairs: expected modality -> {seen: [domain], unseen: [domain]}.")
     spec = TrialSpec(
         method=MethodSpec(
             method["name"], method["version"], method["model"], method["files"], method["card"], method["trainer"]
         ),
         data=DataSpec("", manifest["data"]["name"]),
         split=splits[entry["split"]],
-        protocol=typed(ProtocolConfig, entry["protocol"], "protocol"),
+        protocol=protocol,
         training=None if training is None else typed(TrainingConfig, training, "training"),
         inference=None if inference is None else typed(InferenceConfig, inference, "inference"),
         evaluation=metrics,
@@ -196,6 +199,14 @@ def typed(cls: type[_T], values: dict[str, Any], where: str) -> _T:
         return cls(**values)
     except TypeError as error:
         raise Refused(f"submission.json: {where} lacks a key: {str(error)[:120]}.") from error
+
+
+def _are_pairs(value: Any) -> bool:
+    return value is None or (
+        isinstance(value, dict)
+        and all(isinstance(pair, dict) and set(pair) == {"seen", "unseen"} for pair in value.values())
+        and all(_fits(names, list[str]) for pair in value.values() for names in pair.values())
+    )
 
 
 def _fits(value: Any, hint: Any) -> bool:

@@ -6,7 +6,7 @@ It can't show how the masks were made, for example that a method never saw the t
 
 from __future__ import annotations
 
-import warnings
+import struct
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from io import BytesIO
@@ -29,6 +29,9 @@ from harness.trial_spec import TrialSpec
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-6
 """By how much a number may differ from the recomputed one: sums in another order round otherwise."""
+_PNG = b"\x89PNG\r\n\x1a\n"
+_HEADER = struct.Struct(">8s4s4s2I2B")
+"""Signature, length and kind of the first chunk; width, height, bits, kind of colours."""
 _EXACT = ("width", "height", "subject", "reference_pixels", "predicted_pixels", "empty")
 
 
@@ -116,18 +119,18 @@ def decode_mask(content: bytes, sample: Sample) -> Mask:
     """
     from PIL import Image
 
+    if not content.startswith(_PNG) or len(content) < _HEADER.size:
+        raise Refused(f"the mask of {sample.key}: expected a PNG, found other bytes.")
+    # Before Pillow sees it: of a large picture it warns or refuses.
+    *_, width, height, depth, colours = _HEADER.unpack(content[: _HEADER.size])
+    if (width, height, depth, colours) != (sample.width, sample.height, 1, 0):
+        raise Refused(
+            f"the mask of {sample.key}: expected {sample.width} x {sample.height} pixels of 1 bit, found {width} x {height}"
+            f" of {depth}."
+        )
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            with Image.open(BytesIO(content), formats=("PNG",)) as picture:
-                if picture.mode != "1" or picture.size != (sample.width, sample.height):
-                    raise Refused(
-                        f"the mask of {sample.key}: expected 1 bit and {sample.width} x {sample.height} pixels, found mode"
-                        f" {picture.mode} and {picture.size[0]} x {picture.size[1]}."
-                    )
-                return np.asarray(picture, dtype=np.uint8) != 0
-    except Refused:
-        raise
+        with Image.open(BytesIO(content), formats=("PNG",)) as picture:
+            return np.asarray(picture, dtype=np.uint8) != 0
     except Exception as error:  # what Pillow raises for damaged bytes is not listed anywhere
         raise Refused(f"the mask of {sample.key} can't be read as PNG ({type(error).__name__}).") from error
 

@@ -49,8 +49,8 @@ class Row:
 
     @property
     def name(self) -> str:
-        """No other row has it: the method's name and so much of the submission's SHA-256 that nobody can make an equal one."""
-        return f"{self.method['name']}@{self.entry.submission.digest[:16]}"
+        """No other row has it: two methods of a submission may share a name, and nobody can make a file with this SHA-256."""
+        return f"{self.method['name']}@{self.page}"
 
     @property
     def page(self) -> str:
