@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,13 +46,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     from harness.data.dataset import existing_folder
+    from harness.submissions.guard import Guarded
     from reports.submissions.entries import read_entries
     from reports.submissions.site import build_site
+    from reports.tables.leaderboard import build_leaderboard
 
     data = None if args.data is None else existing_folder(args.data)
-    with progress_bar("Checking submissions") as progress:
-        entries = read_entries(args.folder.expanduser(), data, progress)
-    return _tell(build_site(entries, args.out.expanduser()))
+    with Guarded() as guarded:
+        with progress_bar("Checking submissions") as progress:
+            entries = read_entries(args.folder.expanduser(), data, guarded.judge, progress)
+        site = build_site(entries, args.out.expanduser(), partial(guarded.call, build_leaderboard))
+    return _tell(site)
 
 
 def _tell(site: Site) -> int:

@@ -15,7 +15,18 @@ import pandas as pd
 from harness.data.folder.sample import fault_of_name
 from harness.metrics import REGISTRY
 from harness.protocols.split import ROLES as SPLIT_ROLES
-from harness.submissions.layout import EMPTY, IMAGES, METRICS, PREDICTIONS, ROLES, SPLITS, Refused, SubmittedTrial
+from harness.submissions.layout import (
+    EMPTY,
+    IMAGES,
+    METRICS,
+    MOST_DOMAINS,
+    MOST_IMAGES,
+    PREDICTIONS,
+    ROLES,
+    SPLITS,
+    Refused,
+    SubmittedTrial,
+)
 
 LARGEST_SIDE = 100_000
 """Pixels."""
@@ -33,8 +44,15 @@ def read_splits(table: pd.DataFrame, names: list[str], held_out: list[list[str]]
     """
     _check_places(SPLITS, table["split"], len(names), "split")
     _check_words(SPLITS, table["role"], SPLIT_ROLES)
-    for key in table["key"].unique():
+    keys = table["key"].unique()
+    for key in keys:
         _check_key(key)
+    for what, count, most in (
+        ("images", len(keys), MOST_IMAGES),
+        ("domains", len({key.rpartition("/")[0] for key in keys}), MOST_DOMAINS),
+    ):
+        if count > most:
+            raise Refused(f"{SPLITS}: expected at most {most:,} {what}, found {count:,}.")
     if table.duplicated(["split", "key"]).any():
         twice = table[table.duplicated(["split", "key"])].iloc[0]
         raise Refused(f"{SPLITS}: expected each image once in a split, found {twice['key']} twice.")

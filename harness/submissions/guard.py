@@ -1,23 +1,26 @@
-"""Reads and recomputes submissions in a process of their own, whose memory is bounded: none of them can end the build."""
+"""Works on what strangers sent in a process of its own, whose memory is bounded: no submission can end the build."""
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Literal
+from typing import Literal, ParamSpec, TypeVar
 
 from harness.data.dataset import Dataset
 from harness.submissions.layout import Refused, Submission
 from harness.submissions.reading import read_submission
 from harness.submissions.verifying import check_data, recompute
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 MEMORY = 6 << 30
-"""Bytes that reading one submission may take beyond what the process had at its start."""
+"""Bytes that the process may take beyond what it had at its start."""
 
 
 @dataclass(frozen=True)
@@ -66,28 +69,43 @@ def _unverified(submission: Submission, reason: str) -> Verdict:
     return Verdict("unverified", reason, replace(submission, predictions=None))
 
 
-class Judges:
-    """`judge` in another process. One that dies of a file is replaced, and the file refused."""
+class ProcessDied(Exception):
+    """The process that did the work was killed or crashed."""
 
-    def __init__(self, data: Path | None) -> None:
-        self.data = data
+
+class Guarded:
+    """Calls functions in another process, whose memory is bounded. One that dies is replaced when the next function is called."""
+
+    def __init__(self) -> None:
         self._pool: ProcessPoolExecutor | None = None
 
-    def __enter__(self) -> Judges:
+    def __enter__(self) -> Guarded:
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def judge(self, path: Path) -> Verdict:
+    def call(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """What `function(*args)` gives or raises; it and its arguments are pickled.
+
+        Raises:
+            ProcessDied: the process ended before it gave a result.
+        """
         if self._pool is None:
             # Not forked: threads of this process don't survive that.
             self._pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"), initializer=bound_memory)
         try:
-            return self._pool.submit(judge, path, self.data).result()
-        except BrokenProcessPool:
+            return self._pool.submit(function, *args, **kwargs).result()
+        except BrokenProcessPool as error:
             self._pool = None
+            raise ProcessDied(str(error)) from error
+
+    def judge(self, path: Path, data: Path | None) -> Verdict:
+        """As `judge`; a file that the process dies of is refused."""
+        try:
+            return self.call(judge, path, data)
+        except ProcessDied:
             return Verdict("refused", "the process that read it died, probably for want of memory.")
 
 

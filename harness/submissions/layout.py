@@ -32,8 +32,10 @@ LARGEST_FILE = 512 * MIB
 """Of a submission as it lies on the disk."""
 LARGEST = MappingProxyType({MANIFEST: 16 * MIB, SPLITS: 64 * MIB, IMAGES: 256 * MIB, PREDICTIONS: 512 * MIB})
 """Of each member once it is unpacked."""
-MOST_ROWS = 1_000_000
+MOST_ROWS = 250_000
 """Of each table."""
+MOST_IMAGES, MOST_DOMAINS = 50_000, 300
+"""Of a submission: intervals take memory for each of them."""
 LONGEST_TEXT = 2_000
 """Characters of any text in submission.json."""
 LONGEST_NAME = 700

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from harness.errors import UserError
-from harness.submissions.guard import Judges, Verdict
+from harness.submissions.guard import Verdict, judge
 from harness.submissions.layout import Submission
 
 
@@ -40,9 +40,16 @@ class Entry:
 
 
 def read_entries(
-    folder: Path, data: Path | None, progress: Callable[[int, int], None] = lambda done, total: None
+    folder: Path,
+    data: Path | None,
+    judge_file: Callable[[Path, Path | None], Verdict] = judge,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> list[Entry]:
     """Judges every `*.zip` in the folder; the oldest come first, whatever became of them.
+
+    Args:
+        data: the verifier's own copy of the dataset, if there is one.
+        judge_file: `judge`, or that of a guarded process.
 
     Raises:
         UserError: no such folder, or no submission in it.
@@ -53,16 +60,15 @@ def read_entries(
     if not paths:
         raise UserError(f"{folder}: expected submissions (*.zip), found none. `python -m harness submit` makes one.")
     entries, seen = [], dict[str, str]()
-    with Judges(data) as judges:
-        # By time, so that of two equal files the one that came first counts.
-        for done, (received, path) in enumerate(sorted((_received(path), path) for path in paths), start=1):
-            name, verdict = shown_name(path), judges.judge(path)
-            if verdict.submission is not None:
-                first = seen.setdefault(verdict.submission.digest, name)
-                if first != name:
-                    verdict = Verdict("refused", f"it is the same file as {first}.")
-            entries.append(Entry(name, received, verdict))
-            progress(done, len(paths))
+    # By time, so that of two equal files the one that came first counts.
+    for done, (received, path) in enumerate(sorted((_received(path), path) for path in paths), start=1):
+        name, verdict = shown_name(path), judge_file(path, data)
+        if verdict.submission is not None:
+            first = seen.setdefault(verdict.submission.digest, name)
+            if first != name:
+                verdict = Verdict("refused", f"it is the same file as {first}.")
+        entries.append(Entry(name, received, verdict))
+        progress(done, len(paths))
     return entries
 
 

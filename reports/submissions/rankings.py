@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from reports.tables.leaderboard import Leaderboard, build_leaderboard
 
 logger = logging.getLogger(__name__)
 
+Compute = Callable[[Records], Leaderboard]
 TRUST = ("verified", "unverified")
 _FACTS = ["key", "subject", "width", "height", "reference_pixels"]
 
@@ -106,8 +107,12 @@ def data_id(entry: Entry, method: int) -> str:
     return sha256_json({"splits": content, "metrics": asdict(next(iter(own.values())).evaluation)})
 
 
-def build_rankings(entries: Sequence[Entry]) -> tuple[list[Ranking], list[Entry]]:
-    """All rankings, and the entries: those whose numbers can't be ranked are refused now."""
+def build_rankings(entries: Sequence[Entry], compute: Compute = build_leaderboard) -> tuple[list[Ranking], list[Entry]]:
+    """All rankings, and the entries: those whose numbers can't be ranked are refused now.
+
+    Args:
+        compute: `build_leaderboard`, or that of a guarded process.
+    """
     entries = list(entries)
     groups: dict[tuple[str, str], list[Row]] = {}
     for row in rows_of(entries):
@@ -115,31 +120,34 @@ def build_rankings(entries: Sequence[Entry]) -> tuple[list[Ranking], list[Entry]
     rankings = []
     for (data, trust), rows in groups.items():
         try:
-            rankings.append(_ranking(data, trust, rows))
+            rankings.append(_ranking(data, trust, rows, compute))
         except Exception as error:
-            # Numbers that passed every check and break a statistic all the same: whose are they?
-            bad = {row.entry.file for row in rows if not _can_be_ranked(row)}
-            if not bad:
-                raise
+            # Numbers that passed every check and break a statistic all the same.
+            bad = _who_breaks(rows, compute)
             logger.warning("%s: its numbers can't be ranked (%r).", ", ".join(sorted(bad)), error)
-            refused = Verdict("refused", "its numbers can't be ranked: a statistic of them is not defined.")
-            return build_rankings([replace(e, verdict=refused) if e.file in bad else e for e in entries])
+            judged = [replace(e, verdict=Verdict("refused", bad[e.file])) if e.file in bad else e for e in entries]
+            return build_rankings(judged, compute)
     order = {trust: place for place, trust in enumerate(TRUST)}
     first = {data: place for place, data in reversed(list(enumerate(data for data, _ in groups)))}
     return sorted(rankings, key=lambda ranking: (first[ranking.data], order[ranking.trust])), entries
 
 
-def _can_be_ranked(row: Row) -> bool:
-    try:
-        _ranking(row.data, "alone", [row])
-    except Exception:
-        return False
-    return True
+def _who_breaks(rows: Sequence[Row], compute: Compute) -> dict[str, str]:
+    """File -> why it is refused: those that can't even be ranked alone, else the one that came last."""
+    bad = {}
+    for row in rows:
+        try:
+            _ranking(row.data, "alone", [row], compute)
+        except Exception:
+            bad[row.entry.file] = (
+                "its numbers can't be ranked: a statistic of them is not defined, or takes too much memory."
+            )
+    return bad or {rows[-1].entry.file: "it can't be ranked together with those that came before it."}
 
 
-def _ranking(data: str, trust: str, rows: Sequence[Row]) -> Ranking:
+def _ranking(data: str, trust: str, rows: Sequence[Row], compute: Compute) -> Ranking:
     records = records_of(rows)
-    return Ranking(data, trust, {row.name: row for row in rows}, records, build_leaderboard(records))
+    return Ranking(data, trust, {row.name: row for row in rows}, records, compute(records))
 
 
 def records_of(rows: Sequence[Row]) -> Records:

@@ -24,10 +24,10 @@ from reports.records.provenance import provenance_sections
 from reports.submissions.entries import Entry
 from reports.submissions.export import as_json, schema
 from reports.submissions.history import Event, history
-from reports.submissions.rankings import Ranking, Row, build_rankings
+from reports.submissions.rankings import Compute, Ranking, Row, build_rankings
 from reports.tables.cells import Column, shown_in
 from reports.tables.columns import METHOD, columns, informative_columns
-from reports.tables.leaderboard import TRACKS
+from reports.tables.leaderboard import TRACKS, build_leaderboard
 
 _STYLES = ("leaderboard.css", "pages.css", "folds.css", "site.css")
 _MARKER = "leaderboard.json"
@@ -62,14 +62,17 @@ class Site:
         return [entry for entry in self.entries if entry.verdict.state == "refused"]
 
 
-def build_site(entries: Sequence[Entry], out: Path) -> Site:
+def build_site(entries: Sequence[Entry], out: Path, compute: Compute = build_leaderboard) -> Site:
     """Writes the site; equal submissions give equal pages. Pages of an earlier build that no longer belong to it are removed.
+
+    Args:
+        compute: `build_leaderboard`, or that of a guarded process.
 
     Raises:
         UserError: `out` holds something else than an earlier site.
     """
     _prepare(out)
-    rankings, judged = build_rankings(entries)
+    rankings, judged = build_rankings(entries, compute)
     events = history(rankings)
     environment = make_environment()
     names = _data_names(rankings)

@@ -253,7 +253,10 @@ ATTACKS = {
         _manifest(lambda whole: whole["splits"][0].update(held_out=["dermoscopy/clinic_b"])), "refused", "holds out"
     ),
     "bomb that lies about its size": Attack(_lying_about_size, "refused", "expected a zip"),
-    "more than a million rows": Attack(_replaced(IMAGES, lambda: _table(IMAGES, MOST_ROWS + 1)), "refused", "1,000,001"),
+    "a million rows": Attack(_replaced(IMAGES, lambda: _table(IMAGES, 1_000_000)), "refused", "found 1,000,000"),
+    "one row too many": Attack(_replaced(SPLITS, lambda: _table(SPLITS, MOST_ROWS + 1)), "refused", f"found {MOST_ROWS + 1:,}"),
+    "too many domains": Attack(_replaced(SPLITS, lambda: _table(SPLITS, 301, key=pa.array([f"a/{i}/b" for i in range(301)]))), "refused", "at most 300 domains"),
+    "too many images": Attack(_replaced(SPLITS, lambda: _table(SPLITS, 50_001, key=pa.array([f"a/b/{i}" for i in range(50_001)]))), "refused", "at most 50,000 images"),
     "one long text in every row": Attack(
         _replaced(SPLITS, lambda: _table(SPLITS, 100_000, key=_long_texts(100_000))), "refused", "100,000"
     ),

@@ -7,18 +7,27 @@ import subprocess
 import sys
 from pathlib import Path
 
-from harness.submissions.guard import Judges
+import pytest
+
+from harness.submissions.guard import Guarded
 
 
 def test_a_process_that_dies_costs_one_file(honest: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.zip").write_bytes(honest)
-    with Judges(None) as judges:
-        assert judges.judge(tmp_path / "a.zip").state == "unverified"
-        assert judges._pool is not None
-        judges._pool.submit(os._exit, 1)
-        verdict = judges.judge(tmp_path / "a.zip")
+    with Guarded() as guarded:
+        assert guarded.judge(tmp_path / "a.zip", None).state == "unverified"
+        assert guarded._pool is not None
+        guarded._pool.submit(os._exit, 1)
+        verdict = guarded.judge(tmp_path / "a.zip", None)
         assert verdict.state == "refused" and "died" in verdict.reason
-        assert judges.judge(tmp_path / "a.zip").state == "unverified"
+        assert guarded.judge(tmp_path / "a.zip", None).state == "unverified"
+
+
+def test_what_a_function_raises_comes_back() -> None:
+    with Guarded() as guarded:
+        assert guarded.call(int, "7") == 7
+        with pytest.raises(ValueError, match="invalid literal"):
+            guarded.call(int, "seven")
 
 
 def test_its_memory_is_bounded() -> None:

@@ -16,10 +16,12 @@ from harness.metrics.pair import dice
 from harness.submissions.guard import Verdict
 from harness.submissions.layout import IMAGES
 from harness.submissions.reading import parse_submission
+from reports.records.records import Records
 from reports.submissions.entries import Entry, read_entries, shown_name
 from reports.submissions.history import history
 from reports.submissions.rankings import build_rankings
 from reports.submissions.site import Site
+from reports.tables.leaderboard import Leaderboard, build_leaderboard
 
 
 def entry(
@@ -98,22 +100,26 @@ def test_the_history_says_who_took_the_lead(site: Site) -> None:
     assert "ranked apart" in events[2].words
 
 
-def test_numbers_that_break_a_statistic_cost_their_own_submission(
-    labs: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from reports.submissions import rankings as module
-
-    whole = module.build_leaderboard
-
-    def fragile(records: object) -> object:
-        if any("Otsu" in facts.title for facts in records.methods.values()):  # type: ignore[attr-defined]
+def test_numbers_that_break_a_statistic_cost_their_own_submission(labs: dict[str, bytes]) -> None:
+    def fragile(records: Records) -> Leaderboard:
+        if any("Otsu" in facts.title for facts in records.methods.values()):
             raise ZeroDivisionError
-        return whole(records)  # type: ignore[arg-type]
+        return build_leaderboard(records)
 
-    monkeypatch.setattr(module, "build_leaderboard", fragile)
-    rankings, entries = build_rankings([entry(labs["first"]), entry(labs["second"], "b.zip")])
+    rankings, entries = build_rankings([entry(labs["first"]), entry(labs["second"], "b.zip")], fragile)
     assert [each.verdict.state for each in entries] == ["refused", "unverified"]
     assert [row.entry.file for ranking in rankings for row in ranking.rows.values()] == ["b.zip", "b.zip"]
+
+
+def test_where_rows_break_only_together_the_last_one_goes(labs: dict[str, bytes]) -> None:
+    def small(records: Records) -> Leaderboard:
+        if len(records.methods) > 2:
+            raise MemoryError
+        return build_leaderboard(records)
+
+    _, entries = build_rankings([entry(labs["first"]), entry(labs["second"], "b.zip")], small)
+    assert [each.verdict.state for each in entries] == ["unverified", "refused"]
+    assert "together" in entries[1].verdict.reason
 
 
 def test_a_file_sent_twice_counts_once(labs: dict[str, bytes], tmp_path: Path) -> None:
