@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
     with Guarded() as guarded:
         with progress_bar("Checking submissions") as progress:
             entries = read_entries(args.folder.expanduser(), data, guarded.judge, progress)
-        site = build_site(entries, args.out.expanduser(), partial(guarded.call, build_leaderboard))
+        site = build_site(entries, args.out.expanduser(), lambda records: guarded.call(build_leaderboard, records))
     return _tell(site)
 
 

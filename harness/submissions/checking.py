@@ -44,12 +44,12 @@ def read_splits(table: pd.DataFrame, names: list[str], held_out: list[list[str]]
     """
     _check_places(SPLITS, table["split"], len(names), "split")
     _check_words(SPLITS, table["role"], SPLIT_ROLES)
-    keys = table["key"].unique()
-    for key in keys:
+    images = table["key"].unique()
+    for key in images:
         _check_key(key)
     for what, count, most in (
-        ("images", len(keys), MOST_IMAGES),
-        ("domains", len({key.rpartition("/")[0] for key in keys}), MOST_DOMAINS),
+        ("images", len(images), MOST_IMAGES),
+        ("domains", len({key.rpartition("/")[0] for key in images}), MOST_DOMAINS),
     ):
         if count > most:
             raise Refused(f"{SPLITS}: expected at most {most:,} {what}, found {count:,}.")

@@ -74,8 +74,11 @@ def _check_split(spec: TrialSpec, known: dict[str, Split]) -> None:
             raise Refused(
                 f"other data: the {role} images of {found.name} are not those that its fingerprint stands for."
             )
-    if set(found.held_out) - set(wanted.held_out):
-        raise Refused(f"other data: {found.name} does not hold out {', '.join(found.held_out)[:200]}.")
+    own, whole = set(found.held_out), set(wanted.held_out)
+    if own - whole or (whole - own and not spec.is_external):
+        raise Refused(
+            f"other data: expected {found.name} to hold out {', '.join(sorted(whole)) or 'nothing'}, found other domains."
+        )
 
 
 def recompute(

@@ -16,6 +16,7 @@ class Event:
     """The arrival of one row.
 
     Attributes:
+        title: of the row, with a mark of its start where those of the ranking differ.
         dice: macro Dice over all test domains; None of a row without a mean.
         leads: whether it was the highest among the automatic methods of its ranking when it came.
         words: the same as a sentence.
@@ -52,7 +53,7 @@ def _of_ranking(ranking: Ranking) -> list[Event]:
         with_interval = f"{number(found.dice)} {interval(found.dice_low, found.dice_high)}".strip()
         if leads and dice is not None:
             before = f" (before: {leader}, {number(best)})" if leader else ""
-            words, best, leader = f"takes the lead with {with_interval}{before}", dice, str(found.title)
+            words, best, leader = f"takes the lead with {with_interval}{before}", dice, str(found.label)
         elif ranked:
             words = f"comes in with {with_interval}; {leader} leads with {number(best)}"
         elif dice is not None:
@@ -60,7 +61,7 @@ def _of_ranking(ranking: Ranking) -> list[Event]:
         else:
             words = "comes in without a mean: incomplete"
         events.append(
-            Event(row.entry.received, row.entry.file, row.name, str(found.title), row.page, ranking.data, ranking.trust,
+            Event(row.entry.received, row.entry.file, row.name, str(found.label), row.page, ranking.data, ranking.trust,
                   dice, leads, words)
         )  # fmt: skip
     return events

@@ -1,6 +1,6 @@
 """From submissions to rankings: what was measured on the same images by the same rules stands in one, and nothing else does.
 
-Two rows share a ranking where all of these are equal: the fingerprint of every split, what the test images and masks are (subject,
+Two rows share a ranking where all of these are equal: the fingerprint of every split and whether it holds domains out, what the test images and masks are (subject,
 size, foreground), and the rules of the metrics. Verified and unverified rows never share one: a made-up number must not move
 the rank, the interval or the significance of a recomputed one.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -97,12 +97,12 @@ def data_id(entry: Entry, method: int) -> str:
     own = {at: trial.spec for at, trial in enumerate(submission.trials) if trial.method == method}
     images = submission.images[(submission.images["role"] == "test") & submission.images["trial"].isin(own)]
     facts = images[["trial", *_FACTS]].astype(object).where(images[["trial", *_FACTS]].notna(), None)
-    by_split: dict[tuple[str, str], set[tuple[Any, ...]]] = {}
+    by_split: dict[tuple[str, str, bool], set[tuple[Any, ...]]] = {}
     for at, spec in own.items():
         split, rows = spec.split, facts[facts["trial"] == at]
-        by_split.setdefault((split.name, split.fingerprint), set()).update(
-            rows[_FACTS].itertuples(index=False, name=None)
-        )
+        # Whether its domains are unseen decides on what the columns of a ranking mean.
+        found = by_split.setdefault((split.name, split.fingerprint, bool(split.held_out)), set())
+        found.update(rows[_FACTS].itertuples(index=False, name=None))
     content = [[*split, sorted([list(row) for row in rows], key=str)] for split, rows in sorted(by_split.items())]
     return sha256_json({"splits": content, "metrics": asdict(next(iter(own.values())).evaluation)})
 
@@ -124,25 +124,32 @@ def build_rankings(entries: Sequence[Entry], compute: Compute = build_leaderboar
         except Exception as error:
             # Numbers that passed every check and break a statistic all the same.
             bad = _who_breaks(rows, compute)
-            logger.warning("%s: its numbers can't be ranked (%r).", ", ".join(sorted(bad)), error)
-            judged = [replace(e, verdict=Verdict("refused", bad[e.file])) if e.file in bad else e for e in entries]
-            return build_rankings(judged, compute)
+            files = sorted({row.entry.file for row in rows if row.entry.submission.digest in bad})
+            logger.warning("%s: its numbers can't be ranked (%r).", ", ".join(files), error)
+            return build_rankings([_refused(entry, bad) for entry in entries], compute)
     order = {trust: place for place, trust in enumerate(TRUST)}
     first = {data: place for place, data in reversed(list(enumerate(data for data, _ in groups)))}
     return sorted(rankings, key=lambda ranking: (first[ranking.data], order[ranking.trust])), entries
 
 
 def _who_breaks(rows: Sequence[Row], compute: Compute) -> dict[str, str]:
-    """File -> why it is refused: those that can't even be ranked alone, else the one that came last."""
+    """SHA-256 of a submission -> why it is refused: those that can't even be ranked alone, else the one that came last."""
     bad = {}
     for row in rows:
         try:
             _ranking(row.data, "alone", [row], compute)
         except Exception:
-            bad[row.entry.file] = (
+            bad[row.entry.submission.digest] = (
                 "its numbers can't be ranked: a statistic of them is not defined, or takes too much memory."
             )
-    return bad or {rows[-1].entry.file: "it can't be ranked together with those that came before it."}
+    return bad or {rows[-1].entry.submission.digest: "it can't be ranked together with those that came before it."}
+
+
+def _refused(entry: Entry, reasons: Mapping[str, str]) -> Entry:
+    found = entry.verdict.submission
+    if found is None or found.digest not in reasons:
+        return entry
+    return replace(entry, verdict=Verdict("refused", reasons[found.digest]))
 
 
 def _ranking(data: str, trust: str, rows: Sequence[Row], compute: Compute) -> Ranking:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from reports.figures.drawing import SHADE, SHADE_OPACITY
 from reports.page.folds import main_columns
 from reports.page.html import make_environment, read_resource
 from reports.page.sections import domain_pages, method_pages
-from reports.records.provenance import provenance_sections
+from reports.records.provenance import Section, provenance_sections
 from reports.submissions.entries import Entry
 from reports.submissions.export import as_json, schema
 from reports.submissions.history import Event, history
@@ -227,9 +227,9 @@ def _ranked_row(row: Row, values: pd.Series, shown: list[Column]) -> dict[str, A
 
 
 def _submission(entry: Entry, rankings: Sequence[Ranking]) -> dict[str, Any]:
-    own = [row for ranking in rankings for row in ranking.rows.values() if row.entry.file == entry.file]
-    titles = {name: facts.title for ranking in rankings for name, facts in ranking.records.methods.items()}
     sent = entry.verdict.submission
+    own = [row for ranking in rankings for row in ranking.rows.values() if row.entry.submission is sent]
+    titles = {name: facts.title for ranking in rankings for name, facts in ranking.records.methods.items()}
     return {
         "file": entry.file,
         "received": entry.received,
@@ -256,14 +256,12 @@ def _methods(
             page=page, part=part, metrics=metrics, entry=row.entry, submitter=row.entry.submitter,
             event=next(event for event in events if event.method == row.name),
             runs=[f"{run['suite']} {run['time']}" for run in row.entry.submission.manifest["runs"]],  # type: ignore[attr-defined]
-            provenance=[
-                section for section in provenance_sections(_alone(ranking, row)) if section[0] not in ("Command", "Data")
-            ],
+            provenance=_provenance(ranking, row),
         )  # fmt: skip
     return found
 
 
-def _alone(ranking: Ranking, row: Row) -> Any:
-    from dataclasses import replace
-
-    return replace(ranking.records, trials=ranking.records.trials_of(row.name))
+def _provenance(ranking: Ranking, row: Row) -> list[Section]:
+    """Of one row; its command and its data stand elsewhere on the page."""
+    sections = provenance_sections(replace(ranking.records, trials=ranking.records.trials_of(row.name)))
+    return [section for section in sections if section[0] not in ("Command", "Data")]

@@ -6,6 +6,7 @@ import io
 import pickle
 import stat
 import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -53,7 +54,8 @@ class Pickled:
 def _raw(content: bytes, change: Callable[[zipfile.ZipFile], None]) -> bytes:
     """The honest members but the masks, and what `change` adds."""
     buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a name twice is meant
         for name, part in unpack(content).items():
             if name != PREDICTIONS:
                 archive.writestr(name, part)
@@ -248,6 +250,9 @@ ATTACKS = {
     "easy images only": Attack(
         lambda content: tampered(content, tables=dict.fromkeys((SPLITS, IMAGES, PREDICTIONS), _first_images)),
         "refused", "other data", "unverified",
+    ),
+    "said to hold nothing out": Attack(
+        _manifest(lambda whole: [split.update(held_out=[]) for split in whole["splits"]]), "refused", "to hold out", "unverified"
     ),
     "trained on what is held out": Attack(
         _manifest(lambda whole: whole["splits"][0].update(held_out=["dermoscopy/clinic_b"])), "refused", "holds out"

@@ -63,7 +63,9 @@ def test_the_numbers_are_recomputed_from_rows(labs: dict[str, bytes], data: Path
     assert ranking.board.table.set_index("title").loc["Boxed", "track"] == "oracle"
 
 
-@pytest.mark.parametrize("attack", ["other data", "easy images only", "scripts in the data's names"])
+@pytest.mark.parametrize(
+    "attack", ["other data", "easy images only", "said to hold nothing out", "scripts in the data's names"]
+)
 def test_other_data_never_share_a_ranking(labs: dict[str, bytes], attack: str) -> None:
     other = ATTACKS[attack].make(labs["first"])
     rankings, _ = build_rankings([entry(labs["first"]), entry(other, "b.zip")])
@@ -93,10 +95,10 @@ def test_equal_names_of_two_labs_stay_two_rows(site: Site) -> None:
 
 def test_the_history_says_who_took_the_lead(site: Site) -> None:
     events = [event for event in history(site.rankings) if event.trust == "verified"]
-    assert [(event.title.split(" (")[0], event.leads) for event in events][:4] == [
+    assert [(event.title.replace(" [", " (").split(" (")[0], event.leads) for event in events][:4] == [
         ("Otsu", False), ("Unet", True), ("Boxed", False), ("Unet", True),
     ]  # fmt: skip
-    assert "before: Unet (First lab, 1970-01-01)" in events[3].words
+    assert "before: Unet (First lab, 1970-01-01) [from scratch]" in events[3].words
     assert "ranked apart" in events[2].words
 
 
