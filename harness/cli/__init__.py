@@ -45,7 +45,22 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from harness.cli import compare, data, doctor, evaluate, list_, measure, plan, predict, report, run, status, sweep
+    from harness.cli import (
+        compare,
+        data,
+        doctor,
+        evaluate,
+        leaderboard,
+        list_,
+        measure,
+        plan,
+        predict,
+        report,
+        run,
+        status,
+        submit,
+        sweep,
+    )
 
     parser = _Parser(
         prog="python -m harness",
@@ -54,7 +69,10 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"delightsam-bench {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="<command>", parser_class=_Parser)
-    for module in (run, status, plan, sweep, list_, measure, report, evaluate, compare, predict, data, doctor):
+    modules = (
+        run, status, plan, sweep, list_, measure, report, submit, leaderboard, evaluate, compare, predict, data, doctor,
+    )  # fmt: skip
+    for module in modules:
         module.add_parser(commands)
     add_log_arguments(parser)
     return parser
@@ -90,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "list",
         "measure",
         "report",
+        "submit",
+        "leaderboard",
         "evaluate",
         "compare",
         "predict",
