@@ -26,7 +26,9 @@ def words(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     Args:
         parsed_args: its `config_dir`, if given, adds a user's own names.
     """
-    from harness.config.checks import CHOICES, all_keys
+    from harness.config.checks import all_keys
+    from harness.config.schema import RunConfig
+    from harness.config.validation import OneOf, rule_of
 
     key, equals, value = prefix.partition("=")
     if not equals:
@@ -42,7 +44,8 @@ def words(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
     if key in GROUPS:
         names = _names(key, getattr(parsed_args, "config_dir", None))
     else:
-        names = list(CHOICES.get(key, ()))
+        rule = rule_of(RunConfig, key) if key in all_keys() else None
+        names = [str(choice) for choice in rule.choices] if isinstance(rule, OneOf) else []
     return [f"{key}={before}{comma}{name}" for name in names if name.startswith(last)]
 
 

@@ -11,11 +11,12 @@ from types import NoneType, UnionType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from harness.config.schema import InferenceConfig, MetricsConfig, ProtocolConfig, TrainingConfig
+from harness.config.validation import validated
 from harness.data.folder.sample import fault_of_name
 from harness.errors import UserError
 from harness.files import sha256_json
 from harness.methods.card import check_card
-from harness.methods.trainer import check_trainer
+from harness.methods.trainer import TrainerFile
 from harness.metrics import EMPTY_POLICIES, REGISTRY
 from harness.protocols.split import Split, SplitContent
 from harness.submissions.layout import DEEPEST, LONGEST_TEXT, METRICS, SCHEMA_VERSION, Refused, SubmittedTrial
@@ -124,7 +125,7 @@ def read_trials(manifest: dict[str, Any], splits: list[dict[str, tuple[str, ...]
             check_card(method["card"], f"methods[{place}].card")
             if method["trainer"] is not None:
                 without = {key: value for key, value in method["trainer"].items() if key != "package_version"}
-                check_trainer(method["name"], without)
+                validated(TrainerFile, without, f"methods.{method['name']}.trainer")
         except UserError as error:
             raise Refused(f"submission.json: {error}") from error
         if fault := fault_of_name(method["name"].replace("/", "-")):

@@ -21,7 +21,7 @@ from harness.data.reading import read_mask
 from harness.errors import UserError
 from harness.files import sha256_json
 from harness.metrics import REGISTRY, PixelCounts, evaluate_pair
-from harness.metrics.masks import Mask
+from harness.metrics.inputs import Mask
 from harness.protocols.rules import make_splits
 from harness.protocols.split import Split
 from harness.submissions.layout import METRICS, Refused, Submission
