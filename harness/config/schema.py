@@ -118,7 +118,7 @@ class TrainingConfig(Checked):
 
 
 @dataclass
-class InferenceConfig:
+class InferenceConfig(Checked):
     """How trained weights predict images: as they were trained."""
 
     # As in training.

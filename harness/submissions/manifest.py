@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+from dataclasses import fields
 from functools import lru_cache
 from importlib import resources
-from types import NoneType, UnionType
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar
 
 from harness.config.schema import InferenceConfig, MetricsConfig, ProtocolConfig, TrainingConfig
-from harness.config.validation import validated
+from harness.config.validation import Checked, validated
 from harness.data.folder.sample import fault_of_name
 from harness.errors import UserError
 from harness.files import sha256_json
@@ -22,7 +22,7 @@ from harness.protocols.split import Split, SplitContent
 from harness.submissions.layout import DEEPEST, LONGEST_TEXT, METRICS, SCHEMA_VERSION, Refused, SubmittedTrial
 from harness.trial_spec import DataSpec, MethodSpec, TrialSpec, Versions
 
-_T = TypeVar("_T")
+_T = TypeVar("_T", bound=Checked)
 _NOT_SHOWN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
 """Control characters but the end of a line, halves of pairs, and what turns the direction of a text: such a name looks like another."""
 
@@ -184,40 +184,29 @@ def _trial(
 
 
 def typed(cls: type[_T], values: dict[str, Any], where: str) -> _T:
-    """An object of a dataclass of settings, each value of the type that its field has.
+    """An object of a dataclass of settings, checked as a user's own.
 
     Raises:
-        Refused: a key that it lacks or does not know, a value of another type.
+        Refused: a key that it lacks or does not know, a value of another type or out of range.
     """
-    hints = get_type_hints(cls)
-    for key, value in values.items():
-        if key not in hints:
-            raise Refused(f"submission.json: {where}.{key} is not known to this bench: another version made the file.")
-        if not _fits(value, hints[key]):
-            raise Refused(f"submission.json: {where}.{key}: expected {hints[key]}, found {str(value)[:80]!r}.")
+    known = {field.name for field in fields(cls)}  # type: ignore[arg-type]
+    if unknown := set(values) - known:
+        raise Refused(
+            f"submission.json: {where}.{min(unknown)} is not known to this bench: another version made the file."
+        )
     try:
-        return cls(**values)
-    except TypeError as error:
-        raise Refused(f"submission.json: {where} lacks a key: {str(error)[:120]}.") from error
+        return validated(cls, values, where)
+    except UserError as error:
+        raise Refused(f"submission.json: {str(error)[:300]}") from error
 
 
 def _are_pairs(value: Any) -> bool:
     return value is None or (
         isinstance(value, dict)
         and all(isinstance(pair, dict) and set(pair) == {"seen", "unseen"} for pair in value.values())
-        and all(_fits(names, list[str]) for pair in value.values() for names in pair.values())
+        and all(
+            isinstance(names, list) and all(isinstance(name, str) for name in names)
+            for pair in value.values()
+            for names in pair.values()
+        )
     )
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    if hint is Any:
-        return True
-    if get_origin(hint) is UnionType:
-        return any(_fits(value, each) for each in get_args(hint))
-    if get_origin(hint) is list:
-        return isinstance(value, list) and all(_fits(each, get_args(hint)[0]) for each in value)
-    if hint is NoneType:
-        return value is None
-    if hint is float:
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
-    return isinstance(value, hint) and (hint is bool or not isinstance(value, bool))

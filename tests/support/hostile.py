@@ -115,7 +115,7 @@ def _scripts(whole: Manifest) -> None:
     for method in whole["methods"]:
         method["card"] |= {
             "title": SCRIPT, "paper": ATTRIBUTE, "licence": "{{ 7919 * 7907 }}", "pretrained_on": [SCRIPT], "note": "</style>" + SCRIPT,
-            "url": "javascript:document.title='owned'", "pretrained": ATTRIBUTE, "start": "medical images",
+            "pretrained": ATTRIBUTE, "start": "medical images",
         }  # fmt: skip
         method["model"] = {"_target_": "os.system", "command": "touch owned"}
         method["name"] = "<img src=x onerror=alert(1)>"
