@@ -10,8 +10,7 @@ from harness.config.checks import all_keys
 from harness.config.overrides import without_quotes
 from harness.config.schema import RunConfig
 from harness.config.validation import expectation, mismatch
-from harness.config.yaml_tree import GROUPS, file_of, option_names
-from harness.errors import did_you_mean
+from harness.config.yaml_tree import GROUPS, file_of, option_names, unknown_name
 
 # Groups whose files each become an entry of `<group>s`.
 _NAMED = ("method", "algorithm")
@@ -25,7 +24,8 @@ def unknown_key(key: str) -> str:
     if group in _NAMED and rest:
         near = [f"{group}s.{rest}"]
     else:
-        near = difflib.get_close_matches(key, [k for k in keys if _last(k) == _last(key)], n=5, cutoff=0.0)
+        alike = [k for k in keys if _last(key) in (_last(k), _initials(_last(k)))]
+        near = difflib.get_close_matches(key, alike, n=5, cutoff=0.0)
         near = near or difflib.get_close_matches(key, known, n=1)
     if not near:
         lasts = difflib.get_close_matches(_last(key), sorted({_last(k) for k in keys}), n=1)
@@ -49,6 +49,12 @@ def _last(key: str) -> str:
     return key.rpartition(".")[2]
 
 
+def _initials(name: str) -> str:
+    """What many write for it: `lr` for `learning_rate`."""
+    parts = name.split("_")
+    return "".join(part[:1] for part in parts) if len(parts) > 1 else name
+
+
 def explain(error: Exception, extra_folder: Path | None) -> str:
     """One or two lines for a user from a Hydra or OmegaConf error."""
     text = str(error)
@@ -63,7 +69,7 @@ def explain(error: Exception, extra_folder: Path | None) -> str:
             return unknown_key(key)
         name, known = key.split(".")[1], option_names(group, extra_folder)
         if name not in known:
-            return f"Unknown {group} '{name}' in {key}.{did_you_mean(name, known)}"
+            return f"{key}: {unknown_name(group, name, extra_folder)}"
         if _full_key(cause) == f"{group}s.{name}":
             return f"{group.capitalize()} '{name}' in {key} takes no part in this run. Add it to {group}=[...]."
         return f"'{key}' is not in that {group}'s YAML. To add it, write +{key}=..."
