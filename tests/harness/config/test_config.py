@@ -147,7 +147,7 @@ def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Pat
         ("algorithms=erm", "To choose an algorithm: algorithm=erm."),
         ("algorithm=emr", "Unknown algorithm 'emr'. Did you mean 'erm'?"),
         ("algorithm.erm.version=2", "Did you mean 'algorithms.erm.version'?"),
-        ("algorithms.emr.version=2", "Unknown algorithm 'emr' in algorithms.emr.version. Did you mean 'erm'?"),
+        ("algorithms.emr.version=2", "algorithms.emr.version: Unknown algorithm 'emr'. Did you mean 'erm'?"),
         ("algorithms.erm.modle=2", "'algorithms.erm.modle' is not in that algorithm's YAML"),
         ("methods.unett.model.x=1", "methods.unett.model.x: Unknown method 'unett'. Did you mean 'unet'?"),
         ("training=unet", "it is the name of a file in method/. Write method=unet."),
