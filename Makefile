@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint format performance statistics scale smoke chaos fuzz counts gpu-check perf perf-compare setup picture docs clean
+.PHONY: demo test test-all lint format performance statistics scale smoke chaos fuzz counts gpu-check perf perf-compare setup picture notebooks docs clean
 
 setup: $(READY)
 
@@ -80,6 +80,10 @@ format: $(READY)
 # The picture in the README, from the newest demo.
 picture: $(READY)
 	$(BIN)/python docs/take_picture.py
+
+# Runs the documentation's notebooks and keeps what they print.
+notebooks: $(READY)
+	$(BIN)/python docs/run_notebooks.py
 
 # The documentation as a site, in build/site. Fetches nothing; a warning is an error.
 docs: $(READY)

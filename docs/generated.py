@@ -11,10 +11,12 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import fields, is_dataclass
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
 
 from docs.docstrings import api, functions, module_text
 from docs.metric_pages import empty_policies, metric_table, one_metric
+from docs.notebook_pages import notebook
 
 _MARKER = re.compile(r"^<!-- generated: (?P<name>[a-z_]+)(?P<words>[^>]*?) -->$", re.MULTILINE)
 
@@ -164,7 +166,7 @@ def configuration() -> str:
 
 
 def _section(prefix: str, schema: Any, current: Any) -> Iterator[str]:
-    comments = _field_comments(type(schema))
+    comments, types = _field_comments(type(schema)), get_type_hints(type(schema))
     rows, below = [], []
     for item in fields(schema):
         key, value = prefix + item.name, getattr(current, item.name)
@@ -172,7 +174,9 @@ def _section(prefix: str, schema: Any, current: Any) -> Iterator[str]:
             below.append((f"{key}.", getattr(schema, item.name), value))
             continue
         default = "the suite's" if key in ("name", "methods", "algorithms") else _value(value)
-        rows.append([f"`{key}`", f"`{item.type}`", default, _allowed(key), _text(comments.get(item.name, ""))])
+        rows.append(
+            [f"`{key}`", f"`{_type(types[item.name])}`", default, _allowed(key), _text(comments.get(item.name, ""))]
+        )
     said = inspect.getdoc(type(schema)) or ""
     text = _text(said) if not said.startswith(type(schema).__name__ + "(") else ""
     head = prefix.rstrip(".") or "The run itself"
@@ -183,15 +187,21 @@ def _section(prefix: str, schema: Any, current: Any) -> Iterator[str]:
         yield from _section(*each)
 
 
-def _allowed(key: str) -> str:
-    from harness.config.checks import CHOICES, RANGES
+def _type(hint: Any) -> str:
+    """As it is written in the code, without what `Annotated` adds."""
+    if NoneType in get_args(hint):
+        return f"{_type(get_args(hint)[0])} | None"
+    return hint.__name__ if isinstance(hint, type) and not get_args(hint) else str(hint).replace("typing.", "")
 
-    if key in CHOICES:
-        return ", ".join(f"`{choice}`" for choice in CHOICES[key])
-    if key in RANGES:
-        low, high = RANGES[key]
-        return f"{low:g} or more" if high == float("inf") else f"{low:g} to {high:g}"
-    return ""
+
+def _allowed(key: str) -> str:
+    from harness.config.schema import RunConfig
+    from harness.config.validation import OneOf, Range, rule_of
+
+    rule = rule_of(RunConfig, key)
+    if isinstance(rule, OneOf):
+        return ", ".join(f"`{choice}`" for choice in rule.choices)
+    return rule.words if isinstance(rule, Range) else ""
 
 
 def _field_comments(schema: type) -> dict[str, str]:
@@ -232,6 +242,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "metric": one_metric,
     "metric_table": metric_table,
     "module": module_text,
+    "notebook": notebook,
     "options": options,
     "presets": presets,
     "suites": suites,

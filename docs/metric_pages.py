@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from harness.metrics import EMPTY_POLICIES, REGISTRY, Metric, evaluate_pair
-from harness.metrics.masks import Mask
+from harness.metrics.inputs import Mask
 
 _SIDE = 20
 

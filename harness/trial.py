@@ -85,7 +85,7 @@ def run_trial(
             status.write("failed", reason=str(error))
         raise
     except Exception as error:  # the method's own code may raise anything; its cause is kept, the others go on
-        reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}"
+        reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}{_place(error)}"
         _keep_traceback(store, trial_id)
         status.write("failed", reason=reason)
         return {"state": "failed", "reason": reason}
@@ -147,7 +147,7 @@ def _run_outside(
     status: _Status,
 ) -> None:
     """Trains and predicts by the method's own commands what the store lacks."""
-    from harness.trainers import OutsideTrial
+    from harness.external_trainers import OutsideTrial
 
     outside = OutsideTrial(spec, store, samples, context.device, should_stop, lambda: status.write("running", epoch=0))
     if not store.has_masks(spec.ids):
@@ -340,3 +340,15 @@ def _keep_traceback(store: Store, trial_id: str) -> None:
     from harness.files import atomic_write_text
 
     atomic_write_text(store.trial_folder(trial_id) / "error.txt", traceback.format_exc())
+
+
+def _place(error: Exception) -> str:
+    """Where the method's own code raised or called what raised: " (my_method.py, line 12)"; "" where it did neither."""
+    import sysconfig
+    import traceback
+
+    others = [str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), "<"]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(tuple(others)):
+            return f" ({Path(frame.filename).name}, line {frame.lineno})"
+    return ""

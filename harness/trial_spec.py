@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.schema import InferenceConfig, MetricsConfig, ProtocolConfig, TrainingConfig
+from harness.config.validation import Checked
 from harness.data.folder.sample import MODALITIES
 from harness.errors import UserError
 from harness.files import sha256_file, sha256_json
@@ -97,7 +98,7 @@ class DataSpec:
 
 
 @dataclass(frozen=True)
-class Versions:
+class Versions(Checked):
     """Of the code that decides the masks of a trial: the fit loop, the decoded arrays, the prediction.
 
     Each metric has a version of its own, kept beside its column.

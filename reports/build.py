@@ -43,6 +43,12 @@ class ReportPaths:
         return self.folder / "leaderboard.html"
 
     @property
+    def words(self) -> str:
+        """Where the files are, for the terminal; the page comes last."""
+        names = ", ".join(path.name for path in (self.latex, self.csv, self.markdown, self.domains_csv))
+        return f"Tables beside the page: {names}\nReport: {self.html}"
+
+    @property
     def csv(self) -> Path:
         return self.folder / "leaderboard.csv"
 
@@ -120,7 +126,7 @@ def build_report_of(
         published: a YAML file of results that papers report, see `reports.records.published`.
         figure_files: also write every figure as SVG, PDF and PNG into `<out>/figures`.
     """
-    from reports.figures.figures import draw_figures, save_figures
+    from reports.figures.all_figures import draw_figures, save_figures
     from reports.figures.gallery import build_gallery
     from reports.page.html import render
 

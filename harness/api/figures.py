@@ -16,6 +16,7 @@ from harness.api.results import Results
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    import pandas as pd
     from matplotlib.axes import Axes
 
     from reports.figures.drawing import Drawing, Style
@@ -25,7 +26,7 @@ COSTS = ("parameters", "gmacs", "throughput")
 
 def dice_against_cost(results: Results, cost: str = "parameters") -> Axes:
     """Dice with its interval against one kind of cost (see `COSTS`), and the Pareto front of the automatic methods."""
-    from reports.figures.methods import dice_against_cost as draw
+    from reports.figures.method_plots import dice_against_cost as draw
 
     if cost not in COSTS:
         raise UserError(f"cost={cost!r} is unknown.{did_you_mean(cost, COSTS)}")
@@ -38,14 +39,14 @@ def dice_against_cost(results: Results, cost: str = "parameters") -> Axes:
 
 def latency_by_size(results: Results) -> Axes:
     """The time of one image against its side, on the first machine that speeds were measured on."""
-    from reports.figures.methods import latency_by_size as draw
+    from reports.figures.method_plots import latency_by_size as draw
 
     return _one(results, lambda style: [draw(results.board, style)], "no speed was measured at several sizes")
 
 
 def seen_and_unseen(results: Results) -> Axes:
     """A line for each method from its Dice on seen domains to that on unseen ones."""
-    from reports.figures.methods import seen_and_unseen as draw
+    from reports.figures.method_plots import seen_and_unseen as draw
 
     return _one(
         results,
@@ -56,7 +57,7 @@ def seen_and_unseen(results: Results) -> Axes:
 
 def rank_map(results: Results) -> Axes:
     """How often each automatic method takes each rank when the images are drawn again."""
-    from reports.figures.methods import rank_map as draw
+    from reports.figures.method_plots import rank_map as draw
 
     return _one(
         results,
@@ -67,7 +68,7 @@ def rank_map(results: Results) -> Axes:
 
 def critical_differences(results: Results) -> Axes:
     """Average ranks over domains; a bar joins methods that the domains can't tell apart."""
-    from reports.figures.methods import critical_difference_diagram as draw
+    from reports.figures.method_plots import critical_difference_diagram as draw
 
     return _one(
         results, lambda style: [draw(results.board, style)], "it needs three complete automatic methods and two domains"
@@ -76,7 +77,7 @@ def critical_differences(results: Results) -> Axes:
 
 def learning_curves(results: Results) -> Axes:
     """Validation Dice by epoch: the mean over folds and seeds, with the range between them."""
-    from reports.figures.methods import learning_curves as draw
+    from reports.figures.method_plots import learning_curves as draw
 
     return _one(
         results,
@@ -87,7 +88,7 @@ def learning_curves(results: Results) -> Axes:
 
 def heat_map(results: Results) -> Axes:
     """Dice of the complete methods on each domain."""
-    from reports.figures.domains import heat_map as draw
+    from reports.figures.domain_plots import heat_map as draw
 
     return _one(
         results, lambda style: [draw(results.board, style, unseen=results.records.unseen)], "no method is complete"
@@ -100,12 +101,34 @@ def distributions(results: Results) -> dict[str, Axes]:
     >>> sorted(distributions(load_results(store)))[0]
     'dermoscopy/atlas'
     """
-    from reports.figures.domains import distributions as draw
+    from reports.figures.domain_plots import distributions as draw
 
     (drawing,) = _draw(
         results, lambda style: [draw(results.board, style, unseen=results.records.unseen)], "no method is complete"
     )
     return {str(axes.get_label()): axes for axes in drawing.figure.axes if axes.get_visible()}
+
+
+def pictures(results: Results, rows: pd.DataFrame) -> list[Axes]:
+    """Images with the outlines of the reference mask and of a method's mask: a panel for each row, all of one figure.
+
+    >>> results = load_results(store)
+    >>> worst = results.images.query("role == 'test' and method == 'unet'").nsmallest(4, "dice")
+    >>> len(pictures(results, worst))
+    4
+
+    Args:
+        results: of the run.
+        rows: at most 64 rows of `results.images`, with all their columns.
+
+    Raises:
+        UserError: rows of something else, or an image or mask that is no longer there.
+    """
+    from reports.figures.drawing import PRINT, themed
+    from reports.figures.pictures import pictures as draw
+
+    with themed(PRINT):
+        return draw(results.records, rows)
 
 
 def _one(results: Results, draw: Callable[[Style], Iterable[Drawing | None]], otherwise: str) -> Axes:

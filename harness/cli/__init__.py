@@ -6,9 +6,12 @@ Exit codes: 0 done, 1 a trial failed, 2 a mistake of the user's, 130 stopped by 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
+import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from harness import __version__
 from harness.cli.common import set_quiet
@@ -28,6 +31,8 @@ class _Parser(argparse.ArgumentParser):
         unknown = [word for word in rest if word.startswith("-") or "overrides" not in found]
         if unknown:
             hint = did_you_mean(unknown[0].partition("=")[0], self._option_string_actions)
+            if "overrides" in found and "Did you mean" not in hint:
+                hint += " Settings have no dashes: training.epochs=3."
             self.error(f"unknown: {' '.join(unknown)}.{hint if unknown[0].startswith('-') else ''}")
         if rest:
             # argparse itself takes words at one place only.
@@ -40,7 +45,22 @@ class _Parser(argparse.ArgumentParser):
 
 def make_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from harness.cli import compare, data, doctor, evaluate, list_, measure, plan, predict, report, run, status, sweep
+    from harness.cli import (
+        compare,
+        data,
+        doctor,
+        evaluate,
+        leaderboard,
+        list_,
+        measure,
+        plan,
+        predict,
+        report,
+        run,
+        status,
+        submit,
+        sweep,
+    )
 
     parser = _Parser(
         prog="python -m harness",
@@ -49,10 +69,21 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"delightsam-bench {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="<command>", parser_class=_Parser)
-    for module in (run, status, plan, sweep, list_, measure, report, evaluate, compare, predict, data, doctor):
+    modules = (
+        run, status, plan, sweep, list_, measure, report, submit, leaderboard, evaluate, compare, predict, data, doctor,
+    )  # fmt: skip
+    for module in modules:
         module.add_parser(commands)
     add_log_arguments(parser)
     return parser
+
+
+def _find_modules_here() -> None:
+    """Lets the installed command find a method's module in the folder it runs in, as `python -m harness` does."""
+    with contextlib.suppress(OSError):  # The folder was deleted.
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.insert(0, here)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,8 +92,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Names of files may hold bytes that are no text, and a terminal may know ASCII alone: neither ends a command.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    if argv is None:
+        _find_modules_here()
     arguments = list(sys.argv[1:] if argv is None else argv)
     parser = make_parser()
+    if "_ARGCOMPLETE" in os.environ:
+        from harness.cli.completion import complete
+
+        complete(parser)
     names = (
         "run",
         "status",
@@ -71,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "list",
         "measure",
         "report",
+        "submit",
+        "leaderboard",
         "evaluate",
         "compare",
         "predict",

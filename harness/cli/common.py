@@ -51,13 +51,21 @@ def add_config_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = f"{parser.description}\n\n{_WORDS}" if parser.description else _WORDS
     parser.epilog = _EXAMPLE.format(prog=parser.prog)
-    parser.add_argument("overrides", nargs="*", metavar="key=value", help="what to change; none: the default suite")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="key=value", help="what to change; none: the default suite"
+    ).completer = _complete  # type: ignore[attr-defined]
     parser.add_argument(
         "--config-dir",
         type=Path,
         metavar="DIR",
         help="a folder of your own YAML files, laid out as suites/ (method/mine.yaml)",
     )
+
+
+def _complete(prefix: str, parsed_args: argparse.Namespace, **_: object) -> list[str]:
+    from harness.cli.completion import words
+
+    return words(prefix, parsed_args)
 
 
 def config_folder_argument(args: argparse.Namespace) -> Path | None:

@@ -1,4 +1,4 @@
-"""`data verify | fingerprint | phantoms | list | prepare | add`: get data, look at it, examine it, draw some."""
+"""`data` and its parts: `verify`, `fingerprint`, `phantoms` and `list` are here, each other one is in `data_<part>.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.cli import data_corrupt, data_label_noise, data_prepare
+from harness.cli import data_add, data_corrupt, data_label_noise, data_prepare
 from harness.cli.common import progress_bar, terminal
 from harness.errors import UserError
 
@@ -51,22 +51,26 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     phantoms.add_argument("--seed", type=int, default=0, metavar="K", help="another seed draws other images")
     phantoms.set_defaults(run=run_phantoms)
 
-    data_corrupt.add_parser(parts)
+    data_corrupt.add_part(parts)
     listing = parts.add_parser("list", help="public datasets for each modality; with a folder, what is in it")
     listing.add_argument("root", type=Path, nargs="?", help="a dataset's folder")
     listing.set_defaults(run=run_list)
-    data_prepare.add_parts(parts)
+    data_prepare.add_part(parts)
+    data_add.add_part(parts)
     data_label_noise.add_part(parts)
 
 
 def run_verify(args: argparse.Namespace) -> int:
     from harness.data.dataset import existing_folder
+    from harness.data.folder.layout_help import how_to_add
     from harness.data.validation.integrity import verify
 
     root = existing_folder(args.root)
     with progress_bar("Examining") as progress:
         report = verify(root, progress, args.pictures)
     print(json.dumps(report.as_dict(), indent=2, ensure_ascii=False) if args.json else report.text())
+    if not (args.json or report.pairs):
+        print(how_to_add(root))
     return 0 if report.ok else PROBLEMS_FOUND
 
 
@@ -87,14 +91,15 @@ def run_fingerprint(args: argparse.Namespace) -> int:
 
 
 def run_phantoms(args: argparse.Namespace) -> int:
-    from harness.config import RANGES as RANGES  # the limits of data.phantoms.*: what is drawn here can be run as well
+    from harness.config import PhantomConfig
+    from harness.config.validation import Range, rule_of
     from harness.data.phantoms import write_phantoms
 
     for name in ("images_per_domain", "image_size", "seed"):
-        value, (least, most) = getattr(args, name), RANGES[f"data.phantoms.{name}"]
-        if not least <= value <= most:
-            option = name.replace("_", "-")
-            raise UserError(f"Expected --{option} to be at least {least:g} and at most {most:g}, found {value}.")
+        # The limits of data.phantoms.*: what is drawn here can be run as well.
+        value, rule = getattr(args, name), rule_of(PhantomConfig, name)
+        if isinstance(rule, Range) and not rule.low <= value <= rule.high:
+            raise UserError(f"Expected {rule.words} for --{name.replace('_', '-')}, found {value}.")
     if args.out.exists() and (not args.out.is_dir() or any(args.out.iterdir())):
         raise UserError(
             f"{args.out}: expected a new or empty folder for the phantoms, found files. Give another --out."

@@ -14,7 +14,7 @@ To test methods on corrupted images without a copy, and without training again: 
 """
 
 
-def add_parser(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_part(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Adds `corrupt` to the parts of `data`."""
     parser = parts.add_parser(
         "corrupt",

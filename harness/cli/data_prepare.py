@@ -1,28 +1,23 @@
-"""`data prepare | add`: from what was downloaded to a canonical folder."""
+"""`data prepare`: from the archives of a public dataset to a canonical folder."""
 
 from __future__ import annotations
 
 import argparse
-import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli.common import progress_bar
-from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.data.folder.sample import Problem
-    from harness.data.sources.guess import Choice
-    from harness.data.sources.pairing import SourcePair
     from harness.data.sources.prepare import Outcome
 
 SOME_FAILED = 2
 
 
-def add_parts(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Adds `prepare` and `add` to the parts of `data`."""
+def add_part(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Adds `prepare` to the parts of `data`."""
     prepare = parts.add_parser(
         "prepare",
         help="make a canonical folder of a public dataset's archives",
@@ -34,27 +29,10 @@ def add_parts(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "--source", type=Path, nargs="+", required=True, metavar="PATH", help="its archives (zip, tar, 7z) or folders"
     )
     prepare.add_argument("--root", type=Path, required=True, help="the canonical folder; made when it is missing")
-    prepare.set_defaults(run=run_prepare)
-
-    add = parts.add_parser(
-        "add",
-        help="make a canonical folder of images and masks of your own",
-        description="Guesses which files are images and masks, shows five pairs, asks once, and writes them to"
-        " ROOT/<modality>/<domain>.",
-    )
-    add.add_argument("source", type=Path, nargs="+", help="a folder or archives")
-    add.add_argument("--root", type=Path, required=True, help="the canonical folder; made when it is missing")
-    add.add_argument(
-        "--modality", required=True, help="dermoscopy, xray, ultrasound, fundus, microscopy, colonoscopy or another"
-    )
-    add.add_argument("--domain", help="the hospital or device; default: the folder's name")
-    add.add_argument("--subject", metavar="REGEX", help="finds the patient in an image's path, for example 'P[0-9]+'")
-    add.add_argument("--choose", type=int, metavar="N", help="the reading to take where there are several")
-    add.add_argument("--yes", action="store_true", help="do not ask")
-    add.set_defaults(run=run_add)
+    prepare.set_defaults(run=run)
 
 
-def run_prepare(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace) -> int:
     from harness.data.sources.public import prepare_public
     from harness.data.sources.recipe import recipe
 
@@ -62,100 +40,40 @@ def run_prepare(args: argparse.Namespace) -> int:
     with progress_bar("Preparing") as progress:
         result = prepare_public(chosen, args.source, args.root, progress)
     folders = ", ".join(f"{args.root / modality / chosen.domain}" for modality in chosen.modalities)
-    print(f"{chosen.title}: {_counts(result.outcome)} in {folders}")
+    print(f"{chosen.title}: {counts(result.outcome)} in {folders}")
     if not result.complete:
         print(
             f"A whole download gives {chosen.pairs} pairs: something is missing, or was skipped. To take: {chosen.download}."
         )
-    _print_problems("Skipped", result.skipped)
-    _print_outcome(result.outcome)
+    print_problems("Skipped", result.skipped)
+    print_outcome(result.outcome)
     print(f"Licence: {chosen.licence}. Cite: {chosen.citation}.")
     for trap in chosen.traps:
         print(f"Note: {trap}")
-    _print_next(args.root)
+    print_next(args.root)
     return SOME_FAILED if result.outcome.failed else 0
 
 
-def run_add(args: argparse.Namespace) -> int:
-    from harness.data.folder.sample import MODALITIES, fault_of_name
-    from harness.data.sources.add import draw_pairs, readings_of, with_subjects, write_choice
-
-    domain = args.domain or re.sub(r"[^\w.+-]+", "_", args.source[0].resolve().name.split(".")[0]).strip("_").lower()
-    for option, name in (("--modality", args.modality), ("--domain", domain)):
-        if fault := fault_of_name(name):
-            raise UserError(f"{option}: expected a folder's name, found {fault}.")
-    near = did_you_mean(args.modality, MODALITIES)
-    if args.modality not in MODALITIES and "Did you mean" in near:
-        raise UserError(f"--modality {args.modality}: is none of the usual modalities.{near}")
-    with readings_of(args.source, args.root, args.modality, domain) as readings:
-        choice = readings[_chosen(readings, args)]
-        pairs = with_subjects(choice.pairs, args.subject)
-        sheet = args.root / f"{args.modality}-{domain}-pairs.png"
-        draw_pairs(pairs, sheet)
-        _print_choice(choice, pairs, sheet)
-        if not (args.yes or _agreed()):
-            print("Nothing was written but the picture. Another reading: --choose N.")
-            return 0
-        with progress_bar("Preparing") as progress:
-            outcome = write_choice(pairs, args.root, str(args.source[0]), progress)
-    print(f"{_counts(outcome)} in {args.root / args.modality / domain}")
-    _print_problems("Skipped", choice.lone)
-    _print_outcome(outcome)
-    _print_next(args.root)
-    return SOME_FAILED if outcome.failed else 0
-
-
-def _chosen(readings: Sequence[Choice], args: argparse.Namespace) -> int:
-    """The number of the reading to take; asks where there are several and a person is there."""
-    if args.choose is not None:
-        if not 1 <= args.choose <= len(readings):
-            raise UserError(f"--choose {args.choose}: expected 1 to {len(readings)}.")
-        return int(args.choose) - 1
-    if len(readings) == 1:
-        return 0
-    listed = "\n".join(f"  {number}: {reading.words}" for number, reading in enumerate(readings, 1))
-    if not sys.stdin.isatty():
-        raise UserError(f"{args.source[0]}: can be read in {len(readings)} ways:\n{listed}\nSay which: --choose N.")
-    print(f"{args.source[0]} can be read in {len(readings)} ways:\n{listed}")
-    answer = input(f"Which one (1 to {len(readings)})? ").strip()
-    if not answer.isdigit() or not 1 <= int(answer) <= len(readings):
-        raise UserError(f"Expected a number from 1 to {len(readings)}, found '{answer}'.")
-    return int(answer) - 1
-
-
-def _print_choice(choice: Choice, pairs: Sequence[SourcePair], sheet: Path) -> None:
-    print(f"{choice.words}. For example:")
-    for pair in pairs[:: max(1, len(pairs) // 3)][:3]:
-        masks = " + ".join(mask.path for mask in pair.masks[:2]) + (" + ..." if len(pair.masks) > 2 else "")
-        subject = f", subject {pair.subject}" if pair.subject else ""
-        print(f"  {pair.image.path}  with  {masks}  as  {pair.id}{subject}")
-    if not any(pair.subject for pair in pairs):
-        print("  Subjects are unknown: if a patient has several images, say where the name tells it: --subject REGEX.")
-    print(f"Five of them, masks in red: {sheet}")
-
-
-def _agreed() -> bool:
-    if not sys.stdin.isatty():
-        raise UserError("Nobody is there to ask. Look at the picture, and say --yes if it is right.")
-    return input("Is that right [y/N]? ").strip().lower() in ("y", "yes")
-
-
-def _counts(outcome: Outcome) -> str:
+def counts(outcome: Outcome) -> str:
+    """ "12 pairs (3 of them from before)"."""
     kept = f" ({len(outcome.kept)} of them from before)" if outcome.kept else ""
     return f"{len(outcome.pairs)} pairs{kept}"
 
 
-def _print_outcome(outcome: Outcome) -> None:
-    _print_problems("Could not be read, and left out", outcome.failed)
-    _print_problems("Worth a look", outcome.notes)
+def print_outcome(outcome: Outcome) -> None:
+    """What failed, and what is worth a look."""
+    print_problems("Could not be read, and left out", outcome.failed)
+    print_problems("Worth a look", outcome.notes)
 
 
-def _print_problems(title: str, problems: Sequence[Problem]) -> None:
+def print_problems(title: str, problems: Sequence[Problem]) -> None:
+    """The problems below their title; nothing where there are none."""
     from harness.data.folder.sample import list_problems
 
     if problems:
         print(f"{title} ({len(problems)}):\n{list_problems(problems)}")
 
 
-def _print_next(root: Path) -> None:
+def print_next(root: Path) -> None:
+    """What to type next."""
     print(f"Next: python -m harness data verify {root}\n      python -m harness run data.root={root}")

@@ -4,31 +4,21 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.cli.common import terminal
 from harness.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from harness.store.records import SuiteRecord
+    from harness.store.store import Store
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "report", help="make the report of a suite's latest run, of an earlier one, or of several"
     )
-    parser.add_argument("overrides", nargs="*", metavar="store.root=DIR", help="the store, as for `run`; default: runs")
-    parser.add_argument(
-        "--store",
-        type=Path,
-        action="append",
-        metavar="DIR",
-        help="the same as store.root=DIR; again: a run of each store",
-    )
-    parser.add_argument("--suite", metavar="NAME", help="the suite; default: whichever ran last")
-    parser.add_argument(
-        "--run",
-        dest="times",
-        action="append",
-        metavar="TIME",
-        help="the run's time, as its folder is named; again: runs in one report; default: the last with a finished trial",
-    )
+    add_run_arguments(parser)
     parser.add_argument("--out", type=Path, metavar="DIR", help="where to write; default: `report` in the run's folder")
     for name, what in (
         ("method", "methods"),
@@ -50,17 +40,46 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(run=run)
 
 
-def run(args: argparse.Namespace) -> int:
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds what names one run or several: `chosen_runs` reads it."""
+    parser.add_argument("overrides", nargs="*", metavar="store.root=DIR", help="the store, as for `run`; default: runs")
+    parser.add_argument(
+        "--store",
+        type=Path,
+        action="append",
+        metavar="DIR",
+        help="the same as store.root=DIR; again: a run of each store",
+    )
+    parser.add_argument("--suite", metavar="NAME", help="the suite; default: whichever ran last")
+    parser.add_argument(
+        "--run",
+        dest="times",
+        action="append",
+        metavar="TIME",
+        help="the run's time, as its folder is named; again: runs in one report; default: the last with a finished trial",
+    )
 
+
+def chosen_runs(args: argparse.Namespace) -> list[tuple[Store, SuiteRecord]]:
+    """The runs that the words name.
+
+    Raises:
+        UserError: there is none, or several runs of several stores.
+    """
     from harness.store.store import Store
-    from reports.build import build_report_of
     from reports.records.runs import find_suite
-    from reports.records.selection import Selection
 
     stores = [Store(root) for root in _store_roots(args.overrides, args.store or [])]
     if args.times and len(args.times) > 1 and len(stores) > 1:
         raise UserError("Expected several runs of one store, or one run each of several stores; found several of both.")
-    runs = [(store, find_suite(store, args.suite, time)) for store in stores for time in args.times or [None]]
+    return [(store, find_suite(store, args.suite, time)) for store in stores for time in args.times or [None]]
+
+
+def run(args: argparse.Namespace) -> int:
+    from reports.build import build_report_of
+    from reports.records.selection import Selection
+
+    runs = chosen_runs(args)
     selection = Selection(
         tuple(args.method), tuple(args.modality), tuple(args.domain), tuple(args.prompt), tuple(args.seed)
     )
@@ -71,7 +90,7 @@ def run(args: argparse.Namespace) -> int:
     paths = build_report_of(runs, out, selection=selection, published=args.published, figure_files=args.figures)
     console = terminal()
     paths.print_table(console)
-    console.print(f"Report: {paths.html}", soft_wrap=True, highlight=False)
+    console.print(paths.words, soft_wrap=True, highlight=False)
     return 0
 
 
@@ -82,7 +101,7 @@ def _store_roots(overrides: list[str], options: list[Path]) -> list[Path]:
     for word in overrides:
         key, equals, value = word.partition("=")
         if key != "store.root" or not equals or not value:
-            raise UserError(f"report takes store.root=DIR; found '{word}'.{did_you_mean(key, ['store.root'])}")
+            raise UserError(f"Expected store.root=DIR, found '{word}'.{did_you_mean(key, ['store.root'])}")
         if options:
             raise UserError("The store is given twice: use either store.root=DIR or --store DIR.")
         roots.append(Path(value))

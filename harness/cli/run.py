@@ -237,7 +237,7 @@ def write_report(
     paths = build_report(store.root, folder, folder / "report")
     if table is not None:
         (paths.print_costs if costs_only else paths.print_table)(table)
-    tell(console, f"Report: {paths.html}")
+    tell(console, paths.words)
 
 
 def _conclude(finished: FinishedRun, store: Store, command: list[str]) -> int:

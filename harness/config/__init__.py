@@ -3,7 +3,7 @@
 Owns every configuration key; nothing here reads data or builds a method.
 """
 
-from harness.config.checks import RANGES, all_keys, check_config, training_for_method, wrong_type
+from harness.config.checks import all_keys, check_config, training_for_method
 from harness.config.schema import (
     PROTOCOLS,
     SELECTION_RULES,
@@ -24,7 +24,6 @@ from harness.config.schema import (
 
 __all__ = [
     "PROTOCOLS",
-    "RANGES",
     "SELECTION_RULES",
     "TRACKERS",
     "AshaConfig",
@@ -42,5 +41,4 @@ __all__ = [
     "all_keys",
     "check_config",
     "training_for_method",
-    "wrong_type",
 ]

@@ -6,10 +6,11 @@ import difflib
 import re
 from pathlib import Path
 
-from harness.config.checks import all_keys, wrong_type
+from harness.config.checks import all_keys
 from harness.config.overrides import without_quotes
-from harness.config.yaml_tree import GROUPS, file_of, option_names
-from harness.errors import did_you_mean
+from harness.config.schema import RunConfig
+from harness.config.validation import expectation, mismatch
+from harness.config.yaml_tree import GROUPS, file_of, option_names, unknown_name
 
 # Groups whose files each become an entry of `<group>s`.
 _NAMED = ("method", "algorithm")
@@ -23,7 +24,8 @@ def unknown_key(key: str) -> str:
     if group in _NAMED and rest:
         near = [f"{group}s.{rest}"]
     else:
-        near = difflib.get_close_matches(key, [k for k in keys if _last(k) == _last(key)], n=5, cutoff=0.0)
+        alike = [k for k in keys if _last(key) in (_last(k), _initials(_last(k)))]
+        near = difflib.get_close_matches(key, alike, n=5, cutoff=0.0)
         near = near or difflib.get_close_matches(key, known, n=1)
     if not near:
         lasts = difflib.get_close_matches(_last(key), sorted({_last(k) for k in keys}), n=1)
@@ -34,8 +36,23 @@ def unknown_key(key: str) -> str:
     return f"Unknown key '{key}'. The nearest are: {', '.join(nearest)}."
 
 
+def wrong_value(key: str, value: str) -> str:
+    """A message about a value that Hydra could not put in its place: "training.epochs=ten: expected a whole number, ..."."""
+    if key in ("methods", "algorithms"):
+        group = key.removesuffix("s")
+        one = "an algorithm" if group == "algorithm" else f"a {group}"
+        return f"{key}={value}: expected one of its keys, found '{value}'. To choose {one}: {group}={value}."
+    return mismatch(RunConfig, key, value)
+
+
 def _last(key: str) -> str:
     return key.rpartition(".")[2]
+
+
+def _initials(name: str) -> str:
+    """What many write for it: `lr` for `learning_rate`."""
+    parts = name.split("_")
+    return "".join(part[:1] for part in parts) if len(parts) > 1 else name
 
 
 def explain(error: Exception, extra_folder: Path | None) -> str:
@@ -52,7 +69,7 @@ def explain(error: Exception, extra_folder: Path | None) -> str:
             return unknown_key(key)
         name, known = key.split(".")[1], option_names(group, extra_folder)
         if name not in known:
-            return f"Unknown {group} '{name}' in {key}.{did_you_mean(name, known)}"
+            return f"{key}: {unknown_name(group, name, extra_folder)}"
         if _full_key(cause) == f"{group}s.{name}":
             return f"{group.capitalize()} '{name}' in {key} takes no part in this run. Add it to {group}=[...]."
         return f"'{key}' is not in that {group}'s YAML. To add it, write +{key}=..."
@@ -61,7 +78,7 @@ def explain(error: Exception, extra_folder: Path | None) -> str:
     if word:
         key, _, value = word[1].removesuffix("' requires --multirun").removesuffix("'").partition("=")
         if key.lstrip("+") in all_keys():
-            return wrong_type(key.lstrip("+"), without_quotes(value))
+            return wrong_value(key.lstrip("+"), without_quotes(value))
         if not cause:
             return f"{key}={value}: expected one value. To give a list, write '{key}=[{value}]'."
         return (
@@ -86,10 +103,12 @@ def _explain_in_file(text: str, path: Path) -> str:
         return f"{path}: {unknown_key(key)}"
     found = re.match(r"Value '(.*?)' of type", text)
     if found and key in all_keys():
-        return f"{path}: {wrong_type(key, found[1])}"
+        return f"{path}: {wrong_value(key, found[1])}"
     first = text.splitlines()[0]
-    example = f" {wrong_type(key, '...').partition(': ')[2].partition(', found')[0]}." if key in all_keys() else ""
-    return f"{path}: {key}: {first}{example}"
+    # One value where a list belongs: OmegaConf does not repeat it.
+    if first.startswith("Invalid value assigned") and key in all_keys():
+        first = f"expected {expectation(RunConfig, key)}."
+    return f"{path}: {key}: {first}"
 
 
 def _full_key(text: str) -> str:

@@ -25,6 +25,7 @@ from harness.config.yaml_tree import (
     config_folder,
     config_folders,
     option_names,
+    unknown_name,
 )
 from harness.errors import UserError, did_you_mean
 
@@ -113,7 +114,7 @@ def _check_chosen_files(words: Sequence[str], extra_folder: Path | None) -> None
             raise UserError(f"{group}= has no name.{did_you_mean('', known)}")
         for name in names:
             if name not in known:
-                raise UserError(f"Unknown {group} '{name}'.{did_you_mean(name, known)}")
+                raise UserError(unknown_name(group, name, extra_folder))
         if group not in ("method", "algorithm") and len(names) != 1:
             raise UserError(f"{word}: expected one {group}, found {len(names)}.")
         chosen[group] = names

@@ -57,6 +57,16 @@ def option_names(group: str, extra_folder: Path | None = None) -> list[str]:
     return sorted({path.stem for folder in config_folders(extra_folder) for path in (folder / group).glob("*.yaml")})
 
 
+def unknown_name(group: str, name: str, extra_folder: Path | None) -> str:
+    """The message about a name that no file of the group has: another group's name, a near one, or where own files would be."""
+    for other in GROUPS:
+        if name in option_names(other, extra_folder):
+            return f"Unknown {group} '{name}': it is the name of a file in {other}/. Write {other}={name}."
+    hint = did_you_mean(name, option_names(group, extra_folder))
+    own = f" A file {group}/{name}.yaml of your own is found with --config-dir DIR." if extra_folder is None else ""
+    return f"Unknown {group} '{name}'.{hint}{own}"
+
+
 def file_of(group: str, name: str, extra_folder: Path | None = None) -> Path:
     """The file `<group>/<name>.yaml`, the user's, an installed package's or the shipped one."""
     candidates = [folder / group / f"{name}.yaml" for folder in config_folders(extra_folder)]
@@ -70,7 +80,9 @@ def check_own_tree(folder: Path, origin: str = "--config-dir") -> None:
         UserError: no folder, no group in it that is known, or a shipped file's name.
     """
     if not folder.is_dir():
-        raise UserError(f"{origin} {folder} is no folder.")
+        beside = [path.name for path in folder.parent.glob("*/")] if folder.parent.is_dir() else []
+        near = did_you_mean(folder.name, beside)
+        raise UserError(f"{origin} {folder} is no folder.{near if 'mean' in near else ''}")
     if not any((folder / group).is_dir() for group in GROUPS):
         found = sorted(path.name for path in folder.iterdir())
         raise UserError(

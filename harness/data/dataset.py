@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.folder import layout, manifest
+from harness.data.folder.layout_help import how_to_add
 from harness.data.folder.sample import (
     MANIFEST,
     MODALITIES,
@@ -162,7 +163,7 @@ def _from_manifest(root: Path, verify: bool, progress: Progress | None) -> list[
 
 def _scan(root: Path, progress: Progress | None) -> list[Sample]:
     scan = layout.scan_folder(root)
-    raise_problems(root, scan.problems)
+    raise_problems(root, scan.problems, "" if scan.pairs else how_to_add(root))
     _warn(root, scan.warnings)
     known = verified.load_verified(root, scan.pairs)
     if known is not None and (kept := _kept_samples(root, known)) is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from harness.data.folder.sample import Sample
-    from harness.metrics.masks import Mask
+    from harness.metrics.inputs import Mask
 
 ROLES = ("test", "validation")
 """The roles whose images are predicted and measured in every trial, in the order of the table."""

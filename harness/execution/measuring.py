@@ -16,10 +16,10 @@ from typing import Literal
 from harness.data.dataset import Dataset
 from harness.errors import TrialFailed, UserError
 from harness.evaluation.measure import Map, measure_masks, missing_metrics
+from harness.external_trainers import OutsideTrial
 from harness.hardware import usable_cores
 from harness.metrics import REGISTRY
 from harness.store.store import Store
-from harness.trainers import OutsideTrial
 from harness.trial import TrialContext, predict_and_keep, prepare_trial
 from harness.trial_spec import TrialSpec
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError
+from harness.errors import UserError, did_you_mean
 from harness.methods.card import ORACLE, PROMPTS
 
 if TYPE_CHECKING:
@@ -32,6 +32,8 @@ def build_method(name: str, model_config: dict[str, Any], modalities: list[str],
         method = instantiate(model_config, modalities=list(modalities), _convert_="all")
     except InstantiationException as error:
         cause: object = error.__cause__ if error.__cause__ is not None else error
+        if isinstance(cause, ImportError) and isinstance(cause.__cause__, Exception):
+            cause = _import_fault(str(model_config.get("_target_")), cause.__cause__)
         if "'modalities'" in str(cause):
             cause = f"{cause}. Expected: def __init__(self, modalities: list[str], ...)"
         raise UserError(f"Method '{name}' could not be built from {model_config.get('_target_')}: {cause}") from error
@@ -52,6 +54,23 @@ def build_method(name: str, model_config: dict[str, Any], modalities: list[str],
         check_signature(name, method, "reset_adaptation", ())
     _check_oracle(name, adapter, prompt)
     return method
+
+
+def _import_fault(target: str, error: Exception) -> str:
+    """Why a class could not be imported, and what to do; Hydra's own words are about its internals."""
+    import sys
+    from pathlib import Path
+
+    module, _, attribute = target.rpartition(".")
+    if isinstance(error, ModuleNotFoundError) and error.name == target and module in sys.modules:
+        found = [key for key, value in vars(sys.modules[module]).items() if isinstance(value, type)]
+        return f"{module} has no '{attribute}'.{did_you_mean(attribute, found)}"
+    if isinstance(error, ModuleNotFoundError) and error.name and f"{module}.".startswith(f"{error.name}."):
+        return (
+            f"there is no module '{error.name}' in {Path.cwd()} or among the installed packages."
+            f" Run from the folder that holds {error.name.replace('.', '/')}.py, or install its package."
+        )
+    return f"importing {module} raised {type(error).__name__}: {error}"
 
 
 def check_adaptation(name: str, method: nn.Module, card: dict[str, Any]) -> None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Annotated, Any, ClassVar
 
-from harness.errors import UserError, did_you_mean
-from harness.methods.trainer import check_trainer
+from harness.config.validation import Checked, Expected, Flag, OneOf, Text, validated
+from harness.errors import UserError
+from harness.methods.trainer import TrainerFile
 
-CARD_KEYS = ("title", "paper", "licence", "prompt", "uses_modality", "pretrained", "pretrained_on")
-"""Required. `start` is a further one, which may be left out where `pretrained: none` says it."""
-TEXTS = ("title", "paper", "licence", "prompt", "pretrained")
-_CONFIG_KEYS = ("card", "version", "model", "trainer", "training", "supports_algorithms")
 ORACLE = "oracle"
 PROMPTS = ("none", "oracle box", "oracle point", "oracle patches")
-USES_MODALITY = (True, False, "inferred")
 SCRATCH, NO_WEIGHTS, NOT_STATED = "scratch", "none", "not stated"
 STARTS = (SCRATCH, "natural images", "medical images", NO_WEIGHTS, NOT_STATED)
 """What the weights of a method learnt on before its training here. `medical images`: at last, whatever came before."""
@@ -21,60 +19,91 @@ _WEIGHTS = ("weights", "encoder_weights", "teacher_weights")
 """Keys of a model that name a file of weights, in the methods shipped here."""
 
 
+@dataclass(frozen=True)
+class Card(Checked):
+    """What reports say of a method. Trials keep a card as the dictionary that it was read from.
+
+    Attributes:
+        uses_modality: "inferred" where the method guesses it.
+        pretrained_on: the public datasets that its weights learnt on.
+        start: what its weights learnt on; may be left out where `pretrained: none` says it.
+        trivial_baseline: it learns no weights, and networks must beat it.
+        sees_test_images: it adapts to unlabelled test images.
+        algorithm: the algorithm's own card, where a search tuned a pair of method and algorithm.
+        note: for readers of the file.
+    """
+
+    title: Text
+    paper: Text
+    licence: Text
+    prompt: Annotated[str, OneOf(*PROMPTS)]
+    uses_modality: Annotated[bool | str, OneOf(True, False, "inferred")]
+    pretrained: Text
+    pretrained_on: Annotated[list[str], Expected("a list of names", "[isic2017,ph2]")]
+    start: Annotated[str, OneOf(*STARTS)] | None = None
+    trivial_baseline: Flag = False
+    sees_test_images: Flag = False
+    algorithm: dict[str, Any] | None = None
+    note: str = ""
+
+
+CARD_KEYS = tuple(item.name for item in fields(Card) if item.default is MISSING)
+TEXTS = ("title", "paper", "licence", "prompt", "pretrained")
+
+
+@dataclass(frozen=True)
+class Model(Checked):
+    """A class and its arguments, which the class checks itself when it is built."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "allow"}
+
+    _target_: Annotated[str, Expected("the import path of a class, as package.module.Class", pattern=r"\S")]
+
+
+@dataclass(frozen=True)
+class MethodFile(Checked):
+    """A `method/<name>.yaml` after composition: with `model:` or `trainer:`.
+
+    Attributes:
+        version: a number; of a tuned pair of method and algorithm, two joined by a plus.
+        training: checked where it is merged with the preset.
+    """
+
+    card: Card
+    version: Any = 1
+    model: Model | None = None
+    trainer: TrainerFile | None = None
+    training: Any = None
+    supports_algorithms: Flag | None = None
+
+
 def check_method_config(name: str, config: Any) -> None:
     """Checks the parts of a `method/<name>.yaml` after composition.
 
     Raises:
-        UserError: a part is missing or unknown.
+        UserError: a part is missing or unknown, has a wrong value, or contradicts another one.
     """
-    if not isinstance(config, dict):
-        raise UserError(f"methods.{name} is {type(config).__name__}, expected the keys card, version, model, training.")
-    for key in config:
-        if key not in _CONFIG_KEYS:
-            raise UserError(f"methods.{name}.{key} is unknown.{did_you_mean(key, _CONFIG_KEYS)}")
-    if "trainer" in config:
-        check_trainer(name, config["trainer"])
-        if config.get("model") or config.get("supports_algorithms"):
+    where = f"methods.{name}"
+    checked = validated(MethodFile, config, where)
+    if checked.trainer is not None:
+        if checked.model or checked.supports_algorithms:
             raise UserError(
-                f"methods.{name} has a trainer of its own: expected neither model: nor supports_algorithms: true beside it."
+                f"{where} has a trainer of its own: expected neither model: nor supports_algorithms: true beside it."
             )
-    elif not isinstance(config.get("model"), dict) or "_target_" not in config["model"]:
-        raise UserError(
-            f"methods.{name}.model._target_ is missing: expected the import path of a class, as package.module.Class."
-        )
-    card = config.get("card") or {}
-    missing = [key for key in CARD_KEYS if key not in card]
-    if missing:
-        raise UserError(
-            f"methods.{name}.card lacks {', '.join(missing)}: these keys are required, because the report shows them."
-        )
-    check_card(card, f"methods.{name}.card")
-    if "trainer" not in config:
-        _check_weights(name, card, config["model"])
+    elif checked.model is None:
+        validated(Model, {}, f"{where}.model")
+    _check_start(checked.card, f"{where}.card")
+    if checked.model is not None:
+        _check_weights(name, config["card"], config["model"])
 
 
-def check_card(card: dict[str, Any], where: str) -> None:
-    """Checks the values of a whole card; `where` is its name in messages.
+def check_card(card: Mapping[str, Any], where: str) -> None:
+    """Checks a whole card; `where` is its name in messages.
 
     Raises:
-        UserError: a text that YAML took for something else, an unknown prompt or start, a list that is none.
+        UserError: a key is missing or unknown, a value is wrong, or two contradict each other.
     """
-    for key in TEXTS:
-        if not isinstance(card[key], str) or not card[key].strip():
-            raise UserError(
-                f"{where}.{key}: expected a text, found {card[key]!r}, which YAML makes of it without quotes. Write it in"
-                f' quotes: {key}: "..."'
-            )
-    if card["prompt"] not in PROMPTS:
-        raise UserError(f"{where}.prompt is '{card['prompt']}', expected one of: {', '.join(PROMPTS)}.")
-    if card["uses_modality"] not in USES_MODALITY:
-        raise UserError(
-            f"{where}.uses_modality is '{card['uses_modality']}', expected true, false, or inferred (the method guesses it)."
-        )
-    names = card["pretrained_on"]
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise UserError(f"{where}.pretrained_on={names}: expected a list of names, for example [isic2017, ph2].")
-    _check_start(card, where)
+    _check_start(validated(Card, card, where), where)
 
 
 def start_of(card: dict[str, Any]) -> str:
@@ -86,24 +115,19 @@ def start_of(card: dict[str, Any]) -> str:
     return SCRATCH if card.get("pretrained") == "none" else NOT_STATED
 
 
-def _check_start(card: dict[str, Any], where: str) -> None:
-    if "start" not in card:
-        if card["pretrained"] in ("none", NOT_STATED):
+def _check_start(card: Card, where: str) -> None:
+    if card.start is None:
+        if card.pretrained in ("none", NOT_STATED):
             return
         raise UserError(
-            f"{where}.start is missing: the card says pretrained: {card['pretrained']}. Expected one of:"
+            f"{where}.start is missing: the card says pretrained: {card.pretrained}. Expected one of:"
             f" {', '.join(STARTS)}. The report ranks methods within equal starts."
         )
-    start = card["start"]
-    if start not in STARTS:
+    if card.start in (SCRATCH, NO_WEIGHTS) and card.pretrained != "none":
+        raise UserError(f"{where}: start: {card.start} and pretrained: {card.pretrained} contradict each other.")
+    if card.start in ("natural images", "medical images") and card.pretrained == "none":
         raise UserError(
-            f"{where}.start is '{start}', expected one of: {', '.join(STARTS)}.{did_you_mean(str(start), STARTS)}"
-        )
-    if start in (SCRATCH, NO_WEIGHTS) and card["pretrained"] != "none":
-        raise UserError(f"{where}: start: {start} and pretrained: {card['pretrained']} contradict each other.")
-    if start in ("natural images", "medical images") and card["pretrained"] == "none":
-        raise UserError(
-            f"{where}: start: {start} and pretrained: none contradict each other. Say which weights these are."
+            f"{where}: start: {card.start} and pretrained: none contradict each other. Say which weights these are."
         )
 
 

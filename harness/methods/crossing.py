@@ -16,13 +16,31 @@ that an algorithm could change: it stands once, as it is.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from harness.errors import UserError, did_you_mean
-from harness.methods.card import check_method_config
+from harness.config.validation import Checked, Flag, Text, validated
+from harness.methods.card import Model, check_method_config
 
-CARD_KEYS = ("title", "paper", "licence", "sees_test_images")
-_KEYS = ("card", "version", "model", "training")
+
+@dataclass(frozen=True)
+class AlgorithmCard(Checked):
+    """What reports say of an algorithm. `sees_test_images`: it adapts to unlabelled test images."""
+
+    title: Text
+    paper: Text
+    licence: Text
+    sees_test_images: Flag
+
+
+@dataclass(frozen=True)
+class AlgorithmFile(Checked):
+    """An `algorithm/<name>.yaml` after composition; see the top of this file."""
+
+    card: AlgorithmCard
+    model: Model | None
+    version: Any = 1
+    training: Any = None
 
 
 def crossed(methods: Mapping[str, dict[str, Any]], algorithms: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -38,7 +56,7 @@ def crossed(methods: Mapping[str, dict[str, Any]], algorithms: Mapping[str, dict
     pairs: dict[str, Any] = {}
     for name, method in methods.items():
         for algorithm_name, algorithm in (algorithms or {"": {"model": None}}).items():
-            if algorithm["model"] is None or not method.get("supports_algorithms", "trainer" not in method):
+            if algorithm["model"] is None or not method.get("supports_algorithms", not method.get("trainer")):
                 pairs[name] = method
             else:
                 pairs[f"{name}+{algorithm_name}"] = _wrapped(method, algorithm_name, algorithm)
@@ -49,29 +67,9 @@ def check_algorithm_config(name: str, config: Any) -> None:
     """Checks the parts of an `algorithm/<name>.yaml` after composition.
 
     Raises:
-        UserError: a part is missing or unknown.
+        UserError: a part is missing or unknown, or has a wrong value.
     """
-    if not isinstance(config, dict):
-        raise UserError(f"algorithms.{name} is {type(config).__name__}, expected the keys {', '.join(_KEYS)}.")
-    for key in config:
-        if key not in _KEYS:
-            raise UserError(f"algorithms.{name}.{key} is unknown.{did_you_mean(key, _KEYS)}")
-    model = config.get("model", {})
-    if model is not None and (not isinstance(model, dict) or "_target_" not in model):
-        raise UserError(
-            f"algorithms.{name}.model._target_ is missing: expected the import path of a class, as package.module.Class."
-        )
-    card = config.get("card") or {}
-    missing = [key for key in CARD_KEYS if key not in card]
-    if missing:
-        raise UserError(
-            f"algorithms.{name}.card lacks {', '.join(missing)}: these keys are required, because the report shows them."
-        )
-    if card["sees_test_images"] not in (True, False):
-        raise UserError(
-            f"algorithms.{name}.card.sees_test_images is '{card['sees_test_images']}', expected true (it adapts to unlabelled"
-            " test images) or false."
-        )
+    validated(AlgorithmFile, config, f"algorithms.{name}")
 
 
 def wrapped_model(model: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,7 @@ Its `method/<name>.yaml` has `trainer:` in place of `model:`:
       package: nnunetv2                              # where it is a Python package: must be installed, its version counts
       install: "pip install 'delightsam-bench[nnunet]'"
 
-The folder that the commands work in is described in docs/guides/external_trainer.md, and written by harness/trainers.
+The folder that the commands work in is described in docs/guides/external_trainer.md, and written by harness/external_trainers.
 """
 
 from __future__ import annotations
@@ -21,19 +21,20 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from harness.config.schema import TrainingConfig
-from harness.errors import UserError, did_you_mean
+from harness.config.validation import Checked, Expected, OneOf
+from harness.errors import UserError
 
 # Part of the ids. Raised when the same commands would be given other files or settings.
 CONTRACT_VERSION = 1
 USUAL_SETTINGS = ("epochs", "batch_size", "image_size")
-_DEFAULT_HOURS = 24.0
+Words = tuple[Annotated[str, Expected("a text", min_length=1)], ...]
 
 
 @dataclass(frozen=True)
-class Trainer:
+class TrainerFile(Checked):
     """The commands of a trainer, as its YAML gives them.
 
     Attributes:
@@ -41,15 +42,26 @@ class Trainer:
         settings: names of the fields of `TrainingConfig` that it is given; only these are in the ids.
         package: the Python distribution that does the work; None where it is no package of this environment.
         install: the command that installs it, for a message.
+    """
+
+    train: Annotated[Words, Expected("a command as a list of words", '["{python}",my_trainer.py,train]', min_length=1)]
+    predict: Annotated[
+        Words, Expected("a command as a list of words", '["{python}",my_trainer.py,predict]', min_length=1)
+    ]
+    timeout_hours: Annotated[float, Expected("a number above 0", "24", gt=0, strict=True)] = 24.0
+    settings: tuple[Annotated[str, OneOf(*(item.name for item in fields(TrainingConfig)))], ...] = USUAL_SETTINGS
+    package: str | None = None
+    install: str | None = None
+
+
+@dataclass(frozen=True)
+class Trainer(TrainerFile):
+    """The commands of a trainer, as a trial keeps them.
+
+    Attributes:
         package_version: the version that is installed; None where there is none.
     """
 
-    train: tuple[str, ...]
-    predict: tuple[str, ...]
-    timeout_hours: float = _DEFAULT_HOURS
-    settings: tuple[str, ...] = USUAL_SETTINGS
-    package: str | None = None
-    install: str | None = None
     package_version: str | None = None
 
     @classmethod
@@ -79,39 +91,6 @@ def trainer_of(config: Mapping[str, Any]) -> dict[str, Any]:
     """A checked `trainer:` as a trial spec keeps it, with the version of its package as it is installed here."""
     made = Trainer.from_json(config)
     return Trainer.from_json({**made.to_json(), "package_version": _installed(made.package)}).to_json()
-
-
-def check_trainer(name: str, config: Any) -> None:
-    """Checks the types and names in a `trainer:` part.
-
-    Raises:
-        UserError: a command is missing or no list of words, an unknown key or setting, a timeout that is none.
-    """
-    where = f"methods.{name}.trainer"
-    if not isinstance(config, Mapping):
-        raise UserError(f"{where}={config!r}: expected the keys train and predict, each a list of words.")
-    known = [field.name for field in fields(Trainer) if field.name != "package_version"]
-    for key in config:
-        if key not in known:
-            raise UserError(f"{where}.{key} is unknown.{did_you_mean(str(key), known)}")
-    for key in ("train", "predict"):
-        if not _is_words(config.get(key)) or not config[key]:
-            raise UserError(
-                f"{where}.{key}={config.get(key)!r}: expected a command as a list of words, for example"
-                f' ["{{python}}", my_trainer.py, {key}].'
-            )
-    hours = config.get("timeout_hours", _DEFAULT_HOURS)
-    if isinstance(hours, bool) or not isinstance(hours, int | float) or not 0 < hours < float("inf"):
-        raise UserError(f"{where}.timeout_hours={hours!r}: expected a number above 0, for example 24.")
-    settings, possible = config.get("settings", USUAL_SETTINGS), [field.name for field in fields(TrainingConfig)]
-    if not _is_words(settings):
-        raise UserError(f"{where}.settings={settings!r}: expected a list of names of training settings.")
-    for setting in settings:
-        if setting not in possible:
-            raise UserError(f"{where}.settings: '{setting}' is unknown.{did_you_mean(str(setting), possible)}")
-    for key in ("package", "install"):
-        if not isinstance(config.get(key), str | None):
-            raise UserError(f"{where}.{key}={config[key]!r}: expected a text.")
 
 
 def check_usable(name: str, trainer: Trainer) -> None:
@@ -153,7 +132,3 @@ def _installed(package: str | None) -> str | None:
         return None if package is None else importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _is_words(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(isinstance(word, str) and word for word in value)

@@ -5,7 +5,7 @@ definition and source; the rules for empty masks in `EMPTY_POLICIES`. Needs NumP
 """
 
 from harness.metrics.empty import DEFAULT_EMPTY_POLICY, EMPTY_POLICIES, EmptyPolicy, empty_policy
-from harness.metrics.masks import EmptyKind, InvalidMasks, PixelCounts
+from harness.metrics.inputs import EmptyKind, InvalidMasks, PixelCounts
 from harness.metrics.pair import (
     DEFAULT_NSD_TOLERANCE,
     assd,

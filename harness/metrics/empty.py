@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.errors import UserError, did_you_mean
-from harness.metrics.masks import EmptyKind
+from harness.metrics.inputs import EmptyKind
 from harness.metrics.registry import Metric
 
 DEFAULT_EMPTY_POLICY = "diagonal"

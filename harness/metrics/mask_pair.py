@@ -8,7 +8,7 @@ from functools import cached_property
 
 from numpy.typing import ArrayLike
 
-from harness.metrics.masks import Mask, PixelCounts, Spacing, check_masks, check_spacing
+from harness.metrics.inputs import Mask, PixelCounts, Spacing, check_masks, check_spacing
 from harness.metrics.surface import SurfaceDistances, surface_distances
 
 

@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from numpy.typing import ArrayLike
 
 from harness.metrics.empty import DEFAULT_EMPTY_POLICY, EmptyPolicy, empty_policy
+from harness.metrics.inputs import Spacing
 from harness.metrics.mask_pair import MaskPair
-from harness.metrics.masks import Spacing
 from harness.metrics.registry import REGISTRY, Metric, Settings
 from harness.metrics.registry import metric as find_metric
 from harness.metrics.surface import check_tolerance

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from harness.errors import UserError, did_you_mean
+from harness.metrics.inputs import EmptyKind
 from harness.metrics.mask_pair import MaskPair
-from harness.metrics.masks import EmptyKind
 from harness.metrics.shape import boundary_iou, centreline_dice
 
 

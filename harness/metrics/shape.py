@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from harness.metrics.inputs import Mask
 from harness.metrics.mask_pair import MaskPair
-from harness.metrics.masks import Mask
 
 BOUNDARY_SHARE = 0.02
 """Of the image's diagonal: how wide the band inside a border is that boundary IoU compares (the authors' choice)."""

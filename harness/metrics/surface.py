@@ -19,7 +19,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from harness.metrics.masks import InvalidMasks, Mask, Spacing, check_masks, check_spacing
+from harness.metrics.inputs import InvalidMasks, Mask, Spacing, check_masks, check_spacing
 
 Distances = NDArray[np.float64]
 Positions = NDArray[np.intp]

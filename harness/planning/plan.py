@@ -77,7 +77,7 @@ def _one_per_modality(methods: dict[str, Any]) -> dict[str, Any]:
 
 def _method_spec(name: str, method: dict[str, Any]) -> MethodSpec:
     model = method.get("model") or {}
-    trainer = trainer_of(method["trainer"]) if "trainer" in method else None
+    trainer = trainer_of(method["trainer"]) if method.get("trainer") else None
     return MethodSpec(name, method.get("version", 1), model, files_in(model), method["card"], trainer)
 
 

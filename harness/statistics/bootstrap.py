@@ -22,7 +22,7 @@ from harness.statistics.equality import TOLERANCE, first_alike, settled
 
 DRAWS = 2000
 CONFIDENCE = 0.95
-_WEIGHTS_AT_ONCE = 4_000_000
+_PAIRS_AT_ONCE = 500
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -49,6 +49,43 @@ class _Stratum:
     influence: FloatArray
     # (columns,): whether the column has any of these units.
     present: npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class _Contrasts:
+    """Linear contrasts of domain means: what their intervals are made from.
+
+    Attributes:
+        values: (contrasts,), NaN where undefined.
+        replicates: (draws, contrasts).
+        parts: for each stratum (units, contrasts), the influence of each unit.
+        tellable: (contrasts,) bool, whether the data can tell an interval.
+    """
+
+    values: FloatArray
+    replicates: FloatArray
+    parts: list[FloatArray]
+    tellable: npt.NDArray[np.bool_]
+
+    def minus(self, first: npt.NDArray[np.int64], second: npt.NDArray[np.int64]) -> _Contrasts:
+        """Differences of pairs of these, each given by two positions."""
+        return _Contrasts(
+            self.values[first] - self.values[second],
+            self.replicates[:, first] - self.replicates[:, second],
+            [part[:, first] - part[:, second] for part in self.parts],
+            self.tellable[first] & self.tellable[second],
+        )
+
+    def estimates(self, confidence: float, small_sample: bool) -> list[Estimate]:
+        values = settled(self.values)
+        if not self.parts or not self.tellable.any():
+            return [Estimate(float(value)) for value in values]
+        ends = _bca_intervals(values, self.replicates, self.parts, confidence, small_sample)
+        low, high = (settled(end) for end in ends)
+        return [
+            Estimate(float(value), float(a), float(b)) if known else Estimate(float(value))
+            for value, a, b, known in zip(values, low, high, self.tellable, strict=True)
+        ]
 
 
 class DomainBootstrap:
@@ -151,7 +188,9 @@ class DomainBootstrap:
         self, weights: FloatArray, *, confidence: float = CONFIDENCE, small_sample: bool = True
     ) -> list[Estimate]:
         """Many contrasts at once: `weights` is (contrasts, domains, columns). See `contrast`."""
-        weights = np.asarray(weights, float)
+        return self._contrasts(np.asarray(weights, float)).estimates(confidence, small_sample)
+
+    def _contrasts(self, weights: FloatArray) -> _Contrasts:
         used = weights != 0
         cells = used.any(0)
         chosen = weights[:, cells].T  # (cells, contrasts)
@@ -161,7 +200,6 @@ class DomainBootstrap:
         values = np.where(used[:, cells] @ ~np.isfinite(self.means[cells]), np.nan, means @ chosen)
         replicates = np.where(known, self.replicates[:, cells], 0.0) @ chosen
         tellable = ~(used[:, cells] @ ~known)
-        values = settled(values)
         parts = []
         for stratum in self._strata:
             mine = used[:, stratum.domain] & stratum.present  # (contrasts, columns)
@@ -173,13 +211,7 @@ class DomainBootstrap:
             columns = mine.any(0)
             influence = np.nan_to_num(stratum.influence[:, columns])
             parts.append(influence @ (weights[:, stratum.domain][:, columns] * mine[:, columns]).T)
-        if not parts or not tellable.any():
-            return [Estimate(float(value)) for value in values]
-        low, high = (settled(end) for end in _bca_intervals(values, replicates, parts, confidence, small_sample))
-        return [
-            Estimate(float(value), float(a), float(b)) if known_one else Estimate(float(value))
-            for value, a, b, known_one in zip(values, low, high, tellable, strict=True)
-        ]
+        return _Contrasts(values, replicates, parts, tellable)
 
     def differences(
         self, columns: Sequence[int], domains: Sequence[str] | None = None
@@ -188,13 +220,14 @@ class DomainBootstrap:
 
         Intervals are for one comparison each, not corrected for their number.
         """
+        if len(columns) < 2:
+            return {}
+        of_columns = self._contrasts(np.stack([self.weights(column, domains) for column in columns]))
         pairs = [(i, j) for i in range(len(columns)) for j in range(i + 1, len(columns))]
-        macros = np.stack([self.weights(column, domains) for column in columns]) if columns else np.zeros((0, 1, 1))
-        step = max(1, _WEIGHTS_AT_ONCE // max(1, self.means.size))
         found: list[Estimate] = []
-        for start in range(0, len(pairs), step):
-            first, second = np.array(pairs[start : start + step]).T
-            found += self.contrasts(macros[first] - macros[second])
+        for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+            first, second = np.array(pairs[start : start + _PAIRS_AT_ONCE]).T
+            found += of_columns.minus(first, second).estimates(CONFIDENCE, small_sample=True)
         return dict(zip(pairs, found, strict=True))
 
     def _positions(self, domains: Sequence[str] | None) -> list[int]:
@@ -280,7 +313,7 @@ def _bca_intervals(
     # Rounding leaves dust where all values are equal; dust must not make an acceleration.
     flat = (squares.sum(0) <= 1e-24) | (np.ptp(replicates, axis=0) <= 1e-12)
     variance = np.where(flat, 1.0, squares.sum(0))
-    cubes = np.sum([(part**3).sum(0) for part in parts], axis=0)
+    cubes = np.sum([(part * part * part).sum(0) for part in parts], axis=0)  # ** 3 takes ten times as long
     acceleration = cubes / (6 * variance**1.5)
     below = ((replicates < values).sum(0) + (replicates <= values).sum(0)) / (2 * len(replicates))
     bias = np.where((below > 0) & (below < 1), stats.norm.ppf(np.clip(below, 1e-9, 1 - 1e-9)), 0.0)

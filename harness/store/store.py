@@ -40,7 +40,7 @@ from harness.trial_spec import TrialIds, TrialSpec
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.metrics.masks import Mask
+    from harness.metrics.inputs import Mask
 
 log = logging.getLogger(__name__)
 

@@ -87,7 +87,11 @@ def _lost_on_unseen_domains(table: pd.DataFrame) -> list[str]:
         least, most = (_loss(choose(network.gap for network in losing)) for choose in (min, max))
         span = least if least == most else f"{least} to {most}"
         each = _some([f"{network.label} {_loss(network.gap)}" for network in losing])
-        which = "the networks" if len(losing) == len(networks) else f"{len(losing)} of {len(networks)} networks"
+        which = (
+            "the learned methods"
+            if len(losing) == len(networks)
+            else f"{len(losing)} of {len(networks)} learned methods"
+        )
         notes.append(f"On unseen domains {which} lose on average {span} Dice: {each}.")
     if gaining:
         each = _some([f"{row.label} by {number(-row.gap, 2)}" for row in gaining])

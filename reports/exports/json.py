@@ -65,7 +65,7 @@ def as_json(records: Records, board: Leaderboard, title: str, made: str) -> str:
             for trial in records.trials
         ],
     }
-    return json.dumps(_plain(document), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    return json.dumps(plain_json(document), ensure_ascii=False, indent=1, allow_nan=False) + "\n"
 
 
 def _ranks(compared: Comparison) -> list[dict[str, Any]]:
@@ -82,14 +82,14 @@ def _rows(table: pd.DataFrame) -> list[dict[str, Any]]:
     return [{str(key): value for key, value in row.items()} for row in table.to_dict("records")]
 
 
-def _plain(value: Any) -> Any:
+def plain_json(value: Any) -> Any:
     """What JSON knows: NaN and its kin become null."""
     if isinstance(value, dict):
-        return {key: _plain(each) for key, each in value.items()}
+        return {key: plain_json(each) for key, each in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(each) for each in value]
+        return [plain_json(each) for each in value]
     if isinstance(value, np.generic):
-        return _plain(value.item())
+        return plain_json(value.item())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     return None if value is pd.NA or value is pd.NaT else value

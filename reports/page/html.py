@@ -46,9 +46,9 @@ def render(
     made: str,
 ) -> str:
     """The page. `published` are results that papers report, see `reports.page.published`; `made` is the time that stands on it."""
-    environment = _environment()
-    script = "".join(_resource(environment, name) for name in _SCRIPTS)
-    style = "".join(_resource(environment, name) for name in _STYLES)
+    environment = make_environment()
+    script = "".join(read_resource(environment, name) for name in _SCRIPTS)
+    style = "".join(read_resource(environment, name) for name in _STYLES)
     red, green, blue = (round(255 * part) for part in SHADE)
     shade = f":root {{ --shade-color: rgb({red} {green} {blue}); --shade-opacity: {SHADE_OPACITY}; }}"
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
@@ -106,7 +106,7 @@ def render(
 
 
 @cache
-def _environment() -> Environment:
+def make_environment() -> Environment:
     """Kept, since compiling the templates takes a fifth of a small report's time."""
     return Environment(
         loader=PackageLoader("reports"),
@@ -132,7 +132,7 @@ def safe_json(value: Any) -> Markup:
     return Markup(text)
 
 
-def _resource(environment: Environment, name: str) -> str:
+def read_resource(environment: Environment, name: str) -> str:
     assert environment.loader is not None
     return environment.loader.get_source(environment, name)[0]
 

@@ -15,24 +15,28 @@ Other data splits, sizes and metric code stand behind such a number: it tells wh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from harness.config.validation import Checked, Expected, Text, validated
 from harness.errors import UserError, did_you_mean
 
 
 @dataclass(frozen=True)
-class PublishedResult:
-    """One number of one paper. `domain` None: over the modality's domains; `page` says where in the source it stands."""
+class PublishedResult(Checked):
+    """One number of one paper. `domain` None: over the modality's domains; `page` says where in the source it stands.
 
-    method: str
-    modality: str
-    domain: str | None
-    metric: str
-    value: float
-    source: str
-    page: str
+    Without its source and page a number can't be checked.
+    """
+
+    method: Text
+    modality: Text
+    domain: Text | None
+    metric: Text
+    value: Annotated[float, Expected("a number", "0.912", strict=True)]
+    source: Text
+    page: Annotated[str, Expected("a text", coerce_numbers_to_str=True, pattern=r"\S")]
 
 
 def read_published(path: Path) -> list[PublishedResult]:
@@ -68,36 +72,15 @@ def read_published(path: Path) -> list[PublishedResult]:
 def _entry(entry: Any, where: str) -> PublishedResult:
     from harness.metrics import REGISTRY
 
-    names = [field.name for field in fields(PublishedResult)]
-    if not isinstance(entry, dict):
-        raise UserError(f"{where}: expected lines of key: value with {', '.join(names)}; found {entry!r}.")
-    for key in entry:
-        if key not in names:
-            raise UserError(f"{where}: {key} is unknown.{did_you_mean(str(key), names)}")
-    absent = [name for name in names if name != "domain" and entry.get(name) in (None, "")]
-    if absent:
-        raise UserError(f"{where}: {', '.join(absent)} is missing. A number without its source can't be checked.")
-    for key in ("method", "modality", "domain", "metric", "source"):
-        if entry.get(key) is not None and not isinstance(entry[key], str):
-            raise UserError(
-                f"{where}: {key}: expected a text, found {entry[key]!r}, which YAML makes of it without quotes. Write it in"
-                f' quotes: {key}: "..."'
-            )
-    metric, value = entry["metric"], entry["value"]
+    try:
+        result = validated(PublishedResult, {"domain": None, **entry} if isinstance(entry, dict) else entry)
+    except UserError as error:
+        raise UserError(f"{where}: {error}") from error
+    metric, value = result.metric, result.value
     if metric not in REGISTRY:
-        raise UserError(f"{where}: metric {metric} is unknown.{did_you_mean(metric, REGISTRY)}")
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise UserError(f"{where}: value {value!r}: expected a number, such as 0.912.")
+        raise UserError(f"{where}: metric={metric} is unknown.{did_you_mean(metric, REGISTRY)}")
     highest = math.inf if REGISTRY[metric].unit else 1.0
     if not 0 <= value <= highest:
         hint = f" Percent? Write {value / 100:g}." if 1 < value <= 100 else ""
-        raise UserError(f"{where}: {metric} {value} is out of range: expected 0 to {highest:g}.{hint}")
-    return PublishedResult(
-        method=entry["method"],
-        modality=entry["modality"],
-        domain=entry.get("domain"),
-        metric=metric,
-        value=float(value),
-        source=entry["source"],
-        page=str(entry["page"]),
-    )
+        raise UserError(f"{where}: value={value:g} is out of range: expected 0 to {highest:g}.{hint}")
+    return result

@@ -52,9 +52,9 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
     columns = ["method", "fold", "seed", "trial"]
     empty = pd.DataFrame(columns=[*columns, *_SAMPLE_COLUMNS, *shown_metrics(), GUESS])
     samples = pd.concat(frames, ignore_index=True) if frames else empty
-    for name, outdated in _outdated(trials).items():
-        samples.loc[samples["trial"].isin([trial.id for trial in outdated]), name] = math.nan
-        for trial in outdated:
+    for name, older in outdated(trials).items():
+        samples.loc[samples["trial"].isin([trial.id for trial in older]), name] = math.nan
+        for trial in older:
             unmeasured[trial.method].add(name)
     return Records(
         suite=suite,
@@ -70,7 +70,7 @@ def read_records(store: Store, suite: SuiteRecord) -> Records:
     )
 
 
-def _outdated(trials: Sequence[ReportedTrial]) -> dict[str, list[ReportedTrial]]:
+def outdated(trials: Sequence[ReportedTrial]) -> dict[str, list[ReportedTrial]]:
     """Metric -> trials that measured it by an older version than others: such values must not stand in one table."""
     newest: dict[str, int] = {}
     for trial in trials:

@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
+
+
+def _texts(notebook: Path) -> str:
+    """What a notebook says between its code, which runs in a test of its own."""
+    cells = json.loads(notebook.read_text("utf-8"))["cells"]
+    return "\n\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown")
+
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = {
@@ -14,6 +22,8 @@ PAGES = {
     # Of a version that is past, commands may be as well.
     if path.name != "CHANGELOG.md"
 }
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+PAGES |= {path.relative_to(ROOT).as_posix(): _texts(path) for path in NOTEBOOKS}
 _FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _FILE = re.compile(r"`([\w/]+\.(?:py|yaml))`[^`]*\n\n```(?:python|yaml)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _INLINE = re.compile(r"(?<!`)`((?:\.venv/bin/)?(?:python -m|make|pip install|pre-commit|ray start|hf) ?[^`\n]*)`")

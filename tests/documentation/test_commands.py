@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -90,6 +93,13 @@ def pytest_run(words: list[str], folder: Path) -> None:
     assert all((ROOT / word).exists() for word in words if not word.startswith("-"))
 
 
+def tab_is_told(words: list[str], folder: Path) -> None:
+    told = f'eval "{words[0]}"; complete -p delightsam-bench'
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(["bash", "-c", told], env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    assert "argcomplete" in done.stdout, done.stderr
+
+
 def nothing(words: list[str], folder: Path) -> None:
     """Known, and nothing more to check."""
 
@@ -102,6 +112,7 @@ CHECKS: dict[str, Callable[[list[str], Path], None]] = {
     "make": make_target,
     "ray start": ray_start,
     "hf download": download,
+    "eval": tab_is_told,
     "pre-commit install": nothing,
     ". .venv/bin/activate": nothing,
 }

@@ -60,7 +60,8 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def folder(bare: Path) -> Path:
     """The same with phantoms, masks of another tool, and a finished run."""
     assert main(["data", "phantoms", "--out", "phantoms", "--images-per-domain", "4", "--image-size", "64"]) == 0
-    shutil.copytree(bare / "phantoms" / "ultrasound", bare / "scans")
+    for own, phantom in (("mary", "probe_a"), ("beta", "probe_b")):
+        shutil.copytree(bare / "phantoms" / "ultrasound" / phantom, bare / "scans" / own)
     for mask in (bare / "phantoms").glob("*/*/masks/*.png"):
         place = bare / "nnunet_masks" / mask.parts[-4] / mask.parts[-3]
         place.mkdir(parents=True, exist_ok=True)
@@ -129,9 +130,9 @@ def test_what_looks_at_a_run_works(folder: Path, monkeypatch: pytest.MonkeyPatch
 def _mask_tools(folder: Path) -> None:
     (command,) = chosen("evaluate predictions=nnunet_masks")
     typed(command, "data.modalities=[dermoscopy]", "protocol.max_folds=1", "store.root=ranked")
-    (command,) = chosen("data add")
-    words = [word.replace("~", str(folder)) for word in words_of(command)[3:]]
-    assert main([*words, "--yes"]) == 0
+    for command in chosen("data add"):
+        words = [word.replace("~", str(folder)) for word in words_of(command)[3:]]
+        assert main([*words, "--yes"]) == 0
     assert (folder / "images" / "manifest.csv").is_file()
 
 

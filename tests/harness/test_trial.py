@@ -164,7 +164,8 @@ def test_floors_train_nothing_and_are_tested_all_the_same(toy_plan: ToyPlan, con
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("Broken", "ZeroDivisionError: a mistake in the method's code"),
+        ("Broken", "ZeroDivisionError: a mistake in the method's code (toy_methods.py, line "),
+        ("TargetsDiffer", "must be the same as input size"),
         ("LossBecomesNan", "The training loss became nan in epoch 1"),
         ("WrongShape", "WrongShape.predict gave logits of shape"),
     ],
@@ -182,6 +183,13 @@ def test_a_method_that_fails_is_recorded_with_its_cause(
     assert store.result(trial.ids) is None
     text = (store.trial_folder(trial.id) / "error.txt").read_text()
     assert "Traceback" in text
+
+
+def test_a_library_that_raises_is_told_by_the_line_that_called_it(toy_plan: ToyPlan, context: TrialContext) -> None:
+    (trial,) = toy_plan("TargetsDiffer").trials
+    source = Path(toy_methods.__file__).read_text("utf-8").splitlines()
+    (line,) = [number for number, text in enumerate(source, 1) if "masks[:, :, 1:])" in text]
+    assert str(run(trial, context)["reason"]).endswith(f" (toy_methods.py, line {line})")
 
 
 def test_a_trial_that_failed_once_can_succeed_later(

@@ -158,7 +158,7 @@ def reading_a_store(folder: Path) -> Run:
 @benchmark
 def report(folder: Path) -> Run:
     """All outputs but the figures, whose time is Matplotlib's."""
-    import reports.figures.figures as drawing
+    import reports.figures.all_figures as drawing
     from reports.build import build_report
     from tests.reports.big_store import write_big_store
 

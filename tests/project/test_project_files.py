@@ -117,3 +117,17 @@ def test_the_development_container_sets_up_by_the_makefile() -> None:
     content = json.loads((ROOT / ".devcontainer/devcontainer.json").read_text("utf-8"))
     assert content["image"]
     assert set(re.findall(r"make ([a-z-]+)", content["postCreateCommand"])) == {"setup"}
+
+
+def test_what_a_stranger_submits_is_checked_without_rights() -> None:
+    path = ROOT / ".github/workflows/leaderboard.yml"
+    workflow, text = load(path), path.read_text("utf-8")
+    assert "pull_request" in workflow[True] and "pull_request_target" not in workflow[True]
+    assert "secrets." not in text
+    for name, job in workflow["jobs"].items():
+        if name == "publish":
+            assert job["if"] == "github.event_name != 'pull_request'"
+        else:
+            assert "permissions" not in job
+        # Texts of a pull request reach a shell as variables, never as a part of its words.
+        assert all("${{" not in step.get("run", "") for step in job["steps"])

@@ -41,7 +41,7 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
 @pytest.fixture
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports that a test makes have no figures, which take most of the time; shared reports have them."""
-    monkeypatch.setattr("reports.figures.figures.draw_figures", lambda *_, **__: [])
+    monkeypatch.setattr("reports.figures.all_figures.draw_figures", lambda *_, **__: [])
 
 
 ARGUMENTS = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from harness.data.folder.paths import PARTS, domain_folders, has_parts, part_folder, pictures, relative, subfolders
@@ -28,21 +29,28 @@ def explain_layout(root: Path) -> str:
     if has_parts(root):
         if root.parent.name in MODALITIES:
             return f"{root}: is the folder of one domain. Give the folder that holds the modalities: {root.parents[1]}."
-        return _missing(root, "images and masks lie directly in it", "modality and domain", "<modality>/<domain>")
+        found = _missing(root, "images and masks lie directly in it", "modality and domain", "<modality>/<domain>")
+        return f"{found} {how_to_add(root)}"
     without = [folder for folder in subfolders(root) if has_parts(folder)]
     if without:
         return _one_level_missing(root, without)
     if pictures(root)[0]:
         levels = "modality, domain and images or masks"
-        return _missing(root, "pictures lie directly in it", levels, "<modality>/<domain>")
+        return f"{_missing(root, 'pictures lie directly in it', levels, '<modality>/<domain>')} {how_to_add(root)}"
     classes = [folder for folder in subfolders(root) if pictures(folder)[0]]
     if classes:
         return _folders_of_pictures(root, classes)
     domains = [domain for modality in subfolders(root) for domain in subfolders(modality) if pictures(domain)[0]]
     if domains:
         place = relative(domains[0], root)
-        return _missing(root, f"pictures lie directly in {place}", "images and masks", place)
-    return f"{_expected(root)} {_PHANTOMS}"
+        return f"{_missing(root, f'pictures lie directly in {place}', 'images and masks', place)} {how_to_add(root)}"
+    return f"{_expected(root)} {how_to_add(root)} {_PHANTOMS}"
+
+
+def how_to_add(root: Path) -> str:
+    """The command that makes a dataset of images as they came, for the end of a message."""
+    command = f"python -m harness data add {shlex.quote(str(root))} --modality MODALITY --root NEW_FOLDER"
+    return f"Images as they came, in any layout, become a dataset by `{command}`."
 
 
 def without_domain(root: Path) -> list[Problem]:
@@ -83,7 +91,7 @@ def _folders_of_pictures(root: Path, folders: list[Path]) -> str:
     known = [folder.name for folder in folders if folder.name in MODALITIES]
     if known:
         return _missing(root, found, "domain, and that of images and masks", f"{known[0]}/<domain>")
-    hint = " A class is no level: images of all classes go together, each with a mask of its own."
+    hint = f" A class is no level: images of all classes go together, each with a mask of its own. {how_to_add(root)}"
     return _missing(root, found, "modality and domain, and that of images and masks", "<modality>/<domain>") + hint
 
 

@@ -124,12 +124,12 @@ def _lines(group: Sequence[Problem], most: int) -> list[str]:
     return [f"{len(group)} x {group[0].kind}: {group[0]} Also: {also}."]
 
 
-def raise_problems(root: Path, problems: Sequence[Problem]) -> None:
-    """Raises one UserError that lists the problems, if there are any."""
+def raise_problems(root: Path, problems: Sequence[Problem], hint: str = "") -> None:
+    """Raises one UserError that lists the problems, if there are any, and ends with the hint."""
     if not problems:
         return
     count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
-    raise UserError(f"The dataset at {root} has {count}:\n{list_problems(problems)}")
+    raise UserError(f"The dataset at {root} has {count}:\n{list_problems(problems)}" + (f"\n{hint}" if hint else ""))
 
 
 Progress = Callable[[int, int], None]

@@ -173,14 +173,20 @@ def _by_sets(
             sets.setdefault(_set_of(mask, rest), {}).setdefault(image, []).append(mask)
     found = sorted(sets.items(), key=lambda item: -len(item[1]))
     found = [(name, joined) for name, joined in found if len(joined) * 2 >= len(found[0][1])]
-    readings = [(f"masks in {name}", joined) for name, joined in found]
-    if len(found) > 1:
-        united: dict[_File, list[_File]] = {}
-        for _, joined in found:
-            for image, own in joined.items():
-                united.setdefault(image, []).extend(own)
+    if not found:
+        return []
+    united: dict[_File, list[_File]] = {}
+    for _, joined in found:
+        for image, own in joined.items():
+            united.setdefault(image, []).extend(own)
+    names = " and ".join(name for name, _ in found)
+    if len(united) == sum(len(joined) for _, joined in found):
+        # No image has masks of two sets (labelsTr and labelsTs): nothing to choose from.
+        readings = [(f"masks: {names}", united)]
+    else:
+        readings = [(f"masks: {name}", joined) for name, joined in found]
         sides = any({"left", "right"} & set(_words(name)) for name, _ in found)
-        readings.insert(0 if sides else len(readings), (f"{' and '.join(name for name, _ in found)} united", united))
+        readings.insert(0 if sides else len(readings), (f"{names} united", united))
     choices = []
     for words, joined in readings:
         foregrounds = _foregrounds([mask for own in joined.values() for mask in own], scratch)
@@ -224,11 +230,18 @@ class _Index:
 
 def _set_of(mask: _File, rest: tuple[str, ...]) -> str:
     """What tells masks of one set from those of another: folders that say mask, and words of the name that are no number."""
-    folders = [part for part in mask.folders if set(_words(part)) & _MASK]
+    folders = [_of_all_splits(part) for part in mask.folders if set(_words(part)) & _MASK]
     words = [word for word in mask.words if word in _MASK]
     own = " ".join(rest) if any(not word.isdigit() for word in rest) else ""
     parts = ["/".join(folders), " ".join(word for word in ("_".join(words), own) if word)]
     return ", ".join(part for part in parts if part) or "files of the same name"
+
+
+def _of_all_splits(folder: str) -> str:
+    """labelsTr and labelsTs are one set: "labels"."""
+    words = _words(folder)
+    rest = [word for word in words if word not in _SPLITS]
+    return folder if len(rest) == len(words) else " ".join(rest)
 
 
 def _foregrounds(masks: Sequence[_File], scratch: Path) -> list[tuple[str | None, str]]:

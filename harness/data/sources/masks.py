@@ -26,14 +26,9 @@ from harness.errors import UserError
 
 _LOSSY = (".jpg", ".jpeg", ".webp")
 PORTABLE = (".ppm", ".pgm", ".pnm")
-_RULE = re.compile(r"(?P<sign>[<>=])\s*(?P<numbers>\d+(?:\s*,\s*\d+)*)|rgb\s+(?P<rgb>\d+\s+\d+\s+\d+)|(?P<any>nonzero)")
-
-
-def check_foreground(rule: str) -> str:
-    """The rule; raises UserError where it is none of the four."""
-    if _RULE.fullmatch(rule.strip().lower()) is None:
-        raise UserError(f"foreground '{rule}': expected nonzero, > 127, < 128, = 1, 2 or rgb 255 0 0.")
-    return rule.strip().lower()
+FOREGROUND = re.compile(
+    r"(?P<sign>[<>=])\s*(?P<numbers>\d+(?:\s*,\s*\d+)*)|rgb\s+(?P<rgb>\d+\s+\d+\s+\d+)|(?P<any>nonzero)"
+)
 
 
 def union_of(
@@ -133,7 +128,7 @@ def read_upright_nifti(file: Path) -> NDArray[Any]:
 
 
 def _where(values: NDArray[Any], foreground: str, file: Path) -> NDArray[np.bool_]:
-    rule = _RULE.fullmatch(foreground)
+    rule = FOREGROUND.fullmatch(foreground)
     assert rule is not None, foreground
     if rule["rgb"]:
         colour = [int(number) for number in rule["rgb"].split()]

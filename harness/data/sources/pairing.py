@@ -126,18 +126,18 @@ def _filled(template: str, names: Mapping[str, str]) -> str:
 
 def _subjects(recipe: Recipe, placed: Sequence[tuple[Member, str]], pairs: Sequence[SourcePair]) -> dict[str, str]:
     """Id -> subject, from a table in the download or from ranges of numbers."""
-    if ranges := recipe.subjects.get("ranges"):
+    known = recipe.subjects
+    if known is None:
+        return {}
+    if known.ranges:
         return {
             pair.id: f"{number}"
             for pair in pairs
             if (digits := re.search(r"\d+", pair.id))
-            for number, (first, last) in enumerate(ranges, 1)
+            for number, (first, last) in enumerate(known.ranges, 1)
             if first <= int(digits[0]) <= last
         }
-    if not recipe.subjects:
-        return {}
-    pattern = compile_pattern(recipe.subjects["table"])
-    key, column = (recipe.subjects[name].lower() for name in ("key", "column"))
+    pattern, key, column = compile_pattern(known.table), known.key.lower(), known.column.lower()
     found = {}
     for member, place in placed:
         if pattern.fullmatch(place):

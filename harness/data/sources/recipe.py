@@ -23,35 +23,49 @@ the names they share have the same text. Case plays no part.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 
-from harness.data.sources.masks import check_foreground
+from harness.config.validation import Checked, Expected, OneOf, Range, Text, validated
+from harness.data.sources.masks import FOREGROUND
+from harness.data.sources.outlines import FORMATS
 from harness.errors import UserError, did_you_mean
 
 FOLDER = Path(__file__).parent.parent / "catalogue"
+_FOREGROUND = Expected("nonzero, > 127, < 128, = 1, 2 or rgb 255 0 0", pattern=f"^(?:{FOREGROUND.pattern})$")
 _TOKEN = re.compile(r"\{(?P<name>[a-z_]+)(?::(?P<regex>[^{}]+(?:\{\d+\}[^{}]*)*))?\}|(?P<star>\*)")
 
 
+class OneOrMore(Expected):
+    """In an annotation of a list: one item may stand for the list of it alone."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Callable[[Any], Any]) -> Any:
+        from pydantic_core import core_schema
+
+        listed = super().__get_pydantic_core_schema__(source, handler)
+        return core_schema.no_info_before_validator_function(lambda x: [x] if isinstance(x, str) else x, listed)
+
+
 @dataclass(frozen=True)
-class Layout:
+class Layout(Checked):
     """One way in which a dataset is packed; see the top of this file."""
 
-    image: str
-    masks: tuple[str, ...]
+    image: Text
+    masks: Annotated[tuple[Text, ...], OneOrMore("a pattern or a list of patterns", min_length=1)]
     seen: str = ""
     id: str = "{id}"
     subject: str = ""
     split: str = ""
     modality: str = ""
-    foreground: str | None = None
-    fit: str = ""
+    foreground: Annotated[str, _FOREGROUND] | None = None
+    fit: Annotated[str, OneOf("", "image", "mask")] = ""
     crop_left: bool = False
-    masks_as: str = ""
+    masks_as: Annotated[str, OneOf("", *FORMATS)] = ""
 
     @cached_property
     def image_pattern(self) -> re.Pattern[str]:
@@ -69,21 +83,31 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Subjects(Checked):
+    """Whose an image is: by a table in the download, or by ranges of the number in its id; see the top of this file."""
+
+    table: str = ""
+    key: str = ""
+    column: str = ""
+    ranges: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe(Checked):
     """A public dataset: what it is, whose it is, and how its archives become pairs."""
 
     name: str
-    title: str
-    modality: str
-    citation: str
-    licence: str
-    home: str
-    download: str
-    pairs: int | None
+    title: Text
+    modality: Text
+    citation: Text
+    licence: Text
+    home: Text
+    download: Text
+    pairs: Annotated[int, Range(1)] | None
     layouts: tuple[Layout, ...]
     domain: str = ""
-    subjects: dict[str, Any] = field(default_factory=dict)
-    traps: tuple[str, ...] = ()
+    subjects: Subjects | None = None
+    traps: tuple[Text, ...] = ()
 
     @property
     def modalities(self) -> list[str]:
@@ -133,21 +157,13 @@ def read_recipe(path: Path) -> Recipe:
     """
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
-        layouts = tuple(_layout(one) for one in content.pop("layouts"))
-        traps = tuple(content.pop("traps", ()))
-        found = Recipe(name=path.stem, layouts=layouts, traps=traps, **({"domain": path.stem} | content))
-        for layout in found.layouts:
+        names = {"name": path.stem, "domain": path.stem}
+        found = validated(Recipe, {**names, **content} if isinstance(content, dict) else content)
+        if (known := found.subjects) and not known.ranges and not (known.table and known.key and known.column):
+            raise UserError("subjects: expected table, key and column, or ranges.")
+        for number, layout in enumerate(found.layouts):
             if not layout.shared:
-                raise ValueError(f"nothing joins {layout.image} and {', '.join(layout.masks)}")
-    except (UserError, yaml.YAMLError, TypeError, KeyError, AttributeError, ValueError, re.error) as error:
-        raise UserError(
-            f"{path}: expected a recipe as harness/data/sources/recipe.py describes it ({error})."
-        ) from error
+                raise UserError(f"layouts[{number}]: nothing joins {layout.image} and {', '.join(layout.masks)}.")
+    except (UserError, yaml.YAMLError, re.error) as error:
+        raise UserError(f"{path} is no recipe as harness/data/sources/recipe.py describes it: {error}") from error
     return found
-
-
-def _layout(content: dict[str, Any]) -> Layout:
-    masks = content.pop("masks")
-    if (rule := content.get("foreground")) is not None:
-        content["foreground"] = check_foreground(rule)
-    return Layout(masks=(masks,) if isinstance(masks, str) else tuple(masks), **content)

@@ -5,17 +5,33 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from harness.errors import UserError, did_you_mean
+from harness.config.validation import Checked, Expected, validated
+from harness.errors import UserError
 from harness.files import sha256_json
 
-COSTS = (
-    "parameters_total", "parameters_active", "parameters_trainable", "gmacs", "image_size", "latency_ms_p50",
-    "latency_ms_p95", "throughput_images_per_second", "throughput_batch", "peak_memory_mib", "device", "threads", "dtype",
-)  # fmt: skip
-_WORDS = ("device", "dtype")
 _TIMES = ("latency_ms_p50", "latency_ms_p95", "throughput_images_per_second")
+Number = Annotated[float, Expected("a number from 0 up", "5.4", ge=0, strict=True)]
+
+
+@dataclass(frozen=True)
+class Costs(Checked):
+    """What its makers state of a method, as `run` measures it; None: not stated."""
+
+    parameters_total: Number | None = None
+    parameters_active: Number | None = None
+    parameters_trainable: Number | None = None
+    gmacs: Number | None = None
+    image_size: Number | None = None
+    latency_ms_p50: Number | None = None
+    latency_ms_p95: Number | None = None
+    throughput_images_per_second: Number | None = None
+    throughput_batch: Number | None = None
+    peak_memory_mib: Number | None = None
+    device: str | None = None
+    threads: Number | None = None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)
@@ -60,16 +76,15 @@ def read_description(name: str, about: str | None, words: Mapping[str, str]) -> 
             parts[part][key] = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UserError(f"{word}={text}: expected a value as YAML has it ({error}).") from error
-    for part, known in (("card", (*CARD_KEYS, "start")), ("costs", COSTS)):
-        for key in parts[part]:
-            if key not in known:
-                raise UserError(f"{part}.{key} is unknown.{did_you_mean(str(key), known)}")
     unsaid = {"title": name, "prompt": "none", "uses_modality": False, "pretrained_on": []}
     card = {**dict.fromkeys(CARD_KEYS, "not stated"), **unsaid, **parts["card"]}
     card.setdefault("start", start_of(card))
     check_card(card, "card")
-    _check_costs(parts["costs"])
-    return Description(card, parts["costs"])
+    validated(Costs, parts["costs"], "costs")
+    costs = {key: value for key, value in parts["costs"].items() if value is not None}
+    if any(key in costs for key in _TIMES) and "device" not in costs:
+        raise UserError("A speed says nothing without its machine: add costs.device='...' to the stated costs.")
+    return Description(card, costs)
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -86,14 +101,3 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise UserError(f"about={path}: expected card: and costs:, each with lines of key: value.")
     return content
-
-
-def _check_costs(costs: dict[str, Any]) -> None:
-    for key, value in costs.items():
-        number = isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < float("inf")
-        if key in _WORDS and not isinstance(value, str):
-            raise UserError(f"costs.{key}={value}: expected a text.")
-        if key not in _WORDS and not number:
-            raise UserError(f"costs.{key}={value}: expected a number from 0 up, for example 33000000 or 5.4.")
-    if any(key in costs for key in _TIMES) and "device" not in costs:
-        raise UserError("A speed says nothing without its machine: add costs.device='...' to the stated costs.")

@@ -31,7 +31,7 @@ from harness.trial_spec import INFERENCE_VERSION, TRAINING_VERSION, DataSpec, Me
 if TYPE_CHECKING:
     from harness.config import MetricsConfig, ProtocolConfig
     from harness.data.dataset import Dataset, Sample
-    from harness.metrics.masks import Mask
+    from harness.metrics.inputs import Mask
     from harness.protocols.split import Split
     from harness.store.store import Store
 

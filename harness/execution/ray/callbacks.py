@@ -16,8 +16,8 @@ from harness.errors import UserError
 from harness.execution.graceful_stop import GracefulStop, StopExpired
 from harness.execution.progress import ProgressDisplay
 from harness.execution.ray.cluster import Cluster
-from harness.execution.ray.placement import Node, fitting
 from harness.execution.ray.trial_queue import TrialQueue
+from harness.execution.ray.trial_resources import Node, fitting
 from harness.execution.ray.watchdog import RayIsGone, dead_server
 from harness.store.store import Store
 from harness.training.epoch_result import EpochResult

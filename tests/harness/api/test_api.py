@@ -87,6 +87,15 @@ def test_importing_the_bench_loads_nothing_heavy() -> None:
         assert (Path(harness.__file__).parents[1] / name / "py.typed").is_file()
 
 
+def test_a_notebook_without_widgets_shows_no_warning_of_tqdm() -> None:
+    program = (
+        "import harness.api, warnings; "
+        "warnings.warn('IProgress not found. Please update jupyter and ipywidgets.'); warnings.warn('another')"
+    )
+    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
+    assert "another" in said and "IProgress" not in said
+
+
 def test_tables_have_the_documented_columns_and_one_row_for_each_image_and_trial(holed: Simulated) -> None:
     results = load_results(holed.root)
     assert list(results.images) == [*IMAGE_COLUMNS, *shown_metrics()]
@@ -148,6 +157,37 @@ def test_figures_are_axes_and_leave_matplotlib_as_it_was(complete: Results) -> N
     assert len(plt.get_fignums()) == 2 + len(drawn)
     assert (matplotlib.get_backend(), matplotlib.rcParams["font.size"]) == (backend, size)
     assert figures.heat_map(complete.select(methods=["unet"])).get_title().startswith("Unseen Dice by domain")
+
+
+@pytest.mark.usefixtures("no_open_figures")
+def test_pictures_of_chosen_images(complete: Results, tmp_path: Path) -> None:
+    rows = complete.images.query("role == 'test' and method == 'unet'").nsmallest(5, "dice")
+    panels = figures.pictures(complete, rows)
+    assert len({axes.figure for axes in panels}) == 1
+    for axes, (key, dice) in zip(panels, rows[["key", "dice"]].values, strict=True):
+        assert axes.get_title() == f"{key}\nunet: Dice {dice:.3f}"
+        assert axes.images[0].get_array().shape[:2] == (64, 64)
+        outlines = [line.get_edgecolor()[0] for line in axes.collections]
+        assert len(outlines) == 2 and any(outlines[0] != outlines[1])
+    with pytest.raises(UserError, match="lack fold, seed"):
+        figures.pictures(complete, rows.drop(columns=["fold", "seed"]))
+    with pytest.raises(UserError, match=r"Expected 1 to 64 rows .* found 0"):
+        figures.pictures(complete, rows.head(0))
+    with pytest.raises(UserError, match="no trial method=unett"):
+        figures.pictures(complete, rows.assign(method="unett"))
+
+
+@pytest.mark.usefixtures("no_open_figures")
+def test_pictures_say_which_mask_or_image_is_gone(tmp_path: Path) -> None:
+    results = load_results(write_store(tmp_path).root)
+    rows = results.images.query("role == 'test'").head(1)
+    (key,) = rows["key"]
+    for mask in tmp_path.rglob(f"predictions/*/test/{key}.png"):
+        mask.unlink()
+    with pytest.raises(UserError, match=f"The mask of {key} by .* was not kept"):
+        figures.pictures(results, rows)
+    with pytest.raises(UserError, match="The image dermoscopy/atlas/nothing is no longer in the dataset"):
+        figures.pictures(results, rows.assign(key="dermoscopy/atlas/nothing"))
 
 
 def test_a_figure_that_the_data_dont_allow_says_why(complete: Results) -> None:

@@ -41,7 +41,7 @@ def modules_after(*arguments: str) -> tuple[int, set[str]]:
 def test_help_and_list_import_nothing_heavy(arguments: tuple[str, ...]) -> None:
     code, modules = modules_after(*arguments)
     assert code == 0
-    assert not modules & {"torch", "ray", "matplotlib", "pandas", "scipy", "hydra", "numba"}
+    assert not modules & {"torch", "ray", "matplotlib", "pandas", "scipy", "hydra", "numba", "pydantic"}
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,6 +106,7 @@ def test_words_stand_before_between_and_after_options(toys: Path) -> None:
             ["plan", "suite=x", "--config-dr", "x"],
             "--config-dr. Did you mean '--config-dir'?\nSee `python -m harness plan ",
         ),
+        (["run", "--epochs", "3"], "Settings have no dashes: training.epochs=3.\nSee `python -m harness run --help`"),
         (["list", "methods", "suites"], "unknown: suites.\nSee `python -m harness list --help`"),
         (["data", "verify", "x", "--jsn"], "Did you mean '--json'?\nSee `python -m harness data verify --help`"),
     ],
@@ -328,6 +329,16 @@ def test_a_reader_who_leaves_early_is_no_error(monkeypatch: pytest.MonkeyPatch) 
     done = subprocess.run(["bash", "-o", "pipefail", "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "suites:")
     assert "Traceback" not in done.stderr
+
+
+def test_the_installed_command_finds_modules_in_the_folder_it_runs_in(tmp_path: Path) -> None:
+    """As `python -m harness` does, so that both take the same methods."""
+    (tmp_path / "here.py").write_text("from toy_methods import NoPredict")
+    words = ["plan", "method=[unet]", "methods.unet.model._target_=here.NoPredict", "store.root=runs"]
+    program = f"import sys; sys.path.remove(''); sys.argv[1:] = {words}; from harness.cli import main; sys.exit(main())"
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "could not be built from here.NoPredict" in done.stderr and "no module" not in done.stderr
 
 
 def test_the_parser_knows_every_command_that_main_knows() -> None:

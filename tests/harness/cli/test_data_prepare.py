@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 import zipfile
 from pathlib import Path
@@ -118,6 +119,22 @@ class TestAdd:
         assert sheet.shape == (512, 5 * 256 + 4 * 4, 3)
         below = sheet[256:, :20].astype(int)  # the mask is red: the first rows of the first image have none
         assert (below[2:3, :, 0] - below[2:3, :, 1]).mean() > 50 > (below[:1, :, 0] - below[:1, :, 1]).mean()
+
+    def test_one_command_is_one_domain(self, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        """Images of two hospitals in one domain can't be held out, and `run` would refuse the data."""
+        both = tmp_path / "both"
+        for hospital in ("mary", "beta"):
+            shutil.copytree(folder / "images", both / hospital / "images")
+            shutil.copytree(folder / "manual1", both / hospital / "masks")
+        root = tmp_path / "new"
+        assert run("add", both, "--root", root, "--modality", "fundus", "--yes") == 0
+        out = capsys.readouterr().out
+        assert "All of them become one domain: fundus/both." in out
+        assert "They come from 2 folders (beta, mary). If these are hospitals or devices, add each by a command" in out
+        assert "fundus has one domain so far, both. leave_one_domain_out needs two" in out
+        assert run("add", both / "mary", "--root", root, "--modality", "fundus", "--yes") == 0
+        out = capsys.readouterr().out
+        assert "one domain: fundus/mary" in out and "They come from" not in out and "so far" not in out
 
     def test_nobody_there(self, folder: Path) -> None:
         with pytest.raises(UserError, match=r"(?s)can be read in 3 ways:.*Say which: --choose N"):

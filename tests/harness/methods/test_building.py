@@ -42,15 +42,23 @@ def test_a_method_is_built_with_the_yamls_arguments_and_the_modalities() -> None
 @pytest.mark.parametrize(
     ("target", "options", "said"),
     [
-        ("toy_methods.Missing", {}, "Missing"),
-        ("no_such_package.Method", {}, "no_such_package"),
+        ("toy_methods.TinyConf", {}, "toy_methods has no 'TinyConf'. Did you mean 'TinyConv'?"),
+        ("no_such_package.Method", {}, f"there is no module 'no_such_package' in {Path.cwd()} or among the installed"),
+        ("toy_methods.deeper.Method", {}, "there is no module 'toy_methods.deeper'"),
+        ("toy_needing.Method", {}, "importing toy_needing raised ModuleNotFoundError: No module named 'toy_missing'"),
+        ("toy_raising.Method", {}, "importing toy_raising raised ZeroDivisionError: division by zero"),
         ("toy_methods.TinyConv", {"widht": 3}, "widht"),
         ("toy_methods.NotAModule", {}, "gave NotAModule, expected a torch.nn.Module"),
         ("toy_methods.NoPredict", {}, "NoPredict lacks predict. Expected: def predict(self, images, modality)"),
         ("toy_methods.PredictTakesTooMuch", {}, "does not fit. Expected: def predict(self, images, modality)"),
     ],
 )
-def test_what_does_not_fulfil_the_contract_is_refused_by_name(target: str, options: dict[str, Any], said: str) -> None:
+def test_what_does_not_fulfil_the_contract_is_refused_by_name(
+    target: str, options: dict[str, Any], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "toy_needing.py").write_text("import toy_missing")
+    (tmp_path / "toy_raising.py").write_text("1 / 0")
+    monkeypatch.syspath_prepend(str(tmp_path))
     with pytest.raises(UserError) as caught:
         build_method("mine", {"_target_": target, **options}, ["dermoscopy"])
     assert "Method 'mine'" in str(caught.value)
@@ -134,16 +142,33 @@ def test_a_sound_method_yaml_passes() -> None:
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (1, "methods.mine is int, expected the keys card, version, model, training"),
+        (
+            1,
+            "methods.mine=1: expected one of its keys, for example methods.mine.card=... (card, version, model, trainer,",
+        ),
         (SOUND | {"modell": {}}, "methods.mine.modell is unknown. Did you mean 'model'?"),
         (SOUND | {"model": {"width": 3}}, "methods.mine.model._target_ is missing"),
         (SOUND | {"model": None}, "methods.mine.model._target_ is missing"),
+        (
+            SOUND | {"card": {**CARD, "sees_test_image": True}},
+            "card.sees_test_image is unknown. Did you mean 'sees_test_images'?",
+        ),
+        (
+            SOUND | {"card": {**CARD, "sees_test_images": "no"}},
+            "card.sees_test_images=no: expected true or false, found 'no'",
+        ),
         (SOUND | {"card": {"title": "x"}}, "methods.mine.card lacks paper, licence"),
-        (SOUND | {"card": None}, "methods.mine.card lacks title"),
-        (SOUND | {"card": CARD | {"uses_modality": "guessed"}}, "is 'guessed', expected true, false, or inferred"),
+        (
+            SOUND | {"card": None},
+            "methods.mine.card=null: expected one of its keys, for example methods.mine.card.title=",
+        ),
+        (
+            SOUND | {"card": CARD | {"uses_modality": "guessed"}},
+            "methods.mine.card.uses_modality=guessed is unknown: expected one of true, false, inferred.",
+        ),
         (
             SOUND | {"card": {**CARD, "start": "medical image"}},
-            "is 'medical image', expected one of: scratch, natural images",
+            "methods.mine.card.start=medical image is unknown: expected one of scratch, natural images",
         ),
         (SOUND | {"card": {**CARD, "start": "medical image"}}, "Did you mean 'medical images'?"),
         (SOUND | {"card": {**CARD, "start": "scratch"}}, "start: scratch and pretrained: x contradict each other"),
@@ -159,7 +184,10 @@ def test_a_sound_method_yaml_passes() -> None:
             },
             "methods.mine.model.encoder_weights names weights, but the card says pretrained: none",
         ),
-        (SOUND | {"card": CARD | {"prompt": "click"}}, "is 'click', expected one of: none, oracle box, oracle point"),
+        (
+            SOUND | {"card": CARD | {"prompt": "click"}},
+            "card.prompt=click is unknown: expected one of none, oracle box, oracle point",
+        ),
     ],
 )
 def test_a_mistake_in_a_method_yaml_is_told_by_its_key(config: Any, said: str) -> None:

@@ -52,6 +52,10 @@ def test_a_pair_wraps_the_model_and_says_who_it_is() -> None:
     assert pair["training"] == {"epochs": 2, "augmentation": "none"}
 
 
+def test_a_trainer_without_content_is_none() -> None:
+    assert list(crossed({"unet": {**UNET, "trainer": None}}, {"mix": MIX})) == ["unet+mix"]
+
+
 def test_without_algorithms_the_methods_alone() -> None:
     assert crossed({"unet": UNET}, {}) == {"unet": UNET}
 
@@ -68,7 +72,10 @@ def test_a_card_says_when_test_images_are_seen() -> None:
         ({"modle": {}}, r"algorithms\.mix\.modle is unknown\. Did you mean 'model'"),
         ({"model": {"alpha": 1}}, r"algorithms\.mix\.model\._target_ is missing"),
         ({"card": {"title": "Mix"}}, r"algorithms\.mix\.card lacks paper, licence, sees_test_images"),
-        ({"card": {**ALGORITHM_CARD, "sees_test_images": "maybe"}}, "sees_test_images is 'maybe'"),
+        (
+            {"card": {**ALGORITHM_CARD, "sees_test_images": "maybe"}},
+            "sees_test_images=maybe: expected true or false, found 'maybe'",
+        ),
     ],
 )
 def test_a_wrong_file_is_told(change: dict[str, Any], told: str) -> None:

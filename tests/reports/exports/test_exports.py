@@ -23,7 +23,7 @@ from harness.trial_spec import TrialIds
 from reports.build import ReportPaths, build_report, build_report_of
 from reports.exports.json import schema
 from reports.exports.latex import escape, latex
-from reports.figures.methods import rank_map
+from reports.figures.method_plots import rank_map
 from reports.page.html import safe_json
 from reports.records.reading import read_records
 from reports.records.runs import find_suite, read_runs

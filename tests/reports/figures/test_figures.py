@@ -13,10 +13,10 @@ import pytest
 
 from harness.store.store import Store
 from reports.figures import figures
-from reports.figures.domains import heat_map
+from reports.figures.all_figures import draw_figures, save_figures
+from reports.figures.domain_plots import heat_map
 from reports.figures.drawing import MAX_TICKS, PAGE, SHADE, SHADE_OPACITY, Style, drawing_style, for_page, log_ticks
-from reports.figures.figures import draw_figures, save_figures
-from reports.figures.methods import dice_against_cost, learning_curves, pareto_front
+from reports.figures.method_plots import dice_against_cost, learning_curves, pareto_front
 from reports.records.reading import read_records
 from reports.records.runs import find_suite
 from reports.tables.leaderboard import build_leaderboard
@@ -164,7 +164,7 @@ def test_forty_methods_have_lines_of_their_own_in_the_diagram(complete: Any) -> 
     from types import SimpleNamespace
 
     from harness.statistics import critical_difference
-    from reports.figures.methods import critical_difference_diagram
+    from reports.figures.method_plots import critical_difference_diagram
 
     store = Store(complete.root)
     board = build_leaderboard(read_records(store, find_suite(store)))

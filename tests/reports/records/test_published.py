@@ -31,20 +31,30 @@ def test_entries_come_in_order(tmp_path: Path) -> None:
     ]
 
 
+def test_an_entry_without_its_source_is_refused(tmp_path: Path) -> None:
+    lone = {key: value for key, value in ENTRY.items() if key not in ("source", "page")}
+    with pytest.raises(UserError, match="entry 1: source, page are missing"):
+        read_published(write(tmp_path, lone))
+
+
+def test_a_page_may_be_a_number(tmp_path: Path) -> None:
+    assert read_published(write(tmp_path, ENTRY | {"page": 6}))[0].page == "6"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"source": None}, "entry 1: source is missing"),
-        ({"page": ""}, "page is missing"),
+        ({"source": None}, "entry 1: source=null: expected a text"),
+        ({"page": ""}, "page=: expected a text"),
         ({"metric": "dise"}, "Did you mean 'dice'"),
         ({"value": 91.2}, r"expected 0 to 1\. Percent\? Write 0\.912"),
         ({"value": "high"}, "expected a number"),
         ({"value": float("nan")}, "expected a number"),
-        ({"metric": "hd95", "value": -1}, "out of range"),
-        ({"method": 1.1}, "method: expected a text, found 1.1, which YAML makes of it without quotes"),
-        ({"domain": False}, "domain: expected a text, found False"),
-        ({"source": 2025}, "source: expected a text, found 2025"),
-        ({"modality": ["fundus"]}, "modality: expected a text"),
+        ({"metric": "hd95", "value": -1}, "value=-1 is out of range"),
+        ({"method": 1.1}, r"method=1\.1: expected a text, found 1\.1\. Write it in quotes"),
+        ({"domain": False}, "domain=false: expected a text or null, found False"),
+        ({"source": 2025}, "source=2025: expected a text, found 2025"),
+        ({"modality": ["fundus"]}, r"modality=\['fundus'\]: expected a text"),
         ({"value": "0,91"}, "expected a number"),
         ({"value": True}, "expected a number"),
         ({"vallue": 1}, "vallue is unknown. Did you mean 'value'"),
@@ -60,7 +70,7 @@ def test_files_that_are_none(tmp_path: Path) -> None:
         read_published(tmp_path / "absent.yaml")
     with pytest.raises(UserError, match="entry 2: entry 1 is of the same"):
         read_published(write(tmp_path, ENTRY, ENTRY | {"value": 0.5}))
-    with pytest.raises(UserError, match="entry 1: expected lines"):
+    with pytest.raises(UserError, match="entry 1: expected one of its keys, for example method="):
         read_published(write(tmp_path, "text"))
     (tmp_path / "published.yaml").write_text("- a\n")
     with pytest.raises(UserError, match="expected one key, results:"):

@@ -239,7 +239,7 @@ def test_what_the_networks_lose_is_said_in_one_line(complete: Any) -> None:
     low, high = sorted((first, second))
     (note,) = (note for note in board.notes if note.startswith("On unseen domains"))
     assert note == (
-        f"On unseen domains the networks lose on average {low:.2f} to {high:.2f} Dice:"
+        f"On unseen domains the learned methods lose on average {low:.2f} to {high:.2f} Dice:"
         f" De-LightSAM {first:.2f}, U-Net (ResNet-18) {second:.2f}."
     )
 

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from harness.config import checks
+from harness.config import TrainingConfig
+from harness.config.validation import OneOf, rule_of
 from harness.data.batches.array_cache import VERSION, ArrayCache
 from harness.data.batches.augmentation import Augmentation
 from harness.data.batches.geometry import GEOMETRIES, OVERLAP, Layout, MergedLogits, layout, window_weights
@@ -165,7 +166,8 @@ def test_no_more_arrays_are_asked_for_than_the_next_mask_needs() -> None:
 
 
 def test_the_names_are_checked_with_a_hint() -> None:
-    assert checks.CHOICES["training.geometry"] == GEOMETRIES
+    rule = rule_of(TrainingConfig, "geometry")
+    assert isinstance(rule, OneOf) and rule.choices == GEOMETRIES
     with pytest.raises(UserError, match="Did you mean 'tiles'"):
         layout("tile", 5, 5, 32)
 

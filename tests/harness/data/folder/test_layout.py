@@ -139,6 +139,18 @@ class TestLevels:
         message = self.told(tmp_path / "d")
         assert "images and masks lie directly in it; the level of modality and domain is missing." in message
         assert f"{tmp_path}/d/<modality>/<domain>/images/<id>.png" in message
+        assert f"python -m harness data add {tmp_path}/d --modality MODALITY --root NEW_FOLDER" in message
+
+    def test_images_as_they_came(self, root: Path, tmp_path: Path) -> None:
+        """No fault of a dataset, but no dataset yet: one command makes one."""
+        for name, part in (("img", "images"), ("ground truth", "masks")):
+            shutil.copytree(root / "dermoscopy/clinic_a" / part, tmp_path / "my scans/St Mary/2021" / name)
+        assert f"by `python -m harness data add '{tmp_path}/my scans' --modality MODALITY" in error_of(
+            tmp_path / "my scans"
+        )
+        shutil.copytree(root, tmp_path / "whole")
+        (tmp_path / "whole/dermoscopy/clinic_a/masks/case_0.png").unlink()
+        assert "data add" not in error_of(tmp_path / "whole")
 
     def test_no_domain(self, root: Path, tmp_path: Path) -> None:
         shutil.copytree(root / "dermoscopy/clinic_a", tmp_path / "d/dermoscopy")

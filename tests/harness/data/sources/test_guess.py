@@ -185,6 +185,19 @@ def test_splits_and_repeated_names(tmp_path: Path) -> None:
     }
 
 
+def test_sets_that_share_no_image_are_no_question(tmp_path: Path) -> None:
+    """Nothing is lost of a small test part, and two hospitals may name masks in two ways."""
+    for n in range(10):
+        part = "Tr" if n < 8 else "Ts"
+        put(tmp_path / "mine", f"images{part}/lung_{n:03}_0000.png", picture())
+        put(tmp_path / "mine", f"labels{part}/lung_{n:03}.png", blob(n % 6))
+        put(tmp_path / "two", f"a/img/{n}.png" if n < 5 else f"b/case{n}.png", picture())
+        put(tmp_path / "two", f"a/ground truth/{n}.png" if n < 5 else f"b/case{n}_mask.png", blob(n % 6))
+    for name, words in (("mine", "10 pairs, masks: labels"), ("two", "10 pairs, masks: ground truth and mask")):
+        (choice,) = read(tmp_path / name)
+        assert (choice.words, choice.lone) == (words, [])
+
+
 class TestOneQuestion:
     def test_two_readers(self, tmp_path: Path) -> None:
         root = tmp_path / "mine"

@@ -13,12 +13,12 @@ from harness.data.sources.archives import read_sources
 from harness.data.sources.masks import read_part
 from harness.data.sources.outlines import read_outlines
 from harness.data.sources.pairing import pair_members
-from harness.data.sources.recipe import Layout, Recipe, recipe
+from harness.data.sources.recipe import Layout, Recipe, Subjects, recipe
 from harness.errors import UserError
 from tests.support.imitations.download import Download
 from tests.support.imitations.encode import ddti_xml, filled, ppm_gz, table
 
-BASE = replace(recipe("montgomery"), name="toy", domain="toy", subjects={})
+BASE = replace(recipe("montgomery"), name="toy", domain="toy", subjects=None)
 
 
 def toy(layout: Layout, **more: object) -> Recipe:
@@ -61,7 +61,7 @@ class TestTheNameOfTheSource:
 class TestSubjectsOfATable:
     KNOWN = toy(
         Layout("images/{id}.png", ("masks/{id}.png",)),
-        subjects={"table": "patients.{ending:csv|tab}", "key": "Image_ID", "column": "patient"},
+        subjects=Subjects("patients.{ending:csv|tab}", "Image_ID", "patient"),
     )
 
     def subjects(self, folder: Path, content: bytes, name: str = "patients.csv") -> dict[str, str | None]:

@@ -18,7 +18,7 @@ from harness.data.dataset import Dataset
 from harness.data.sources import prepare
 from harness.data.sources import recipe as recipe_file
 from harness.data.sources.public import prepare_public
-from harness.data.sources.recipe import Layout, Recipe, compile_pattern, read_recipe, recipe
+from harness.data.sources.recipe import Layout, Recipe, Subjects, compile_pattern, read_recipe, recipe
 from harness.errors import UserError
 
 RANDOM = np.random.default_rng(3)
@@ -90,7 +90,7 @@ class TestAgain:
     def test_a_table_of_subjects_that_comes_later_counts_and_stays(self, tmp_path: Path) -> None:
         table = tmp_path / "patients.csv"
         table.write_text("id,patient\nMCUCXR_0000_0,P7\n")
-        with_table = replace(MONTGOMERY, subjects={"table": "patients.csv", "key": "id", "column": "patient"})
+        with_table = replace(MONTGOMERY, subjects=Subjects("patients.csv", "id", "patient"))
         with_table = replace(with_table, layouts=tuple(replace(one, subject="") for one in with_table.layouts))
         source, root = download(tmp_path / "in", range(2)), tmp_path / "root"
         for sources in ([source], [source, table], [source]):
@@ -212,11 +212,30 @@ def test_patterns() -> None:
     assert not compile_pattern("mask.png").fullmatch("notmask.png")
 
 
-def test_a_mistake_in_a_recipe_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("'> 127'", "above 127", r"layouts\[0\]\.foreground=above 127: expected nonzero, > 127.*, found 'above 127'\."),
+        ("foreground: '> 127'", "fit: imgae", r"layouts\[0\]\.fit=imgae is unknown: .*Did you mean 'image'\?"),
+        ("foreground: '> 127'", "masks_as: svg", r"layouts\[0\]\.masks_as=svg is unknown: expected one of .*aperio"),
+        ("foreground:", "foregruond:", r"layouts\[0\]\.foregruond is unknown\. Did you mean 'foreground'\?"),
+        ("pairs: 1000", "pairs: 0", r"pairs=0 is out of range: expected 1 or more\."),
+        ("licence:", "license:", r"licence is missing: expected a text\."),
+        ("traps:", "subjects: {table: a.csv}\ntraps:", r"subjects: expected table, key and column, or ranges\."),
+        ("masks/{id:", "masks/{name:", r"layouts\[0\]: nothing joins"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_named(tmp_path: Path, old: str, new: str, said: str) -> None:
     text = (Path(recipe_file.__file__).parents[1] / "catalogue/kvasir_seg.yaml").read_text("utf-8")
-    assert "> 127" in text
-    (tmp_path / "mine.yaml").write_text(text.replace("> 127", "above 127"))
-    with pytest.raises(UserError, match=r"mine\.yaml.*foreground 'above 127': expected nonzero"):
+    assert old in text
+    (tmp_path / "mine.yaml").write_text(text.replace(old, new))
+    with pytest.raises(UserError, match=rf"(?s)mine\.yaml is no recipe.*{said}"):
+        read_recipe(tmp_path / "mine.yaml")
+
+
+def test_a_recipe_without_lines_is_named(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("- a\n")
+    with pytest.raises(UserError, match=r"mine\.yaml is no recipe.*expected one of its keys"):
         read_recipe(tmp_path / "mine.yaml")
 
 

@@ -102,7 +102,7 @@ def test_texts_that_yaml_takes_for_something_else_are_named(tmp_path: Path, key:
     from harness.evaluation.external.card import read_description
 
     (tmp_path / "about.yaml").write_text(f"card:\n  {key}: {value}\n")
-    with pytest.raises(UserError, match=f"card.{key}: expected a text, found .* Write it in quotes"):
+    with pytest.raises(UserError, match=f"card.{key}=.*: expected a text, found .* Write it in quotes"):
         read_description("tool", str(tmp_path / "about.yaml"), {})
 
 

@@ -305,7 +305,10 @@ def test_missing_masks_are_listed_and_fail_the_command(
         (["predictions=x", "name=a", "card.titel=b"], "Did you mean 'title'"),
         (["predictions=x", "name=a", "costs.gmacs=many"], "expected a number"),
         (["predictions=x", "name=a", "costs.throughput_images_per_second=9"], "without its machine"),
-        (["predictions=x", "name=a", "card.prompt=box"], "expected one of: none, oracle box"),
+        (
+            ["predictions=x", "name=a", "card.prompt=box"],
+            "card.prompt=box is unknown: expected one of none, oracle box",
+        ),
         (["predictions=x", "name=a", "about=nowhere.yaml"], "found none that can be read"),
     ],
 )

@@ -22,13 +22,13 @@ from PIL import Image
 from harness.data.dataset import Dataset
 from harness.errors import UserError
 from harness.execution.measuring import measure_missing
+from harness.external_trainers import process as process_module
+from harness.external_trainers import supervisor
 from harness.files import files_below
 from harness.inference.predictors import trial_predictor
 from harness.metrics import REGISTRY
 from harness.store.run_status import StatusReader
 from harness.store.store import Store
-from harness.trainers import guard
-from harness.trainers import process as process_module
 from harness.trial import TrialContext, run_trial
 from harness.trial_spec import TrialSpec
 
@@ -181,8 +181,8 @@ def test_a_request_to_stop_ends_the_command_and_keeps_the_folder(outside_trial: 
 
 
 def test_a_second_call_waits_for_the_end_of_the_first(tmp_path: Path) -> None:
-    """A guard whose bench was killed may still be ending its command, which writes to the same folder."""
-    command = [sys.executable, "-P", guard.__file__, str(tmp_path / "lock"), sys.executable, "-c"]
+    """A supervisor whose bench was killed may still be ending its command, which writes to the same folder."""
+    command = [sys.executable, "-P", supervisor.__file__, str(tmp_path / "lock"), sys.executable, "-c"]
     first = subprocess.Popen(
         [*command, "import time; print('on', flush=True); time.sleep(60)"],
         stdin=subprocess.PIPE,
@@ -196,9 +196,9 @@ def test_a_second_call_waits_for_the_end_of_the_first(tmp_path: Path) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         second.wait(1.5)
     first.stdin.close()  # as the death of its bench does
-    # Not communicate: it closes standard input, which ends a guard.
+    # Not communicate: it closes standard input, which ends a supervisor.
     assert second.stdout is not None and second.stdout.read() == b"done\n" and second.wait(30) == 0
-    assert first.wait(30) == guard.STOPPED
+    assert first.wait(30) == supervisor.STOPPED
 
 
 def test_a_guard_whose_first_process_is_killed_still_ends_the_command(
@@ -211,7 +211,7 @@ def test_a_guard_whose_first_process_is_killed_still_ends_the_command(
     def kill_the_guard() -> bool:
         if pids.exists() and len(pids.read_text().split()) == 2:
             for child in psutil.Process().children():
-                if guard.__file__ in child.cmdline():
+                if supervisor.__file__ in child.cmdline():
                     child.kill()
         return False
 

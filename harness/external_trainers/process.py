@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import TrialFailed, TrialInterrupted
+from harness.external_trainers import supervisor
 from harness.files import explain_disk_errors
 from harness.store.locks import is_held
 from harness.store.trial_state import now
-from harness.trainers import guard
 
 _LOOK_SECONDS = 0.25
 _CLOSE_LOOK_SECONDS = 0.02
@@ -64,7 +64,7 @@ class Command:
             began = log.tell()
             process = subprocess.Popen(
                 # By its path and without the folder it lies in: the trainer's environment is not ours.
-                [sys.executable, "-P", guard.__file__, str(self.lock), *self.words],
+                [sys.executable, "-P", supervisor.__file__, str(self.lock), *self.words],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -111,23 +111,23 @@ class Command:
 
 
 def _end(process: subprocess.Popen[bytes], lock: Path) -> None:
-    """Ends the guard, and with it the command; by force where the guard does not answer."""
+    """Ends the supervisor, and with it the command; by force where the supervisor does not answer."""
     if process.stdin is not None:
         process.stdin.close()
-    limit = time.monotonic() + 2 * guard.GRACE_SECONDS
+    limit = time.monotonic() + 2 * supervisor.GRACE_SECONDS
     try:
-        # The part of the guard that holds the lock may live on where the other was killed.
+        # The part of the supervisor that holds the lock may live on where the other was killed.
         while (process.poll() is None or is_held(lock)) and time.monotonic() < limit:
             time.sleep(_CLOSE_LOOK_SECONDS)
     finally:
-        # The session's group, which may outlive a guard that was killed.
+        # The session's group, which may outlive a supervisor that was killed.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 def _how_it_ended(code: int) -> str:
-    if code == guard.NOT_STARTED:
+    if code == supervisor.NOT_STARTED:
         return "could not be started"
     number = -code if code < 0 else code - 128
     if code < 0 or code > 128:

@@ -1,6 +1,6 @@
 """Runs a command and ends it, with all that it started, once its standard input closes. A program of its own.
 
-    python -P guard.py LOCK COMMAND [ARGUMENT ...]
+    python -P supervisor.py LOCK COMMAND [ARGUMENT ...]
 
 The bench holds the other end of standard input: it closes when the bench closes it, and also when the bench is killed with
 SIGKILL. The command's processes first get SIGTERM, and after `GRACE_SECONDS` SIGKILL. LOCK is held for as long as any of them
@@ -78,7 +78,7 @@ def _stop(child: subprocess.Popen[bytes] | None) -> int:
 
 
 def _family() -> list[psutil.Process]:
-    """The processes of this session and all descendants, but the guard's two and those that have ended."""
+    """The processes of this session and all descendants, but the supervisor's two and those that have ended."""
     own = os.getpid()
     found = {}
     with contextlib.suppress(psutil.Error):

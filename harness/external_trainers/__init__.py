@@ -4,6 +4,6 @@
 outlives its trial, `outside` puts both together for one trial.
 """
 
-from harness.trainers.outside import OutsideTrial
+from harness.external_trainers.outside import OutsideTrial
 
 __all__ = ["OutsideTrial"]

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from harness.errors import TrialFailed
 from harness.evaluation.measure import measured_keys
+from harness.external_trainers import folder
+from harness.external_trainers.process import Command
 from harness.files import atomic_write_json, atomic_write_text
 from harness.methods.trainer import Trainer, check_usable, expanded
 from harness.store.store import Store
-from harness.trainers import folder
-from harness.trainers.process import Command
 from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import pandas as pd
 from harness.files import atomic_path
 from reports.analysis.starts import are_mixed
 from reports.figures.corruptions import dice_by_severity
-from reports.figures.domains import distributions, heat_map
+from reports.figures.domain_plots import distributions, heat_map
 from reports.figures.drawing import PAGE, PRINT, Drawing, Figure, Style, Theme, drawing_style, for_page
-from reports.figures.methods import (
+from reports.figures.method_plots import (
     critical_difference_diagram,
     dice_against_cost,
     latency_by_size,

@@ -16,7 +16,7 @@ from harness.errors import UserError
 from harness.execution.gpu_memory import GpuBusy, enough_free, memory_share, wait_for_memory
 from harness.execution.ray.cluster import _compared, _reachable, to_ship
 from harness.execution.ray.nodes import NodeRequirements, inspect_node, mismatches, publish_requirements, targets
-from harness.execution.ray.placement import Node, cpus_per_trial, fitting, gpus_per_trial, slots
+from harness.execution.ray.trial_resources import Node, cpus_per_trial, fitting, gpus_per_trial, slots
 from harness.planning.plan import Plan
 from harness.trial import TrialContext
 

@@ -10,13 +10,13 @@ import pytest
 
 from harness.config import RunConfig
 from harness.errors import UserError
+from harness.external_trainers.folder import names_of
 from harness.methods.card import check_method_config
 from harness.methods.crossing import crossed
 from harness.planning.checks import check_methods
 from harness.planning.plan import build_plan
 from harness.protocols.split import Split
 from harness.search.sweep import plan_sweep
-from harness.trainers.folder import names_of
 from harness.trial_spec import TrialSpec
 
 from .conftest import CARD, trainer
@@ -93,13 +93,16 @@ def test_algorithms_pass_it_by() -> None:
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"trainer": {"train": "a word", "predict": ["a"]}}, r"trainer\.train='a word': expected a command as a list"),
-        ({"trainer": {"train": ["a"]}}, r"trainer\.predict=None: expected a command"),
-        ({"trainer": trainer(settings=["epoch"])}, r"'epoch' is unknown\. Did you mean 'epochs'"),
+        (
+            {"trainer": {"train": "a word", "predict": ["a"]}},
+            r"trainer\.train=a word: expected a command as a list.*my_trainer\.py,train\], found 'a word'",
+        ),
+        ({"trainer": {"train": ["a"]}}, r"trainer\.predict is missing: expected a command as a list"),
+        ({"trainer": trainer(settings=["epoch"])}, r"settings\[0\]=epoch is unknown: .* Did you mean 'epochs'"),
         ({"trainer": trainer(timeout_hours=0)}, r"timeout_hours=0: expected a number above 0"),
         ({"trainer": trainer(pakage="x")}, r"pakage is unknown\. Did you mean 'package'"),
         ({"trainer": trainer(package=3)}, r"package=3: expected a text"),
-        ({"trainer": ["a"]}, r"expected the keys train and predict"),
+        ({"trainer": ["a"]}, r"trainer=\['a'\]: expected one of its keys.*\(train, predict, "),
         ({"trainer": trainer(), "model": {"_target_": "a.B"}}, r"neither model: nor supports_algorithms"),
     ],
 )

@@ -25,7 +25,7 @@ from harness.methods.trainer import CONTRACT_VERSION
 
 if TYPE_CHECKING:
     from harness.data.folder.sample import Sample
-    from harness.metrics.masks import Mask
+    from harness.metrics.inputs import Mask
     from harness.trial_spec import TrialSpec
 
 MODEL, SCRATCH, PREDICTIONS = "model", "scratch", "predictions"

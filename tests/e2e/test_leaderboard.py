@@ -1,0 +1,76 @@
+"""A run, its submission, and a site of it among hostile ones, by the real commands."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from support.hostile import ATTACKS
+
+from .conftest import Bench
+
+pytestmark = pytest.mark.e2e
+
+RUN = (
+    "method=[otsu,mean_mask]", "protocol.max_folds=2", "training.image_size=64", "training.epochs=1", "training.amp=off",
+    "executor.name=serial", "efficiency_seconds=0.1",
+)  # fmt: skip
+DATA = "phantoms"
+
+
+def test_from_a_run_to_a_site(bench: Bench, tmp_path: Path) -> None:
+    drawn = bench("data", "phantoms", "--out", DATA, "--images-per-domain", "4", "--image-size", "64")
+    assert drawn.returncode == 0, drawn.stderr
+    done = bench("run", *RUN, f"data.root={DATA}", "data.modalities=[dermoscopy,xray]")
+    assert done.returncode == 0, done.stderr
+
+    sent = bench("submit", "--out", "in/ours.zip", "--name", "Our lab", "--licence", "CC0")
+    assert sent.returncode == 0, sent.stderr
+    assert re.search(r"in/ours\.zip: [\d.]+ MB", sent.stdout) and "leaderboard build" in sent.stdout
+    honest = (tmp_path / "in" / "ours.zip").read_bytes()
+    assert bench("submit", "--out", "again.zip", "--name", "Our lab", "--licence", "CC0").returncode == 0
+    assert (tmp_path / "again.zip").read_bytes() == honest
+
+    alone = bench("leaderboard", "build", "in", "--out", "alone", "--data", DATA)
+    assert (alone.returncode, alone.stdout.splitlines()[0]) == (0, "verified: ours.zip"), alone.stdout + alone.stderr
+    assert bench("leaderboard", "build", "in", "--out", "unverified").stdout.startswith("unverified: ours.zip")
+
+    attacks = {
+        name: attack
+        for name, attack in ATTACKS.items()
+        if "data" not in name and "images" not in name and "hold" not in name and "held" not in name
+    }
+    for name, attack in attacks.items():
+        (tmp_path / "in" / f"{name}.zip").write_bytes(attack.make(honest))
+    (tmp_path / "in" / "link to a file.zip").symlink_to("/etc/passwd")
+    built = bench("leaderboard", "build", "in", "--out", "site", "--data", DATA)
+    assert built.returncode == 1
+    assert "Traceback" not in built.stdout + built.stderr
+    states = {line.split(": ")[1]: line.split(": ")[0] for line in built.stdout.splitlines()[:-1]}
+    expected = {f"{name}.zip": attack.state for name, attack in attacks.items()}
+    assert states == {**expected, "ours.zip": "verified", "link to a file.zip": "refused"}
+
+    site = json.loads((tmp_path / "site" / "leaderboard.json").read_text("utf-8"))
+    verified = next(ranking for ranking in site["rankings"] if ranking["trust"] == "verified")
+    report = json.loads(next((tmp_path / "runs").rglob("report/leaderboard.json")).read_text("utf-8"))
+    digest = next(each["sha256"] for each in site["submissions"] if each["file"] == "ours.zip")
+    ours = {row["name"]: row["dice"] for row in verified["methods"] if row["submission"] == digest}
+    assert ours == {row["method"]: pytest.approx(row["dice"]) for row in report["methods"]}
+    assert not (tmp_path / "owned").exists()
+    assert "root:" not in (tmp_path / "site" / "index.html").read_text("utf-8")
+
+
+def test_mistakes_are_said(bench: Bench, tmp_path: Path) -> None:
+    for words, fragment in (
+        (("submit", "--out", "ours.txt"), "ends in .zip"),
+        (("submit", "--out", "ours.zip"), "Run one first"),
+        (("submit",), "--out"),
+        (("leaderboard", "build", "nowhere", "--out", "site"), "expected a folder of submissions"),
+        (("leaderboard", "build", ".", "--out", "site"), "python -m harness submit"),
+        (("leaderboard", "build", ".", "--out", "site", "--data", "nowhere"), "expected a folder with a dataset"),
+    ):
+        done = bench(*words)
+        assert done.returncode == 2 and fragment in done.stderr, done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,99 @@
+"""What `submit` puts into the file, and what it keeps out."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.submissions import packed, write_lab
+
+from harness.errors import UserError
+from harness.metrics import shown_metrics
+from harness.store.store import Store
+from harness.submissions.archive import unpack
+from harness.submissions.layout import IMAGES, LARGEST, MANIFEST, MEMBERS, METRICS, PREDICTIONS, SPLITS
+from harness.submissions.reading import parse_submission
+from reports.records.runs import find_suite, read_runs
+from reports.submissions.packing import pack_records, without_paths
+
+
+@pytest.fixture(scope="module")
+def store(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return write_lab(tmp_path_factory.mktemp("store"), data, {"unet": 2, "otsu": 5})
+
+
+def test_equal_results_give_equal_bytes(store: Store) -> None:
+    assert packed(store, name="us").content == packed(store, name="us").content
+
+
+def test_its_numbers_are_those_of_the_store(store: Store) -> None:
+    found = packed(store)
+    submission = parse_submission(found.content)
+    records = read_runs([(store, find_suite(store))])
+    keys = ["method", "fold", "role", "key"]
+    labels = [(trial.spec.method.name, trial.spec.split.name) for trial in submission.trials]
+    own = submission.images.assign(
+        method=[labels[at][0] for at in submission.images["trial"]],
+        fold=[labels[at][1] for at in submission.images["trial"]],
+    )
+    for name in METRICS:
+        expected = records.samples.set_index(keys)[name].sort_index()
+        assert own.set_index(keys)[name].sort_index().tolist() == expected.tolist()
+    assert (found.trials, found.images, found.rows, found.masks) == (6, 24, 72, 72)
+
+
+def test_there_are_no_paths_hosts_images_or_references_in_it(store: Store, data: Path) -> None:
+    members = unpack(packed(store).content)
+    assert set(members) == set(MEMBERS)
+    text = members[MANIFEST].decode()
+    for secret in ("/home/me", "secret-node", str(data), str(store.root)):
+        assert secret not in text
+    assert json.loads(text)["methods"][0]["model"]["weights"] == ".../w.pt"
+    everything = b"".join(members.values())
+    for path in (*data.rglob("images/*.png"), *data.rglob("masks/*.png")):
+        assert path.read_bytes()[50:] not in everything
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"),
+    [
+        ("data.root=/home/me/isic", "data.root=.../isic"),
+        ("~/isic", ".../isic"),
+        ("'/a b/c'", ".../c"),
+        ("C:\\data\\isic", ".../isic"),
+        ("suite=demo", "suite=demo"),
+        ("a/b", "a/b"),
+        ({"weights": ["/x/y.pt", 3]}, {"weights": [".../y.pt", 3]}),
+    ],
+)
+def test_paths_become_names(word: object, expected: object) -> None:
+    assert without_paths(word) == expected
+
+
+def test_incomplete_methods_are_left_out(store: Store) -> None:
+    records = read_runs([(store, find_suite(store))])
+    trials = [replace(t, state="failed") if (t.method, t.fold) == ("otsu", "fold1") else t for t in records.trials]
+    found = pack_records(replace(records, trials=trials), [find_suite(store)], {})
+    assert found.methods == ["Unet"]
+    assert found.left_out == {"Otsu": "1 of 3 trials have no result"}
+    assert len(parse_submission(found.content).trials) == 3
+    failed = [replace(trial, state="failed") for trial in records.trials]
+    with pytest.raises(UserError, match="at least one complete method"):
+        pack_records(replace(records, trials=failed), [find_suite(store)], {})
+
+
+def test_masks_that_were_not_kept_are_said(data: Path, tmp_path: Path) -> None:
+    store = write_lab(tmp_path, data, {"unet": 2}, with_masks=False)
+    with pytest.raises(UserError, match=r"store\.predictions=true.*--without-masks"):
+        packed(store)
+    assert set(unpack(packed(store, with_masks=False).content)) == {MANIFEST, SPLITS, IMAGES}
+
+
+def test_the_layout_is_documented_and_names_todays_metrics() -> None:
+    """The guide lists the members; a metric that reports show has a column."""
+    guide = (Path(__file__).parents[3] / "docs" / "guides" / "leaderboard.md").read_text("utf-8")
+    assert all(f"`{member}`" in guide for member in MEMBERS)
+    assert set(LARGEST) == set(MEMBERS) and PREDICTIONS in LARGEST
+    assert set(METRICS) == set(shown_metrics())

@@ -1,0 +1,168 @@
+"""Which rows share a ranking, in which order, and what the history says."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+from pathlib import Path
+
+import pytest
+from support.hostile import ATTACKS
+from support.submissions import packed, tampered, write_lab
+
+from harness.data.dataset import Dataset
+from harness.errors import UserError
+from harness.metrics.pair import dice
+from harness.submissions.guard import Verdict
+from harness.submissions.layout import IMAGES
+from harness.submissions.reading import parse_submission
+from reports.records.records import Records
+from reports.submissions.entries import Entry, read_entries, shown_name
+from reports.submissions.history import history
+from reports.submissions.rankings import build_rankings
+from reports.submissions.site import Site
+from reports.tables.leaderboard import Leaderboard, build_leaderboard
+
+
+def entry(
+    content: bytes, file: str = "a.zip", received: str = "2026-01-01 00:00 UTC", state: str = "unverified"
+) -> Entry:
+    return Entry(file, received, Verdict(state, "", parse_submission(content)))  # type: ignore[arg-type]
+
+
+def test_verified_and_unverified_rows_are_ranked_apart(site: Site) -> None:
+    found = {ranking.trust: [row.entry.file for row in ranking.rows.values()] for ranking in site.rankings}
+    assert found == {
+        "verified": [
+            "first.zip",
+            "first.zip",
+            "second.zip",
+            "second.zip",
+            "scripts_in_names.zip",
+            "scripts_in_names.zip",
+        ],
+        "unverified": ["without.zip", "without.zip"],
+    }
+    assert len({ranking.data for ranking in site.rankings}) == 1
+
+
+def test_the_numbers_are_recomputed_from_rows(labs: dict[str, bytes], data: Path) -> None:
+    """A macro mean by hand: of the metric, over images of a domain, then over domains."""
+    import numpy as np
+
+    from harness.data.reading import read_mask
+
+    (ranking,), _ = build_rankings([entry(labs["second"])])
+    row = ranking.board.table.set_index("title").loc["Unet"]
+    domains: dict[str, list[float]] = {}
+    for sample in Dataset.open(data).samples:
+        truth = read_mask(sample.mask)
+        domains.setdefault(sample.domain_key, []).append(dice(np.roll(truth, 2, 1), truth))
+    assert math.isclose(row["dice"], np.mean([np.mean(values) for values in domains.values()]), rel_tol=1e-12)
+    assert row["rank"] == "1" and row["track"] == "automatic"
+    assert ranking.board.table.set_index("title").loc["Boxed", "track"] == "oracle"
+
+
+@pytest.mark.parametrize(
+    "attack", ["other data", "easy images only", "said to hold nothing out", "scripts in the data's names"]
+)
+def test_other_data_never_share_a_ranking(labs: dict[str, bytes], attack: str) -> None:
+    other = ATTACKS[attack].make(labs["first"])
+    rankings, _ = build_rankings([entry(labs["first"]), entry(other, "b.zip")])
+    assert len(rankings) == 2
+    alone, _ = build_rankings([entry(labs["first"])])
+    first = next(ranking for ranking in rankings if ranking.data == alone[0].data)
+    assert first.board.table["dice"].tolist() == alone[0].board.table["dice"].tolist()
+
+
+def test_facts_of_the_data_decide_too(labs: dict[str, bytes]) -> None:
+    """The same fingerprint is claimed, and the test images have other sizes: they can't be the same."""
+    other = tampered(labs["first"], tables={IMAGES: lambda table: table.assign(width=table["width"] + 1)})
+    rankings, _ = build_rankings([entry(labs["first"]), entry(other, "b.zip")])
+    assert len(rankings) == 2
+
+
+def test_other_rules_never_share_a_ranking(labs: dict[str, bytes], data: Path, tmp_path: Path) -> None:
+    other = packed(write_lab(tmp_path, data, {"unet": 2}, metrics={"nsd_tolerance": 5.0})).content
+    assert len(build_rankings([entry(labs["second"]), entry(other, "b.zip")])[0]) == 2
+
+
+def test_equal_names_of_two_labs_stay_two_rows(site: Site) -> None:
+    verified = site.rankings[0].board.table
+    titles = verified.loc[verified["title"].str.startswith("Unet"), "title"].tolist()
+    assert titles == ["Unet (Second lab, 1970-01-02)", "Unet (First lab, 1970-01-01)"]
+
+
+def test_the_history_says_who_took_the_lead(site: Site) -> None:
+    events = [event for event in history(site.rankings) if event.trust == "verified"]
+    assert [(event.title.replace(" [", " (").split(" (")[0], event.leads) for event in events][:4] == [
+        ("Otsu", False), ("Unet", True), ("Boxed", False), ("Unet", True),
+    ]  # fmt: skip
+    assert "before: Unet (First lab, 1970-01-01) [from scratch]" in events[3].words
+    assert "ranked apart" in events[2].words
+
+
+def test_numbers_that_break_a_statistic_cost_their_own_submission(labs: dict[str, bytes]) -> None:
+    def fragile(records: Records) -> Leaderboard:
+        if any("Otsu" in facts.title for facts in records.methods.values()):
+            raise ZeroDivisionError
+        return build_leaderboard(records)
+
+    rankings, entries = build_rankings([entry(labs["first"]), entry(labs["second"], "b.zip")], fragile)
+    assert [each.verdict.state for each in entries] == ["refused", "unverified"]
+    assert [row.entry.file for ranking in rankings for row in ranking.rows.values()] == ["b.zip", "b.zip"]
+
+
+def test_where_rows_break_only_together_the_last_one_goes(labs: dict[str, bytes]) -> None:
+    def small(records: Records) -> Leaderboard:
+        if len(records.methods) > 2:
+            raise MemoryError
+        return build_leaderboard(records)
+
+    _, entries = build_rankings([entry(labs["first"]), entry(labs["second"], "b.zip")], small)
+    assert [each.verdict.state for each in entries] == ["unverified", "refused"]
+    assert "together" in entries[1].verdict.reason
+
+
+def test_a_file_sent_twice_counts_once(labs: dict[str, bytes], tmp_path: Path) -> None:
+    for name in ("a.zip", "b.zip"):
+        (tmp_path / name).write_bytes(labs["without"])
+    first, second = read_entries(tmp_path, None)
+    assert first.verdict.state == "unverified"
+    assert second.verdict.state == "refused" and f"the same file as {first.file}" in second.verdict.reason
+
+
+def test_git_says_when_a_file_came(labs: dict[str, bytes], tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(labs["without"])
+    date = "2026-03-04T05:06:07+02:00"
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "a submission"]):
+        subprocess.run(
+            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True,
+            env={"GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date, "PATH": "/usr/bin:/bin"},
+        )  # fmt: skip
+    assert read_entries(tmp_path, None)[0].received == "2026-03-04 03:06 UTC"
+
+
+def test_a_folder_without_submissions_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"\*\.zip"):
+        read_entries(tmp_path, None)
+    with pytest.raises(UserError, match="expected a folder"):
+        read_entries(tmp_path / "none", None)
+
+
+def test_names_of_files_are_shown_without_what_cannot_be(tmp_path: Path) -> None:
+    assert shown_name(Path("a\x1b[31m\udcff.zip")) == "a\ufffd[31m\ufffd.zip"
+
+
+def test_costs_are_those_of_the_rows_own_submission(labs: dict[str, bytes]) -> None:
+    def costs(number: float) -> bytes:
+        return tampered(
+            labs["second"], manifest=lambda m: [each.update(costs={"gmacs": number}) for each in m["methods"]]
+        )
+
+    (ranking,), _ = build_rankings([entry(costs(1.0)), entry(costs(2.0), "b.zip")])
+    table = ranking.board.table
+    assert {ranking.rows[row.method].entry.file: row.gmacs for row in table.itertuples()} == {
+        "a.zip": 1.0,
+        "b.zip": 2.0,
+    }
