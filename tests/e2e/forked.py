@@ -20,8 +20,8 @@ from pathlib import Path
 # What a run imports when it comes to it; torch's optimizers import its compiler.
 _LOADED = (
     "harness.cli.run", "harness.cli.measure", "harness.trial", "harness.training.fit", "harness.inference.predict",
-    "harness.evaluation.measure", "harness.planning.plan", "harness.efficiency.costs", "harness.search.member",
-    "harness.execution.ray.executor", "reports.build", "reports.figures.figures", "seaborn", "torch._dynamo",
+    "harness.evaluation.measure", "harness.planning.plan", "harness.efficiency.costs", "harness.search.sweep",
+    "harness.execution.ray.executor", "reports.build", "reports.figures.all_figures", "seaborn", "torch._dynamo",
     "baselines.networks.smp", "baselines.sam.prompt_free.autosam", "tests.e2e.forked",
 )  # fmt: skip
 

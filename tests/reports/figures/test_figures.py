@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from harness.store.store import Store
-from reports.figures import figures
+from reports.figures import all_figures as figures
 from reports.figures.all_figures import draw_figures, save_figures
 from reports.figures.domain_plots import heat_map
 from reports.figures.drawing import MAX_TICKS, PAGE, SHADE, SHADE_OPACITY, Style, drawing_style, for_page, log_ticks
