@@ -12,6 +12,8 @@ from harness.submissions.layout import LARGEST, LARGEST_FILE, MEMBERS, MIB, PRED
 
 _END = struct.Struct("<4s4H2IH")
 """The last record of a zip without a comment."""
+_ZIP64_LOCATOR = 20
+"""Bytes of the record before the last one in a zip64."""
 _LARGEST_DIRECTORY = 4096
 _ENCRYPTED = 0x1
 
@@ -69,6 +71,9 @@ def _check_directory(content: bytes) -> None:
     signature, _, _, _, count, size, _, comment = _END.unpack(content[-_END.size :])
     if signature != b"PK\x05\x06" or comment:
         raise _no_zip("it does not end as one, or has a comment")
+    # `zipfile` would believe that record, and not the counts that are looked at below.
+    if content[: -_END.size][-_ZIP64_LOCATOR:].startswith(b"PK\x06\x07"):
+        raise _no_zip("it is one of more than 4 GiB (zip64)")
     if count > len(MEMBERS) or size > _LARGEST_DIRECTORY:
         raise Refused(f"expected at most {len(MEMBERS)} members, found {count:,}. Make it by `submit`.")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal, ParamSpec, TypeVar
 
 from harness.data.dataset import Dataset
+from harness.errors import UserError
 from harness.submissions.layout import Refused, Submission
 from harness.submissions.reading import read_submission
 from harness.submissions.verifying import check_data, recompute
@@ -21,6 +23,8 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 MEMORY = 6 << 30
 """Bytes that the process may take beyond what it had at its start."""
+_LONGEST_REASON = 600
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -55,9 +59,20 @@ def judge(path: Path, data: Path | None) -> Verdict:
         found = recompute(submission, dataset)
         return Verdict("verified", submission=replace(found, predictions=None))
     except Refused as error:
-        return Verdict("refused", str(error))
+        return Verdict("refused", _one_line(str(error)))
     except MemoryError:
         return Verdict("refused", f"reading it took more than {MEMORY >> 30} GiB of memory.")
+    except UserError:
+        raise  # the verifier's own data can't be used
+    except Exception as error:  # a file that can't be opened, or a hole in the checks: one file never ends the build
+        logger.warning("%r can't be read: %r", path.name, error)
+        return Verdict("refused", f"it can't be read ({type(error).__name__}).")
+
+
+def _one_line(reason: str) -> str:
+    """Short, and without ends of lines: a log may take what begins a line for a command."""
+    words = " ".join(reason.split())
+    return words if len(words) <= _LONGEST_REASON else f"{words[:_LONGEST_REASON]}..."
 
 
 @lru_cache(maxsize=1)

@@ -36,6 +36,8 @@ MOST_ROWS = 250_000
 """Of each table."""
 MOST_IMAGES, MOST_DOMAINS = 50_000, 300
 """Of a submission: intervals take memory for each of them."""
+MOST_PROTOCOLS = 20
+"""Of a submission: the splits of each are made anew."""
 LONGEST_TEXT = 2_000
 """Characters of any text in submission.json."""
 LONGEST_NAME = 700

@@ -23,8 +23,13 @@ from harness.submissions.layout import DEEPEST, LONGEST_TEXT, METRICS, SCHEMA_VE
 from harness.trial_spec import DataSpec, MethodSpec, TrialSpec, Versions
 
 _T = TypeVar("_T", bound=Checked)
-_NOT_SHOWN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u202a-\u202e\u2066-\u2069]")
-"""Control characters but the end of a line, halves of pairs, and what turns the direction of a text: such a name looks like another."""
+_NOT_SHOWN = re.compile(
+    "[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069"
+    "\xad\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b\u2060-\u2065\u206a-\u206f\u2800\u3164\ufeff\uffa0\ufff0-\ufffb"
+    "\U000e0000-\U000e0fff]"
+)
+"""Control characters but the end of a line, halves of pairs, what turns the direction of a text, and what has no shape: such a name
+looks like another. Joiners (U+200C, U+200D) stay: words of some languages need them."""
 
 
 @lru_cache
@@ -98,15 +103,23 @@ def _check_texts(value: Any, depth: int) -> None:
         raise Refused("submission.json: expected whole numbers below 10^18, found a larger one.")
 
 
-def _check_schema(manifest: Any) -> None:
+@lru_cache
+def _validator() -> Any:
+    """JSON Schema takes 1.0 for a whole number. Here it is none: 0.0 is no place in a list."""
     from jsonschema import Draft202012Validator
+    from jsonschema.validators import extend
 
+    types = Draft202012Validator.TYPE_CHECKER.redefine("integer", lambda _, value: type(value) is int)
+    return extend(Draft202012Validator, type_checker=types)(schema())
+
+
+def _check_schema(manifest: Any) -> None:
     version = manifest.get("schema_version") if isinstance(manifest, dict) else None
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise Refused(
             f"submission.json has schema_version {version}, this bench reads {SCHEMA_VERSION}. Update the bench."
         )
-    fault = next(Draft202012Validator(schema()).iter_errors(manifest), None)
+    fault = next(_validator().iter_errors(manifest), None)
     if fault is not None:
         raise Refused(f"submission.json: {fault.json_path[:120]}: {fault.message[:200]}")
 

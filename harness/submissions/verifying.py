@@ -24,7 +24,7 @@ from harness.metrics import REGISTRY, PixelCounts, evaluate_pair
 from harness.metrics.inputs import Mask
 from harness.protocols.rules import make_splits
 from harness.protocols.split import Split
-from harness.submissions.layout import METRICS, Refused, Submission
+from harness.submissions.layout import METRICS, MOST_PROTOCOLS, Refused, Submission
 from harness.trial_spec import TrialSpec
 
 RELATIVE, ABSOLUTE = 1e-6, 1e-6
@@ -50,6 +50,10 @@ def check_data(submission: Submission, dataset: Dataset) -> None:
             protocol = trial.spec.protocol
             digest = sha256_json(asdict(protocol))
             if digest not in known:
+                if len(known) == MOST_PROTOCOLS:
+                    raise Refused(
+                        f"expected at most {MOST_PROTOCOLS} protocols, found more. Make a submission of each run."
+                    )
                 known[digest] = {split.name: split for split in make_splits(chosen, protocol)}
             _check_split(trial.spec, known[digest])
     except Refused:
@@ -131,11 +135,25 @@ def decode_mask(content: bytes, sample: Sample) -> Mask:
             f"the mask of {sample.key}: expected {sample.width} x {sample.height} pixels of 1 bit, found {width} x {height}"
             f" of {depth}."
         )
+    if not _is_plain_png(content):
+        raise Refused(
+            f"the mask of {sample.key} can't be read: expected a whole PNG of one header and its pixels, found other parts."
+        )
     try:
         with Image.open(BytesIO(content), formats=("PNG",)) as picture:
             return np.asarray(picture, dtype=np.uint8) != 0
     except Exception as error:  # what Pillow raises for damaged bytes is not listed anywhere
         raise Refused(f"the mask of {sample.key} can't be read as PNG ({type(error).__name__}).") from error
+
+
+def _is_plain_png(content: bytes) -> bool:
+    """Whether it is one header, pixels and an end: a second header has another size, and a compressed text takes time to unpack."""
+    kinds, at = [], len(_PNG)
+    while at < len(content):
+        kinds.append(content[at + 4 : at + 8])
+        at += 12 + int.from_bytes(content[at : at + 4])
+    pixels = len(kinds) - 2
+    return pixels > 0 and kinds == [b"IHDR", *[b"IDAT"] * pixels, b"IEND"]
 
 
 def _measured(sample: Sample, predicted: Mask, reference: Mask, spec: TrialSpec) -> dict[str, Any]:

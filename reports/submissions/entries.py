@@ -20,7 +20,7 @@ class Entry:
 
     Attributes:
         file: its name, as it can be shown.
-        received: "2026-11-29 19:30 UTC": when git first saw it or, outside a checkout, when the file was last written.
+        received: "2026-11-29 19:30 UTC": when git got its content or, outside a checkout, when the file was last written.
     """
 
     file: str
@@ -64,8 +64,10 @@ def read_entries(
     for done, (received, path) in enumerate(sorted((_received(path), path) for path in paths), start=1):
         name, verdict = shown_name(path), judge_file(path, data)
         if verdict.submission is not None:
-            first = seen.setdefault(verdict.submission.digest, name)
-            if first != name:
+            # By digest, not by name: two names may look the same.
+            first = seen.get(verdict.submission.digest)
+            seen.setdefault(verdict.submission.digest, name)
+            if first is not None:
                 verdict = Verdict("refused", f"it is the same file as {first}.")
         entries.append(Entry(name, received, verdict))
         progress(done, len(paths))
@@ -79,15 +81,23 @@ def shown_name(path: Path) -> str:
 
 
 def _received(path: Path) -> str:
-    moment = _first_commit(path) or datetime.fromtimestamp(path.lstat().st_mtime, UTC)
+    moment = _last_commit(path) or datetime.fromtimestamp(path.lstat().st_mtime, UTC)
     return moment.astimezone(UTC).strftime("%Y-%m-%d %H:%M UTC")
 
 
-def _first_commit(path: Path) -> datetime | None:
-    """When git got the file; None outside a checkout, for a file that is not committed, or where there is no git."""
-    command = ["git", "-C", str(path.parent), "log", "--diff-filter=A", "--format=%cI", "--", path.name]
+def _last_commit(path: Path) -> datetime | None:
+    """When git got the file as it is; None outside a checkout, for a file that is not committed, or where there is no git.
+
+    Of a merge its own date counts: those of the commits in it were written by the submitter. So it is for a file that was
+    replaced: the old date is that of other numbers.
+    """
+    command = [
+        # The settings of a folder that others filled could name a program.
+        "git", "-c", "safe.bareRepository=explicit", "-c", "log.showSignature=false", "--literal-pathspecs", "-C", str(path.parent),
+        "log", "--first-parent", "-m", "--max-count=1", "--diff-filter=AM", "--format=%cI", "--", path.name,
+    ]  # fmt: skip
     try:
         found = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()
-        return datetime.fromisoformat(found[-1]) if found else None
+        return datetime.fromisoformat(found[0]) if found else None
     except (OSError, ValueError, subprocess.SubprocessError):
         return None

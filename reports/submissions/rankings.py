@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -212,13 +213,19 @@ def _facts(row: Row) -> MethodFacts:
 
 def _with_submitters(rows: Sequence[Row], facts: dict[str, MethodFacts]) -> dict[str, MethodFacts]:
     """Says of titles that several rows have whose and from when each is."""
-    titles = Counter(each.title.casefold() for each in facts.values())
-    shared = [row for row in rows if titles[facts[row.name].title.casefold()] > 1]
+    looks = {name: _look(each.title) for name, each in facts.items()}
+    titles = Counter(looks.values())
+    shared = [row for row in rows if titles[looks[row.name]] > 1]
     own = {row.name: f"{row.entry.submitter['name'] or row.entry.file}, {row.entry.received[:10]}" for row in shared}
     return {
         name: replace(each, title=f"{each.title} ({own[name]})") if name in own else each
         for name, each in facts.items()
     }
+
+
+def _look(title: str) -> str:
+    """What is equal for titles that are read alike: case, blanks and forms of a letter don't tell methods apart."""
+    return " ".join(unicodedata.normalize("NFKC", title).casefold().split())
 
 
 def _reported(row: Row, at: int, trial: SubmittedTrial) -> ReportedTrial:

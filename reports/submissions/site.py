@@ -30,13 +30,14 @@ from reports.tables.columns import METHOD, columns, informative_columns
 from reports.tables.leaderboard import TRACKS, build_leaderboard
 
 _STYLES = ("leaderboard.css", "pages.css", "folds.css", "site.css")
-_MARKER = "leaderboard.json"
+_MARKER = "leaderboard.schema.json"
+"""Written first: a folder that has it holds a site, if only the beginning of one."""
 _PAGES = ("methods", "datasets")
 TRUST_WORDS = {
     "verified": (
         "Verified",
-        "Every number was computed here, from the submitted masks and this site's own copy of the data. That shows whose masks fit best;"
-        " how the masks were made remains the submitter's word.",
+        "Every Dice and other metric was computed here, from the submitted masks and this site's own copy of the data. That shows whose"
+        " masks fit best. Who submits, how the masks were made, costs and guessed modalities remain the submitter's word.",
     ),
     "unverified": (
         "Unverified",
@@ -77,20 +78,16 @@ def build_site(entries: Sequence[Entry], out: Path, compute: Compute = build_lea
     environment = make_environment()
     names = _data_names(rankings)
     common: dict[str, Any] = {"style": _style(environment), "names": names}
-    pages = {"index.html": _index(environment, common, judged, rankings, events)}
+    # What is linked to comes before what links to it.
+    pages: dict[str, str] = {}
+    for ranking in rankings:
+        pages |= _methods(environment, common, ranking, events)
     for data in names:
         own = [ranking for ranking in rankings if ranking.data == data]
         pages[f"datasets/{data[:16]}.html"] = _dataset(environment, common, own, [e for e in events if e.data == data])
-    for ranking in rankings:
-        pages |= _methods(environment, common, ranking, events)
-    for folder in _PAGES:
-        for path in (out / folder).glob("*.html"):
-            if f"{folder}/{path.name}" not in pages:
-                path.unlink()
-    for name, text in pages.items():
-        atomic_write_text(out / name, text)
-    atomic_write_text(out / "leaderboard.schema.json", json.dumps(schema(), indent=1) + "\n")
-    atomic_write_text(out / _MARKER, as_json(judged, rankings, events, names))
+    pages["leaderboard.json"] = as_json(judged, rankings, events, names)
+    pages["index.html"] = _index(environment, common, judged, rankings, events)
+    _write(out, {_MARKER: json.dumps(schema(), indent=1) + "\n", **pages})
     return Site(out, judged, rankings)
 
 
@@ -99,6 +96,16 @@ def _prepare(out: Path) -> None:
         raise UserError(f"--out {out}: expected a folder for the site, found a file.")
     if out.is_dir() and any(out.iterdir()) and not (out / _MARKER).exists():
         raise UserError(f"--out {out}: expected an empty folder, or a site that was built before; found other files.")
+
+
+def _write(out: Path, files: dict[str, str]) -> None:
+    """Writes the files in their order and then removes older pages: where it is interrupted, every link leads to a page."""
+    for name, text in files.items():
+        atomic_write_text(out / name, text)
+    for folder in _PAGES:
+        for path in (out / folder).glob("*.html"):
+            if f"{folder}/{path.name}" not in files:
+                path.unlink()
 
 
 def _style(environment: Environment) -> Markup:

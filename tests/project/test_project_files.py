@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -131,3 +132,32 @@ def test_what_a_stranger_submits_is_checked_without_rights() -> None:
             assert "permissions" not in job
         # Texts of a pull request reach a shell as variables, never as a part of its words.
         assert all("${{" not in step.get("run", "") for step in job["steps"])
+
+
+@pytest.mark.parametrize(
+    ("change", "accepted"),
+    [
+        ("echo b > submissions/b.zip", True),
+        ("echo b > 'submissions/a b\n.zip'", True),
+        ("echo b > submissions/a.zip", False),
+        ("rm submissions/a.zip", False),
+        ("mv submissions/a.zip submissions/b.zip", False),
+        ("echo b > submissions/b.zip; rm README", False),
+        ("mkdir submissions/c; echo b > submissions/c/b.zip", False),
+        ("mkdir harness; echo b > harness/__main__.py", False),
+        ("mkdir 'x\nsubmissions'; echo b > 'x\nsubmissions/b.zip'", False),
+    ],
+)
+def test_a_pull_request_adds_submissions_and_nothing_else(change: str, accepted: bool, tmp_path: Path) -> None:
+    """The workflow's own words, in a repository of two commits."""
+    steps = load(ROOT / ".github/workflows/leaderboard.yml")["jobs"]["build"]["steps"]
+    (script,) = [step["run"] for step in steps if step.get("name", "").startswith("A pull request adds")]
+
+    def shell(words: str, **more: str) -> int:
+        environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path), **more}
+        return subprocess.run(["bash", "-euo", "pipefail", "-c", words], cwd=tmp_path, env=environment).returncode
+
+    commit = "git add -A; git -c user.name=a -c user.email=a@b commit -q -m x"
+    assert shell(f"git init -q; mkdir submissions; echo a > submissions/a.zip; echo a > README; {commit}") == 0
+    assert shell(f"{change}; {commit}; git branch -q base HEAD~1") == 0
+    assert (shell(script, BASE="base") == 0) == accepted

@@ -24,6 +24,8 @@ from support.submissions import Manifest, Members, tampered
 
 SCRIPT = "<script>document.title='owned'</script>"
 ATTRIBUTE = '"><img src=x onerror="document.title=\'owned\'">'
+_HEADER = 33
+"""Bytes of a PNG up to the end of its header."""
 TRIPWIRE = "a_pickle_was_loaded"
 
 
@@ -176,12 +178,33 @@ def _lying_about_size(content: bytes) -> bytes:
 def _mask_of_other_size(table: pd.DataFrame) -> pd.DataFrame:
     """A PNG of 100 bytes that says that it has 2.5 gigapixels."""
 
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
     header = struct.pack(">2I5B", 50_000, 50_000, 1, 0, 0, 0, 0)
-    picture = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+    picture = (
+        b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", zlib.compress(b"\0")) + _chunk(b"IEND", b"")
+    )
     return table.assign(mask=[picture] * len(table))
+
+
+def _chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def _in_masks(chunks: bytes) -> Callable[[bytes], bytes]:
+    """Puts chunks of PNG behind the header of every mask."""
+
+    def change(table: pd.DataFrame) -> pd.DataFrame:
+        return table.assign(mask=[mask[:_HEADER] + chunks + mask[_HEADER:] for mask in table["mask"]])
+
+    return lambda content: tampered(content, tables={PREDICTIONS: change})
+
+
+def _many_members_of_zip64(content: bytes) -> bytes:
+    """The last record says that there are 4 members; the one before it, which `zipfile` believes, says 100,000."""
+    count, start = 100_000, b"PK\x03\x04" + bytes(100)
+    directory = (b"PK\x01\x02" + bytes(24) + struct.pack("<H", 1) + bytes(16) + b"a") * count
+    large = struct.pack("<4sQ2H2I4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(directory), len(start))
+    locator = struct.pack("<4sIQI", b"PK\x06\x07", 0, len(start) + len(directory), 1)
+    return start + directory + large + locator + struct.pack("<4s4H2IH", b"PK\x05\x06", 0, 0, 4, 4, 200, 0, 0)
 
 
 def _json(text: Callable[[str], str]) -> Callable[[bytes], bytes]:
@@ -289,6 +312,22 @@ ATTACKS = {
         lambda content: tampered(content, tables={PREDICTIONS: lambda table: table.assign(mask=[b"GIF89a"] * len(table))}),
         "refused", "expected a PNG", "unverified",
     ),
+    "mask with a second header": Attack(
+        _in_masks(_chunk(b"IHDR", struct.pack(">2I5B", 8, 8, 1, 0, 0, 0, 0))), "refused", "one header", "unverified"
+    ),
+    "mask with megabytes of text": Attack(
+        _in_masks(_chunk(b"zTXt", b"key\0\0" + zlib.compress(bytes(1_000_000)))), "refused", "one header", "unverified"
+    ),
+    "many members of a zip64": Attack(_many_members_of_zip64, "refused", "zip64"),
+    "fraction for a place": Attack(_manifest(lambda whole: [each.update(method=0.0) for each in whole["trials"]]), "refused", "'integer'"),
+    "trainer of many keys": Attack(
+        _manifest(lambda whole: whole["methods"][0].update(trainer={f"trains{at}": 1 for at in range(5_000)})), "refused", "trainer"
+    ),
+    "trainer of many faults": Attack(
+        _manifest(lambda whole: whole["methods"][0].update(trainer={"train": [1] * 1_000, "predict": ["x"]})), "refused", "trainer"
+    ),
+    "invisible character": Attack(_manifest(lambda whole: whole["submitter"].update(name="Our\u200b lab")), "refused", "U+200B"),
+    "end of a line in a name": Attack(_manifest(lambda whole: whole["submitter"].update(name="a\n::error::b")), "refused", "name"),
     "newer schema": Attack(_manifest(lambda whole: whole.update(schema_version=99)), "refused", "Update the bench"),
     "unknown key": Attack(_manifest(lambda whole: whole.update(hook="rm -rf")), "refused", "hook"),
     "unknown setting": Attack(_manifest(lambda whole: whole["trials"][0]["training"].update(hook="x")), "refused", "training.hook"),

@@ -13,6 +13,7 @@ from support.submissions import packed, tampered, write_lab
 
 from harness.config.schema import ProtocolConfig
 from harness.data.dataset import Dataset
+from harness.submissions import verifying
 from harness.submissions.layout import IMAGES, METRICS, PREDICTIONS, Refused
 from harness.submissions.reading import parse_submission
 from harness.submissions.verifying import check_data, decode_mask, recompute
@@ -114,3 +115,17 @@ def test_a_mask_is_read_as_the_store_wrote_it(data: Path) -> None:
     assert (decode_mask(buffer.getvalue(), sample) == mask).all()
     with pytest.raises(Refused, match="can't be read"):
         decode_mask(buffer.getvalue()[:60], sample)
+
+
+def test_protocols_are_few(honest: bytes, data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The splits of each are made anew: thousands of them would take hours."""
+
+    def vary(manifest: dict[str, list[dict[str, dict[str, float]]]]) -> None:
+        for place, trial in enumerate(manifest["trials"]):
+            trial["protocol"]["test_fraction"] = 0.2 + place / 100  # another protocol, and equal splits
+
+    sent = parse_submission(tampered(honest, manifest=vary))
+    check_data(sent, Dataset.open(data))
+    monkeypatch.setattr(verifying, "MOST_PROTOCOLS", 2)
+    with pytest.raises(Refused, match="at most 2 protocols"):
+        check_data(sent, Dataset.open(data))

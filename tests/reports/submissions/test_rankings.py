@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -93,6 +94,16 @@ def test_equal_names_of_two_labs_stay_two_rows(site: Site) -> None:
     assert titles == ["Unet (Second lab, 1970-01-02)", "Unet (First lab, 1970-01-01)"]
 
 
+@pytest.mark.parametrize("title", ["UNET", "\uff35net", "\u00a0Unet"])
+def test_titles_that_look_alike_say_whose_they_are(labs: dict[str, bytes], title: str) -> None:
+    def call(manifest: dict[str, list[dict[str, dict[str, str]]]]) -> None:
+        manifest["methods"][0]["card"]["title"] = title
+
+    other = tampered(labs["first"], manifest=call)
+    (ranking,), _ = build_rankings([entry(labs["second"]), entry(other, "b.zip")])
+    assert {"Unet (Second lab, 2026-01-01)", f"{title} (First lab, 2026-01-01)"} <= set(ranking.board.table["title"])
+
+
 def test_the_history_says_who_took_the_lead(site: Site) -> None:
     events = [event for event in history(site.rankings) if event.trust == "verified"]
     assert [(event.title.replace(" [", " (").split(" (")[0], event.leads) for event in events][:4] == [
@@ -132,15 +143,76 @@ def test_a_file_sent_twice_counts_once(labs: dict[str, bytes], tmp_path: Path) -
     assert second.verdict.state == "refused" and f"the same file as {first.file}" in second.verdict.reason
 
 
-def test_git_says_when_a_file_came(labs: dict[str, bytes], tmp_path: Path) -> None:
-    (tmp_path / "a.zip").write_bytes(labs["without"])
-    date = "2026-03-04T05:06:07+02:00"
+def test_a_file_sent_twice_counts_once_whatever_its_names_look_like(labs: dict[str, bytes], tmp_path: Path) -> None:
+    for name in (f"{'a' * 130}b.zip", f"{'a' * 130}c.zip"):
+        (tmp_path / name).write_bytes(labs["without"])
+    assert [each.verdict.state for each in read_entries(tmp_path, None)] == ["unverified", "refused"]
+
+
+def _git(folder: Path, date: str, *words: str) -> None:
+    subprocess.run(
+        ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=folder, check=True, capture_output=True,
+        env={"GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date, "PATH": "/usr/bin:/bin"},
+    )  # fmt: skip
+
+
+def _received(folder: Path) -> dict[str, str]:
+    return {each.file: each.received for each in read_entries(folder, None, lambda path, data: Verdict("refused"))}
+
+
+def test_git_says_when_a_file_came(tmp_path: Path) -> None:
+    (tmp_path / "a.zip").write_bytes(b"a")
     for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "a submission"]):
-        subprocess.run(
-            ["git", "-c", "user.name=a", "-c", "user.email=a@b", *words], cwd=tmp_path, check=True,
-            env={"GIT_COMMITTER_DATE": date, "GIT_AUTHOR_DATE": date, "PATH": "/usr/bin:/bin"},
-        )  # fmt: skip
-    assert read_entries(tmp_path, None)[0].received == "2026-03-04 03:06 UTC"
+        _git(tmp_path, "2026-03-04T05:06:07+02:00", *words)
+    assert _received(tmp_path) == {"a.zip": "2026-03-04 03:06 UTC"}
+    (tmp_path / "a.zip").write_bytes(b"better")
+    _git(tmp_path, "2026-05-01T00:00:00+00:00", "commit", "-q", "-a", "-m", "replaced")
+    assert _received(tmp_path) == {"a.zip": "2026-05-01 00:00 UTC"}, "other numbers must not keep the old date"
+
+
+def test_nobody_dates_his_own_submission(tmp_path: Path) -> None:
+    """The submitter wrote the dates of the commits in a merge, and may name a file so that git takes it for a pattern."""
+    (tmp_path / "a.zip").write_bytes(b"a")
+    for words in (
+        ["init", "-q", "-b", "main"],
+        ["add", "-A"],
+        ["commit", "-q", "-m", "an honest one"],
+        ["checkout", "-q", "-b", "theirs"],
+    ):
+        _git(tmp_path, "2026-03-01T00:00:00+00:00", *words)  # fmt: skip
+    (tmp_path / "*.zip").write_bytes(b"b")
+    for words in (["add", "-A"], ["commit", "-q", "-m", "dated back"], ["checkout", "-q", "main"]):
+        _git(tmp_path, "2020-01-01T00:00:00+00:00", *words)
+    _git(tmp_path, "2026-04-01T00:00:00+00:00", "merge", "-q", "--no-ff", "-m", "merged", "theirs")
+    assert _received(tmp_path) == {"a.zip": "2026-03-01 00:00 UTC", "*.zip": "2026-04-01 00:00 UTC"}
+
+
+def test_settings_in_the_folder_run_no_program(tmp_path: Path) -> None:
+    """A folder that others fill may be a repository by itself, whose settings name a program that checks signatures."""
+    work, folder = tmp_path / "work", tmp_path / "submissions"
+    work.mkdir()
+    (work / "a.zip").write_bytes(b"a")
+    for words in (["init", "-q"], ["add", "-A"], ["commit", "-q", "-m", "x"]):
+        _git(work, "2026-03-01T00:00:00+00:00", *words)
+    raw = subprocess.run(["git", "cat-file", "commit", "HEAD"], cwd=work, capture_output=True, text=True, check=True)
+    signed = raw.stdout.replace(
+        "\n\n", "\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n -----END PGP SIGNATURE-----\n\n", 1
+    )
+    made = subprocess.run(
+        ["git", "hash-object", "-t", "commit", "-w", "--stdin"], cwd=work, input=signed, capture_output=True, text=True, check=True
+    )  # fmt: skip
+    _git(work, "2026-03-01T00:00:00+00:00", "update-ref", "HEAD", made.stdout.strip())
+    program = tmp_path / "program"
+    program.write_text(f"#!/bin/sh\ntouch {tmp_path}/owned\n")
+    program.chmod(0o755)
+    _git(work, "2026-03-01T00:00:00+00:00", "config", "log.showSignature", "true")
+    _git(work, "2026-03-01T00:00:00+00:00", "config", "gpg.program", str(program))
+    _git(work, "2026-03-01T00:00:00+00:00", "config", "core.bare", "true")
+    shutil.copytree(work / ".git", folder)
+    (folder / "a.zip").write_bytes(b"a")
+    for each in (work, folder):
+        _received(each)
+        assert not (tmp_path / "owned").exists(), each
 
 
 def test_a_folder_without_submissions_is_said(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from support.hostile import ATTACKS
 from harness.errors import UserError
 from harness.submissions.guard import Verdict
 from harness.submissions.reading import parse_submission
+from reports.submissions import site as site_module
 from reports.submissions.entries import Entry, read_entries
 from reports.submissions.site import Site, build_site
 
@@ -123,9 +124,35 @@ def test_a_site_is_built_over_an_older_one_and_over_nothing_else(
     build_site(site.entries, tmp_path)
     build_site(unverified(labs["first"]), tmp_path)
     assert len(list((tmp_path / "methods").glob("*.html"))) == 2
-    (tmp_path / "leaderboard.json").unlink()
+    (tmp_path / "leaderboard.schema.json").unlink()
     with pytest.raises(UserError, match="empty folder"):
         build_site(site.entries, tmp_path)
+
+
+def test_an_interrupted_build_leaves_no_broken_link_and_is_built_again(
+    site: Site, labs: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stopped before each of its files in turn, over nothing and over an older site."""
+    older, count = unverified(labs["first"]), len([path for path in site.folder.rglob("*") if path.is_file()])
+    for before, stop in [(before, stop) for before in (True, False) for stop in range(1, count)]:
+        out = tmp_path / f"{before}-{stop}"
+        if before:
+            build_site(older, out)
+        left = iter(range(stop))
+
+        def write(path: Path, text: str, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise KeyboardInterrupt
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+
+        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+            patched.setattr(site_module, "atomic_write_text", write)
+            build_site(site.entries, out)
+        for path in out.rglob("index.html"):
+            assert all((path.parent / link.partition("#")[0]).exists() for link in _Page(path.read_text("utf-8")).links)
+    assert len(build_site(site.entries, out).rankings) == 2
+    assert {path.name for path in out.rglob("*.*")} == {path.name for path in site.folder.rglob("*.*")}
 
 
 def test_where_nothing_was_accepted_the_site_says_so(tmp_path: Path) -> None:
