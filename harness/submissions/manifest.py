@@ -84,7 +84,7 @@ def check_text(text: str, where: str, longest: int = LONGEST_TEXT) -> None:
     if len(text) > longest:
         raise Refused(f"{where}: expected a text of at most {longest:,} characters, found {len(text):,}.")
     if found := _NOT_SHOWN.search(text):
-        raise Refused(f"{where}: expected a text without control characters, found U+{ord(found[0]):04X}.")
+        raise Refused(f"{where}: expected a text without control or invisible characters, found U+{ord(found[0]):04X}.")
 
 
 def _check_texts(value: Any, depth: int) -> None:
