@@ -61,7 +61,7 @@ def test_there_are_no_paths_hosts_images_or_references_in_it(store: Store, data:
     [
         ("data.root=/home/me/isic", "data.root=.../isic"),
         ("~/isic", ".../isic"),
-        ("'/a b/c'", ".../c"),
+        ("'/a b/c'", "'.../c'"),
         ("C:\\data\\isic", ".../isic"),
         ("data.roots=[/home/me/a b/isic,/data/ph2]", "data.roots=[.../isic,.../ph2]"),
         ("model={weights:/home/me/w.pt,rate:1/2}", "model={weights:.../w.pt,rate:1/2}"),
