@@ -73,7 +73,7 @@ def _check_directory(content: bytes) -> None:
         raise _no_zip("it does not end as one, or has a comment")
     # `zipfile` would believe that record, and not the counts that are looked at below.
     if content[: -_END.size][-_ZIP64_LOCATOR:].startswith(b"PK\x06\x07"):
-        raise _no_zip("it is one of more than 4 GiB (zip64)")
+        raise _no_zip("it is a zip64, which only files of 4 GiB need")
     if count > len(MEMBERS) or size > _LARGEST_DIRECTORY:
         raise Refused(f"expected at most {len(MEMBERS)} members, found {count:,}. Make it by `submit`.")
 

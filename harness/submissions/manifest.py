@@ -84,7 +84,7 @@ def check_text(text: str, where: str, longest: int = LONGEST_TEXT) -> None:
     if len(text) > longest:
         raise Refused(f"{where}: expected a text of at most {longest:,} characters, found {len(text):,}.")
     if found := _NOT_SHOWN.search(text):
-        raise Refused(f"{where}: expected a text without control characters, found U+{ord(found[0]):04X}.")
+        raise Refused(f"{where}: expected a text without control or invisible characters, found U+{ord(found[0]):04X}.")
 
 
 def _check_texts(value: Any, depth: int) -> None:
@@ -121,7 +121,11 @@ def _check_schema(manifest: Any) -> None:
         )
     fault = next(_validator().iter_errors(manifest), None)
     if fault is not None:
-        raise Refused(f"submission.json: {fault.json_path[:120]}: {fault.message[:200]}")
+        what = fault.message[:200]
+        if fault.validator in ("maxItems", "maxProperties", "maxLength"):
+            what = f"expected at most {fault.validator_value:,}, found {len(fault.instance):,}"
+            what += ". Submit fewer at a time (--method)." if fault.json_path == "$.methods" else "."
+        raise Refused(f"submission.json: {fault.json_path[:120]}: {what}")
 
 
 def read_trials(manifest: dict[str, Any], splits: list[dict[str, tuple[str, ...]]]) -> list[SubmittedTrial]:

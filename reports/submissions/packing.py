@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
@@ -24,6 +25,8 @@ from reports.records.records import ROLES, Records, ReportedTrial
 
 _SUMMARY = ("epochs", "chosen_epoch", "images_seen")
 _DATA = ("modalities", "max_per_domain")
+_PATH = re.compile(r"""(?<![\w./\\~-])(?!(?<=:)//)(?:file://)?(?:~[\w.-]*[/\\]|[A-Za-z]:\\|[/\\])[^,;'"\[\]{}=]*""")
+"""An absolute path, alone or in a list; of an address such as https://... nothing."""
 
 
 @dataclass(frozen=True)
@@ -173,11 +176,7 @@ def without_paths(value: Any) -> Any:
         return [without_paths(each) for each in value]
     if not isinstance(value, str):
         return value
-    key, equals, path = value.rpartition("=")
-    plain = path.strip("'\"")
-    if not (plain.startswith(("/", "~", "\\")) or plain[1:3] == ":\\"):
-        return value
-    return f"{key}{equals}.../{PurePath(plain.replace(chr(92), '/')).name}"
+    return _PATH.sub(lambda found: f".../{PurePath(found[0].replace(chr(92), '/')).name}", value)
 
 
 def _images(records: Records, trials: Sequence[ReportedTrial]) -> pd.DataFrame:

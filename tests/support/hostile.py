@@ -320,6 +320,9 @@ ATTACKS = {
     ),
     "many members of a zip64": Attack(_many_members_of_zip64, "refused", "zip64"),
     "fraction for a place": Attack(_manifest(lambda whole: [each.update(method=0.0) for each in whole["trials"]]), "refused", "'integer'"),
+    "many methods": Attack(
+        _manifest(lambda whole: whole.update(methods=whole["methods"][:1] * 101)), "refused", "at most 100, found 101"
+    ),
     "trainer of many keys": Attack(
         _manifest(lambda whole: whole["methods"][0].update(trainer={f"trains{at}": 1 for at in range(5_000)})), "refused", "trainer"
     ),
