@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import worker as ray_worker
 from ray.air._internal import usage
 
 from harness.config import ExecutorConfig
@@ -200,6 +201,8 @@ def _mute() -> None:
     """Our own display reports failures, once and with their cause; nothing is counted for statistics."""
     # They are off, but Tune would import MLflow and wandb, for seconds, to tell whose callbacks ours are.
     usage.tag_callbacks = lambda callbacks: False
+    # Whatever log_to_driver says, Ray prints what a lost node's agent publishes, between our lines.
+    ray_worker.print_to_stdstream = lambda *data, **options: None
     for name in ("ray", "ray.tune", "ray.tune.tune"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
 

@@ -177,7 +177,8 @@ def test_a_slow_method_gets_fewer_iterations(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(efficiency.time, "perf_counter", lambda: now[0])
     row = efficiency.measure(Convolution(), 32, budget_seconds=20)
     assert row["latency_ms_p50"] == 1000 and row["latency_iterations"] < efficiency.ITERATIONS
-    assert now[0] <= 20
+    # A form that is begun is ended: one call more for each number format of this machine.
+    assert now[0] <= 20 + len(efficiency.number_formats(torch.device("cpu")))
 
 
 class Accelerated(Convolution):

@@ -48,6 +48,7 @@ def test_the_yaml_asks_for_the_searched_trials(suite: Plan, tmp_path: Path) -> N
     words = [
         "method=tinyconv_tuned", f"data.root={trial.data.root}", "protocol.max_folds=1", "training.image_size=32",
         "training.epochs=2", "training.augmentation=flips", "training.learning_rate=0.01", "training.amp=off",
+        f"training.batch_size={trial.training.batch_size}",
     ]  # fmt: skip
     config = load_config(words, tmp_path / "own")
     (found,) = build_plan(config).trials
