@@ -9,9 +9,6 @@ from typing import Any
 from harness.config.yaml_tree import GROUPS, option_names
 from harness.errors import UserError
 
-# Folders and files are the shell's own to complete.
-_PATHS = ("data.root", "data.cache", "store.root", "pretrained")
-
 
 def complete(parser: argparse.ArgumentParser) -> None:
     """Answers the shell and ends the process, where a shell asks (argcomplete sets _ARGCOMPLETE); else does nothing."""
@@ -27,13 +24,14 @@ def words(prefix: str, parsed_args: argparse.Namespace, **_: Any) -> list[str]:
         parsed_args: its `config_dir`, if given, adds a user's own names.
     """
     from harness.config.checks import all_keys
+    from harness.config.overrides import PATH_KEYS
     from harness.config.schema import RunConfig
     from harness.config.validation import OneOf, rule_of
 
     key, equals, value = prefix.partition("=")
     if not equals:
         return [f"{name}=" for name in [*GROUPS, *all_keys()] if name.startswith(key)]
-    if key in _PATHS:
+    if key in PATH_KEYS:
         from argcomplete.completers import FilesCompleter
 
         return [f"{key}={path}" for path in FilesCompleter()(value)]

@@ -1,7 +1,7 @@
 """Whether the rows of a submission can be true: every image once, values in their ranges, numbers that fit each other.
 
-Dice, precision and recall of a row follow from three counts of pixels, two of which stand in the row: whoever changes one of them
-alone is found out without the data.
+Dice, precision and recall of a row follow from three counts of pixels, two of which stand in the row. So a change of one of
+them alone is found without the data.
 """
 
 from __future__ import annotations

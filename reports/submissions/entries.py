@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from harness.errors import UserError
 from harness.submissions.guard import Verdict, judge
@@ -37,6 +38,16 @@ class Entry:
         found = self.submission.manifest["submitter"]
         assert isinstance(found, dict)
         return {str(key): str(value) for key, value in found.items()}
+
+    def facts(self) -> dict[str, Any]:
+        """What the site and its JSON both say of the file."""
+        return {
+            "file": self.file,
+            "received": self.received,
+            "state": self.verdict.state,
+            "reason": self.verdict.reason,
+            "submitter": self.submitter if self.verdict.submission else None,
+        }
 
 
 def read_entries(

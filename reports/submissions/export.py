@@ -78,11 +78,4 @@ def _ranking(ranking: Ranking, title: str) -> dict[str, Any]:
 
 def _submission(entry: Entry) -> dict[str, Any]:
     found = entry.verdict.submission
-    return {
-        "file": entry.file,
-        "received": entry.received,
-        "state": entry.verdict.state,
-        "reason": entry.verdict.reason,
-        "sha256": found.digest if found else None,
-        "submitter": entry.submitter if found else None,
-    }
+    return {**entry.facts(), "sha256": found.digest if found else None}

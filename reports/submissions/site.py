@@ -238,11 +238,7 @@ def _submission(entry: Entry, rankings: Sequence[Ranking]) -> dict[str, Any]:
     own = [row for ranking in rankings for row in ranking.rows.values() if row.entry.submission is sent]
     titles = {name: facts.title for ranking in rankings for name, facts in ranking.records.methods.items()}
     return {
-        "file": entry.file,
-        "received": entry.received,
-        "state": entry.verdict.state,
-        "reason": entry.verdict.reason,
-        "submitter": entry.submitter if sent else None,
+        **entry.facts(),
         "size": f"{sent.bytes / 1e6:.2f} MB" if sent else "",
         "digest": sent.digest if sent else "",
         "rows": [(row.page, titles[row.name]) for row in own],

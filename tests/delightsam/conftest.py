@@ -84,7 +84,7 @@ def _built(fields: tuple[tuple[str, object], ...]) -> DeLightSAM:
 def build() -> Callable[..., DeLightSAM]:
     """Builds a model in eval mode whose every tensor is filled from its name, so that each controller differs.
 
-    It knows the modalities 0, 2 and 5 unless told otherwise. Each is a copy of one that is filled once.
+    It knows the modalities 0, 2 and 5 by default. Each is a copy of one that is filled once.
     """
     return lambda **fields: copy.deepcopy(_built(tuple(sorted(fields.items()))))
 

@@ -93,10 +93,10 @@ def pytest_run(words: list[str], folder: Path) -> None:
     assert all((ROOT / word).exists() for word in words if not word.startswith("-"))
 
 
-def tab_is_told(words: list[str], folder: Path) -> None:
-    told = f'eval "{words[0]}"; complete -p delightsam-bench'
+def shell_completion(words: list[str], folder: Path) -> None:
+    script = f'eval "{words[0]}"; complete -p delightsam-bench'
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    done = subprocess.run(["bash", "-c", told], env=os.environ | {"PATH": path}, capture_output=True, text=True)
+    done = subprocess.run(["bash", "-c", script], env=os.environ | {"PATH": path}, capture_output=True, text=True)
     assert "argcomplete" in done.stdout, done.stderr
 
 
@@ -112,7 +112,7 @@ CHECKS: dict[str, Callable[[list[str], Path], None]] = {
     "make": make_target,
     "ray start": ray_start,
     "hf download": download,
-    "eval": tab_is_told,
+    "eval": shell_completion,
     "pre-commit install": nothing,
     ". .venv/bin/activate": nothing,
 }
