@@ -28,7 +28,10 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
         `" Did you mean 'unet'?"`, or `" Available: a, b, c."`; starts with a space.
     """
     known = sorted(set(map(str, options)))
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    if near:
-        return f" Did you mean '{near[0]}'?"
-    return f" Available: {', '.join(known)}." if known else ""
+    return near_name(name, known) or (f" Available: {', '.join(known)}." if known else "")
+
+
+def near_name(name: str, options: Iterable[str]) -> str:
+    """`" Did you mean 'unet'?"`, or nothing where no option is near."""
+    near = difflib.get_close_matches(name, sorted(set(map(str, options))), n=1, cutoff=0.6)
+    return f" Did you mean '{near[0]}'?" if near else ""

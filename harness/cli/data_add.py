@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from harness.cli.common import progress_bar
 from harness.cli.data_prepare import SOME_FAILED, counts, print_next, print_outcome, print_problems
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, near_name
 
 if TYPE_CHECKING:
     from harness.data.sources.guess import Choice
@@ -46,8 +46,8 @@ def run(args: argparse.Namespace) -> int:
     for option, name in (("--modality", args.modality), ("--domain", domain)):
         if fault := fault_of_name(name):
             raise UserError(f"{option}: expected a folder's name, found {fault}.")
-    near = did_you_mean(args.modality, MODALITIES)
-    if args.modality not in MODALITIES and "Did you mean" in near:
+    near = near_name(args.modality, MODALITIES)
+    if args.modality not in MODALITIES and near:
         raise UserError(f"--modality {args.modality}: is none of the usual modalities.{near}")
     with readings_of(args.source, args.root, args.modality, domain) as readings:
         choice = readings[_chosen(readings, args)]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.cli.common import config_folder_argument, terminal, unquoted
 from harness.data.folder.sample import fault_of_name
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, did_you_mean, near_name
 
 if TYPE_CHECKING:
     from harness.evaluation.external import ExternalMasks
@@ -129,7 +129,7 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
             others.append(word)
     for key, example in (("predictions", "predictions=/path/to/masks"), ("name", "name=nnunet")):
         if not own.get(key):
-            near = [word for word in others if "Did you mean" in did_you_mean(word.partition("=")[0], [key])]
+            near = [word for word in others if near_name(word.partition("=")[0], [key])]
             raise UserError(
                 f"{key}= is missing: expected for example {example}." + (f" Found {near[0]}." if near else "")
             )

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields, is_dataclass, replace
 from types import NoneType
 from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin, get_type_hints
 
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, did_you_mean, near_name
 
 
 class Checked:
@@ -172,8 +172,7 @@ class _Field:
         kind, rule, _ = _parts(self.hint)
         start = f"{self.key}={_shown(self.value)}" if self.key else ""
         if isinstance(rule, OneOf):
-            near = did_you_mean(str(self.value), map(_text, rule.choices))
-            return f"{start} is unknown: expected {rule.words}.{near if 'mean' in near else ''}"
+            return f"{start} is unknown: expected {rule.words}.{near_name(str(self.value), map(_text, rule.choices))}"
         number = (int, float) if kind is float else kind
         if isinstance(rule, Range) and isinstance(self.value, number) and not isinstance(self.value, bool):
             return f"{start} is out of range: expected {rule.words}."

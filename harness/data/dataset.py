@@ -25,7 +25,7 @@ from harness.data.folder.sample import (
 from harness.data.validation import verified
 from harness.data.validation.examine import examine_pairs
 from harness.data.validation.integrity import manifest_to_keep
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, did_you_mean, near_name
 from harness.files import atomic_write_text, sha256_json
 
 __all__ = ["MODALITIES", "Dataset", "Sample"]
@@ -128,8 +128,7 @@ def existing_folder(root: str | Path) -> Path:
     found = "a file" if path.exists() else "nothing"
     near = ""
     if path.parent.is_dir():
-        hint = did_you_mean(path.name, [entry.name for entry in path.parent.iterdir() if entry.is_dir()])
-        near = hint if "Did you mean" in hint else ""
+        near = near_name(path.name, [entry.name for entry in path.parent.iterdir() if entry.is_dir()])
     raise UserError(
         f"{path}: expected a folder with a dataset, found {found}.{near} Give the folder that holds "
         f"<modality>/<domain>/images, or draw phantoms there: "

@@ -27,7 +27,7 @@ from harness.data.folder.paths import (
 )  # fmt: skip
 from harness.data.folder.sample import MODALITIES, Pair, Problem, fault_of_name
 from harness.data.reading import SUFFIXES
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, near_name
 
 _TRIED_NAMES = 20
 _MOST_HINTS = 50
@@ -68,8 +68,8 @@ def scan_folder(root: Path) -> Scan:
         _scan_domain(root, folder, scan)
     scan.pairs.sort(key=lambda pair: pair.key)
     for modality in sorted({pair.modality for pair in scan.pairs} - set(MODALITIES)):
-        near = did_you_mean(modality, MODALITIES)
-        if "Did you mean" in near:
+        near = near_name(modality, MODALITIES)
+        if near:
             logger.warning("%s: '%s' is none of the usual modalities.%s", root, modality, near)
     return scan
 

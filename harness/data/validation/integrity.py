@@ -22,7 +22,7 @@ from harness.data.folder.sample import MANIFEST, MODALITIES, Pair, Problem, Prog
 from harness.data.validation import verified
 from harness.data.validation.examine import Examined, conclude, examine, in_threads
 from harness.data.validation.pictures import KINDS, draw_doubtful
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, near_name
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def _notes(pairs: Sequence[Pair]) -> list[str]:
         notes.append(f"{', '.join(single)} {verb}: leave_one_domain_out needs two.")
     if unknown := sorted(domains.keys() - set(MODALITIES)):
         verb, them = ("is", "it a number of its own") if len(unknown) == 1 else ("are", "each a number of its own")
-        nearest = [f"{name}:{hint}" for name in unknown if "Did you mean" in (hint := did_you_mean(name, MODALITIES))]
+        nearest = [f"{name}:{hint}" for name in unknown if (hint := near_name(name, MODALITIES))]
         notes.append(
             f"{', '.join(unknown)} {verb} none of the six known modalities ({', '.join(MODALITIES)}): methods that use the "
             f"modality number give {them}.{''.join(f' {near}' for near in nearest)}"

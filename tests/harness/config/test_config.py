@@ -114,6 +114,15 @@ def test_composing_leaves_nothing_behind() -> None:
     assert load_config(["training.epochs=3", "method=otsu"]) != load_config([]) == load_config([])
 
 
+def test_a_folder_that_is_not_there_is_answered_with_a_near_one_alone(tmp_path: Path) -> None:
+    for name in ("configs", "mean_results"):
+        (tmp_path / name).mkdir()
+    for given, hint in (("config", " Did you mean 'configs'?"), ("elsewhere", "")):
+        with pytest.raises(UserError) as error:
+            load_config([], tmp_path / given)
+        assert str(error.value) == f"--config-dir {tmp_path / given} is no folder.{hint}"
+
+
 def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Path) -> None:
     assert list(load_config(["method=[mine,unet]"], user_folder).methods) == ["mine", "unet"]
     assert load_config(["training=tiny"], user_folder).training.epochs == 1
