@@ -99,8 +99,9 @@ class TrainingConfig(Checked):
     clip_norm: Annotated[float, Range(1e-6)] | None = 1.0
     # off | bfloat16 | float16 | auto: bfloat16 where it is native (harness/hardware.py)
     amp: Annotated[str, OneOf("off", "bfloat16", "float16", "auto")] = "off"
-    # flips: left to right and up to down; standard: flips, turned, scaled and moved, colours, gamma, blur, noise.
-    augmentation: Annotated[str, OneOf("none", "flips", "standard")] = "standard"
+    # flips: left to right and up to down; standard: flips, turned, scaled and moved, colours, gamma, blur, noise; strong:
+    # standard, grey, other channels, light and dark exchanged, for stains and devices that differ.
+    augmentation: Annotated[str, OneOf("none", "flips", "standard", "strong")] = "standard"
     # proportional: each image once per epoch; equal: modalities equally often.
     sampling: Annotated[str, OneOf("proportional", "equal")] = "equal"
     # mixed | single_modality | domain_balanced: for algorithms that compare domains

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,9 +15,9 @@ from torch import Tensor
 from harness.data.batches.loader import Batch, Known
 from harness.errors import UserError, did_you_mean
 
-PRESETS = ("none", "flips", "standard")
+PRESETS = ("none", "flips", "standard", "strong")
 VERSION = 2
-"""Raised when the same draws give other pixels."""
+"""Raised when the same draws of a preset give other pixels."""
 
 _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
@@ -31,8 +32,10 @@ class _Parameter:
     neutral: float
 
 
-_CHOSEN = {"affine": 0.5, "colour": 0.8, "gamma": 0.3, "blur": 0.2, "noise": 0.2, "mirror": 0.5, "turn": 0.5}
-_PARAMETERS = (
+# Group -> the share of images that it changes.
+_STANDARD_SHARES = {"affine": 0.5, "colour": 0.8, "gamma": 0.3, "blur": 0.2, "noise": 0.2, "mirror": 0.5, "turn": 0.5}
+_STRONG_SHARES = _STANDARD_SHARES | {"grey": 0.25, "channels": 0.5, "inversion": 0.25}
+_STANDARD = (
     _Parameter("mirror", -1, -1, 1),
     _Parameter("turn", -1, -1, 1),
     _Parameter("affine", -math.pi / 6, math.pi / 6, 0),
@@ -46,6 +49,14 @@ _PARAMETERS = (
     _Parameter("blur", 0.2, 1, 0),  # share of the blurred image
     _Parameter("noise", 0.03, 0.03, 0),  # standard deviation
 )
+_STRONG = (
+    *_STANDARD,
+    _Parameter("grey", 0, 0, 1),  # factor on the saturation
+    _Parameter("channels", 0.6, 1.4, 1),  # red, green, blue
+    _Parameter("channels", 0.6, 1.4, 1),
+    _Parameter("channels", 0.6, 1.4, 1),
+    _Parameter("inversion", -1, -1, 1),
+)
 
 
 class Augmentation:
@@ -53,7 +64,9 @@ class Augmentation:
 
     Presets: `none`; `flips` (left-right and up-down, each for half of the images); `standard`, which adds a rotation by
     up to 30 degrees with scale 0.8-1.25 and shift up to 8 % (half of the images; the border is mirrored), brightness,
-    contrast and saturation by up to 25 % (80 %), gamma 0.7-1.4 (30 %), a slight blur and slight noise (20 % each).
+    contrast and saturation by up to 25 % (80 %), gamma 0.7-1.4 (30 %), a slight blur and slight noise (20 % each);
+    `strong`, which adds what differs between stains, dyes and devices: grey images (25 %), each channel by up to 40 % (50 %),
+    and light and dark exchanged (25 %).
 
     Images keep their range [0, 1], masks stay 0 or 1 (nearest neighbour). All randomness is torch's global generator of
     the device: the same `torch.manual_seed` before gives the same output.
@@ -106,15 +119,19 @@ class Augmentation:
     def _standard(self, images: Tensor, masks: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         key = (images.device, images.shape[2], images.shape[3])
         if key not in self._constants:
-            self._constants[key] = _Constants(*key)
+            self._constants[key] = _Constants(*key, *_DRAWN[self.preset])
         constants = self._constants[key]
-        mirror, turn, angle, zoom, right, down, brightness, contrast, saturation, gamma, blur, noise = constants.drawn(
-            len(images), generator
+        mirror, turn, angle, zoom, right, down, brightness, contrast, saturation, gamma, blur, noise, *strong = (
+            constants.drawn(len(images), generator)
         )
         grid = constants.grid(mirror, turn, angle, zoom, right, down)
         images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
         masks = F.grid_sample(masks, grid, mode="nearest", padding_mode="reflection", align_corners=False)
+        if strong:
+            saturation = saturation * strong[0]
         images = constants.coloured(images, brightness, contrast, saturation).pow_(gamma)
+        if strong:
+            images = _restained(images, *strong)
         images.lerp_(constants.blurred(images), blur)
         if generator is None:
             drawn = torch.randn_like(images)
@@ -126,25 +143,33 @@ class Augmentation:
 class _Constants:
     """What does not change from one batch of images of a size to the next, on their device."""
 
-    def __init__(self, device: torch.device, height: int, width: int) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        height: int,
+        width: int,
+        shares: Mapping[str, float],
+        parameters: Sequence[_Parameter],
+    ) -> None:
         def column(values: list[float]) -> Tensor:
             return torch.tensor(values, device=device).view(-1, 1, 1, 1, 1)
 
-        groups = list(_CHOSEN)
-        self.device, self.count = device, len(groups) + len(_PARAMETERS)
-        self.group = torch.tensor([groups.index(p.group) for p in _PARAMETERS], device=device)
-        self.probability = column([_CHOSEN[p.group] for p in _PARAMETERS])
-        self.low, self.neutral = column([p.low for p in _PARAMETERS]), column([p.neutral for p in _PARAMETERS])
-        self.span = column([p.high - p.low for p in _PARAMETERS])
+        groups = list(shares)
+        self.device, self.groups, self.parameters = device, len(groups), len(parameters)
+        self.group = torch.tensor([groups.index(p.group) for p in parameters], device=device)
+        self.probability = column([shares[p.group] for p in parameters])
+        self.low, self.neutral = column([p.low for p in parameters]), column([p.neutral for p in parameters])
+        self.span = column([p.high - p.low for p in parameters])
         self.x = ((torch.arange(width, device=device) + 0.5) / width * 2 - 1).view(1, 1, 1, width)
         self.y = ((torch.arange(height, device=device) + 0.5) / height * 2 - 1).view(1, 1, height, 1)
         self.luminance = torch.tensor(_LUMINANCE, device=device).view(1, 3, 1, 1)
 
     def drawn(self, images: int, generator: torch.Generator | None) -> tuple[Tensor, ...]:
         """Each parameter's value for each image, (B, 1, 1, 1)."""
-        uniform = torch.rand((self.count, images, 1, 1, 1), device=self.device, generator=generator)
+        count = self.groups + self.parameters
+        uniform = torch.rand((count, images, 1, 1, 1), device=self.device, generator=generator)
         chosen = uniform.index_select(0, self.group) < self.probability
-        values = torch.addcmul(self.low, uniform[-len(_PARAMETERS) :], self.span)
+        values = torch.addcmul(self.low, uniform[self.groups :], self.span)
         return torch.where(chosen, values, self.neutral).unbind(0)
 
     def grid(self, mirror: Tensor, turn: Tensor, angle: Tensor, zoom: Tensor, right: Tensor, down: Tensor) -> Tensor:
@@ -169,6 +194,16 @@ class _Constants:
         """About as a Gaussian of 0.9 pixels: means of 2 x 2, enlarged again. A convolution takes ten times as long on a CPU."""
         halved = F.interpolate(images, scale_factor=0.5, mode="bilinear", align_corners=False)
         return F.interpolate(halved, images.shape[2:], mode="bilinear", align_corners=False)
+
+
+_DRAWN = {"standard": (_STANDARD_SHARES, _STANDARD), "strong": (_STRONG_SHARES, _STRONG)}
+
+
+def _restained(images: Tensor, colourful: Tensor, red: Tensor, green: Tensor, blue: Tensor, sign: Tensor) -> Tensor:
+    """Each channel by its factor, the same for all where the image is grey (`colourful` 0); then, where `sign` is -1, inverted."""
+    factors = torch.where(colourful == 0, green, torch.cat((red, green, blue), 1))
+    images = images.mul_(factors).clamp_(0, 1)
+    return images.mul_(sign).add_((1 - sign) / 2)
 
 
 def _flipped(images: Tensor, masks: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:

@@ -57,7 +57,7 @@ class TestAll:
         assert result.images.dtype == result.masks.dtype == torch.float32
 
 
-@pytest.mark.parametrize("preset", ["flips", "standard"])
+@pytest.mark.parametrize("preset", ["flips", "standard", "strong"])
 class TestVaried:
     def test_each_image_for_itself(self, preset: str) -> None:
         torch.manual_seed(0)
@@ -71,6 +71,8 @@ class TestVaried:
             result = Augmentation(preset)(squares(16))
             for image, mask in zip(result.images.mean(1), result.masks[:, 0], strict=True):
                 bright = image > (image.quantile(0.02) + image.quantile(0.98)) / 2
+                if preset == "strong" and image[mask > 0].mean() < image[mask == 0].mean():  # light and dark exchanged
+                    bright = ~bright
                 common = 2 * (bright & (mask > 0)).sum() / (bright.sum() + mask.sum())
                 assert common > 0.85
 
@@ -90,6 +92,40 @@ def test_flips_go_both_ways() -> None:
         (masks == torch.flip(first, dims)).all(3).all(2).all(1).float().mean() for dims in ((), (1,), (2,), (1, 2))
     ]
     assert sum(shares) == pytest.approx(1) and min(shares) > 0.15
+
+
+class TestStrong:
+    @staticmethod
+    def coloured(count: int) -> Batch:
+        """Images of one colour, whose channels differ by more than `standard` levels out."""
+        batch = squares(count)
+        batch.images[:] = torch.tensor([0.7, 0.4, 0.5]).view(1, 3, 1, 1)
+        return batch
+
+    def test_some_images_are_grey_some_inverted_some_of_other_channels(self) -> None:
+        torch.manual_seed(0)
+        count = 400
+        means = Augmentation("strong")(self.coloured(count)).images.mean((2, 3))
+        spread = means.max(1).values - means.min(1).values
+        assert (spread < 0.02).float().mean() == pytest.approx(0.25, abs=0.08)
+        standard = Augmentation("standard")(self.coloured(count)).images.mean((2, 3))
+        assert (standard[:, 0] > standard[:, 1]).all(), "red stays above green in the standard preset"
+        inverted = (spread > 0.02) & (means[:, 0] < means[:, 1])
+        assert 0.1 < inverted.float().mean() < 0.4
+
+    def test_light_and_dark_are_exchanged_for_a_quarter(self) -> None:
+        torch.manual_seed(0)
+        result = Augmentation("strong")(squares(400))
+        images, masks = result.images.mean(1, keepdim=True), result.masks
+        inside = (images * masks).sum((1, 2, 3)) / masks.sum((1, 2, 3))
+        outside = (images * (1 - masks)).sum((1, 2, 3)) / (1 - masks).sum((1, 2, 3))
+        assert (inside < outside).float().mean() == pytest.approx(0.25, abs=0.07)
+
+    def test_the_standard_preset_keeps_its_draws(self) -> None:
+        """Trials of `standard` keep their ids, so they keep their bits."""
+        torch.manual_seed(0)
+        result = Augmentation("standard")(squares(4))
+        assert result.images.double().sum().item() == pytest.approx(15075.3951, abs=0.5)
 
 
 def test_colours_leave_masks_alone() -> None:
@@ -138,16 +174,25 @@ class TestVersions:
         torch.testing.assert_close(Augmentation("none").version(squares(2), 4).images, squares(2).images)
 
 
-def test_few_operations_whatever_the_batch() -> None:
+@pytest.mark.parametrize(("preset", "most"), [("standard", 40), ("strong", 50)])
+def test_few_operations_whatever_the_batch(preset: str, most: int) -> None:
     """Every one is a launch on a GPU, and none waits for it."""
-    augmentation, two, many_images = Augmentation("standard"), squares(2), squares(32)
+    augmentation, two, many_images = Augmentation(preset), squares(2), squares(32)
     augmentation(two)  # makes its constants
     with Counting() as few:
         augmentation(two)
     with Counting() as many:
         augmentation(many_images)
-    assert few.count == many.count <= 40, few.names
+    assert few.count == many.count <= most, few.names
     assert not few.waits
+
+
+def choose(monkeypatch: pytest.MonkeyPatch, *groups: str) -> None:
+    """These groups of the standard preset change every image, the others none."""
+    shares, parameters = augmentation_module._DRAWN["standard"]
+    monkeypatch.setitem(
+        augmentation_module._DRAWN, "standard", ({name: float(name in groups) for name in shares}, parameters)
+    )
 
 
 class TestGeometry:
@@ -155,8 +200,7 @@ class TestGeometry:
 
     @pytest.mark.parametrize("name", ["mirror", "turn", "affine"])
     def test_only_what_is_chosen_moves(self, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        chosen = dict.fromkeys(augmentation_module._CHOSEN, 0.0) | {name: 1.0}
-        monkeypatch.setattr(augmentation_module, "_CHOSEN", chosen)
+        choose(monkeypatch, name)
         torch.manual_seed(0)
         batch = squares(16)
         result = Augmentation("standard")(batch)
@@ -169,7 +213,7 @@ class TestGeometry:
             assert 0.4 < areas.min() < 0.9 < 1.1 < areas.max() <= 1.25**2 * 1.05
 
     def test_nothing_chosen_changes_nothing(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(augmentation_module, "_CHOSEN", dict.fromkeys(augmentation_module._CHOSEN, 0.0))
+        choose(monkeypatch)
         batch = squares(4)
         result = Augmentation("standard")(batch)
         torch.testing.assert_close(result.images, batch.images, atol=1e-5, rtol=0)
@@ -177,8 +221,7 @@ class TestGeometry:
 
     def test_a_rectangle_keeps_its_angles(self, monkeypatch: pytest.MonkeyPatch) -> None:
         """Turned, not sheared: of a square of n pixels' side the farthest pixels lie n * sqrt(2) * scale apart."""
-        chosen = dict.fromkeys(augmentation_module._CHOSEN, 0.0) | {"affine": 1.0}
-        monkeypatch.setattr(augmentation_module, "_CHOSEN", chosen)
+        choose(monkeypatch, "affine")
         torch.manual_seed(0)
         masks = torch.zeros(24, 1, 96, 96)
         masks[:, :, 38:58, 38:58] = 1
@@ -192,8 +235,7 @@ class TestGeometry:
 
 def test_colours_stay_in_their_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of a grey image brightness alone changes the mean: by up to a quarter."""
-    chosen = dict.fromkeys(augmentation_module._CHOSEN, 0.0) | {"colour": 1.0}
-    monkeypatch.setattr(augmentation_module, "_CHOSEN", chosen)
+    choose(monkeypatch, "colour")
     torch.manual_seed(0)
     batch = squares(64)
     batch.images[:] = 0.4
