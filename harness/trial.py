@@ -304,6 +304,7 @@ def prepare_trial(
     import torch
 
     from harness.data.batches.array_cache import ArrayCache
+    from harness.data.batches.geometry import Geometry
     from harness.methods.adapter import MethodAdapter
     from harness.methods.building import build_method
     from harness.training.seeding import make_deterministic, seed_everything
@@ -313,7 +314,7 @@ def prepare_trial(
     device = torch.device(context.device)
     make_deterministic(device)
     needed = [samples[key] for key in sorted(set(keys))]
-    cache = ArrayCache.open(needed, training.image_size, folder, geometry=training.geometry)
+    cache = ArrayCache.open(needed, training.image_size, folder, geometry=Geometry(training.geometry, training.tiled))
     seed_everything(spec.seed, 0)
     method = build_method(spec.method.name, spec.method.model, spec.modalities, prompt=spec.method.prompt).to(device)
     MethodAdapter(method).use_cache(folder / "embeddings")

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from harness.config.schema import InferenceConfig, MetricsConfig, ProtocolConfig, TrainingConfig
+from harness.config.schema import InferenceConfig, MetricsConfig, ProtocolConfig, TrainingConfig, geometry_words
 from harness.config.validation import Checked
 from harness.data.folder.sample import MODALITIES
 from harness.errors import UserError
@@ -32,7 +32,7 @@ OUTSIDE = "trainer"
 # What the roles of corrupted test images begin with.
 CORRUPTED = "corrupted/"
 # Settings of training and prediction that came later: where one says what held before it, a trial keeps its ids.
-_LATER = {"cuda_graphs": False, "geometry": "stretch"}
+_LATER: dict[str, Any] = {"cuda_graphs": False, "geometry": "stretch", "tiled": []}
 
 
 @dataclass(frozen=True)
@@ -230,12 +230,14 @@ class TrialSpec:
         One key alone: the order of several in a safetensors file differs from one writing to the next.
         """
         about = {"model": self.method.model, "modalities": self.modalities, "image_size": self.trained.image_size}
-        about |= _without_later({"geometry": self.trained.geometry})
+        about |= _without_later({"geometry": self.trained.geometry, "tiled": self.trained.tiled})
         return {"method": json.dumps(about, sort_keys=True)}
 
     def settings(self) -> dict[str, dict[str, Any]]:
         """For people and comparisons: name -> value of the protocol, the training, the metrics and the versions."""
         training = {"selection": EXTERNAL} if self.training is None else asdict(self.training)
+        if "geometry" in training:
+            training["geometry"] = geometry_words(training["geometry"], training.pop("tiled"))
         if self.method.trainer is not None:
             training = {"selection": OUTSIDE, **self.method.outside.given(training)}
         return {

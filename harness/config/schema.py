@@ -5,6 +5,7 @@ The dataclasses below are the schema of the YAML tree (harness/config/yaml_tree.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -116,6 +117,8 @@ class TrainingConfig(Checked):
     cuda_graphs: bool = False
     # stretch | letterbox | tiles: how images become squares of image_size (harness/data/batches/geometry.py).
     geometry: Annotated[str, OneOf("stretch", "letterbox", "tiles")] = "stretch"
+    # Modalities whose images are cut into tiles whatever `geometry` says: those of thin or small structures.
+    tiled: Annotated[list[str], Expected("a list of modalities", "[fundus,microscopy]")] = field(default_factory=list)
 
 
 @dataclass
@@ -127,15 +130,22 @@ class InferenceConfig(Checked):
     batch_size: int
     amp: str
     geometry: str = "stretch"
+    tiled: list[str] = field(default_factory=list)
 
     @classmethod
     def of(cls, training: TrainingConfig) -> InferenceConfig:
-        return cls(training.image_size, training.batch_size, training.amp, training.geometry)
+        return cls(training.image_size, training.batch_size, training.amp, training.geometry, list(training.tiled))
 
     @property
     def size_words(self) -> str:
-        """For people: "128 px", or "128 px, tiles"."""
-        return f"{self.image_size} px" + (f", {self.geometry}" if self.geometry != "stretch" else "")
+        """For people: "128 px", "128 px, tiles", or "128 px, tiles of fundus"."""
+        words = geometry_words(self.geometry, self.tiled)
+        return f"{self.image_size} px" + (f", {words}" if words != "stretch" else "")
+
+
+def geometry_words(geometry: str, tiled: Sequence[str]) -> str:
+    """How images become squares, for people: "letterbox", or "stretch, tiles of fundus"."""
+    return f"{geometry}, tiles of {' and '.join(sorted(tiled))}" if tiled and geometry != "tiles" else geometry
 
 
 @dataclass

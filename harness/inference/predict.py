@@ -44,7 +44,7 @@ def predict_images(
 ) -> Iterator[Prediction]:
     """Predicts the images `keys`, in their order, a batch at a time.
 
-    Logits are brought to the reference mask's own size, as `cache.geometry` says, and cut at 0, that is at a probability of
+    Logits are brought to the reference mask's own size, as `cache.layouts` say, and cut at 0, that is at a probability of
     0.5. Nothing of the reference reaches the prediction, but where the method's card says "oracle". With tiles such a method
     is prompted with the reference inside each window, and a method that adapts meets window after window.
 

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harness.data.batches.geometry import layout
+from harness.data.batches.geometry import Geometry, Layout
 from harness.data.batches.loader import Batch
 from harness.data.folder.sample import MODALITIES
 from harness.errors import UserError, did_you_mean
@@ -52,7 +52,7 @@ class TrialPredictor:
     modalities: list[str]
     modality: str
     image_size: int
-    geometry: str
+    geometry: Geometry
     amp: str
     device: torch.device
     name: str
@@ -65,15 +65,24 @@ class TrialPredictor:
             UserError: a modality that the method does not know or needs to be given.
         """
         checked = _checked_modality(modality, self.method.guesses, self.name, self.uses_modality, self.modalities)
+        if self.geometry.tiled and checked in ("", AUTO):
+            raise UserError(
+                f"{self.name} was trained on tiles of {' and '.join(self.geometry.tiled)} and on whole images of other modalities,"
+                f" so it needs to know what the images show: --modality {'|'.join(self.modalities)}."
+            )
         return replace(self, modality=checked)
 
     @torch.inference_mode()
     def segment(self, images: Images) -> tuple[Masks, list[str]]:
-        layouts = [layout(self.geometry, *image.shape[:2], self.image_size) for image in images]
+        layouts = [self._layout(image) for image in images]
         arrays = (array for own, image in zip(layouts, images, strict=True) for array in own.images(image))
         answers = (answer for batch in _batched(arrays, self.batch_size) for answer in self._answers(batch))
         found = list(merged(iter(layouts), answers))
         return [mask for mask, _ in found], [guess or "" for _, guess in found]
+
+    def _layout(self, image: NDArray[np.uint8]) -> Layout:
+        height, width = image.shape[:2]
+        return self.geometry.layout(self.modality, height, width, self.image_size)
 
     def _answers(self, arrays: list[NDArray[np.uint8]]) -> Iterator[tuple[Tensor, Guessed]]:
         """Logits of each array and, where the method is given a modality or guesses one, that."""
@@ -150,7 +159,7 @@ def trained_method(store: Store, trial_id: str, device: str) -> TrialPredictor:
     adapter.accelerate(settings.image_size, settings.batch_size, settings.amp)
     return TrialPredictor(
         title, settings.batch_size, adapter, modalities, "", settings.image_size,
-        settings.geometry, settings.amp, place, name, spec.method.card["uses_modality"],
+        Geometry(settings.geometry, settings.tiled), settings.amp, place, name, spec.method.card["uses_modality"],
     )  # fmt: skip
 
 

@@ -29,7 +29,7 @@ class Estimator:
 
 
 def _kind(trial: TrialSpec) -> tuple[str, str]:
-    return trial.method.name, trial.trained.geometry
+    return trial.method.name, trial.predicted.size_words.partition(", ")[2]
 
 
 def _work(trial: TrialSpec) -> float:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from harness.config import ProtocolConfig, RunConfig, training_for_method
-from harness.config.schema import InferenceConfig
+from harness.config.schema import InferenceConfig, TrainingConfig
 from harness.data.batches.array_cache import VERSION as ARRAYS_VERSION
+from harness.data.batches.geometry import TILES
 from harness.data.dataset import Dataset
-from harness.errors import UserError
+from harness.data.folder.sample import MODALITIES
+from harness.errors import UserError, did_you_mean
 from harness.hardware import native_amp
 from harness.methods.crossing import crossed
 from harness.methods.trainer import trainer_of
@@ -81,6 +84,15 @@ def _method_spec(name: str, method: dict[str, Any]) -> MethodSpec:
     return MethodSpec(name, method.get("version", 1), model, files_in(model), method["card"], trainer)
 
 
+def _tiled(training: TrainingConfig, known: Sequence[str], split: Split) -> list[str]:
+    """Of the modalities in `training.tiled` those that the trial has; a canonical one that the data lack is no mistake."""
+    for name in training.tiled:
+        if name not in known and name not in MODALITIES:
+            raise UserError(f"training.tiled: the data have no modality '{name}'.{did_you_mean(name, known)}")
+    own = {key.split("/", 1)[0] for key in split.keys}
+    return [] if training.geometry == TILES else sorted(own & {*training.tiled})
+
+
 def _make_trial(
     config: RunConfig,
     protocol: ProtocolConfig,
@@ -94,6 +106,7 @@ def _make_trial(
     training = training_for_method(config.training, name, method.get("training") or {})
     if training.amp == "auto":
         training = replace(training, amp=native_amp(config.executor.device))
+    training = replace(training, tiled=_tiled(training, dataset.modalities(), split))
     return TrialSpec(
         method=_method_spec(name, method),
         data=DataSpec(str(dataset.root), "phantoms" if config.data.root is None else dataset.root.name),

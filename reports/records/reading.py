@@ -13,6 +13,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.config.schema import geometry_words
 from harness.errors import UserError
 from harness.metrics import REGISTRY, shown_metrics
 from harness.protocols.split import Split
@@ -202,9 +203,16 @@ def _method_facts(suite: SuiteRecord, trials: Sequence[ReportedTrial]) -> dict[s
         title = str(card.get("title") or name)
         facts[name] = MethodFacts(
             name, title, card, selection, training.get("image_size"), method.get("model"), method.get("version"),
-            geometry=str(training.get("geometry") or ("stretch" if training.get("image_size") else "")),
+            geometry=_geometry(training),
         )  # fmt: skip
     return unique_titles(facts)
+
+
+def _geometry(training: dict[str, Any]) -> str:
+    if not training.get("image_size"):
+        return ""
+    # Of a trial it is in words already.
+    return geometry_words(training.get("geometry") or "stretch", training.get("tiled") or [])
 
 
 def unique_titles(facts: dict[str, MethodFacts]) -> dict[str, MethodFacts]:

@@ -19,6 +19,7 @@ from harness.config.checks import training_for_method
 from harness.config.loading import load_config
 from harness.config.schema import TrainingConfig
 from harness.data.batches.array_cache import ArrayCache
+from harness.data.batches.geometry import Geometry
 from harness.data.dataset import Dataset
 from harness.data.folder.sample import Sample
 from harness.data.phantoms import write_phantoms
@@ -71,7 +72,7 @@ def test_a_method_trains_and_predicts(name: str, samples: dict[str, Sample], fol
     keys = sorted(samples)
     for geometry in ("letterbox", "tiles"):
         method = copy.deepcopy(new)
-        cache = ArrayCache.open(list(samples.values()), training.image_size, folder, geometry=geometry)
+        cache = ArrayCache.open(list(samples.values()), training.image_size, folder, geometry=Geometry(geometry))
         MethodAdapter(method).use_cache(folder / "embeddings")
         data = TrainingData(cache, samples, MODALITIES, [keys[0], keys[-1]], [keys[2]])
         # A letterboxed array is trained on as a stretched one; what guesses must have seen a training image.

@@ -21,7 +21,7 @@ from harness.cli import main
 from harness.config.checks import check_config
 from harness.config.schema import InferenceConfig, TrainingConfig
 from harness.data.batches.array_cache import ArrayCache
-from harness.data.batches.geometry import GEOMETRIES
+from harness.data.batches.geometry import GEOMETRIES, Geometry
 from harness.data.dataset import Dataset
 from harness.data.reading import read_mask
 from harness.errors import UserError
@@ -49,7 +49,7 @@ def context(tmp_path: Path) -> TrialContext:
 def data(small_dataset: Path, tmp_path: Path) -> TrainingData:
     """Of images of 48 to 64 pixels, as tiles of 32; 12 to train on, 6 to score."""
     samples = Dataset.open(small_dataset).by_key()
-    cache = ArrayCache.open(list(samples.values()), 32, tmp_path / "cache", geometry="tiles")
+    cache = ArrayCache.open(list(samples.values()), 32, tmp_path / "cache", geometry=Geometry("tiles"))
     keys = sorted(samples)
     return TrainingData(cache, samples, ["dermoscopy", "ultrasound"], keys[::2], keys[1::4])
 
@@ -169,6 +169,49 @@ def test_predict_uses_the_geometry_of_the_training(
     record = store.load(trial.ids)
     assert record.samples is not None and record.result is not None
     assert record.result["images_seen"] == 2 * len(trial.split.train)
+
+
+@pytest.mark.e2e
+def test_modalities_in_tiles_beside_whole_images(
+    toy_plan: ToyPlan, context: TrialContext, small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    suite = toy_plan("TinyConv", tiled=["ultrasound", "fundus"])
+    (trial,) = suite.trials
+    assert trial.trained.tiled == ["ultrasound"], "the data have no fundus"
+    store = Store(context.store_root)
+    store.prepare()
+    store.start_suite(suite.config.name, "{}", [TrialEntry.of(trial)])
+    assert run_trial(trial, context)["state"] == "done"
+    with safe_open(store.weights(trial.id), framework="pt") as file:
+        assert json.loads(file.metadata()["method"])["tiled"] == ["ultrasound"]
+
+    words = ["predict", trial.id[:8], "--store", str(store.root), "--images", str(small_dataset)]
+    assert main([*words, "--out", str(tmp_path / "unknown")]) == 2
+    assert (
+        "tiles of ultrasound" in (message := capsys.readouterr().err) and "--modality dermoscopy|ultrasound" in message
+    )
+    for modality in ("dermoscopy", "ultrasound"):
+        out = tmp_path / modality
+        assert main([*words, "--out", str(out), "--modality", modality]) == 0
+        tested = sorted((store.prediction_folder(trial.ids) / "test" / modality).rglob("*.png"))
+        assert len(tested) == 4
+        for path in tested:
+            domain, name = path.relative_to(store.prediction_folder(trial.ids) / "test" / modality).parts
+            assert np.array_equal(read_mask(out / "masks" / modality / domain / "images" / name), read_mask(path))
+
+
+def test_tiled_modalities_are_checked_and_part_of_the_ids(toy_plan: ToyPlan) -> None:
+    (plain,), (tiled,) = toy_plan("TinyConv").trials, toy_plan("TinyConv", tiled=["ultrasound"]).trials
+    assert plain.ids.training != tiled.ids.training and plain.ids.prediction != tiled.ids.prediction
+    (empty,), (absent,) = toy_plan("TinyConv", tiled=[]).trials, toy_plan("TinyConv", tiled=["xray"]).trials
+    assert plain.ids == empty.ids == absent.ids
+    (all_tiles,), (both,) = (
+        toy_plan("TinyConv", geometry="tiles", tiled=names).trials for names in ([], ["ultrasound"])
+    )
+    assert all_tiles.ids == both.ids
+    assert tiled.predicted.size_words == "32 px, stretch, tiles of ultrasound"
+    with pytest.raises(UserError, match=r"no modality 'ultrasond'\. Did you mean 'ultrasound'\?"):
+        toy_plan("TinyConv", tiled=["ultrasond"])
 
 
 def test_the_truth_as_prompt_gives_the_truth_on_tiles(toy_config: Callable[..., Any], context: TrialContext) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from harness.data.batches.geometry import STRETCH, TILES, Layout, layout, window_key
+from harness.data.batches.geometry import STRETCH, TILES, Geometry, Layout, window_key
 from harness.data.folder.sample import Progress, Sample
 from harness.data.reading import read_image, read_mask
 from harness.errors import UserError
@@ -44,15 +44,13 @@ class ArrayCache:
         masks: (N, S, S) uint8, 0 or 1, mapped read-only.
         index: row of each array's key: a sample's key, or one of `windows`.
         folder: where the arrays lie.
-        geometry: the rule that made them.
-        layouts: sample key -> where its arrays lie; of tiles alone.
+        layouts: sample key -> where its arrays lie; of one that is not there the whole image became one array.
     """
 
     images: NDArray[np.uint8]
     masks: NDArray[np.uint8]
     index: dict[str, int]
     folder: Path
-    geometry: str = STRETCH
     layouts: Mapping[str, Layout] = field(default_factory=dict)
 
     @classmethod
@@ -62,7 +60,7 @@ class ArrayCache:
         image_size: int,
         folder: str | Path,
         progress: Progress | None = None,
-        geometry: str = STRETCH,
+        geometry: Geometry = Geometry(),  # noqa: B008 (frozen)
     ) -> ArrayCache:
         """Opens the arrays of `samples`; builds them first if they are missing or damaged.
 
@@ -72,7 +70,7 @@ class ArrayCache:
             image_size: side of the square in pixels, a multiple of 32.
             folder: the folder of all caches; each set of samples, size and geometry gets its own folder within.
             progress: called with (done, total) while building.
-            geometry: a name of `GEOMETRIES`.
+            geometry: how images become squares.
 
         Raises:
             UserError: no samples, an unfit size, a file that can't be read, a full or read-only disk.
@@ -82,16 +80,17 @@ class ArrayCache:
                 f"Expected an image size that is a multiple of 32, found {image_size}. Try 128, 256 or 1024."
             )
         ordered = sorted(samples, key=lambda sample: sample.key)
-        layouts = {one.key: layout(geometry, one.height, one.width, image_size) for one in ordered}
+        layouts = {one.key: geometry.layout(one.modality, one.height, one.width, image_size) for one in ordered}
         if not ordered or len(layouts) != len(ordered):
             found = "none" if not ordered else "some of them twice"
             raise UserError(f"Expected at least one sample, each once, to make arrays of; found {found}.")
         content = [[sample.image_content, sample.sha256_mask] for sample in ordered]
         named = {"version": VERSION, "size": image_size, "content": content}
-        if geometry != STRETCH:  # which came first, and whose caches keep their names
-            named["geometry"] = geometry
+        rules = [one.rule for one in layouts.values()]
+        if {*rules} != {STRETCH}:  # which came first, and whose caches keep their names
+            named["geometry"] = rules[0] if len({*rules}) == 1 else rules
         place = Path(folder).expanduser().absolute() / sha256_json(named)[:32]
-        keys = [key for sample in ordered for key in _array_keys(sample.key, geometry, layouts)]
+        keys = [key for sample in ordered for key in _array_keys(sample.key, layouts)]
         arrays = _load(place, len(keys), image_size)
         if arrays is None:
             with explain_disk_errors(place):
@@ -106,7 +105,7 @@ class ArrayCache:
                 f"{place}: expected the arrays just written, found others. Remove the folder and try again."
             )
         index = {key: row for row, key in enumerate(keys)}
-        return cls(*arrays, index, place, geometry, layouts if geometry == TILES else {})
+        return cls(*arrays, index, place, layouts)
 
     @property
     def image_size(self) -> int:
@@ -114,10 +113,12 @@ class ArrayCache:
 
     def windows(self, key: str) -> list[str]:
         """The keys of a sample's arrays: its own, but for tiles."""
-        return _array_keys(key, self.geometry, self.layouts)
+        return _array_keys(key, self.layouts)
 
     def layout_of(self, sample: Sample) -> Layout:
-        return layout(self.geometry, sample.height, sample.width, self.image_size)
+        return self.layouts.get(sample.key) or Geometry().layout(
+            sample.modality, sample.height, sample.width, self.image_size
+        )
 
     def rows(self, keys: Sequence[str]) -> list[int]:
         """The rows of the arrays `keys`.
@@ -134,8 +135,8 @@ class ArrayCache:
             ) from error
 
 
-def _array_keys(key: str, geometry: str, layouts: Mapping[str, Layout]) -> list[str]:
-    if geometry != TILES or key not in layouts:
+def _array_keys(key: str, layouts: Mapping[str, Layout]) -> list[str]:
+    if key not in layouts or layouts[key].rule != TILES:
         return [key]
     return [window_key(key, number) for number in range(layouts[key].count)]
 

@@ -1,6 +1,6 @@
 """How an image of any size becomes square arrays that a method gets, and how logits of these arrays become its mask.
 
-`training.geometry` names the rule:
+`training.geometry` names the rule, `training.tiled` modalities that are cut into tiles whatever it says:
 
 stretch: the image is resized to the square, whatever its sides; one array.
 letterbox: the image is resized so that its longer side fits, and centred on black; one array. Black, as most cameras' own
@@ -17,6 +17,7 @@ All three are one sequence: resize to `inner`, lay on a black canvas, cut window
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
@@ -38,10 +39,32 @@ SIGMA = 1 / 8
 
 
 @dataclass(frozen=True)
+class Geometry:
+    """Which rule holds for images of which modality.
+
+    Attributes:
+        rule: one of `GEOMETRIES`, of all modalities but `tiled`.
+        tiled: modalities whose images are cut into tiles.
+    """
+
+    rule: str = STRETCH
+    tiled: Sequence[str] = ()
+
+    def layout(self, modality: str, height: int, width: int, size: int) -> Layout:
+        """The arrays of size x size pixels of an image of height x width.
+
+        Raises:
+            UserError: an unknown rule.
+        """
+        return layout(TILES if modality in self.tiled else self.rule, height, width, size)
+
+
+@dataclass(frozen=True)
 class Layout:
     """Where the arrays of an image lie. Pairs are (rows, columns).
 
     Attributes:
+        rule: that says so, one of `GEOMETRIES`.
         native: size of the image.
         size: side of an array.
         inner: size to which the image is resized.
@@ -50,6 +73,7 @@ class Layout:
         steps: first rows, and first columns, of the windows.
     """
 
+    rule: str
     native: tuple[int, int]
     size: int
     inner: tuple[int, int]
@@ -103,16 +127,18 @@ def layout(geometry: str, height: int, width: int, size: int) -> Layout:
     """
     native, square = (height, width), (size, size)
     if geometry == STRETCH:
-        return Layout(native, size, square, square, (0, 0), ((0,), (0,)))
+        return Layout(geometry, native, size, square, square, (0, 0), ((0,), (0,)))
     if geometry == LETTERBOX:
         longest = max(native)
         rows, columns = (max(1, round(side * size / longest)) for side in native)
         offset = ((size - rows) // 2, (size - columns) // 2)
-        return Layout(native, size, (rows, columns), square, offset, ((0,), (0,)))
+        return Layout(geometry, native, size, (rows, columns), square, offset, ((0,), (0,)))
     if geometry == TILES:
         canvas = (max(height, size), max(width, size))
         offset = ((canvas[0] - height) // 2, (canvas[1] - width) // 2)
-        return Layout(native, size, native, canvas, offset, (_steps(canvas[0], size), _steps(canvas[1], size)))
+        return Layout(
+            geometry, native, size, native, canvas, offset, (_steps(canvas[0], size), _steps(canvas[1], size))
+        )
     raise UserError(f"Unknown training.geometry '{geometry}'.{did_you_mean(geometry, GEOMETRIES)}")
 
 

@@ -315,13 +315,12 @@ def _pixel_names(cache: ArrayCache, keys: Sequence[str], samples_by_key: Mapping
     """Array key -> a name that no other pixels have: of images of the same content it is the same."""
     names = {}
     for key in keys:
-        name = f"{samples_by_key[key].image_content} {cache.image_size}"
-        if cache.geometry == TILES:
-            corners = cache.layouts[key].corners
-            for window, (row, column) in zip(cache.windows(key), corners, strict=True):
+        name, where = f"{samples_by_key[key].image_content} {cache.image_size}", cache.layout_of(samples_by_key[key])
+        if where.rule == TILES:
+            for window, (row, column) in zip(cache.windows(key), where.corners, strict=True):
                 names[window] = f"{name} {TILES} {row} {column}"
         else:
-            names[key] = name if cache.geometry == STRETCH else f"{name} {cache.geometry}"
+            names[key] = name if where.rule == STRETCH else f"{name} {where.rule}"
     return names
 
 

@@ -195,7 +195,7 @@ def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Pat
         ("training.schedule=onecycle", "Did you mean 'one_cycle'?"),
         ("training.amp=fp16", "expected one of off, bfloat16, float16"),
         ("training.selection=orakel", "Did you mean 'oracle'?"),
-        ("training.augmentation=strong", "expected one of none, flips, standard"),
+        ("training.augmentation=weak", "expected one of none, flips, standard, strong"),
         ("training.sampling=random", "expected one of proportional, equal"),
         ("training.batching=single", "expected one of mixed, single_modality"),
         ("protocol.name=in_domian", "Did you mean 'in_domain'?"),

@@ -16,7 +16,7 @@ from harness.config import TrainingConfig
 from harness.config.validation import OneOf, rule_of
 from harness.data.batches.array_cache import VERSION, ArrayCache
 from harness.data.batches.augmentation import Augmentation
-from harness.data.batches.geometry import GEOMETRIES, OVERLAP, Layout, MergedLogits, layout, window_weights
+from harness.data.batches.geometry import GEOMETRIES, OVERLAP, Geometry, Layout, MergedLogits, layout, window_weights
 from harness.data.batches.loader import Batch, EpochLoader, evaluation_batches
 from harness.data.batches.pixels import Pixels
 from harness.data.batches.versions import FixedVersions
@@ -183,7 +183,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Sample]:
 @pytest.fixture(scope="module")
 def caches(samples: dict[str, Sample], tmp_path_factory: pytest.TempPathFactory) -> dict[str, ArrayCache]:
     folder = tmp_path_factory.mktemp("caches")
-    return {name: ArrayCache.open(list(samples.values()), 64, folder, geometry=name) for name in GEOMETRIES}
+    return {name: ArrayCache.open(list(samples.values()), 64, folder, geometry=Geometry(name)) for name in GEOMETRIES}
 
 
 def loader_of(cache: ArrayCache, samples: dict[str, Sample], **options: int) -> EpochLoader:
@@ -201,6 +201,26 @@ class TestCache:
         content = [[sample.image_content, sample.sha256_mask] for _, sample in sorted(samples.items())]
         assert caches["stretch"].folder.name == sha256_json({"version": VERSION, "size": 64, "content": content})[:32]
         assert len({cache.folder for cache in caches.values()}) == 3
+
+    def test_modalities_may_have_geometries_of_their_own(
+        self, caches: dict[str, ArrayCache], samples: dict[str, Sample], tmp_path: Path
+    ) -> None:
+        """Each image's arrays, and their names, are those of a cache that holds its rule for all."""
+        mixed = ArrayCache.open(list(samples.values()), 64, tmp_path, geometry=Geometry("letterbox", MODALITIES[:1]))
+        counts = set()
+        for key, sample in samples.items():
+            alike = caches["tiles" if sample.modality == MODALITIES[0] else "letterbox"]
+            assert mixed.windows(key) == alike.windows(key) and mixed.layout_of(sample) == alike.layout_of(sample)
+            rows, expected = mixed.rows(mixed.windows(key)), alike.rows(alike.windows(key))
+            assert np.array_equal(mixed.images[rows], alike.images[expected])
+            assert np.array_equal(mixed.masks[rows], alike.masks[expected])
+            names = [
+                names_in(list(evaluation_batches(Pixels(cache, samples), [key], MODALITIES, samples, 4)))
+                for cache in (mixed, alike)
+            ]
+            assert names[0] == names[1]
+            counts.add(len(rows))
+        assert min(counts) == 1 < max(counts)
 
     @pytest.mark.parametrize("geometry", GEOMETRIES)
     def test_rows_are_what_the_layout_cuts(
@@ -221,14 +241,14 @@ class TestCache:
 
         first = next(iter(samples.values()))
         with pytest.raises(UserError, match="as the manifest says"):
-            ArrayCache.open([replace(first, width=first.width + 1)], 64, tmp_path, geometry="tiles")
+            ArrayCache.open([replace(first, width=first.width + 1)], 64, tmp_path, geometry=Geometry("tiles"))
 
     def test_few_bytes_are_decoded_at_once(
         self, samples: dict[str, Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr("harness.data.batches.array_cache._BYTES_AT_ONCE", 1)
         done: list[int] = []
-        ArrayCache.open(list(samples.values()), 64, tmp_path, lambda a, b: done.append(a), geometry="tiles")
+        ArrayCache.open(list(samples.values()), 64, tmp_path, lambda a, b: done.append(a), geometry=Geometry("tiles"))
         assert done == list(range(1, len(samples) + 1))
 
 
