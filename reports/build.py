@@ -123,7 +123,7 @@ def build_report_of(
 
     Args:
         selection: only a part of the methods, domains and seeds.
-        published: a YAML file of results that papers report, see `reports.records.published`.
+        published: a YAML file of results that papers report, see `reports.records.published`, or a file that `submit` wrote.
         figure_files: also write every figure as SVG, PDF and PNG into `<out>/figures`.
     """
     from reports.figures.all_figures import draw_figures, save_figures
@@ -184,6 +184,10 @@ def _title(records: Records) -> str:
 def _read_published(path: Path | None) -> list[object]:
     if path is None:
         return []
+    if path.suffix.lower() == ".zip":
+        from reports.analysis.submitted import submitted_results
+
+        return list(submitted_results(path))
     from reports.records.published import read_published
 
     return list(read_published(path))

@@ -34,7 +34,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--published",
         type=Path,
         metavar="FILE",
-        help="YAML of results that papers report, shown in grey and never ranked",
+        help="YAML of results that papers report, or a file of `submit`: shown in grey, never ranked",
     )
     parser.add_argument("--figures", action="store_true", help="also write every figure as SVG, PDF and PNG")
     parser.set_defaults(run=run)

@@ -1,0 +1,65 @@
+"""A submission stands in a report as grey rows, with its start and its prompt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.submissions import packed, write_lab
+
+from harness.errors import UserError
+from harness.store.store import Store
+from reports.analysis.submitted import submitted_results
+from reports.build import build_report_of
+from reports.records.runs import find_suite, read_runs
+
+CARDS = {
+    "boxed": {"prompt": "oracle box", "start": "medical images", "pretrained": "MedSAM"},
+    "unet": {"start": "scratch"},
+}
+
+
+@pytest.fixture(scope="module")
+def store(_small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return write_lab(tmp_path_factory.mktemp("lab"), _small_dataset, {"unet": 3, "boxed": 1}, cards=CARDS)
+
+
+@pytest.fixture(scope="module")
+def file(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("files") / "ours.zip"
+    path.write_bytes(packed(store, name="Our lab", with_masks=False).content)
+    return path
+
+
+def test_numbers_are_the_means_of_the_images(store: Store, file: Path) -> None:
+    found = {(one.method, one.modality, one.domain): one.value for one in submitted_results(file)}
+    samples = read_runs([(store, find_suite(store))]).samples
+    unet = samples[(samples["method"] == "unet") & (samples["role"] == "test")]
+    own = unet.assign(modality=unet["key"].str.split("/").str[0], domain=unet["key"].str.split("/").str[1])
+    means = own.groupby(["modality", "domain"])["dice"].mean()
+    title = "Unet [from scratch]"
+    assert {place: found[title, *place] for place in means.index} == pytest.approx(means.to_dict())
+    for modality, value in means.groupby("modality").mean().items():
+        assert found[title, modality, None] == pytest.approx(value)
+
+
+def test_start_prompt_and_source_are_said(file: Path) -> None:
+    found = submitted_results(file)
+    assert {one.method for one in found} == {"Unet [from scratch]", "Boxed, oracle box [medical-image start]"}
+    assert {one.source for one in found} == {"Our lab, leave_one_domain_out, ours.zip"}
+
+
+def test_a_report_shows_them_and_ranks_them_not(store: Store, file: Path, tmp_path: Path) -> None:
+    run = (store, find_suite(store))
+    paths = build_report_of([run], tmp_path / "with", published=file)
+    page = paths.html.read_text("utf-8")
+    assert "Boxed, oracle box [medical-image start]" in page and "Our lab, leave_one_domain_out, ours.zip" in page
+    assert list(paths.board.table["method"]) == list(build_report_of([run], tmp_path / "without").board.table["method"])
+
+
+def test_what_is_no_submission_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "other.zip").write_bytes(b"PK not really")
+    with pytest.raises(UserError, match="zip"):
+        submitted_results(tmp_path / "other.zip")
+    with pytest.raises(UserError, match="found none"):
+        submitted_results(tmp_path / "missing.zip")
