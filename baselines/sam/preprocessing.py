@@ -38,6 +38,12 @@ class Preprocessing:
             images = F.interpolate(images, (height, width), mode="bilinear", align_corners=False, antialias=True)
         return F.pad(normalise(images, self.scaling), (0, self.side - width, 0, self.side - height))
 
+    def words(self, height: int, width: int) -> str:
+        """What `pixels` does to images of this size: the same words, the same pixels."""
+        if (height, width) == (self.side, self.side):
+            return self.scaling
+        return f"{self.scaling}, {height} x {width} to {self.side}, {'padded' if self.keeps_aspect else 'stretched'}"
+
     def coordinates(self, places: Tensor, height: int, width: int) -> Tensor:
         """Places (N, 2 or 4) x, y, ... of pixels of an image (the first is 0) -> the same places in the square."""
         inner_height, inner_width = self.size(height, width)

@@ -154,18 +154,20 @@ class EmbeddingCache:
             )
 
 
-def embedding_setting(weights: str, images: Tensor) -> str:
+def embedding_setting(weights: str, images: Tensor, preprocessing: str) -> str:
     """All that the bits of embeddings depend on beside the pixels, in words.
 
     Args:
         weights: the encoder's digest by `WeightsDigest`.
         images: (B, 3, H, W) on the device that encodes them.
+        preprocessing: what made them of the images that their names belong to.
     """
     device = images.device
     autocast = torch.is_autocast_enabled(device.type)
     facts = [
         f"v{VERSION}",
         weights,
+        preprocessing,
         "x".join(map(str, images.shape[1:])),
         str(torch.get_autocast_dtype(device.type)) if autocast else "off",
         str(torch.__version__),

@@ -175,17 +175,18 @@ class MDKDMethod(DeLightSAMMethod):
             (B, 256, h, w) of the student's grid.
         """
         grid = self._grid(images)
-        if self._cache is None or names is None:
+        cache = self._embeddings.cache
+        if cache is None or names is None:
             return self.teacher(images, grid, numbers)
         digest = self._base_digest(self.teacher.vit) if numbers is None else self._teacher_digest(self.teacher)
-        setting = embedding_setting(f"{digest} {grid}", images)
+        setting = embedding_setting(f"{digest} {grid}", images, "teacher")
         whose = ["common"] * len(images) if numbers is None else [str(number) for number in numbers]
 
         def compute(rows: list[int]) -> Tensor:
             return self.teacher(images[rows], grid, None if numbers is None else [numbers[row] for row in rows])
 
         keys = [f"{setting} {k} {name}" for k, name in zip(whose, names, strict=True)]
-        return self._cache.get_or_compute(keys, compute, images.device)
+        return cache.get_or_compute(keys, compute, images.device)
 
     def _grid(self, images: Tensor) -> tuple[int, int]:
         """Height and width of the student's embedding."""

@@ -14,7 +14,7 @@ from delightsam.modeling.config import DeLightSAMConfig, modality_numbers
 from delightsam.modeling.controllers import Mixture, as_list
 from delightsam.modeling.model import DeLightSAM, Outputs
 from delightsam.modeling.preprocessing import normalise
-from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_setting, pixel_names
+from delightsam.training.frozen_encoder import FrozenEmbeddings
 from delightsam.training.losses import JOINT_LOSSES
 from delightsam.training.stages import DECODE, JOINT, Stage, read_stages, segmentation_stages
 from delightsam.weights.checkpoints import load
@@ -91,8 +91,7 @@ class DeLightSAMMethod(nn.Module):
         self.loss = loss
         pretrained = weights is not None or encoder_weights is not None
         self._stages = read_stages(stages, self._available_stages(pretrained))
-        self._cache: EmbeddingCache | None = None
-        self._encoder_digest = WeightsDigest()
+        self._embeddings = FrozenEmbeddings()
         numbers = modality_numbers(self.modalities)
         self._number_list = [numbers[name] for name in self.modalities]
         self.register_buffer("numbers", torch.tensor(self._number_list), persistent=False)
@@ -113,7 +112,7 @@ class DeLightSAMMethod(nn.Module):
 
     def use_cache(self, folder: str | Path) -> None:
         """Keeps the embeddings of the frozen encoder in `folder`, which other trainings may share."""
-        self._cache = EmbeddingCache(folder)
+        self._embeddings.use(folder)
 
     def predict(self, images: Tensor, modality: Tensor) -> Tensor:
         """Mask logits (B, 1, S, S) of images (B, 3, S, S) in [0, 1]; `modality` (B,) indexes `modalities`."""
@@ -198,18 +197,14 @@ class DeLightSAMMethod(nn.Module):
 
     def _shared_embedding(self, images: Tensor, names: Sequence[str] | None) -> Tensor:
         """What the encoder without controllers makes of normalised images; it does not learn here."""
-        encoder = self.network.encoder
-        encoder.eval()
-        with torch.no_grad():
-            if names is None and not self.training and not images.is_cuda:
-                names = pixel_names(images)
-            if self._cache is None or names is None:
-                return self.network.encode(images, None)
-            setting = embedding_setting(self._encoder_digest(encoder), images)
-            keys = [f"{setting} {name}" for name in names]
-            kept = self._cache.get_or_compute(keys, lambda rows: self.network.encode(images[rows], None), images.device)
-        # As the encoder gives them: the decoder's tokens are then a view.
-        return kept.contiguous(memory_format=torch.channels_last)
+        return self._embeddings(
+            self.network.encoder,
+            lambda part: self.network.encode(part, None),
+            images,
+            names,
+            preprocessing=self.network.config.preprocessing,
+            come_again=not self.training,
+        )
 
     def accelerated(self, image_size: int, batch_size: int, dtype: torch.dtype) -> nn.Module | None:
         """What predicts the same faster, from the weights as they are now; None where the encoder works without controllers."""

@@ -54,8 +54,12 @@ class Adaptation(nn.Module):
             return self.start.embed(pixels)
 
     def draw(self, pixels: Tensor) -> Tensor:
-        """Logits (B, 1, h, w) of the square of pixels (B, 3, side, side): by SAM's mask decoder and its default prompt."""
-        return self.start.draw(self.embed(pixels) + self.start.no_mask[:, None, None])
+        """Logits (B, 1, h, w) of the square of pixels (B, 3, side, side)."""
+        return self.draw_embedding(self.embed(pixels))
+
+    def draw_embedding(self, embedding: Tensor) -> Tensor:
+        """Logits (B, 1, h, w) of an image embedding (B, C, h, w): by SAM's mask decoder and its default prompt."""
+        return self.start.draw(embedding + self.start.no_mask[:, None, None])
 
     def predict(self, images: Tensor, modality: Tensor) -> Tensor:
         """(B, 3, H, W) RGB in [0, 1], (B,) int64, unused -> logits (B, 1, H, W)."""
@@ -63,13 +67,17 @@ class Adaptation(nn.Module):
         frame = self.start.frame(height, width)
         return frame.logits(self.draw(frame.pixels(images)), height, width)
 
+    def batch_logits(self, batch: Any) -> Tensor:
+        """Logits (B, 1, S, S) of a training batch."""
+        return self.predict(batch.images, batch.modality)
+
     def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, Tensor]]:
         """The loss of a batch with `images` (B, 3, S, S) and `masks` (B, 1, S, S)."""
-        return self.loss(self.predict(batch.images, batch.modality), batch.masks)
+        return self.loss(self.batch_logits(batch), batch.masks)
 
     def losses_by_image(self, batch: Any, step: Any) -> tuple[Tensor, Tensor]:
         """The loss of `training_loss`, and each image's own (B,)."""
-        logits = self.predict(batch.images, batch.modality)
+        logits = self.batch_logits(batch)
         own = [self.loss(one, mask)[0] for one, mask in zip(logits.split(1), batch.masks.split(1), strict=True)]
         return self.loss(logits, batch.masks)[0], torch.stack(own)
 

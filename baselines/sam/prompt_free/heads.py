@@ -15,14 +15,69 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
 from baselines.sam.prompt_free.adaptation import Adaptation
+from baselines.stages import Stage
+from delightsam.training.frozen_encoder import FrozenEmbeddings
 
 
-class DecoderHead(Adaptation):
+class FrozenEncoder(Adaptation):
+    """What the heads share: the embedding of an image that comes again is computed once.
+
+    Embeddings are kept and rounded as those of De-LightSAM's stage `decode`, which finds them where it starts from the same
+    weights, as a head finds De-LightSAM's.
+
+    Args:
+        views: number of fixed augmented versions of each image that a head learns on; None: augmented anew each time, and
+            embedded anew.
+        **settings: see Adaptation.
+
+    Raises:
+        ValueError: see Adaptation.
+    """
+
+    def __init__(self, modalities: Sequence[str], views: int | None = None, **settings: Any) -> None:
+        super().__init__(modalities, **settings)
+        self.views = views
+        self._embeddings = FrozenEmbeddings()
+
+    def use_cache(self, folder: str | Path) -> None:
+        """Keeps embeddings in `folder`, which other trainings may share."""
+        self._embeddings.use(folder)
+
+    def stages(self) -> list[Stage]:
+        return [Stage("train", views=self.views)]
+
+    def prepare(self, batch: Any, step: Any) -> Tensor:
+        """The embedding of a batch, which its loss starts from."""
+        return self._embedding(batch.images, getattr(batch, "image_names", None))
+
+    def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+        return self._logits(self._embedding(images, None), *images.shape[-2:])
+
+    def batch_logits(self, batch: Any) -> Tensor:
+        known = getattr(batch, "prepared", None)
+        return self._logits(self.prepare(batch, None) if known is None else known, *batch.images.shape[-2:])
+
+    def _logits(self, embedding: Tensor, height: int, width: int) -> Tensor:
+        return self.start.frame(height, width).logits(self.draw_embedding(embedding), height, width)
+
+    def _embedding(self, images: Tensor, names: Sequence[str] | None) -> Tensor:
+        height, width = images.shape[-2:]
+        frame = self.start.frame(height, width)
+        pixels, words = frame.pixels(images), frame.words(height, width)
+        embedding = self._embeddings(
+            self.start.encoder, self.embed, pixels, names, preprocessing=words, come_again=not self.training
+        )
+        # As the cache rounds: a mask does not tell whether there was one.
+        return embedding.half().float()
+
+
+class DecoderHead(FrozenEncoder):
     """SAM's mask decoder and default prompt learn."""
 
     def __init__(self, modalities: Sequence[str], **settings: Any) -> None:
@@ -30,7 +85,7 @@ class DecoderHead(Adaptation):
         self.learn([self.start.no_mask, *self.start.decoder.parameters()])
 
 
-class _NewHead(Adaptation):
+class _NewHead(FrozenEncoder):
     """A head that replaces the mask decoder."""
 
     head: nn.Module
@@ -39,8 +94,8 @@ class _NewHead(Adaptation):
         super().__init__(modalities, **settings)
         self.start.drop_decoder()
 
-    def draw(self, pixels: Tensor) -> Tensor:
-        return self.head(self.embed(pixels))
+    def draw_embedding(self, embedding: Tensor) -> Tensor:
+        return self.head(embedding)
 
 
 class ConvolutionalHead(_NewHead):
@@ -48,7 +103,7 @@ class ConvolutionalHead(_NewHead):
 
     Args:
         widths: channels of the stages; one stage less than there are widths.
-        **settings: see Adaptation.
+        **settings: see FrozenEncoder.
 
     Raises:
         ValueError: fewer than two widths; and see Adaptation.

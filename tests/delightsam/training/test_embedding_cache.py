@@ -191,17 +191,18 @@ def test_memory_is_bounded(tmp_path: Path) -> None:
 
 def test_the_setting_names_all_that_a_value_depends_on() -> None:
     images = torch.rand((2, 3, 32, 32))
-    settings = [embedding_setting("weights", images), embedding_setting("others", images)]
-    settings.append(embedding_setting("weights", images.view(2, 3, 16, 64)))
+    settings = [embedding_setting("weights", images, "sam"), embedding_setting("others", images, "sam")]
+    settings.append(embedding_setting("weights", images, "minmax"))
+    settings.append(embedding_setting("weights", images.view(2, 3, 16, 64), "sam"))
     for dtype in (torch.bfloat16, torch.float16):
         with torch.autocast("cpu", dtype=dtype):
-            settings.append(embedding_setting("weights", images))
+            settings.append(embedding_setting("weights", images, "sam"))
     threads = torch.get_num_threads()
     torch.set_num_threads(threads + 1)
-    settings.append(embedding_setting("weights", images))
+    settings.append(embedding_setting("weights", images, "sam"))
     torch.set_num_threads(threads)
     assert len(set(settings)) == len(settings)
-    assert embedding_setting("weights", images[:1]) == settings[0]
+    assert embedding_setting("weights", images[:1], "sam") == settings[0]
 
 
 def test_the_digest_follows_the_weights() -> None:
