@@ -1,0 +1,33 @@
+"""Results that the project publishes: the tables of a file that `submit` wrote, as a report's Markdown has them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+FOLDER = Path(__file__).resolve().parents[1] / "results"
+
+
+def results(file: str) -> str:
+    """The tables of `results/FILE`."""
+    from harness.submissions.guard import judge
+    from reports.analysis.starts import are_mixed
+    from reports.exports.files import markdown
+    from reports.submissions.entries import Entry
+    from reports.submissions.rankings import build_rankings
+    from reports.tables.columns import columns, cost_columns
+
+    (ranking,), _ = build_rankings([Entry(file, "", judge(FOLDER / file, None))])
+    records, board = ranking.records, ranking.board
+    shown = columns(
+        [],
+        unseen=records.unseen,
+        seen_where_tested=records.seen_where_tested,
+        nsd_tolerance=records.nsd_tolerance,
+        mixed_starts=are_mixed(board.table["start"]),
+        possibly_seen=bool(board.table["possibly_seen"].map(bool).any()),
+    )
+    text = markdown(records, board, shown, cost_columns(), file)
+    _, _, tables = text.partition("\n\n")
+    # A method's name in the file's own ranking ends in the file's digest, which tells a reader nothing.
+    return re.sub(r"^## ", "### ", re.sub(r"@[0-9a-f]{16}-\d+", "", tables), flags=re.MULTILINE)
