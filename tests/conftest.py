@@ -27,8 +27,14 @@ IMAGES_PER_DOMAIN = 4
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: a test that waits for a program it started leaves its core to another."""
-    return 1 + (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    """One more than there are cores, where memory allows: while a test waits, its core runs another.
+
+    A process that runs tests grows to 3 GB, what it starts comes on top.
+    """
+    from harness.hardware import free_main_memory, usable_cores
+
+    cores = usable_cores()
+    return cores + (free_main_memory() > (cores + 1) * 4 * 2**30)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
