@@ -24,6 +24,9 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Hundreds of processes import the same modules: each is compiled once, whatever the environment says.
+test test-all: export PYTHONDONTWRITEBYTECODE =
+
 test: lint
 	$(BIN)/python -m pytest -m "not slow and not performance and not simulation" --numprocesses auto --maxprocesses 4 --dist worksteal
 

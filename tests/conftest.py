@@ -7,6 +7,8 @@ import os
 # Before anything imports torch or numpy: tests that share a machine must not fight for its cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+# Where costs are measured by all cores: a thread that waits for one whose core is taken sleeps, and doesn't spin.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import importlib
 import shutil
@@ -26,6 +28,18 @@ IMAGES_PER_DOMAIN = 4
 # On a busy machine drawing an example may take long; that says nothing of what is tested.
 settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, where memory allows: while a test waits, its core runs another.
+
+    A process that runs tests grows to 3 GB, what it starts comes on top.
+    """
+    from harness.hardware import free_main_memory, usable_cores
+
+    cores = usable_cores()
+    return cores + (free_main_memory() > (cores + 1) * 4 * 2**30)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

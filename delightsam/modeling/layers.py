@@ -159,7 +159,7 @@ class TokenMLP(nn.Module):
         weight = fc1.weight.double()
         fc1.bias.copy_(fc1.bias.double() + weight @ norm.bias.double())
         fc1.weight.copy_(weight * norm.weight.double())
-        self.norm = nn.LayerNorm(norm.normalized_shape, norm.eps, elementwise_affine=False)
+        self.norm = nn.LayerNorm(list(norm.normalized_shape), norm.eps, elementwise_affine=False)
 
 
 def add_mlps(x: Tensor, mlps: Sequence[TokenMLP], out: Tensor) -> None:

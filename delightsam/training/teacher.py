@@ -141,7 +141,7 @@ class SamTeacher(nn.Module):
         if pixels.shape[-2:] != side:
             pixels = F.interpolate(pixels, side, mode="bilinear", align_corners=False)
         if modality is None:
-            return self.vit.forward_features(pixels)  # type: ignore[no-untyped-call]
+            return self.vit.forward_features(pixels)
         order, groups = group_by_modality(as_list(modality))
         pixels = taken(pixels, order)
         parts = [self._adapted(pixels[g.start : g.stop], self.controllers[str(g.modality)]) for g in groups]
@@ -154,7 +154,7 @@ class SamTeacher(nn.Module):
             if self.recomputes and torch.is_grad_enabled():
                 x = checkpoint(_adapted_block, x, block, adapter, use_reentrant=False)
             else:
-                x = _adapted_block(x, block, adapter)  # type: ignore[arg-type]
+                x = _adapted_block(x, block, adapter)
         return self.vit.neck(x.permute(0, 3, 1, 2))
 
 
@@ -200,7 +200,7 @@ def _sam_vit(size: TeacherSize) -> VisionTransformerSAM:
         depth=size.depth,
         num_heads=size.heads,
         # As Meta's code has it; timm's own default is 1e-5.
-        norm_layer=partial(nn.LayerNorm, eps=1e-6),  # type: ignore[arg-type]
+        norm_layer=partial(nn.LayerNorm, eps=1e-6),
         use_rel_pos=True,
         window_size=size.window,
         global_attn_indexes=size.global_blocks,

@@ -78,14 +78,18 @@ def _measure(
     from harness.methods.adapter import MethodAdapter
     from harness.methods.building import build_method
 
-    torch.set_num_threads(usable_cores())
     model, modalities = trial.method.model, trial.modalities
     prompt = trial.method.prompt
     method = build_method(trial.method.name, model, modalities, prompt=prompt).to(device)
     deployed = MethodAdapter(method).deployed()
     alike = sha256_json([model if deployed is method else wrapped_model(model), modalities, size])
     if alike not in measured:
-        measured[alike] = efficiency.measure(deployed, size, device, budget_seconds=seconds)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(usable_cores())
+        try:
+            measured[alike] = efficiency.measure(deployed, size, device, budget_seconds=seconds)
+        finally:
+            torch.set_num_threads(threads)
     return {
         **measured[alike],
         **efficiency.count_parameters(method),

@@ -99,6 +99,17 @@ def test_a_method_is_timed_for_as_long_as_the_config_says(
     assert budgets == [2.0, 10.0]  # the third time it is there already
 
 
+def test_all_cores_are_measured_with_and_given_back(
+    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever runs a suite from Python goes on with the threads that torch had."""
+    threads, used = torch.get_num_threads(), []
+    monkeypatch.setattr("harness.efficiency.costs.usable_cores", lambda: threads + 1)
+    monkeypatch.setattr(efficiency, "measure", lambda *_, **__: used.append(torch.get_num_threads()) or {})
+    list(measure_missing_costs(build_plan(toy_config("TinyConv")), Store(tmp_path / "runs")))
+    assert (used, torch.get_num_threads()) == ([threads + 1], threads)
+
+
 def test_a_trainer_outside_is_named_and_not_measured(toy_config: Callable[..., Any]) -> None:
     config = toy_config()
     (method,) = config.methods.values()
