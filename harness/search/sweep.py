@@ -294,7 +294,7 @@ def _check_found(search: Search, folds: Sequence[Fold], setting: Setting) -> Non
 
 def nothing_found(search: Search) -> str:
     """Of a search in which every configuration failed: the sentence that says why."""
-    reasons = list(dict.fromkeys(attempt.reason for attempt in search.attempts if attempt.reason))
+    reasons = list(dict.fromkeys(attempt.reason.rstrip(".") for attempt in search.attempts if attempt.reason))
     return f"None of {len(search.attempts)} configurations got a validation Dice ({search.title}): {'; '.join(reasons[:3])}."
 
 

@@ -107,12 +107,13 @@ def _tried(choices: dict[str, SearchChoice], configurations: int, learns: bool) 
     if not choices:
         return "none" if learns else MISSING
     failed = sum(choice.failed for choice in choices.values())
-    return f"{configurations} a fold" + (f", {failed} failed" if failed else "")
+    return f"{configurations} a fold" + (f", {failed} failed in all" if failed else "")
 
 
 def _choice_words(choice: SearchChoice) -> str:
     if choice.missing:
-        return f"none. {choice.missing}"
+        # The whole reason stands beside the trial, under Failures.
+        return f"none. {choice.missing.partition('. ')[0].rstrip('.')}."
     return ", ".join(_value_words(key, value, choice) for key, value in choice.values.items())
 
 
