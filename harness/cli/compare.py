@@ -241,6 +241,7 @@ def _changed_settings(name: str, before: Records, after: Records) -> str:
         model = {f"model.{key}": value for key, value in trial.spec.method.model.items()}
         model |= {f"trainer.{key}": value for key, value in (trial.spec.method.trainer or {}).items()}
         training = {f"training.{key}": value for key, value in trial.spec.settings()["training"].items()}
+        training |= dict.fromkeys(trial.search.values if trial.search else (), "searched")
         libraries = trial.provenance.get("libraries") or {}
         code = {"code": (trial.provenance.get("code") or {}).get("commit"), "bench": trial.provenance.get("bench")}
         counts = {"trials": len(run.trials_of(name)), "version": trial.spec.method.version}

@@ -16,7 +16,7 @@ from harness.errors import UserError, did_you_mean
 if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.execution.measuring import Measured
-    from harness.store.records import SuiteRecord
+    from harness.store.records import SuiteRecord, TrialEntry
     from harness.store.store import Store
     from harness.trial_spec import TrialSpec
 
@@ -110,12 +110,15 @@ def _specs_of(store: Store, prefix: str, config: RunConfig | None) -> list[Trial
 
 
 def _specs_of_suite(store: Store, config: RunConfig) -> list[TrialSpec]:
-    """The trials of the suite, and by the same rules the external ones of its newest run."""
+    """The trials of the suite, and by the same rules the external ones of its newest run; of a tuned run those that it lists."""
     from harness.planning.plan import build_plan
 
+    newest = _newest_run(store, config)
+    if any(entry.search for entry in newest.trials):
+        return [_tuned_spec(store, entry, config) for entry in newest.trials if not _is_missing(entry)]
     planned = build_plan(config).trials
     external = []
-    for entry in _newest_run(store, config).trials:
+    for entry in newest.trials:
         if (store.trial_folder(entry.ids.training) / "spec.json").exists():
             spec = store.spec(entry.ids)
             if spec.is_external:
@@ -123,10 +126,27 @@ def _specs_of_suite(store: Store, config: RunConfig) -> list[TrialSpec]:
     return [*planned, *external]
 
 
+def _tuned_spec(store: Store, entry: TrialEntry, config: RunConfig) -> TrialSpec:
+    """Of a trial with the hyperparameters that a nested search chose, which no plan knows."""
+    if not (store.measurement_folder(entry.ids) / "spec.json").exists():
+        raise UserError(
+            f"{entry.method} {entry.fold} seed {entry.seed} has never begun. Give the `sweep` command again first: it goes on."
+        )
+    spec = store.spec(entry.ids)
+    return replace(spec, method=replace(spec.method, name=entry.method), evaluation=config.metrics)
+
+
+def _is_missing(entry: TrialEntry) -> bool:
+    return entry.search is not None and bool(entry.search.missing)
+
+
 def _newest_run(store: Store, config: RunConfig) -> SuiteRecord:
-    runs = [record for record in store.suites() if record.name == config.name]
+    records = store.suites()
+    runs = [record for record in records if record.name == config.name]
     if not runs:
-        raise UserError(f"{store.root} has no run of {config.name}. Run it first, with the same words.")
+        tuned = f"{config.name}_tuned"
+        hint = f" Its tuned run is measured by name={tuned}." if any(each.name == tuned for each in records) else ""
+        raise UserError(f"{store.root} has no run of {config.name}.{hint or ' Run it first, with the same words.'}")
     return runs[-1]
 
 
@@ -135,7 +155,11 @@ def _keep_run(store: Store, config: RunConfig, specs: list[TrialSpec]) -> None:
     from harness.cli.run import as_yaml
     from harness.store.records import TrialEntry
 
-    newest, entries = _newest_run(store, config), [TrialEntry.of(spec) for spec in specs]
+    newest = _newest_run(store, config)
+    choices = {(entry.method, entry.fold): entry.search for entry in newest.trials}
+    entries = [TrialEntry.of(spec) for spec in specs]
+    entries = [replace(entry, search=choices.get((entry.method, entry.fold))) for entry in entries]
+    entries += filter(_is_missing, newest.trials)
     if not {entry.ids for entry in entries} <= {entry.ids for entry in newest.trials}:
         # Of external methods only the run knows the card.
         methods = {**(newest.config.get("methods") or {}), **config.methods}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import re
 import shlex
 import sys
 from collections.abc import Collection, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.execution.executor import Outcome
     from harness.planning.plan import Plan
+    from harness.store.records import TrialEntry
     from harness.store.store import Store
     from harness.trackers.follower import Follower
     from harness.trial_spec import TrialIds, TrialSpec
@@ -47,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     store.prepare()
     with store.exclusive():
         finished = run_suite(config, store, command, terminal(stderr=True), terminal())
-        return _conclude(finished, store, command)
+        return conclude(finished, store, command)
 
 
 def run_config(overrides: list[str], extra: Path | None) -> RunConfig:
@@ -55,7 +57,8 @@ def run_config(overrides: list[str], extra: Path | None) -> RunConfig:
     from harness.config.loading import load_config
 
     config = load_config(overrides, extra)
-    if config.sweep.parameters:
+    # A suite may state its search; `run` leaves it alone.
+    if any(re.match(r"\+*sweep[.=]", word) for word in overrides):
         raise UserError(
             "sweep=... is a search: use `python -m harness sweep` with the same words. `run` searches nothing."
         )
@@ -94,20 +97,29 @@ def run_suite(config: RunConfig, store: Store, command: list[str], console: Any,
         console: where progress is shown.
         table: where the leaderboard is printed, if anywhere.
     """
-    from harness.planning.checks import check_methods
     from harness.planning.plan import build_plan
     from harness.store.records import TrialEntry
 
     if config.data.root is None:
         console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
     plan = build_plan(config)
+    return run_plan(plan, [TrialEntry.of(trial) for trial in plan.trials], store, command, console, table)
+
+
+def run_plan(
+    plan: Plan, entries: list[TrialEntry], store: Store, command: list[str], console: Any, table: Any | None
+) -> FinishedRun:
+    """As `run_suite`, of a plan; the report is of `entries`, which may list trials that the plan has no spec of."""
+    from harness.planning.checks import check_methods
+
+    config = plan.config
     # Asked once: at thousands of trials the checksums take their time.
     done = set() if config.reuse == "never" else {t.ids for t in plan.trials if store.result(t.ids) is not None}
     trials = [] if config.costs_only or config.reuse == "only" else _trials_to_run(plan, done)
     # Before anything is kept or discarded: a mistake in a method stops the run now, not when its first trial's turn comes.
     check_methods(trials)
     followers = _followers(config, store, plan)
-    folder = store.start_suite(config.name, as_yaml(config), [TrialEntry.of(trial) for trial in plan.trials], command)
+    folder = store.start_suite(config.name, as_yaml(config), entries, command)
     with log_to_file(folder / "run.log"):
         EVENTS.info("delightsam-bench %s: %s", __version__, shlex.join(command))
         tell(console, f"{config.name}: {_announcement(plan, store, done)}")
@@ -240,7 +252,7 @@ def write_report(
     tell(console, paths.words)
 
 
-def _conclude(finished: FinishedRun, store: Store, command: list[str]) -> int:
+def conclude(finished: FinishedRun, store: Store, command: list[str]) -> int:
     """Says on standard error what did not go well, and how to go on; gives the exit code."""
     if finished.stopped:
         print(

@@ -1,4 +1,7 @@
-"""`sweep`: searches hyperparameters of one method, blind to the test domain, and says honestly what that is worth."""
+"""`sweep`: searches hyperparameters, blind to the test domain, and says honestly what that is worth.
+
+Of one method: a page about the search. Of several: each is searched by itself, and a run of all with what was chosen.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +16,26 @@ from harness.cli.common import add_config_arguments, config_folder_argument, ter
 from harness.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
+    from harness.config import RunConfig
+    from harness.planning.plan import Plan
     from harness.search.ray_search import ConfigurationResult, Search
     from harness.search.sweep import Outcome, SweepPlan
+    from harness.search.tuned_run import Choices, TunedRunPlan
+    from harness.store.store import Store
 
 _DESCRIPTION = """\
 Searches hyperparameters of one method by validation Dice on training domains, averaged over the folds of the suite's
 protocol; sweep=NAME is the search space, `list sweeps` shows them. Nested searches measure what the search is worth:
 each fold's parameters are chosen without the domain that the fold tests on.
+
+With several methods each is searched by itself, with the first of the seeds. Then all are run with every seed and with what
+each fold's own search chose, and stand in one report, as after `run`. Methods that learn nothing by epochs take part as they are.
 """
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
-        "sweep", help="search hyperparameters of a method, blind to the test domain", description=_DESCRIPTION
+        "sweep", help="search hyperparameters of methods, blind to the test domain", description=_DESCRIPTION
     )
     add_config_arguments(parser)
     parser.set_defaults(run=run)
@@ -50,7 +60,11 @@ def run(args: argparse.Namespace) -> int:
     store = Store(config.store.root)
     store.prepare()
     with store.exclusive():
-        plan = plan_sweep(config, build_plan(config))
+        asked = build_plan(config)
+        if len({trial.method.name for trial in asked.trials}) > 1:
+            return _run_tuned(asked, store, _command(args), console)
+        plan = plan_sweep(config, asked)
+        _tell_data(config, console)
         _tell_plan(plan, console)
         try:
             outcome = run_sweep(plan, store, _command(args), _printer(console))
@@ -63,15 +77,79 @@ def run(args: argparse.Namespace) -> int:
     return 0 if outcome.best is not None else 1
 
 
+def _run_tuned(asked: Plan, store: Store, command: list[str], console: Any) -> int:
+    """Searches each method, then runs all with what was chosen; gives the exit code."""
+    from harness.cli.run import conclude, run_plan
+    from harness.search.tuned_run import plan_tuned_run, search_all, tuned_trials
+    from reports.search.page import build_search_report
+
+    def end(plan: SweepPlan, outcome: Outcome | None) -> None:
+        if outcome is not None:
+            _line(console, f"  {plan.trials[0].method.name}: {build_search_report(plan.folder)}")
+
+    tuned = plan_tuned_run(asked.config, asked)
+    _tell_data(asked.config, console)
+    for name, why in tuned.untuned.items():
+        _line(console, f"{name} takes part as it is: it {why}.")
+    choices = search_all(tuned, store, command, _printer(console), lambda plan: _tell_plan(plan, console), end)
+    plan, entries = tuned_trials(tuned, choices)
+    if not any(trial.method.name in choices for trial in plan.trials):
+        _tell_missing(choices)
+        print("No search chose anything, so nothing is run.", file=sys.stderr)
+        return 1
+    finished = run_plan(plan, entries, store, command, console, terminal())
+    if not finished.stopped:
+        _tell_choices(tuned, choices, terminal())
+    code = conclude(finished, store, command)
+    return max(code, _tell_missing(choices))
+
+
+def _tell_choices(tuned: TunedRunPlan, choices: Choices, console: Any) -> None:
+    """What each method's search chose for each fold, with the choice's validation Dice."""
+    _line(
+        console,
+        f"Chosen by nested search, seed {tuned.plan.config.seeds[0]}, by validation Dice on the fold's training domains:",
+    )
+    for name, folds in choices.items():
+        chosen = "; ".join(
+            f"{fold} nothing" if choice.missing else f"{fold} {shown(choice.values)} ({choice.dice:.3f})"
+            for fold, choice in folds.items()
+        )
+        tried = max(choice.configurations for choice in folds.values())
+        _line(console, f"  {name}: {chosen}; {tried} configurations a fold")
+    for name in tuned.untuned:
+        _line(console, f"  {name}: not searched")
+
+
+def _tell_missing(choices: Choices) -> int:
+    """Names the folds without a choice on standard error; 1 where there is one, else 0."""
+    missing = [
+        f"  {name} {fold}: {choice.missing}"
+        for name, folds in choices.items()
+        for fold, choice in folds.items()
+        if choice.missing
+    ]
+    if missing:
+        print("Without a choice, and so without a result:", *missing, sep="\n", file=sys.stderr)
+    return int(bool(missing))
+
+
+def _line(console: Any, text: str) -> None:
+    console.print(text, soft_wrap=True, highlight=False, markup=False)
+
+
 def _command(args: argparse.Namespace) -> list[str]:
     folder = ["--config-dir", str(args.config_dir)] if args.config_dir else []
     return ["python", "-m", "harness", "sweep", *folder, *args.overrides]
 
 
+def _tell_data(config: RunConfig, console: Any) -> None:
+    if config.data.root is None:
+        console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
+
+
 def _tell_plan(plan: SweepPlan, console: Any) -> None:
     sweep, folds = plan.config.sweep, plan.folds()
-    if plan.config.data.root is None:
-        console.print("No data.root given: the bench draws phantoms. data.root=/your/data uses real images.")
     trials = "all" if sweep.budget.trials is None else sweep.budget.trials
     console.print(
         f"{sweep.name}: {plan.trials[0].method.name}, {len(plan.space)} parameters, {trials} configurations"

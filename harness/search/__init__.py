@@ -10,6 +10,7 @@
     population.py         one search whose hyperparameters change midway (PBT); population_member.py: one of its members
     sweep.py              the searches of a sweep, one for each fold alone and one over all
     nested_score.py       what the choices are worth on the domains that they never saw
+    tuned_run.py          a run of several methods, each fold with what its own search chose
 
 Why a search for each fold: under leave-one-domain-out every domain trains and validates in all folds but its own. A
 configuration chosen (or kept alive, or proposed) by its mean over all folds was therefore chosen with the help of the very

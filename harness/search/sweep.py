@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from harness.search.ray_search import ConfigurationResult, Search, SearchProgress, Setting
 
 SCHEMA_VERSION = 1
+OWN_PROGRAM = "is trained by a program of its own, which reports no epochs"
+NO_EPOCHS = "learns nothing by epochs"
 
 
 @dataclass
@@ -91,7 +93,11 @@ class Outcome:
 
 
 class SearchFailed(TrialFailed):
-    """No configuration got a validation Dice: nothing was found."""
+    """No configuration got a validation Dice: nothing was found. `folds` holds the searches of single folds."""
+
+    def __init__(self, message: str, folds: Sequence[Fold] = ()) -> None:
+        super().__init__(message)
+        self.folds = list(folds)
 
 
 @dataclass(frozen=True)
@@ -120,26 +126,19 @@ class SweepPlan:
 def plan_sweep(config: RunConfig, plan: Plan) -> SweepPlan:
     """Checks everything that can be checked before the first epoch.
 
+    Args:
+        plan: of one method.
+
     Raises:
-        UserError: several methods, a method that learns nothing by epochs, a rule that looks at the test domain, a fault in
-            the search space, a scheduler that does not fit.
+        UserError: a method that learns nothing by epochs, a rule that looks at the test domain, a fault in the search space,
+            a scheduler that does not fit.
     """
-    from harness.methods.adapter import MethodAdapter
-    from harness.methods.building import build_method
     from harness.methods.crossing import crossed
-    from harness.training.stages import epochs_per_stage
 
     sweep = config.sweep
-    methods = sorted({trial.method.name for trial in plan.trials})
-    if len(methods) != 1:
-        raise UserError(
-            f"A sweep searches one method at a time, found {len(methods)}: {', '.join(methods)}. Choose one: method={methods[0]}"
-        )
     first = plan.trials[0]
     if first.method.trainer is not None:
-        raise UserError(
-            f"Method {first.method.name} is trained by a program of its own, which reports no epochs: a sweep can't search it."
-        )
+        raise UserError(f"Method {first.method.name} {OWN_PROGRAM}: a sweep can't search it.")
     if first.trained.selection == "oracle":
         raise UserError(
             "training.selection=oracle looks at the test domain, which a search must not. Use training_domain_validation."
@@ -160,14 +159,23 @@ def plan_sweep(config: RunConfig, plan: Plan) -> SweepPlan:
         check_population(sweep, space, first)
     check_methods(plan.trials)
     check_space(first, space)
-    built = build_method(first.method.name, first.method.model, first.modalities, prompt=first.method.prompt)
-    epochs = sum(epochs_per_stage(MethodAdapter(built).stages(), first.trained.epochs))
+    epochs = epochs_of(first)
     if epochs == 0:
-        raise UserError(
-            f"Method {first.method.name} learns nothing by epochs, so no epoch has a validation Dice to search by."
-        )
-    method = next(iter(crossed(config.methods, config.algorithms).values()))
+        raise UserError(f"Method {first.method.name} {NO_EPOCHS}, so no epoch has a validation Dice to search by.")
+    method = crossed(config.methods, config.algorithms)[first.method.name.removesuffix("@per_modality")]
     return SweepPlan(config, plan, space, method, epochs, _folder(config, plan, space))
+
+
+def epochs_of(trial: TrialSpec) -> int:
+    """How many epochs the bench trains a trial's method for: those of its stages together; 0 where it learns by none."""
+    from harness.methods.adapter import MethodAdapter
+    from harness.methods.building import build_method
+    from harness.training.stages import epochs_per_stage
+
+    if trial.method.trainer is not None:
+        return 0
+    built = build_method(trial.method.name, trial.method.model, trial.modalities, prompt=trial.method.prompt)
+    return sum(epochs_per_stage(MethodAdapter(built).stages(), trial.trained.epochs))
 
 
 def _folder(config: RunConfig, plan: Plan, space: Sequence[Parameter]) -> Path:
@@ -213,13 +221,15 @@ def run_sweep(plan: SweepPlan, store: Store, command: Sequence[str], listener: S
         shares = _shares(config, setting, len(folds))
         for name, trials in folds.items():
             search = _search(name, trials, setting, listener, next(shares))
-            fold = Fold(name, list(trials[0].split.held_out), search)
-            outcome.folds.append(fold)
+            outcome.folds.append(Fold(name, list(trials[0].split.held_out), search))
+        for fold in outcome.folds:
+            _check_found(fold.search, outcome.folds, setting)
         if len(folds) == 1:
             # Its own fold is all there is.
             outcome.overall = outcome.folds[0].search
         else:
             outcome.overall = _search("all folds", plan.trials, setting, listener, next(shares))
+            _check_found(outcome.overall, outcome.folds, setting)
         _test_choices(outcome, folds, setting, store)
     outcome.best = outcome.best_attempt.number if outcome.best_attempt else None
     outcome.made = now()
@@ -273,14 +283,19 @@ def _search(
         from harness.search.population import run_population as run
     else:
         run = run_search
-    search = run(title, trials, setting, listener, seconds=share[0], gpu_seconds=share[1])
+    return run(title, trials, setting, listener, seconds=share[0], gpu_seconds=share[1])
+
+
+def _check_found(search: Search, folds: Sequence[Fold], setting: Setting) -> None:
+    """Raises SearchFailed where every configuration failed; the end of a budget is no failure."""
     if search.best is None and search.ended is None:
-        reasons = list(dict.fromkeys(attempt.reason for attempt in search.attempts if attempt.reason))
-        raise SearchFailed(
-            f"None of {len(search.attempts)} configurations got a validation Dice ({title}): {'; '.join(reasons[:3])}."
-            f" Their trials are kept in {setting.context.store_root}."
-        )
-    return search
+        raise SearchFailed(f"{nothing_found(search)} Their trials are kept in {setting.context.store_root}.", folds)
+
+
+def nothing_found(search: Search) -> str:
+    """Of a search in which every configuration failed: the sentence that says why."""
+    reasons = list(dict.fromkeys(attempt.reason.rstrip(".") for attempt in search.attempts if attempt.reason))
+    return f"None of {len(search.attempts)} configurations got a validation Dice ({search.title}): {'; '.join(reasons[:3])}."
 
 
 def _test_choices(outcome: Outcome, folds: dict[str, list[TrialSpec]], setting: Setting, store: Store) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,26 +15,59 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class SearchChoice:
+    """What the nested search of a fold chose for a method's trials on that fold.
+
+    Attributes:
+        values: key of the configuration -> the chosen value; empty where nothing was chosen.
+        configurations: how many the search tried; `failed`: how many of them got no validation Dice.
+        dice: the choice's validation Dice.
+        at_edge: keys whose chosen value is the lowest or the highest number that was tried: a wider search may find better.
+        missing: why nothing was chosen; "" where something was.
+    """
+
+    values: dict[str, Any]
+    configurations: int
+    failed: int = 0
+    dice: float | None = None
+    at_edge: tuple[str, ...] = ()
+    missing: str = ""
+
+    @classmethod
+    def from_json(cls, content: Mapping[str, Any]) -> SearchChoice:
+        """Reads what `asdict` made of one; raises TypeError where it is something else."""
+        return cls(**{**content, "at_edge": tuple(content.get("at_edge", ()))})
+
+
+@dataclass(frozen=True)
 class TrialEntry:
-    """One trial that a run asks for: an item of `trials.json`."""
+    """One trial that a run asks for: an item of `trials.json`.
+
+    Attributes:
+        search: of a method whose hyperparameters a nested search chose for this fold. Where it chose nothing, `ids` are those of
+            no trial.
+    """
 
     ids: TrialIds
     method: str
     fold: str
     seed: int
+    search: SearchChoice | None = field(default=None, compare=False)
 
     @classmethod
     def of(cls, spec: TrialSpec) -> TrialEntry:
         return cls(spec.ids, spec.method.name, spec.split.name, spec.seed)
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self.ids), "method": self.method, "fold": self.fold, "seed": self.seed}
+        search = {} if self.search is None else {"search": asdict(self.search)}
+        return {**asdict(self.ids), "method": self.method, "fold": self.fold, "seed": self.seed, **search}
 
     @classmethod
     def from_json(cls, content: Mapping[str, Any]) -> TrialEntry:
         """Reads what `to_json` wrote; raises KeyError where it is something else."""
         ids = TrialIds(*(str(content[key]) for key in ("training", "prediction", "measurement")))
-        return cls(ids, str(content["method"]), str(content["fold"]), int(content["seed"]))
+        search = SearchChoice.from_json(content["search"]) if content.get("search") else None
+        return cls(ids, str(content["method"]), str(content["fold"]), int(content["seed"]), search)
 
 
 @dataclass(frozen=True)

@@ -131,6 +131,10 @@ class StatusReader:
     def _row(self, entry: TrialEntry, retried_since: float | None) -> TrialStatus:
         """`retried_since`: a run is at work that began then, and will try again what failed before."""
         trial_id = entry.ids.training
+        if entry.search is not None and entry.search.missing:
+            return TrialStatus(
+                trial_id, entry.method, entry.fold, entry.seed, "failed", reason=entry.search.missing, attempts=1
+            )
         # The same trial may stand under several names.
         if entry in self.ended:
             return self.ended[entry]

@@ -15,6 +15,7 @@ from reports.records.records import Records, ReportedTrial
 _TOLERANCE = 0.02
 """Images seen that differ by less are the same budget: batches are rounded to whole ones."""
 _OUTSIDE = "trained by a program of its own, which is given of these settings: {}"
+_DIFFERENT = "All trained methods have the same start and settings and see as many images, but for these:"
 _ALIKE = "Same budget in images seen, start, augmentation, selection and every other training setting for all trained methods."
 
 
@@ -33,11 +34,9 @@ def differences(records: Records) -> list[Difference]:
         for name, facts in records.methods.items()
         if not facts.trivial_baseline and not facts.external
     }
-    settings = {
-        name: spec.settings()["training"] for name, trials in trained.items() if trials and (spec := trials[0].spec)
-    }
+    settings = {name: _settings(trials) for name, trials in trained.items() if trials}
     images = {name: seen for name, trials in trained.items() if (seen := _images_seen(trials)) is not None}
-    usual = {key: _most_common(own.get(key) for own in settings.values()) for key in _keys(settings)}
+    usual = {key: _most_common(own[key] for own in settings.values() if key in own) for key in _keys(settings)}
     usual_images = _most_common(images.values())
     starts = {name: records.methods[name].start for name in settings}
     usual_start = _most_common(starts.values())
@@ -46,9 +45,9 @@ def differences(records: Records) -> list[Difference]:
         outside = next((trial.spec.method.trainer for trial in trained[name] if trial.spec), None)
         what = [_OUTSIDE.format(", ".join(outside["settings"]) or "none")] if outside else []
         what += [
-            f"{key} {_word(own.get(key))} (others: {_word(value)})"
+            f"{key} {_word(own[key])} (others: {_word(value)})"
             for key, value in usual.items()
-            if own.get(key) != value and (key in own or not outside)
+            if key in own and own[key] != value
         ]
         if name in images and abs(images[name] - usual_images) > _TOLERANCE * usual_images:
             what.append(f"saw {images[name]:,.0f} images in training (others: {usual_images:,.0f})")
@@ -64,11 +63,25 @@ def differences(records: Records) -> list[Difference]:
     return found
 
 
-def equal_terms(found: list[Difference]) -> str:
-    """The sentence that stands above the list."""
-    if not found:
-        return _ALIKE
-    return "All trained methods have the same start and settings and see as many images, but for these:"
+def equal_terms(found: list[Difference], *, searched: bool = False) -> str:
+    """The sentence that stands above the list. `searched`: some hyperparameters were chosen by nested searches."""
+    words = _DIFFERENT if found else _ALIKE
+    return f"Apart from what the searches chose: {words[0].lower()}{words[1:]}" if searched else words
+
+
+def _settings(trials: list[ReportedTrial]) -> dict[str, Any]:
+    """A method's training settings without those that were searched; one that is not the same in all trials has all its values."""
+    keys = {key for trial in trials if trial.search for key in trial.search.values}
+    searched = {key.rpartition(".")[2] for key in keys if ".training." in f".{key}"}
+    found: dict[str, dict[str, Any]] = {}
+    for trial in trials:
+        for key, value in trial.spec.settings()["training"].items() if trial.spec else ():
+            if key not in searched:
+                found.setdefault(key, {})[_word(value)] = value
+    return {
+        key: next(iter(values.values())) if len(values) == 1 else f"{', '.join(values)} in different trials"
+        for key, values in found.items()
+    }
 
 
 def _images_seen(trials: Iterable[ReportedTrial]) -> float | None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from reports.analysis.costs import NESTED
 from reports.analysis.fairness import equal_terms
+from reports.analysis.terms import chosen_title, search_words, searched_keys
 from reports.records.formatting import MISSING, interval, number
 from reports.records.frames import rows
 from reports.records.records import Records
@@ -91,9 +92,14 @@ def markdown(
             cells_of_row.append(" ".join(filter(None, words)))
         body.append(cells_of_row)
     _table(text, ["Method", *domains], body, [False] + [True] * len(domains))
-    text.write(f"\n## Equal terms\n\n{equal_terms(board.differences)}\n")
+    searched = bool(searched_keys(board.terms))
+    text.write(f"\n## Equal terms\n\n{equal_terms(board.differences, searched=searched)}\n")
     for each in board.differences:
         text.write(f"\n- {_escape(each.title)}: {_escape('; '.join(each.what))}\n")
+    text.write(f"\n{_escape(search_words(board.terms))}\n\n")
+    header = ["Method", "Images seen in training", "Configurations tried", chosen_title(board.terms)]
+    body = [[each.title, each.images, each.tried, "; ".join(each.chosen)] for each in board.terms]
+    _table(text, header, body, [False] * len(header))
     text.write("\n## Costs\n\n")
     _columns(text, costs, board.costs)
     holes = [trial for trial in records.trials if trial.state != "done"]

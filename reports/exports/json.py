@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from importlib import resources
 from typing import Any
 
@@ -48,6 +49,17 @@ def as_json(records: Records, board: Leaderboard, title: str, made: str) -> str:
         "cautions": board.cautions,
         "notes": board.notes,
         "differences": [{"title": each.title, "what": list(each.what)} for each in board.differences],
+        "terms": [
+            {
+                "method": each.method,
+                "title": each.title,
+                "images_seen": each.images_seen,
+                "epochs": each.epochs,
+                "configurations": each.configurations,
+                "choices": [{"fold": fold, **asdict(choice)} for fold, choice in each.choices.items()],
+            }
+            for each in board.terms
+        ],
         "unseen": records.unseen,
         "hardware": board.hardware,
         "methods": _rows(board.table),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from reports.analysis.terms import searched_keys
 from reports.figures.drawing import Figure
 from reports.figures.gallery import Gallery
 from reports.records.records import Records
@@ -42,6 +43,7 @@ def sections(records: Records, board: Leaderboard, figures: list[Figure], galler
     yield Section("domains", "By domain", "By domain", f"{methods}, {domains}", "domains.j2")
     differing = len(board.differences)
     terms = f"{_count(differing, 'method')} trained otherwise" if differing else "the same for all"
+    terms += "; tuned by nested search" if searched_keys(board.terms) else ""
     yield Section("terms", "Equal terms", "Equal terms", terms, "fairness.j2")
     yield Section("costs", "Costs", "Costs", "; ".join(board.hardware[:2]) or "not measured", "costs.j2")
     yield Section("metrics", "Metrics", "More metrics", "", "metrics.j2")

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from harness.methods.card import NO_WEIGHTS
 from reports.analysis.fairness import equal_terms
 from reports.analysis.starts import are_mixed
+from reports.analysis.terms import chosen_title, search_words, searched_keys
 from reports.figures.drawing import SHADE, SHADE_OPACITY, Figure
 from reports.figures.gallery import Gallery
 from reports.page.folds import MANY_METHODS, is_large, main_columns, sections, summary_figure
@@ -83,8 +84,11 @@ def render(
         published=published,
         comparison=_comparison(board),
         costs_only=bool(records.suite.config.get("costs_only")),
-        terms=equal_terms(board.differences),
+        equal_terms=equal_terms(board.differences, searched=bool(searched_keys(board.terms))),
         differences=board.differences,
+        terms=board.terms,
+        search_words=search_words(board.terms),
+        chosen_title=chosen_title(board.terms),
         summary_figure=first and (first, Markup(first.svg)),
         figures=[(figure, Markup(figure.svg)) for figure in others],
         sections=list(sections(records, board, others, gallery)),
@@ -201,6 +205,7 @@ def _groups(board: Leaderboard, columns: list[Column]) -> Iterable[dict[str, Any
                     "possibly_seen": bool(row["possibly_seen"]),
                     "external": bool(row["external"]),
                     "sees_test_images": bool(row["sees_test_images"]),
+                    "searched": bool(row["searched"]),
                     "start": row["start"],
                     "prompt": row["prompt"],
                     "selection": row["selection"],

@@ -23,6 +23,7 @@ _CARD = ("paper", "licence", "pretrained", "url", "note")
 def method_pages(records: Records, board: Leaderboard, metrics: list[Column]) -> Iterator[dict[str, Any]]:
     """For every method, in the order of the ranking: its card, a row for each domain, how to reproduce it."""
     cells = _cells(board, metrics)
+    tuned = {each.method: "; ".join(each.chosen) for each in board.terms if each.choices}
     for place, row in enumerate(table_rows(board.table), 1):
         facts = records.methods[row.method]
         trials = records.trials_of(row.method)
@@ -31,7 +32,7 @@ def method_pages(records: Records, board: Leaderboard, metrics: list[Column]) ->
             "method": row.method,
             "title": row.title,
             "track": row.track,
-            "facts": _facts(facts, row, trials),
+            "facts": _facts(facts, row, trials, tuned.get(row.method, "")),
             "commands": commands(facts, trials),
             "rows": [{"title": domain, **cells[row.method, domain]} for domain in records.domains],
         }
@@ -74,7 +75,7 @@ def _narrowed(words: tuple[str, ...], name: str) -> list[str]:
     return [*kept, f"method=[{method}]", *([f"algorithm=[{algorithm}]"] if plus else [])]
 
 
-def _facts(facts: MethodFacts, row: Any, trials: list[ReportedTrial]) -> list[tuple[str, str]]:
+def _facts(facts: MethodFacts, row: Any, trials: list[ReportedTrial], tuned: str) -> list[tuple[str, str]]:
     card = facts.card
     knowledge = {
         "none": "does not use the modality",
@@ -101,6 +102,7 @@ def _facts(facts: MethodFacts, row: Any, trials: list[ReportedTrial]) -> list[tu
             f"{facts.resized}, by nearest neighbour, to the size of their images" if facts.resized else "",
         ),
         ("Weights chosen by", SELECTION_WORDS.get(facts.selection, facts.selection)),
+        ("Chosen by nested search", tuned),
         ("Image size", f"{facts.image_size} px, {facts.geometry}" if facts.image_size else ""),
         ("Version", str(facts.version or "")),
         ("Trials", f"{row.trials_done} of {row.trials_expected} finished, {seconds / 3600:.2f} hours in all"),

@@ -44,6 +44,23 @@ def significant(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
+def short(key: str) -> str:
+    """`training.learning_rate` -> `learning rate`."""
+    return key.rpartition(".")[2].replace("_", " ")
+
+
+def value_words(value: Any) -> str:
+    """A hyperparameter's value, floats with three significant digits."""
+    if isinstance(value, float):
+        return f"{value:.3g}"
+    return "none" if value is None else str(value)
+
+
+def values_words(values: dict[str, Any]) -> str:
+    """ "learning rate 0.001, weight decay 1e-05"."""
+    return ", ".join(f"{short(key)} {value_words(value)}" for key, value in values.items())
+
+
 def counted(value: float) -> str:
     """ "12.3 M", "830 k", "0"."""
     for unit, name in ((1e9, "G"), (1e6, "M"), (1e3, "k")):

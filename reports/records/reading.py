@@ -110,7 +110,10 @@ def _read_trial(store: Store, entry: TrialEntry) -> tuple[ReportedTrial, TrialRe
         "method": entry.method,
         "fold": entry.fold,
         "seed": entry.seed,
+        "search": entry.search,
     }
+    if entry.search is not None and entry.search.missing:
+        return ReportedTrial(**base, state="missing", reason=entry.search.missing), None
     try:
         record = store.load(entry.ids)
     except UserError as error:
@@ -200,7 +203,8 @@ def _method_facts(suite: SuiteRecord, trials: Sequence[ReportedTrial]) -> dict[s
         # A trial is used again when only the card has changed since: what this run was asked for says it best.
         card = {**(method.get("card") or {}), **((configured.get(name) or {}).get("card") or {})}
         selection = str(training.get("selection", "unknown"))
-        title = str(card.get("title") or name)
+        searched = any(trial.search for trial in trials if trial.method == name)
+        title = f"{card.get('title') or name}{' [tuned]' if searched else ''}"
         facts[name] = MethodFacts(
             name, title, card, selection, training.get("image_size"), method.get("model"), method.get("version"),
             geometry=_geometry(training),

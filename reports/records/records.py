@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from harness.methods.card import start_of
-from harness.store.records import SuiteRecord
+from harness.store.records import SearchChoice, SuiteRecord
 from harness.trial_spec import TrialIds, TrialSpec
 from reports.records.corruption import no_corruption
 
@@ -30,6 +30,7 @@ class ReportedTrial:
         metrics: metric -> the version that its column was computed by.
         predictions: folder of the masks, <role>/<key>.png, where they were kept.
         error: the file with a failed one's traceback, relative to the store.
+        search: what a nested search chose for the method on this fold; None where none was made.
     """
 
     id: str
@@ -46,6 +47,7 @@ class ReportedTrial:
     metrics: dict[str, int] = field(default_factory=dict)
     predictions: Path | None = None
     error: str = ""
+    search: SearchChoice | None = None
 
 
 @dataclass(frozen=True)

@@ -87,15 +87,16 @@ def _merged(parts: list[Records]) -> Records:
             if not same:
                 notes.append(f"{name} differs between the runs: that of {part.suite.time} is {names[name]}.")
             methods.setdefault(names[name], replace(facts, name=names[name], origin=name))
+        part = _renamed(part, names)
         fresh = {trial.id for trial in part.trials if trial.id not in trials or trials[trial.id].state != "done"}
-        trials |= {t.id: replace(t, method=names[t.method]) for t in part.trials if t.id in fresh}
-        samples.append(_renamed(part.samples[part.samples["trial"].isin(fresh)], names))
-        corrupted.append(_renamed(part.corrupted[part.corrupted["trial"].isin(fresh)], names))
+        trials |= {trial.id: trial for trial in part.trials if trial.id in fresh}
+        samples.append(part.samples[part.samples["trial"].isin(fresh)])
+        corrupted.append(part.corrupted[part.corrupted["trial"].isin(fresh)])
         done = {(t.method, t.fold, t.seed) for t in part.trials if t.id in fresh}
         places = [place in done for place in zip(*(part.curves[c] for c in ("method", "fold", "seed")), strict=True)]
-        curves.append(_renamed(part.curves[places], names))
+        curves.append(part.curves[places])
         for name, metrics in part.unmeasured.items():
-            unmeasured[names[name]] = unmeasured.get(names[name], frozenset()) | metrics
+            unmeasured[name] = unmeasured.get(name, frozenset()) | metrics
     older = dict.fromkeys(note for part in parts for note in part.notes)
     suite = replace(parts[-1].suite, name=" + ".join(dict.fromkeys(part.suite.name for part in parts)))
     merged = list(trials.values())
@@ -116,16 +117,38 @@ def _merged(parts: list[Records]) -> Records:
 def _kind(records: Records, method: str) -> str:
     """What must be equal for two runs' trials of one name to be the same method; "" before any has begun."""
     spec = next((trial.spec for trial in records.trials_of(method) if trial.spec), None)
+    # Of a searched method no trial stands for the others: each fold has values of its own.
+    chosen = {trial.fold: trial.search.values for trial in records.trials_of(method) if trial.search}
     if spec is None:
-        return ""
+        return sha256_json({"search": chosen}) if chosen else ""
     # An external method's files are the masks of one trial, not the method.
     files = {} if spec.is_external else spec.method.files
     model = {"version": spec.method.version, "model": spec.method.model, "trainer": spec.method.trainer, "files": files}
-    return sha256_json({"method": model, **spec.settings()})
+    found = {"method": model, **spec.settings()}
+    return sha256_json({**found, "training": None, "search": chosen} if chosen else found)
 
 
-def _renamed(table: pd.DataFrame, names: dict[str, str]) -> pd.DataFrame:
-    return table.assign(method=table["method"].map(names))
+def _renamed(part: Records, names: dict[str, str]) -> Records:
+    """The records with other names of methods. The same trial may stand under both: it then has two ids, too."""
+    if all(old == new for old, new in names.items()):
+        return part
+    ids = {
+        trial.id: trial.id if names[trial.method] == trial.method else f"{names[trial.method]} {trial.ids.measurement}"
+        for trial in part.trials
+    }
+
+    def table(found: pd.DataFrame) -> pd.DataFrame:
+        trials = {"trial": found["trial"].map(ids)} if "trial" in found else {}
+        return found.assign(method=found["method"].map(names), **trials)
+
+    return replace(
+        part,
+        trials=[replace(trial, id=ids[trial.id], method=names[trial.method]) for trial in part.trials],
+        samples=table(part.samples),
+        curves=table(part.curves),
+        corrupted=table(part.corrupted),
+        unmeasured={names[name]: metrics for name, metrics in part.unmeasured.items()},
+    )
 
 
 def _check_metrics(parts: list[Records]) -> None:

@@ -13,9 +13,9 @@ from markupsafe import Markup
 from harness.files import atomic_write_text
 from harness.statistics import TOLERANCE
 from harness.store.trial_state import now
-from reports.records.formatting import MISSING, fixed, interval, number
+from reports.records.formatting import MISSING, fixed, interval, number, short, value_words, values_words
 from reports.search.figures import draw_search_figures
-from reports.search.record import Importance, SearchRecord, importance, read_search, short, value_words, values_words
+from reports.search.record import Importance, SearchRecord, importance, read_search
 
 
 def build_search_report(folder: Path) -> Path:

@@ -58,21 +58,6 @@ def read_search(folder: Path) -> SearchRecord:
     return SearchRecord(content, sorted(attempts, key=lambda each: int(each["number"])))
 
 
-def short(key: str) -> str:
-    """`training.learning_rate` -> `learning rate`."""
-    return key.rpartition(".")[2].replace("_", " ")
-
-
-def value_words(value: Any) -> str:
-    if isinstance(value, float):
-        return f"{value:.3g}"
-    return "none" if value is None else str(value)
-
-
-def values_words(values: dict[str, Any]) -> str:
-    return ", ".join(f"{short(key)} {value_words(value)}" for key, value in values.items())
-
-
 @dataclass(frozen=True)
 class Importance:
     """Share of the variance of the validation Dice (0 to 1) that each parameter explains alone, after `epochs` epochs."""

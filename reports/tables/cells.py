@@ -174,6 +174,8 @@ def status_cell(row: pd.Series) -> Cell:
         details.append(f"{domains} possibly seen")
     if row["sees_test_images"]:
         details.append("sees test images")
+    if row["searched"]:
+        details.append("tuned by nested search")
     if row["resized"]:
         details.append(f"{row['resized']} masks resized")
     return Cell("incomplete" if row["missing"] else "complete", "; ".join([done, *details]), float(row["trials_done"]))

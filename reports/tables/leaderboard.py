@@ -22,6 +22,7 @@ from reports.analysis.means import Means
 from reports.analysis.setting import cautions, headline
 from reports.analysis.spread import FAILURES, failure_table, spread_table
 from reports.analysis.starts import start_cautions, surely_unseen, with_starts
+from reports.analysis.terms import Terms, terms_of
 from reports.analysis.views import build_views, rank_words
 from reports.records.frames import rows as table_rows
 from reports.records.records import GUESS, MethodFacts, Records
@@ -58,6 +59,7 @@ class Leaderboard:
         corruptions: mean Dice and relative loss by method, corruption and severity, see `reports.analysis.corruption`; no rows
             where nothing was corrupted. Then `table` has no column `corruption_loss`.
         differences: in what the methods' training differs, see `reports.analysis.fairness`.
+        terms: each method's budget and how its learning rate was found, see `reports.analysis.terms`.
     """
 
     table: pd.DataFrame
@@ -74,6 +76,7 @@ class Leaderboard:
     images: pd.DataFrame
     comparison: Comparison | None
     differences: list[Difference]
+    terms: list[Terms]
     corruptions: pd.DataFrame
 
 
@@ -126,6 +129,7 @@ def build_leaderboard(records: Records) -> Leaderboard:
         images=tests[["method", "domain_key", "key", "dice"]],
         comparison=comparison,
         differences=differences(records),
+        terms=terms_of(records),
         corruptions=corruptions,
     )
 
@@ -205,6 +209,7 @@ def _row(
         "guess_accuracy": _guess_accuracy(tests),
         "external": facts.external,
         "sees_test_images": facts.sees_test_images,
+        "searched": any(trial.search for trial in trials),
         "start": facts.start,
         "pretrained_on": facts.pretrained_on,
         **_columns("surely_unseen", _surely_unseen(means, facts, sure if complete else [])),

@@ -13,7 +13,7 @@ from PIL import Image
 from harness.cli import main
 from harness.metrics import REGISTRY
 
-from .pages import COMMANDS, FILES, SNIPPETS, words_of
+from .pages import COMMANDS, FILES, ROOT, SNIPPETS, words_of
 
 pytestmark = pytest.mark.e2e
 
@@ -158,6 +158,17 @@ def test_runs_with_files_of_ones_own(bare: Path, word: str, monkeypatch: pytest.
     own = ("method=[mine,otsu]",) if word == "suite=ours" else LIGHT
     assert main([*words_of(command)[3:], *TINY, *own, "store.root=others"]) == 0
     typed(command.replace(" run ", " plan ", 1), *TINY)
+
+
+def test_the_sweep_of_a_suite_ends_in_a_report(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{bare}")  # where Ray's workers find the page's method
+    command = next(command for command in chosen("sweep suite=equal_starts") if "data.root" in command)
+    rates = "sweep.parameters={training.learning_rate:{grid:[0.01]}}"
+    small = ("--config-dir", "my_configs", "method=[mine,otsu]", rates, "seeds=[0,1]", "store.root=tuned")
+    typed(command.replace("data.root=/path/to/data", ""), *small, *TINY)
+    (page,) = (bare / "tuned").glob("suites/equal_starts_tuned/*/report/leaderboard.html")
+    assert "nested search</abbr>" in page.read_text("utf-8")
 
 
 def test_the_own_metric_is_registered_and_measures(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,12 +62,81 @@ def test_a_killed_search_goes_on_and_decides_the_same(tmp_path: Path, shared_cac
     assert "Phantoms" in page.read_text("utf-8")
 
 
+# Two methods that learn and one that does not; two rates beside the default.
+TUNED = (
+    *(word for word in LEAST if not word.startswith(("method=", "data.modalities", "training.epochs"))),
+    "data.modalities=[xray]", "method=[tiny,wide,mean_mask]", "training.epochs=6", "protocol.max_folds=2", "executor=serial",
+    "sweep=grid", "sweep.parameters={training.learning_rate:{grid:[0.00001,0.02]}}", "seeds=[0,1]",
+)  # fmt: skip
+
+
+def trained(store: Path) -> dict[Path, int]:
+    return {path: path.stat().st_mtime_ns for path in store.glob("trials/*/result.json")}
+
+
+def test_several_methods_are_searched_killed_resumed_and_stand_in_one_report(
+    tmp_path: Path, shared_cache: Path
+) -> None:
+    words = tiny_words("sweep", tmp_path, *TUNED, f"data.cache={shared_cache}")
+    wide = (tmp_path / "mine" / "method" / "tiny.yaml").read_text().replace("methods.tiny", "methods.wide")
+    wide = wide.replace("title: Tiny", "title: Wide").replace("width: 16", "width: 24")
+    (tmp_path / "mine" / "method" / "wide.yaml").write_text(wide)
+    store = tmp_path / "runs"
+    process = Forked(words, tmp_path, **TINY_ENVIRONMENT)
+    limit = time.monotonic() + 300
+    while time.monotonic() < limit and process.poll() is None and len(trained(store)) < 2:
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    kept = trained(store)
+    assert kept and not list(store.glob("suites/*"))
+
+    again = finished(words, tmp_path, **TINY_ENVIRONMENT)
+    assert again.returncode == 0, again.stderr
+    assert {path: trained(store)[path] for path in kept} == kept, "a finished trial was trained again"
+    assert "Chosen by nested search, seed 0" in again.stdout and "mean_mask: not searched" in again.stdout
+    # Two methods, two folds: three configurations with the first seed, the choice with the second; the trivial one has four.
+    assert len(trained(store)) == 2 * 2 * (3 + 1) + 4
+    (folder,) = store.glob("suites/*_tuned/*")
+    asked = json.loads((folder / "trials.json").read_text())["trials"]
+    document = json.loads((folder / "report" / "leaderboard.json").read_text())
+    assert {trial["state"] for trial in document["trials"]} == {"done"} and len(asked) == 3 * 2 * 2
+    page = (folder / "report" / "leaderboard.html").read_text("utf-8")
+    for row in document["terms"]:
+        assert len(row["choices"]) == (0 if row["method"] == "mean_mask" else 2)
+        for choice in row["choices"]:
+            (search,) = store.glob(f"sweeps/grid-{row['method']}-*/search.json")
+            folds = {each["name"]: each["search"] for each in json.loads(search.read_text())["folds"]}
+            attempts = folds[choice["fold"]]["attempts"]
+            best = max(attempts, key=lambda each: (each["objective"], -each["number"]))
+            rate = choice["values"]["training.learning_rate"]
+            assert best["values"] == choice["values"] and f"{choice['fold']}: {rate:.3g}" in page
+            own = [t for t in asked if (t["method"], t["fold"]) == (row["method"], choice["fold"])]
+            for entry in own:
+                spec = json.loads((store / "trials" / entry["training"] / "spec.json").read_text())
+                assert spec["training"]["learning_rate"] == rate
+            assert sorted(entry["seed"] for entry in own) == [0, 1]
+
+    measured = finished(
+        ["measure", *words[1:], f"name={folder.parent.name}", "metrics.nsd_tolerance=3"], tmp_path, **TINY_ENVIRONMENT
+    )
+    assert "12 trials measured" in measured.stdout, measured.stderr
+    newest = max(store.glob("suites/*_tuned/*/trials.json"))
+    assert [each.get("search") for each in json.loads(newest.read_text())["trials"]] == [e.get("search") for e in asked]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "Which search? Add sweep=NAME"),
         (["sweep=ahsa"], "Did you mean 'asha'"),
-        (["sweep=asha", "method=[unet,otsu]"], "one method at a time, found 2"),
+        (["sweep=asha", "method=[unet,otzu]"], "Did you mean 'otsu'"),
+        (["sweep=asha", "method=otsu"], "Method otsu learns nothing by epochs"),
+        (
+            ["sweep=asha", "method=[mean_mask,otsu]"],
+            "at least one method that a sweep can search, found none: mean_mask",
+        ),
+        (["sweep=pbt", "method=[unet,otsu]"], "search one method: method=NAME"),
         (["sweep=asha", "sweep.sampler=radnom"], "Did you mean 'random'"),
         (
             ["sweep=asha", "+sweep.parameters.training.learning_rat={choice:[1]}"],

@@ -18,6 +18,9 @@ from harness.config import RunConfig, SweepConfig
 from harness.planning.plan import Plan, build_plan
 from harness.search.ray_search import SearchProgress, Setting, placed, run_search
 from harness.search.space import Parameter
+from harness.search.tuned_run import plan_tuned_run, search_all, tuned_trials
+from harness.store.records import SearchChoice
+from harness.store.store import Store
 from harness.trial import TrialContext
 
 pytestmark = pytest.mark.e2e
@@ -98,3 +101,29 @@ def test_a_poisoned_test_domain_changes_no_decision(
     for folder, alike in (("trials/*", True), ("trials/*/predictions/*", False)):
         clean, test = ({path.name for path in (tmp_path / f"runs-{name}").glob(folder)} for name in ("clean", "test"))
         assert (clean == test) == alike and (bool(clean & test) == alike)
+
+
+def test_with_several_methods_no_fold_is_helped_by_its_test_domain(
+    toy_config: Callable[..., RunConfig], small_dataset: Path, tmp_path: Path, quiet_ray: None
+) -> None:
+    def choices(name: str, *poisoned: str) -> dict[tuple[str, str], SearchChoice]:
+        config = toy_config("TinyConv", "TwoStages", epochs=2)
+        config.protocol.max_folds, config.sweep.sampler, config.sweep.budget.trials = 2, "grid", None
+        config.sweep.parameters = {"training.learning_rate": {"grid": [1e-4, 0.1]}}
+        config.store.root = str(tmp_path / f"runs-{name}")
+        config.data.root = str(shutil.copytree(small_dataset, tmp_path / name))
+        poison(Path(config.data.root), *poisoned)
+        tuned, store = plan_tuned_run(config, build_plan(config)), Store(config.store.root)
+        store.prepare()
+        found = search_all(tuned, store, [], SearchProgress(), lambda sweep: None, lambda sweep, outcome: None)
+        plan, entries = tuned_trials(tuned, found)
+        # Each was trained by its own fold's search, with what that chose.
+        assert all(store.result(trial.ids) is not None for trial in plan.trials)
+        assert [entry.search for entry in entries] == [found[t.method.name][t.split.name] for t in plan.trials]
+        return {(method, fold): choice for method, folds in found.items() for fold, choice in folds.items()}
+
+    clean, poisoned = choices("clean"), choices("poisoned", "clinic_a", "scanner_a")
+    assert set(clean) == {(method, fold) for method in ("tinyconv", "twostages") for fold in ("fold0", "fold1")}
+    # fold0 tests on the poisoned domains, fold1 trains on them: the first decides alike to the bit, the second does not.
+    for (method, fold), choice in clean.items():
+        assert (poisoned[method, fold] == choice) == (fold == "fold0")

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 
 from harness.config import RunConfig, SweepConfig
-from harness.planning.plan import build_plan
-from harness.search import ray_search as tuning
 from harness.search import sweep as sweeping
 from harness.search.nested_score import mean_test_dice, nested_score
-from harness.search.ray_search import ConfigurationResult, Search, SearchProgress, Setting
+from harness.search.ray_search import ConfigurationResult, Search, Setting
 from harness.search.sweep import SearchFailed
 from harness.trial import TrialContext
 
@@ -59,19 +55,19 @@ def test_the_search_over_all_folds_weighs_as_many_as_the_folds_own(monkeypatch: 
     assert list(sweeping._shares(config, setting, 1)) == [(math.inf, math.inf)]
 
 
-def test_no_validation_dice_at_all_is_a_failure(
-    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trials = build_plan(toy_config("TinyConv")).trials
-    setting = Setting(SweepConfig(), [], TrialContext(str(tmp_path), ""), 2, tmp_path)
+def test_no_validation_dice_at_all_is_a_failure() -> None:
     failed = [ConfigurationResult(number, {}, "failed", reason="its validation Dice is NaN") for number in range(3)]
     found = Search("fold0", ["fold0"], 2, failed, 1.0)
-    monkeypatch.setattr(tuning, "run_search", lambda *args, **options: found)
-    with pytest.raises(SearchFailed, match=r"None of 3 configurations.*its validation Dice is NaN"):
-        sweeping._search("fold0", trials, setting, SearchProgress(), (math.inf, math.inf))
+    folds = [sweeping.Fold("fold0", [], found)]
+    setting = Setting(SweepConfig(), [], TrialContext("the store", ""), 2, Path())
+    with pytest.raises(
+        SearchFailed, match=r"None of 3 configurations.*its validation Dice is NaN.*the store"
+    ) as caught:
+        sweeping._check_found(found, folds, setting)
+    assert caught.value.folds == folds
     # The end of a budget is no failure: what there is is told.
     found.ended = "its hours are used up"
-    assert sweeping._search("fold0", trials, setting, SearchProgress(), (math.inf, math.inf)).best is None
+    sweeping._check_found(found, folds, setting)
 
 
 def test_the_best_is_the_first_of_equals_and_the_default_is_never_beaten_by_itself() -> None:

@@ -7,6 +7,7 @@ import json
 import platform
 import subprocess
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from harness.cli.status import duration, text_of
 from harness.errors import UserError
 from harness.files import atomic_write_json
 from harness.store.queries import find_run
-from harness.store.records import TrialEntry
+from harness.store.records import SearchChoice, TrialEntry
 from harness.store.run_status import RunStatus, StatusReader, TrialStatus, time_left
 from harness.store.store import Store
 
@@ -313,3 +314,10 @@ def test_looking_imports_nothing_heavy(store: Store, suite: Path) -> None:
         [sys.executable, "-c", code, f"store.root={store.root}"], capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_fold_without_a_choice_is_told_with_its_reason(store: Store) -> None:
+    search = SearchChoice({}, 6, missing="The search of this fold failed.")
+    entry = replace(TrialEntry(ids("nowhere"), "unet", "fold0", 0), search=search)
+    (row,) = StatusReader(store).read(store.start_suite("tuned", "name: tuned\n", [entry], COMMAND)).rows
+    assert (row.state, row.reason, row.fold) == ("failed", "The search of this fold failed.", "fold0")
