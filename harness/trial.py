@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from harness.data.dataset import Dataset
     from harness.data.folder.sample import Sample
     from harness.inference.predict import Prediction
+    from harness.methods.adapter import MethodAdapter
     from harness.training.checkpoint import FitState
     from harness.training.epoch_result import EpochResult
 
@@ -229,11 +230,13 @@ def predict_and_keep(prepared: PreparedTrial, store: Store) -> None:
     import pandas as pd
 
     from harness.evaluation.measure import ROLES, measured_keys
+    from harness.methods.adapter import MethodAdapter
 
     spec, began = prepared.spec, time.monotonic()
     guesses = []
-    plain = [(role, prepared.predict(spec.split.of(role))) for role in ROLES]
-    corrupted = [(form.role, prepared.predict(keys, form)) for form, keys in spec.corrupted()]
+    adapter = MethodAdapter(prepared.method)  # one for all, so that the method's fastest form is made once
+    plain = [(role, prepared.predict(spec.split.of(role), adapter=adapter)) for role in ROLES]
+    corrupted = [(form.role, prepared.predict(keys, form, adapter)) for form, keys in spec.corrupted()]
     for role, predictions in [*plain, *corrupted]:
         for found in predictions:
             store.write_mask(spec.ids, role, found.key, found.mask)
@@ -273,11 +276,14 @@ class PreparedTrial:
                 f" has not. Raise `version` in the method's YAML, or give a new store.root. ({error})"
             ) from error
 
-    def predict(self, keys: Sequence[str], form: CorruptedForm | None = None) -> Iterator[Prediction]:
+    def predict(
+        self, keys: Sequence[str], form: CorruptedForm | None = None, adapter: MethodAdapter | None = None
+    ) -> Iterator[Prediction]:
         """The masks of the images `keys`, by the trial's own settings: see `predict_images`.
 
         Args:
             form: in which the images are shown to the method; None: as they are.
+            adapter: the method's, where it predicts several times with the same weights.
         """
         from harness.data.batches.corrupted import CorruptedPixels
         from harness.inference.predict import predict_images
@@ -287,7 +293,7 @@ class PreparedTrial:
         if form is not None and asked is not None:
             source = CorruptedPixels(self.cache, self.device, form.name, form.severity, asked.seed)
         return predict_images(
-            self.method, keys, cache=self.cache, samples=self.samples, modalities=self.spec.modalities,
+            adapter or self.method, keys, cache=self.cache, samples=self.samples, modalities=self.spec.modalities,
             batch_size=settings.batch_size, device=self.device, amp=settings.amp, source=source,
         )  # fmt: skip
 

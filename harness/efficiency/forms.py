@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +22,8 @@ class Form:
     """One way to predict.
 
     Attributes:
-        kind: "plain": the method as it is, operation by operation; "accelerated": what it offers as `accelerated`.
+        kind: "plain": the method as it is, operation by operation; "accelerated": what it offers as `accelerated`;
+            "compiled": the method as `torch.compile` merges its operations.
         dtype: "float32", "bfloat16" or "float16" (by autocast), or "tf32": float32 of which products take 10 bits.
     """
 
@@ -51,3 +55,13 @@ def precision(dtype: str, device: torch.device) -> Iterator[None]:
             yield
     finally:
         products.allow_tf32, convolutions.allow_tf32 = before
+
+
+def why_not_compiled(device: torch.device) -> str:
+    """What `torch.compile` lacks on this machine, and how to get it; "" where nothing is missing."""
+    wanted = [os.environ["CXX"]] if os.environ.get("CXX") else ["g++", "clang++"]
+    if not any(map(shutil.which, wanted)):
+        return f"torch.compile needs a C++ compiler, and {' and '.join(wanted)} can't be found: install g++, or set CXX"
+    if device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        return "torch.compile needs triton on a GPU: pip install triton"
+    return ""

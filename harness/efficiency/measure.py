@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from harness.efficiency.energy import energy_counter, energy_per_image
 from harness.efficiency.forms import AMP, PLAIN, Form, number_formats, precision
 from harness.hardware import describe_machine, free_memory, is_out_of_memory
 from harness.methods.adapter import MethodAdapter
@@ -42,6 +43,7 @@ def measure(
     modality: int = 0,
     budget_seconds: float = 10.0,
     max_batch: int = 64,
+    compiled: bool = False,
 ) -> dict[str, Any]:
     """Measures `method.predict` on square images, moved to `device`, in evaluation mode.
 
@@ -50,6 +52,7 @@ def measure(
         modality: the modality number that all images are given.
         budget_seconds: about so long at most for the times; a slow method gets fewer warm-ups and iterations.
         max_batch: the largest batch tried for throughput.
+        compiled: time what `torch.compile` makes of it as well; compiling is not part of the budget.
 
     Returns:
         A row of plain numbers and words:
@@ -58,8 +61,10 @@ def measure(
         for one image); `latency_ms_p50`, `latency_ms_p95` (one image) and `latency_iterations` behind them;
         `throughput_images_per_second` at its best batch, `throughput_batch`; `peak_memory_mib` (weights, one image and
         the largest sum of tensors alive in its forward pass); `image_size`, `device` (the name of the processor or GPU),
-        `threads`, `dtype`, `torch`. All these of the form that every method has, plain float32. Beside them `forms`, a list
-        with `form`, `dtype`, `latency_ms_p50` and `latency_ms_p95` of each form that the device and the method know;
+        `threads`, `dtype`, `torch`; `energy_mj_per_image`, millijoules of the whole GPU at that batch (None where its driver does
+        not tell). All these of the form that every method has, plain float32. Beside them `forms`, a list
+        with `form`, `dtype`, `latency_ms_p50` and `latency_ms_p95` of each form that the device and the method know; `left_out`,
+        words about each form that was asked for and can't predict;
         `latency_ms_by_size`, of plain float32 for other image sides; and `size_exponent` e: the time grows as side ** e
         (2: as the pixels; None where fewer than two sizes could be timed).
     """
@@ -73,13 +78,14 @@ def measure(
         row = {
             **count_parameters(method),
             "gmacs": count_macs(method, image, modality) / 1e9,
-            **_latency(method, image, modality, budget_seconds * _SHARES["latency"]),
+            **_latency(method, image, modality, budget_seconds * _SHARES["latency"], compiled),
             **_throughput(
                 method, image_size, modality, device, budget_seconds * _SHARES["throughput"], max_batch, memory
             ),
             **_growth(method, image_size, modality, device, budget_seconds * _SHARES["sizes"], memory),
             "peak_memory_mib": memory / _MIB,
         }
+        row["energy_mj_per_image"] = _energy(method, image_size, modality, device, row["throughput_batch"])
     finally:
         method.train(was_training)
     return {
@@ -161,9 +167,18 @@ def _peak_growth_on_cpu(forward: Callable[[], Any]) -> int:
     return int(max(0, alive.max(initial=0)))
 
 
-def _latency(method: nn.Module, image: Tensor, modality: int, budget_seconds: float) -> dict[str, Any]:
+def _latency(method: nn.Module, image: Tensor, modality: int, budget_seconds: float, compiled: bool) -> dict[str, Any]:
     """The times of one image in all forms, which take turns: what disturbs the machine disturbs all of them."""
-    forwards = dict(_forms(method, image, modality))
+    forwards, left_out = dict(_forms(method, image, modality)), []
+    for form, run in _compiled_forms(method, image, modality) if compiled else ():
+        try:
+            run()
+        except Exception as error:  # the compiler meets the method's own code
+            left_out.append(
+                f"{form.kind}, {form.dtype}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+            )
+        else:
+            forwards[form] = run
     milliseconds = _interleaved(forwards, image.device, budget_seconds)
     found = {form: np.percentile(times, [50, 95]) for form, times in milliseconds.items()}
     return {
@@ -179,7 +194,29 @@ def _latency(method: nn.Module, image: Tensor, modality: int, budget_seconds: fl
             }
             for form, (p50, p95) in found.items()
         ],
+        "left_out": left_out,
     }
+
+
+def _compiled_forms(method: nn.Module, image: Tensor, modality: int) -> Iterator[tuple[Form, Callable[[], Any]]]:
+    adapter = MethodAdapter(method)
+    adapter.compile()  # once: each number format is a case of it
+    if adapter.is_accelerated:
+        for dtype in number_formats(image.device):
+            yield Form("compiled", dtype), _forward(adapter, image, modality, dtype)
+
+
+def _energy(method: nn.Module, image_size: int, modality: int, device: torch.device, batch: int) -> float | None:
+    counter = energy_counter(device)
+    if counter is None:
+        return None
+    forward = _forward(MethodAdapter(method), _random_images(batch, image_size, device), modality)
+    return energy_per_image(forward, batch, counter, lambda: _wait(device))
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
 
 
 def _forms(method: nn.Module, image: Tensor, modality: int) -> Iterator[tuple[Form, Callable[[], Any]]]:
@@ -298,12 +335,10 @@ def _random_images(count: int, size: int, device: torch.device) -> Tensor:
 
 
 def _seconds(forward: Callable[[], Any], device: torch.device) -> float:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    _wait(device)
     started = time.perf_counter()
     forward()
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    _wait(device)
     return time.perf_counter() - started
 
 

@@ -31,7 +31,7 @@ class Prediction:
 
 
 def predict_images(
-    method: torch.nn.Module,
+    method: torch.nn.Module | MethodAdapter,
     keys: Sequence[str],
     *,
     cache: ArrayCache,
@@ -49,15 +49,16 @@ def predict_images(
     is prompted with the reference inside each window, and a method that adapts meets window after window.
 
     Args:
+        method: the adapter of one whose weights stay as they are keeps its fastest form from call to call.
         source: of other pixels of the same images; None: those of the cache.
 
     Raises:
         TrialFailed: the method gave logits of a wrong shape or type, or NaN or infinite ones.
     """
-    adapter = MethodAdapter(method)
+    adapter = method if isinstance(method, MethodAdapter) else MethodAdapter(method)
     # What comes from elsewhere need not lie in the GPU's memory as well.
     pixels = Pixels(cache, keys, device) if source is None else Pixels(cache, keys, device, share=0.0)
-    method.eval()
+    adapter.module.eval()
     adapter.accelerate(cache.image_size, batch_size, amp)
     # Batches of one domain only where a method adapts to it: elsewhere full ones are faster.
     for part in adapter.by_domain(_by_domain(keys, samples) if adapter.adapts else [keys]):

@@ -44,6 +44,7 @@ class MethodAdapter:
         self.adapts = "predict_adapting" in self._found
         self.guesses = "guess_modality" in self._found
         self._fast: Any = None
+        self._fast_for: tuple[int, int, str] | None = None
 
     # --- training ------------------------------------------------------------------------------------------------
 
@@ -109,9 +110,19 @@ class MethodAdapter:
         return predicting.predict(images, modality)
 
     def accelerate(self, image_size: int, batch_size: int, amp: str) -> None:
-        """Has the method predict in its fastest form from here on, where it knows one; its weights must not change then."""
-        if "accelerated" in self._found and not self.sees_truth and not self.adapts:
+        """Has the method predict in its fastest form from here on, where it knows one; its weights must not change then.
+
+        The form is made once: to be asked again for the same costs nothing.
+        """
+        asked = (image_size, batch_size, amp)
+        if "accelerated" in self._found and not self.sees_truth and not self.adapts and self._fast_for != asked:
+            self._fast_for = asked
             self._fast = self._found["accelerated"](image_size, batch_size, dtype_of(amp))
+
+    def compile(self) -> None:
+        """Has the method predict by what torch.compile makes of `predict`, when it is first called: that takes a minute."""
+        if not self.sees_truth and not self.adapts:
+            self._fast = _Compiled(self.module)
 
     @property
     def is_accelerated(self) -> bool:
@@ -206,6 +217,15 @@ class MethodAdapter:
         if "active_parameters" in self._found:
             return int(self._found["active_parameters"]())
         return sum(parameter.numel() for parameter in self.deployed_parameters())
+
+
+class _Compiled:
+    """Predicts as a method, its operations merged."""
+
+    def __init__(self, module: Any) -> None:
+        # What was compiled for other methods counts against a limit, beyond which nothing is compiled.
+        torch._dynamo.reset()
+        self.predict = torch.compile(module.predict, dynamic=False)
 
 
 def checked_loss(method: nn.Module, answer: Any) -> Tensor:

@@ -67,9 +67,12 @@ class CheckpointFile:
     ) -> None:
         state = copy.copy(state)
         state.seconds += time.monotonic() - self.started
+        weights = method.state_dict()
+        if state.best_weights is not None:
+            state.best_weights = _sharing(state.best_weights, weights)
         content = {
             "state": vars(state),
-            "method": method.state_dict(),
+            "method": weights,
             "optimizer": optimizer.state_dict(),
             "schedule": schedule.state_dict(),
             "scaler": scaler.state_dict(),
@@ -95,3 +98,15 @@ class CheckpointFile:
             return None
         method.load_state_dict(saved["method"])
         return FitState(**saved["state"]), saved
+
+
+def _sharing(tensors: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The same values; those with the bits of the other of their name are the other itself, which `torch.save` writes once.
+    After an epoch that is the best so far all are, and in a stage those of frozen parts."""
+    return {name: others[name] if _same_bits(value, others.get(name)) else value for name, value in tensors.items()}
+
+
+def _same_bits(value: torch.Tensor, other: torch.Tensor | None) -> bool:
+    if other is None or (value.dtype, value.shape) != (other.dtype, other.shape):
+        return False
+    return torch.equal(value.flatten().view(torch.uint8), other.detach().flatten().view(torch.uint8))

@@ -13,6 +13,7 @@ COUNTS = ("parameters_total", "parameters_active", "parameters_trainable", "gmac
 _MEASURED = [
     *COUNTS, "latency_ms_p50", "latency_ms_p95", "throughput_images_per_second", "throughput_batch", "peak_memory_mib",
     "image_size", "device", "threads", "dtype", "torch", "measured", "forms", "latency_ms_by_size", "size_exponent",
+    "energy_mj_per_image",
 ]  # fmt: skip
 NESTED = ("forms", "latency_ms_by_size")
 """Columns of lists and mappings, which no CSV holds."""

@@ -375,8 +375,8 @@ def cost_columns() -> list[Column]:
         Column(
             "fastest",
             "Fastest form",
-            "The lowest median latency among the forms that were timed by turns (plain; accelerated, where a method offers it; each"
-            " number format that the machine has instructions for), and which form it is. Methods differ in the forms they have.",
+            "The lowest median latency among the forms that were timed by turns (plain; accelerated, where a method offers it; compiled,"
+            " where it was asked for; each number format that the machine has instructions for), and which form it is. Methods differ in the forms they have.",
             fastest_cell,
             better="lower",
             shown_in=_EVERYWHERE,

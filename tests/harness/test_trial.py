@@ -347,6 +347,22 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     return counts
 
 
+def test_the_fastest_form_is_made_once_for_all_that_a_trial_predicts(
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+
+    def accelerated(self: toy_methods.TinyConv, *made_for: Any) -> toy_methods.TinyConv:
+        asked.append(made_for)
+        return self
+
+    monkeypatch.setattr(toy_methods.TinyConv, "accelerated", accelerated, raising=False)
+    (trial,) = toy_plan("TinyConv").trials
+    assert trial.split.test and trial.split.validation
+    assert run(trial, context)["state"] == "done"
+    assert len(asked) == 1
+
+
 @pytest.mark.parametrize("kept", [True, False])
 def test_other_rules_of_measuring_train_nothing(
     toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch, kept: bool

@@ -13,6 +13,7 @@ from support.methods import first_of_each_class, others_slow
 
 from harness.config.loading import load_config
 from harness.config.yaml_tree import option_names
+from harness.efficiency import forms
 from harness.efficiency import measure as efficiency
 from harness.efficiency.costs import measure_missing_costs
 from harness.efficiency.measure import count_macs, count_parameters
@@ -22,6 +23,7 @@ from harness.planning.plan import build_plan
 from harness.store.store import Store
 
 MODALITIES = ["dermoscopy", "xray"]
+TIMED: dict[str, Any] = {"left_out": []}
 # Only a user can give their weights.
 WITHOUT_WEIGHTS = {"delightsam_mobilesam", "delightsam_mdkd_b", "delightsam_mdkd_l", "delightsam_mdkd_h"}
 # A program of its own trains it.
@@ -72,7 +74,7 @@ def test_algorithms_that_are_gone_at_test_time_share_their_method_s_measurement(
     monkeypatch.setattr(
         efficiency,
         "measure",
-        lambda method, *_, **__: measured.append(type(method).__name__) or {"latency_ms_p50": len(measured)},
+        lambda method, *_, **__: measured.append(type(method).__name__) or TIMED | {"latency_ms_p50": len(measured)},
     )
     store = Store(tmp_path / "runs")
     assert list(measure_missing_costs(suite, store)) == [
@@ -91,7 +93,7 @@ def test_a_method_is_timed_for_as_long_as_the_config_says(
     toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     budgets: list[float] = []
-    monkeypatch.setattr(efficiency, "measure", lambda *_, budget_seconds: budgets.append(budget_seconds) or {})
+    monkeypatch.setattr(efficiency, "measure", lambda *_, budget_seconds, **__: budgets.append(budget_seconds) or TIMED)
     store = Store(tmp_path / "runs")
     for seconds in (2.0, 10.0, 2.0):
         suite = build_plan(replace(toy_config("TinyConv"), efficiency_seconds=seconds))
@@ -117,3 +119,26 @@ def test_a_trainer_outside_is_named_and_not_measured(toy_config: Callable[..., A
     config.methods = {"outside": {"card": method["card"], "version": 1, "trainer": commands, "training": {}}}
     lines = list(measure_missing_costs(build_plan(config), Store(config.store.root)))
     assert lines == ["costs  outside: not measured, a program of its own trains and predicts"]
+
+
+def test_compiled_forms_are_timed_where_the_config_and_the_machine_have_them(
+    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []
+    words = ["compiled, float32: RuntimeError: no kernel for this"]
+    monkeypatch.setattr(
+        efficiency, "measure", lambda *_, compiled, **__: asked.append(compiled) or {"left_out": words * compiled}
+    )
+    store, config = Store(tmp_path / "runs"), toy_config("TinyConv")
+
+    def lines(lacking: str, compiled: bool) -> list[str]:
+        monkeypatch.setattr(forms, "why_not_compiled", lambda device: lacking)
+        return list(measure_missing_costs(build_plan(replace(config, efficiency_compiled=compiled)), store))
+
+    assert lines("a compiler is missing", True) == [
+        "costs  no compiled forms: a compiler is missing",
+        "costs  tinyconv",
+    ]
+    assert lines("", False) == []  # the same figures
+    assert lines("", True) == ["costs  tinyconv", f"costs  tinyconv: left out: {words[0]}"]
+    assert lines("", True) == [] and asked == [False, True]

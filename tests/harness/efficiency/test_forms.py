@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
 from harness.efficiency import forms
-from harness.efficiency.forms import number_formats, precision
+from harness.efficiency.forms import number_formats, precision, why_not_compiled
 
 CPU = torch.device("cpu")
 
@@ -30,3 +32,17 @@ def test_a_cpu_has_bfloat16_where_it_is_native(monkeypatch: pytest.MonkeyPatch) 
     for native, expected in (("off", ["float32"]), ("bfloat16", ["float32", "bfloat16"])):
         monkeypatch.setattr(forms, "native_amp", lambda device, native=native: native)
         assert number_formats(CPU) == expected
+
+
+def test_without_a_compiler_a_word_says_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    assert "g++ and clang++ can't be found: install g++, or set CXX" in why_not_compiled(CPU)
+    compiler = tmp_path / "g++"
+    compiler.write_text("#!/bin/sh\n")
+    compiler.chmod(0o755)
+    assert why_not_compiled(CPU) == ""
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "pip install triton" in why_not_compiled(torch.device("cuda"))
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    assert "no-such-compiler can't be found" in why_not_compiled(CPU)

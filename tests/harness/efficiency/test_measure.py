@@ -23,6 +23,8 @@ COLUMNS = {
     "latency_ms_p95",
     "latency_iterations",
     "forms",
+    "left_out",
+    "energy_mj_per_image",
     "latency_ms_by_size",
     "size_exponent",
     "throughput_images_per_second",
@@ -210,6 +212,52 @@ def test_each_form_and_number_format_is_timed(monkeypatch: pytest.MonkeyPatch) -
     assert method.asked == [(32, 1, torch.float32), (32, 1, torch.bfloat16)]
     assert row["dtype"] == "float32" and row["latency_ms_p50"] == row["forms"][0]["latency_ms_p50"]
     assert all(0 < form["latency_ms_p50"] <= form["latency_ms_p95"] for form in row["forms"])
+
+
+def test_a_compiled_form_is_timed_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(efficiency, "number_formats", lambda device: ["float32", "bfloat16"])
+    calls: list[torch.dtype] = []
+
+    def compiled(predict: Any, **options: Any) -> Any:
+        def run(*inputs: Tensor) -> Tensor:
+            out: Tensor = predict(*inputs)
+            calls.append(out.dtype)
+            return out
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    row = efficiency.measure(Convolution(), 32, budget_seconds=0.2, max_batch=1, compiled=True)
+    forms = [(form["form"], form["dtype"]) for form in row["forms"]]
+    assert forms == [(kind, dtype) for kind in ("plain", "compiled") for dtype in ("float32", "bfloat16")]
+    assert {torch.float32, torch.bfloat16} == set(calls) and row["left_out"] == []
+    calls.clear()
+    assert len(efficiency.measure(Convolution(), 32, budget_seconds=0.1, max_batch=1)["forms"]) == 2 and not calls
+
+
+def test_a_form_that_can_t_be_compiled_is_named_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(efficiency, "number_formats", lambda device: ["float32"])
+
+    def compiled(predict: Any, **options: Any) -> Any:
+        def run(*inputs: Tensor) -> Tensor:
+            raise RuntimeError("no kernel for this\nmore words")
+
+        return run
+
+    monkeypatch.setattr(torch, "compile", compiled)
+    row = efficiency.measure(Convolution(), 32, budget_seconds=0.1, max_batch=1, compiled=True)
+    assert row["left_out"] == ["compiled, float32: RuntimeError: no kernel for this"]
+    assert [form["form"] for form in row["forms"]] == ["plain"]
+
+
+def test_energy_is_measured_at_the_best_batch_where_the_device_counts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = iter((1000, 1600))
+    monkeypatch.setattr("harness.efficiency.energy.SECONDS", 0.0)
+    monkeypatch.setattr(efficiency, "energy_counter", lambda device: lambda: next(readings))
+    method = Convolution()
+    row = efficiency.measure(method, 32, budget_seconds=0.1, max_batch=2)
+    assert row["energy_mj_per_image"] == 600 / row["throughput_batch"]
+    assert method.batches[-2:] == [row["throughput_batch"]] * 2
 
 
 def test_forms_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,10 @@ def test_the_faster_form_is_used_once_it_is_asked_for() -> None:
     adapter.accelerate(32, 2, "bfloat16")
     assert method.asked == [(32, 2, torch.bfloat16)]
     assert (adapter.test_logits(batch(), "off") == 2).all()
+    adapter.accelerate(32, 2, "bfloat16")
+    assert len(method.asked) == 1, "made again, for the same weights"
+    adapter.accelerate(64, 2, "bfloat16")
+    assert len(method.asked) == 2
 
 
 @pytest.mark.parametrize(("method", "value"), [(Constant(1), 1), (Two(has_form=False), 1), (Oracle(), 3)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import tempfile
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from toy_training import CONFIG, CPU, curves, make, make_data, run, same_bits
 
 from harness.errors import UserError
 from harness.training.callbacks import usual_callbacks
+from harness.training.checkpoint import CheckpointFile, FitState
 from harness.training.epoch_result import EpochResult
 from harness.training.fit import fit
 
@@ -136,3 +138,19 @@ def test_a_full_disk_is_told_when_a_checkpoint_is_written(tmp_path: Path, monkey
     with pytest.raises(UserError, match=r"training\.pt: the disk is full"):
         run(make(toy_methods.TinyConv), folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_weights_that_are_the_best_so_far_are_written_once(tmp_path: Path) -> None:
+    """And read back whole, though they shared the file's bytes with those that training goes on from."""
+    method, other = nn.Linear(200, 200), nn.Linear(200, 200)
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    sizes = []
+    for best in (copy.deepcopy(method.state_dict()), copy.deepcopy(other.state_dict())):
+        file = CheckpointFile.in_folder(tmp_path)
+        file.save(FitState(best_weights=best), method, optimizer, schedule, torch.amp.GradScaler(enabled=False))
+        sizes.append(file.path.stat().st_size)
+        loaded, _ = file.load(nn.Linear(200, 200)) or (None, None)
+        assert loaded is not None and loaded.best_weights is not None
+        assert all(torch.equal(loaded.best_weights[name], value) for name, value in best.items())
+    assert sizes[0] < 0.6 * sizes[1]
