@@ -15,7 +15,8 @@ def results(file: str) -> str:
     from reports.exports.files import markdown
     from reports.submissions.entries import Entry
     from reports.submissions.rankings import build_rankings
-    from reports.tables.columns import columns, cost_columns
+    from reports.tables.columns import columns
+    from reports.tables.cost_columns import cost_columns
 
     (ranking,), _ = build_rankings([Entry(file, "", judge(FOLDER / file, None))])
     records, board = ranking.records, ranking.board

@@ -20,7 +20,8 @@ from reports.records.records import Records
 from reports.records.runs import read_runs
 from reports.records.selection import Selection, select
 from reports.tables.cells import Column
-from reports.tables.columns import columns, cost_columns
+from reports.tables.columns import columns
+from reports.tables.cost_columns import cost_columns
 from reports.tables.leaderboard import Leaderboard, build_leaderboard
 
 if TYPE_CHECKING:

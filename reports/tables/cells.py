@@ -23,6 +23,10 @@ class Cell:
         return f"{self.main} {self.detail}".strip()
 
 
+EVERYWHERE = frozenset({"ranking", "terminal", "wide terminal"})
+"""The places of a column that every table has room for."""
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table of methods: adding one is adding one of these to `reports.tables.columns`.

@@ -8,15 +8,13 @@ import pandas as pd
 
 from harness.errors import UserError
 from harness.metrics import REGISTRY, Metric, shown_metrics
-from reports.records.formatting import SELECTION_WORDS, counted, fixed, significant, words_of, written
+from reports.records.formatting import SELECTION_WORDS, fixed, significant, words_of, written
 from reports.tables.cells import (
+    EVERYWHERE,
     Cell,
     Column,
     dice_cell,
     empties_cell,
-    fastest_cell,
-    machine_cell,
-    measured_cell,
     method_and_track_cell,
     method_cell,
     modality_knowledge_cell,
@@ -32,7 +30,6 @@ from reports.tables.start_columns import start_columns, surely_unseen_columns
 
 METHOD = Column("title", "Method", "", method_and_track_cell, numeric=False)
 """The first column of tables beside the ranking."""
-_EVERYWHERE = frozenset({"ranking", "terminal", "wide terminal"})
 CORRUPTION_LOSS = Column(
     "corruption_loss", "Loss under corruption, %",
     "How much of its macro Dice a method loses when the test images are corrupted: (clean − corrupted) / clean of the same"
@@ -139,7 +136,7 @@ def _rank_columns() -> list[Column]:
             " excludes 0. Below it, how often the method is first when the images are drawn again. Incomplete methods have no"
             " rank.",
             rank_cell,
-            shown_in=_EVERYWHERE,
+            shown_in=EVERYWHERE,
         ),
         Column(
             "title",
@@ -148,7 +145,7 @@ def _rank_columns() -> list[Column]:
             " network should beat.",
             method_cell,
             numeric=False,
-            shown_in=_EVERYWHERE,
+            shown_in=EVERYWHERE,
         ),
     ]
 
@@ -169,7 +166,7 @@ def _dice_columns(unseen: bool) -> list[Column]:
             " seeds, where there is more than one.",
             dice_cell,
             better="higher",
-            shown_in=_EVERYWHERE | {"latex"},
+            shown_in=EVERYWHERE | {"latex"},
         ),
         Column(
             "hd95",
@@ -178,7 +175,7 @@ def _dice_columns(unseen: bool) -> list[Column]:
             " as in MedPy), averaged as the Dice is.",
             with_interval_words("hd95", 1),
             better="lower",
-            shown_in=_EVERYWHERE | {"latex", "domains"},
+            shown_in=EVERYWHERE | {"latex", "domains"},
             digits=1,
             overall=True,
         ),
@@ -220,7 +217,7 @@ def _gap_columns(seen_where_tested: bool) -> list[Column]:
             " training_domain_validation, so it flatters a little.",
             with_interval_words("seen", 3),
             better="higher",
-            shown_in=_EVERYWHERE | {"latex"},
+            shown_in=EVERYWHERE | {"latex"},
             overall=True,
         ),
         Column(
@@ -231,7 +228,7 @@ def _gap_columns(seen_where_tested: bool) -> list[Column]:
             + " Its interval draws images that play both roles jointly.",
             with_interval_words("gap", 3, sign=True),
             better="lower",
-            shown_in=_EVERYWHERE | {"latex"},
+            shown_in=EVERYWHERE | {"latex"},
             overall=True,
         ),
         Column(
@@ -326,85 +323,6 @@ def _method_columns() -> list[Column]:
             status_cell,
             numeric=False,
         ),
-    ]
-
-
-def cost_columns() -> list[Column]:
-    """Columns of the costs: for rows of `Leaderboard.costs`, one for each method and machine."""
-    return [
-        Column("title", "Method", "", method_cell, numeric=False, shown_in=_EVERYWHERE),
-        Column(
-            "parameters_total",
-            "Parameters",
-            "All parameters.",
-            number_words("parameters_total", counted),
-            better="lower",
-            shown_in=_EVERYWHERE,
-        ),
-        Column(
-            "parameters_active",
-            "Active",
-            "Parameters that an image of one modality passes through.",
-            number_words("parameters_active", counted),
-            better="lower",
-        ),
-        Column(
-            "parameters_trainable",
-            "Trainable",
-            "Parameters that gradients may change. A method may freeze some of them in some of its stages.",
-            number_words("parameters_trainable", counted),
-            better="lower",
-        ),
-        Column(
-            "gmacs",
-            "GMACs",
-            "Billions of multiply-accumulate operations for one image of the stated size, attention included.",
-            lambda row: Cell(written(row["gmacs"], significant), size_words(row, "image_size")),
-            better="lower",
-            shown_in=_EVERYWHERE,
-        ),
-        Column(
-            "latency",
-            "Latency",
-            "Milliseconds for one image alone: the median, and the time that 95 % of the runs stay within (p95). Of the plain"
-            " float32 network, the form that all methods have.",
-            lambda row: measured_cell(row, "latency_ms_p50", "{} ms", "latency_ms_p95", "p95 {} ms"),
-            better="lower",
-            shown_in=_EVERYWHERE,
-        ),
-        Column(
-            "fastest",
-            "Fastest form",
-            "The lowest median latency among the forms that were timed by turns (plain; accelerated, where a method offers it; compiled,"
-            " where it was asked for; each number format that the machine has instructions for), and which form it is. Methods differ in the forms they have.",
-            fastest_cell,
-            better="lower",
-            shown_in=_EVERYWHERE,
-        ),
-        Column(
-            "size_exponent",
-            "Growth",
-            "e, where the latency grows as the image's side to the power e, fitted to half, once and twice the side: 2 is in step"
-            " with the pixels.",
-            number_words("size_exponent", lambda value: fixed(value, 1)),
-            better="lower",
-        ),
-        Column(
-            "throughput",
-            "Images/s",
-            "Throughput of the plain float32 network at the best of the batch sizes tried, and which one.",
-            lambda row: measured_cell(row, "throughput_images_per_second", "{}", "throughput_batch", "batch {}"),
-            better="higher",
-            shown_in=_EVERYWHERE,
-        ),
-        Column(
-            "peak_memory_mib",
-            "Peak memory",
-            "Weights, one image, and the largest sum of tensors alive while it is predicted (float32).",
-            lambda row: measured_cell(row, "peak_memory_mib", "{} MiB"),
-            better="lower",
-        ),
-        Column("machine", "Measured on", "Processor or GPU, threads, number format.", machine_cell, numeric=False),
     ]
 
 
