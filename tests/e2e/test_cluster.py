@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PLAIN, command, environment
-from .forked import finished
+from .conftest import PLAIN, environment
+from .forked import Forked, finished
 from .processes import descendants, still_alive
 from .test_run import samples_of
 
@@ -25,10 +25,11 @@ pytestmark = pytest.mark.e2e
 
 TESTS = Path(__file__).resolve().parents[1]
 # Ray's own settings, on which nodes and driver have to agree: no token, and a dead node is missed in seconds.
-SURROUNDINGS = {
-    **environment(), "RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "1000",
+SETTINGS = {
+    **PLAIN, "RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "1000",
     "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_failure_threshold": "3",
 }  # fmt: skip
+SURROUNDINGS = {**environment(), **SETTINGS}
 METHOD = """\
 # @package methods.dawdles
 card: {title: Dawdles, paper: none, licence: none, prompt: none, uses_modality: false, pretrained: none, pretrained_on: []}
@@ -53,11 +54,8 @@ class Cluster:
             "training.epochs=8", "protocol.max_folds=2", "store.checkpoint_seconds=0", "data.cache=cache", "efficiency_seconds=0.1", f"store.root={store}", *words,
         )  # fmt: skip
 
-    def run(self, *words: str, store: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            command(*self.words(*words, store=store)), cwd=self.folder, env=SURROUNDINGS, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-        )  # fmt: skip
+    def run(self, *words: str, store: str) -> Forked:
+        return Forked(self.words(*words, store=store), self.folder, **SETTINGS)
 
     def lose_second(self) -> None:
         """As if its plug was pulled: every process of the node at once, each by its own id."""
@@ -118,7 +116,7 @@ def may_mount() -> bool:
 
 def wait_for_epochs(store: Path, trials: int) -> None:
     """Until so many trials have ended an epoch in this start."""
-    begun, limit = time.time(), time.monotonic() + 90
+    begun, limit = time.time(), time.monotonic() + 240
     while time.monotonic() < limit:
         texts = [path.read_text() for path in store.glob("trials/*/status.json") if path.stat().st_mtime > begun]
         if sum('"running"' in text and '"epochs"' in text for text in texts) >= trials:
@@ -130,7 +128,7 @@ def wait_for_epochs(store: Path, trials: int) -> None:
 @pytest.mark.skipif(not may_mount(), reason="hiding a folder from a node takes root")
 def test_a_store_that_a_node_does_not_see_is_refused_before_anything_runs(cluster: Cluster) -> None:
     driver = cluster.run(f"executor.address={cluster.address}", store="hidden/runs")
-    _, told = driver.communicate(timeout=120)
+    _, told = driver.communicate(timeout=240)
     assert driver.returncode == 2, told
     assert "1 of 2 nodes can't run these trials; nothing was started" in told
     assert f"does not see the store {cluster.folder / 'hidden' / 'runs'}" in told
@@ -147,7 +145,7 @@ def test_a_run_over_two_nodes_is_stopped_goes_on_and_loses_one(cluster: Cluster)
     driver = cluster.run(f"executor.address={cluster.address}", store="runs")
     wait_for_epochs(store, 2)
     driver.send_signal(signal.SIGTERM)
-    _, told = driver.communicate(timeout=60)
+    _, told = driver.communicate(timeout=240)
     assert driver.returncode == 143, told
     assert "running trials kept their state" in told
     assert told.count("asked to stop after epoch") == 2
@@ -156,7 +154,7 @@ def test_a_run_over_two_nodes_is_stopped_goes_on_and_loses_one(cluster: Cluster)
     wait_for_epochs(store, 2)
     cluster.lose_second()
     slowly.rmdir()
-    stdout, told = driver.communicate(timeout=120)
+    stdout, told = driver.communicate(timeout=240)
     assert driver.returncode == 0, told
     assert "again  dawdles" in told
     assert "(raylet)" not in stdout
