@@ -28,7 +28,7 @@ def results(file: str) -> str:
         mixed_starts=are_mixed(board.table["start"]),
         possibly_seen=bool(board.table["possibly_seen"].map(bool).any()),
     )
-    text = markdown(records, board, shown, cost_columns(), file)
+    text = markdown(records, board, shown, cost_columns(board.costs), file)
     _, _, tables = text.partition("\n\n")
     # A method's name in the file's own ranking ends in the file's digest, which tells a reader nothing.
     return re.sub(r"^## ", "### ", re.sub(r"@[0-9a-f]{16}-\d+", "", tables), flags=re.MULTILINE)

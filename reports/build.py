@@ -90,7 +90,7 @@ class ReportPaths:
     def print_costs(self, console: Console | None = None) -> None:
         from reports.exports.terminal import print_costs
 
-        print_costs(self.board, cost_columns(), self.title, console)
+        print_costs(self.board, cost_columns(self.board.costs), self.title, console)
 
 
 def build_report(
@@ -152,7 +152,9 @@ def build_report_of(
     gallery = build_gallery(records, board)
     paths = ReportPaths(Path(out), _title(records), board, found)
     made = now().replace("T", " ").replace("+00:00", " UTC")
-    atomic_write_text(paths.html, render(records, board, found, cost_columns(), figures, gallery, quoted, made=made))
+    atomic_write_text(
+        paths.html, render(records, board, found, cost_columns(board.costs), figures, gallery, quoted, made=made)
+    )
     _write_tables(records, paths, made)
     if figure_files:
         save_figures(board, records.curves, paths.figures, unseen=records.unseen)
@@ -168,7 +170,9 @@ def _write_tables(records: Records, paths: ReportPaths, made: str) -> None:
     atomic_write_text(paths.csv, export.ranking_csv(board))
     atomic_write_text(paths.domains_csv, export.domains_csv(board))
     atomic_write_text(paths.costs_csv, export.costs_csv(board))
-    atomic_write_text(paths.markdown, export.markdown(records, board, paths.columns, cost_columns(), paths.title))
+    atomic_write_text(
+        paths.markdown, export.markdown(records, board, paths.columns, cost_columns(board.costs), paths.title)
+    )
     atomic_write_text(paths.latex, latex(board, paths.columns, paths.title))
     atomic_write_text(paths.json, as_json(records, board, paths.title, made))
     atomic_write_text(paths.folder / "leaderboard.schema.json", json.dumps(schema(), indent=1, ensure_ascii=False))
