@@ -82,7 +82,7 @@ def presets() -> str:
     names = option_names("training")
     found = {name: load_config([f"training={name}", "training.amp=off"]).training for name in names}
     keys = [item.name for item in fields(found[names[0]]) if item.name != "amp"]
-    differing = [key for key in keys if len({getattr(config, key) for config in found.values()}) > 1]
+    differing = [key for key in keys if len({str(getattr(config, key)) for config in found.values()}) > 1]
     return table(
         ["key", *(f"`{name}`" for name in names)],
         [[f"`{k}`", *(_value(getattr(found[n], k)) for n in names)] for k in differing],

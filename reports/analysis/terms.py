@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from harness.store.records import SearchChoice
+from reports.analysis.starts import are_mixed, marked
 from reports.records.formatting import MISSING, short, value_words
 from reports.records.records import MethodFacts, Records, ReportedTrial
 
@@ -19,6 +20,7 @@ class Terms:
     """What one method had.
 
     Attributes:
+        title: with a mark of the start, where starts differ.
         images_seen, epochs: in training, the median over finished trials; None while unknown.
         images: the same in words.
         configurations: that the search of a fold tried; 0 where nothing was searched.
@@ -40,7 +42,11 @@ class Terms:
 
 def terms_of(records: Records) -> list[Terms]:
     """The terms of every method, in the order of the run."""
-    return [_terms(facts, records.trials_of(name)) for name, facts in records.methods.items()]
+    mixed = are_mixed(facts.start for facts in records.methods.values())
+    return [
+        _terms(facts, marked(facts.title, facts.start) if mixed else facts.title, records.trials_of(name))
+        for name, facts in records.methods.items()
+    ]
 
 
 def searched_keys(terms: Sequence[Terms]) -> list[str]:
@@ -67,7 +73,7 @@ def search_words(terms: Sequence[Terms]) -> str:
     return "No learning rate was searched: each method has the one of its configuration, chosen for nobody's data."
 
 
-def _terms(facts: MethodFacts, trials: Sequence[ReportedTrial]) -> Terms:
+def _terms(facts: MethodFacts, title: str, trials: Sequence[ReportedTrial]) -> Terms:
     done = [trial for trial in trials if trial.state == "done"]
     seen, epochs = (
         [float(t.summary[key]) for t in done if t.summary.get(key) is not None] for key in ("images_seen", "epochs")
@@ -80,7 +86,7 @@ def _terms(facts: MethodFacts, trials: Sequence[ReportedTrial]) -> Terms:
     else:
         chosen = (_configured(facts, trials, learns),)
     return Terms(
-        facts.name, facts.title, median(seen) if seen else None, median(epochs) if epochs else None,
+        facts.name, title, median(seen) if seen else None, median(epochs) if epochs else None,
         _images(facts, trials, seen, epochs), configurations, _tried(choices, configurations, learns), choices, chosen,
     )  # fmt: skip
 

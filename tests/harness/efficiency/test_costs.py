@@ -107,7 +107,7 @@ def test_all_cores_are_measured_with_and_given_back(
     """Whoever runs a suite from Python goes on with the threads that torch had."""
     threads, used = torch.get_num_threads(), []
     monkeypatch.setattr("harness.efficiency.costs.usable_cores", lambda: threads + 1)
-    monkeypatch.setattr(efficiency, "measure", lambda *_, **__: used.append(torch.get_num_threads()) or {})
+    monkeypatch.setattr(efficiency, "measure", lambda *_, **__: used.append(torch.get_num_threads()) or TIMED)
     list(measure_missing_costs(build_plan(toy_config("TinyConv")), Store(tmp_path / "runs")))
     assert (used, torch.get_num_threads()) == ([threads + 1], threads)
 
