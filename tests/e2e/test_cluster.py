@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from .conftest import PLAIN, environment
-from .forked import Forked, finished
+from .conftest import PLAIN, command, environment
+from .forked import finished
 from .processes import descendants, still_alive
 from .test_run import samples_of
 
@@ -25,11 +25,10 @@ pytestmark = pytest.mark.e2e
 
 TESTS = Path(__file__).resolve().parents[1]
 # Ray's own settings, on which nodes and driver have to agree: no token, and a dead node is missed in seconds.
-SETTINGS = {
-    **PLAIN, "RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "1000",
+SURROUNDINGS = {
+    **environment(), "RAY_AUTH_MODE": "disabled", "RAY_health_check_period_ms": "1000",
     "RAY_health_check_initial_delay_ms": "1000", "RAY_health_check_failure_threshold": "3",
 }  # fmt: skip
-SURROUNDINGS = {**environment(), **SETTINGS}
 METHOD = """\
 # @package methods.dawdles
 card: {title: Dawdles, paper: none, licence: none, prompt: none, uses_modality: false, pretrained: none, pretrained_on: []}
@@ -54,8 +53,12 @@ class Cluster:
             "training.epochs=8", "protocol.max_folds=2", "store.checkpoint_seconds=0", "data.cache=cache", "efficiency_seconds=0.1", f"store.root={store}", *words,
         )  # fmt: skip
 
-    def run(self, *words: str, store: str) -> Forked:
-        return Forked(self.words(*words, store=store), self.folder, **SETTINGS)
+    def run(self, *words: str, store: str) -> subprocess.Popen[str]:
+        """A driver of its own: one that was forked was seen to have its actors taken for those of another."""
+        return subprocess.Popen(
+            command(*self.words(*words, store=store)), cwd=self.folder, env=SURROUNDINGS, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
 
     def lose_second(self) -> None:
         """As if its plug was pulled: every process of the node at once, each by its own id."""
@@ -114,13 +117,15 @@ def may_mount() -> bool:
     return os.geteuid() == 0 and not subprocess.run(["unshare", "--mount", "true"], check=False).returncode
 
 
-def wait_for_epochs(store: Path, trials: int) -> None:
+def wait_for_epochs(driver: subprocess.Popen[str], store: Path, trials: int) -> None:
     """Until so many trials have ended an epoch in this start."""
     begun, limit = time.time(), time.monotonic() + 240
     while time.monotonic() < limit:
         texts = [path.read_text() for path in store.glob("trials/*/status.json") if path.stat().st_mtime > begun]
         if sum('"running"' in text and '"epochs"' in text for text in texts) >= trials:
             return
+        if driver.poll() is not None:
+            raise AssertionError(f"the run ended before: {driver.communicate()}")
         time.sleep(0.1)
     raise AssertionError("the trials did not begin")
 
@@ -143,7 +148,7 @@ def test_a_run_over_two_nodes_is_stopped_goes_on_and_loses_one(cluster: Cluster)
     slowly.mkdir()
 
     driver = cluster.run(f"executor.address={cluster.address}", store="runs")
-    wait_for_epochs(store, 2)
+    wait_for_epochs(driver, store, 2)
     driver.send_signal(signal.SIGTERM)
     _, told = driver.communicate(timeout=240)
     assert driver.returncode == 143, told
@@ -151,7 +156,7 @@ def test_a_run_over_two_nodes_is_stopped_goes_on_and_loses_one(cluster: Cluster)
     assert told.count("asked to stop after epoch") == 2
 
     driver = cluster.run(f"executor.address={cluster.address}", store="runs")
-    wait_for_epochs(store, 2)
+    wait_for_epochs(driver, store, 2)
     cluster.lose_second()
     slowly.rmdir()
     stdout, told = driver.communicate(timeout=240)
