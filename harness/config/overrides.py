@@ -29,6 +29,13 @@ def for_hydra(word: str, extra_folder: Path | None) -> str:
         )
     if name in PATH_KEYS and value != "null":
         return f"{key}={quoted(without_quotes(value))}"
+    if name in GROUPS:
+        if value == "null":
+            raise UserError(
+                f"{word}: expected a name; `python -m harness list` shows all. Leave the word out for the suite's own."
+            )
+        value = _names(value)
+        word = f"{key}={value}"
     if name in LIST_KEYS and value not in ("", "null") and not re.match(r"[\[{]|\w+\(", value):
         word = f"{key}=[{value}]"
     try:
@@ -40,6 +47,20 @@ def for_hydra(word: str, extra_folder: Path | None) -> str:
             f" '=' or other signs takes quotes of its own: '{key}=\"...\"'.{home}"
         ) from error
     return word
+
+
+def _names(value: str) -> str:
+    """Names of files, where Hydra would take some for numbers: `12` and `nan` are quoted."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    def name(item: str) -> str:
+        is_text = not item or isinstance(OverridesParser.create().parse_override(f"x={item}").value(), str)
+        return item if is_text else quoted(item)
+
+    if not re.fullmatch(r"\[?[\w.,@ +-]*\]?", value):
+        return value  # not plain names: Hydra says what it makes of them
+    inner = ",".join(name(item.strip()) for item in value.strip("[]").split(","))
+    return f"[{inner}]" if value.startswith("[") else inner
 
 
 def _bare_word_hint(word: str, extra_folder: Path | None) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from harness.config.loading import load_config
@@ -115,3 +117,26 @@ def test_a_mistake_is_told_by_its_key(word: str, said: str) -> None:
         load_config([word])
     assert said in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 2
+
+
+@pytest.mark.parametrize("name", ["12", "1e3", "nan", "null", "true"])
+def test_a_name_is_a_name_whatever_yaml_makes_of_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "method").mkdir()
+    card = "{title: Mine, paper: none, licence: MIT, prompt: none, uses_modality: false, pretrained: none, pretrained_on: []}"
+    (tmp_path / "method" / f"{name}.yaml").write_text(
+        f"# @package methods.{name}\ncard: {card}\nversion: 1\nmodel: {{_target_: toy_methods.TinyConv}}\n"
+    )
+    assert list(load_config([f"method={name},otsu"], tmp_path).methods) == [name, "otsu"]
+    assert list(load_config([f"method=[otsu,{name}]"], tmp_path).methods) == ["otsu", name]
+
+
+@pytest.mark.parametrize("group", ["method", "training", "suite", "algorithm"])
+def test_null_is_no_name(group: str) -> None:
+    with pytest.raises(UserError, match=f"{group}=null: expected a name"):
+        load_config([f"{group}=null"])
+
+
+@pytest.mark.parametrize("word", ["training=12", "suite=nan", "method=1e3"])
+def test_what_yaml_takes_for_a_number_is_an_unknown_name(word: str) -> None:
+    with pytest.raises(UserError, match="Unknown"):
+        load_config([word])
