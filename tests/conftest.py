@@ -7,6 +7,8 @@ import os
 # Before anything imports torch or numpy: tests that share a machine must not fight for its cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+# Ray reads its token from the home folder once in a process, and some tests have another home.
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 # Where costs are measured by all cores: a thread that waits for one whose core is taken sleeps, and doesn't spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
