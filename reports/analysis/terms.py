@@ -98,7 +98,7 @@ def _images(facts: MethodFacts, trials: Sequence[ReportedTrial], seen: list[floa
         return f"{MISSING} no trial is finished"
     outside = _trainer(trials) is not None
     if not seen or (outside and not any(seen)):
-        return "not told by its own program" if outside else MISSING
+        return "not reported by its own program" if outside else MISSING
     low, high = min(seen), max(seen)
     counted = f"{low:,.0f}" if low == high else f"{low:,.0f} to {high:,.0f}"
     if outside:

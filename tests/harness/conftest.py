@@ -11,6 +11,7 @@ import pytest
 if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.planning.plan import Plan
+    from harness.trial import TrialContext
 
 CARD = {
     "title": "Toy", "paper": "none", "licence": "Apache-2.0", "prompt": "none", "uses_modality": False,
@@ -52,3 +53,11 @@ def toy_plan(toy_config: Callable[..., RunConfig]) -> Callable[..., Plan]:
     from harness.planning.plan import build_plan
 
     return lambda *classes, **training: build_plan(toy_config(*classes, **training))
+
+
+@pytest.fixture
+def context(tmp_path: Path) -> TrialContext:
+    """A store and a cache of the test's own."""
+    from harness.trial import TrialContext
+
+    return TrialContext(store_root=str(tmp_path / "runs"), cache_folder=str(tmp_path / "cache"), command=("a", "b"))

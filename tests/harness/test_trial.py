@@ -29,11 +29,6 @@ from harness.trial_spec import TrialSpec
 ToyPlan = Callable[..., Plan]
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> TrialContext:
-    return TrialContext(store_root=str(tmp_path / "runs"), cache_folder=str(tmp_path / "cache"), command=("a", "b"))
-
-
 def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 

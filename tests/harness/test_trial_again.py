@@ -17,22 +17,12 @@ from harness.data.reading import read_mask
 from harness.planning.plan import Plan
 from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
-from harness.trial_spec import TrialSpec
 
 ToyPlan = Callable[..., Plan]
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> TrialContext:
-    return TrialContext(store_root=str(tmp_path / "runs"), cache_folder=str(tmp_path / "cache"), command=("a", "b"))
-
-
 def files_of(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
-def run(trial: TrialSpec, context: TrialContext, **options: Any) -> dict[str, Any]:
-    return run_trial(trial, context, **options)
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
@@ -67,7 +57,7 @@ def test_the_fastest_form_is_made_once_for_all_that_a_trial_predicts(
     monkeypatch.setattr(toy_methods.TinyConv, "accelerated", accelerated, raising=False)
     (trial,) = toy_plan("TinyConv").trials
     assert trial.split.test and trial.split.validation
-    assert run(trial, context)["state"] == "done"
+    assert run_trial(trial, context)["state"] == "done"
     assert len(asked) == 1
 
 
@@ -78,14 +68,14 @@ def test_other_rules_of_measuring_train_nothing(
     """With the masks at hand nothing is predicted either; without them the kept weights give the same masks again."""
     (trial,) = toy_plan("TwoStages", epochs=4).trials
     context = replace(context, predictions=kept)
-    run(trial, context)
+    run_trial(trial, context)
     store = Store(context.store_root)
     weights = store.weights(trial.id)
     before = weights.read_bytes(), weights.stat().st_mtime_ns
     counts = counted(monkeypatch)
     other = replace(trial, evaluation=replace(trial.evaluation, nsd_tolerance=9.0))
     assert other.ids.prediction == trial.ids.prediction and other.ids.measurement != trial.ids.measurement
-    assert run(other, context)["state"] == "done"
+    assert run_trial(other, context)["state"] == "done"
     assert counts == {"fits": 0, "images": 0 if kept else len(trial.split.test) + len(trial.split.validation)}
     assert (weights.read_bytes(), weights.stat().st_mtime_ns) == before
     first, second = (store.load(each.ids).samples for each in (trial, other))
@@ -99,7 +89,7 @@ def test_corrected_references_train_and_predict_nothing(
 ) -> None:
     suite = toy_plan()
     (trial,) = suite.trials
-    run(trial, context)
+    run_trial(trial, context)
     mask = suite.dataset.by_key()[trial.split.test[0]].mask
     pixels = read_mask(mask)
     Image.fromarray(np.roll(pixels, 3, 0)).save(mask)
@@ -109,7 +99,7 @@ def test_corrected_references_train_and_predict_nothing(
     (corrected,) = build_plan(suite.config).trials
     assert corrected.ids.prediction == trial.ids.prediction and corrected.ids.measurement != trial.ids.measurement
     counts = counted(monkeypatch)
-    run(corrected, context)
+    run_trial(corrected, context)
     assert counts == {"fits": 0, "images": 0}
     store = Store(context.store_root)
     assert store.spec(corrected.ids) == corrected and store.spec(trial.ids) == trial
@@ -123,7 +113,7 @@ def test_what_is_damaged_is_made_again_and_nothing_above_it(
     toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch, harm: str
 ) -> None:
     (trial,) = toy_plan(epochs=2).trials
-    run(trial, context)
+    run_trial(trial, context)
     store = Store(context.store_root)
     whole = files_of(store.measurement_folder(trial.ids))
     if harm == "weights":  # found out when they are needed: without masks
@@ -134,7 +124,7 @@ def test_what_is_damaged_is_made_again_and_nothing_above_it(
     (store.measurement_folder(trial.ids) / "samples.parquet").write_bytes(b"half")
     counts = counted(monkeypatch)
     assert store.result(trial.ids) is None
-    assert run(trial, context)["state"] == "done"
+    assert run_trial(trial, context)["state"] == "done"
     assert counts["fits"] == (harm == "weights")
     assert (counts["images"] > 0) == (harm != "samples")
     assert files_of(store.measurement_folder(trial.ids)) == whole

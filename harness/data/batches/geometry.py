@@ -64,7 +64,7 @@ class Layout:
     """Where the arrays of an image lie. Pairs are (rows, columns).
 
     Attributes:
-        rule: that says so, one of `GEOMETRIES`.
+        rule: the rule that made the layout, one of `GEOMETRIES`.
         native: size of the image.
         size: side of an array.
         inner: size to which the image is resized.

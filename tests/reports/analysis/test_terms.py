@@ -123,7 +123,7 @@ def test_budgets_are_told_of_every_kind_of_method(complete: Simulated) -> None:
     )  # fmt: skip
     untold = replace(records.trials[0], summary={})
     assert words(lambda trial: replace(seen(0, 0, trainer=trainer)(trial), summary=untold.summary))[0] == (
-        "not told by its own program"
+        "not reported by its own program"
     )
     assert words(lambda trial: replace(trial, state="failed", summary={}))[0].endswith("no trial is finished")
 

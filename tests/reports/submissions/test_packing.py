@@ -106,13 +106,10 @@ def test_the_layout_is_documented_and_names_todays_metrics() -> None:
 
 
 def test_a_paper_may_be_told_in_some_sentences(data: Path, tmp_path: Path) -> None:
-    """Cards of adaptations say what differs from their paper: the longest shipped one can be submitted."""
+    """Cards of adaptations say what differs from their paper: a long one can be submitted."""
     from harness.config.loading import load_config
-    from harness.config.yaml_tree import option_names
 
-    papers = [
-        load_config([f"method={name}"]).methods[name]["card"]["paper"] for name in ("mask_decoder_litemedsam", "otsu")
-    ]
-    assert "mask_decoder_litemedsam" in option_names("method") and max(map(len, papers)) > 300
-    store = write_lab(tmp_path, data, {"unet": 1}, cards={"unet": {"paper": max(papers, key=len)}})
+    paper = load_config(["method=mask_decoder_litemedsam"]).methods["mask_decoder_litemedsam"]["card"]["paper"]
+    assert len(paper) > 300
+    store = write_lab(tmp_path, data, {"unet": 1}, cards={"unet": {"paper": paper}})
     assert parse_submission(packed(store).content).trials
