@@ -11,24 +11,15 @@ FOLDER = Path(__file__).resolve().parents[1] / "results"
 def results(file: str) -> str:
     """The tables of `results/FILE`."""
     from harness.submissions.guard import judge
-    from reports.analysis.starts import are_mixed
     from reports.exports.files import markdown
     from reports.submissions.entries import Entry
     from reports.submissions.rankings import build_rankings
-    from reports.tables.columns import columns
     from reports.tables.cost_columns import cost_columns
+    from reports.tables.leaderboard import columns_of
 
     (ranking,), _ = build_rankings([Entry(file, "", judge(FOLDER / file, None))])
     records, board = ranking.records, ranking.board
-    shown = columns(
-        [],
-        unseen=records.unseen,
-        seen_where_tested=records.seen_where_tested,
-        nsd_tolerance=records.nsd_tolerance,
-        mixed_starts=are_mixed(board.table["start"]),
-        possibly_seen=bool(board.table["possibly_seen"].map(bool).any()),
-    )
-    text = markdown(records, board, shown, cost_columns(board.costs), file)
+    text = markdown(records, board, columns_of(board, records), cost_columns(board.costs), file)
     _, _, tables = text.partition("\n\n")
     # A method's name in the file's own ranking ends in the file's digest, which tells a reader nothing.
     return re.sub(r"^## ", "### ", re.sub(r"@[0-9a-f]{16}-\d+", "", tables), flags=re.MULTILINE)

@@ -14,15 +14,13 @@ from harness.files import atomic_write_bytes, atomic_write_text
 from harness.store.records import SuiteRecord
 from harness.store.store import Store
 from harness.store.trial_state import now
-from reports.analysis.starts import are_mixed
 from reports.page.published import left_out
 from reports.records.records import Records
 from reports.records.runs import read_runs
 from reports.records.selection import Selection, select
 from reports.tables.cells import Column
-from reports.tables.columns import columns
 from reports.tables.cost_columns import cost_columns
-from reports.tables.leaderboard import Leaderboard, build_leaderboard
+from reports.tables.leaderboard import Leaderboard, build_leaderboard, columns_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,15 +137,7 @@ def build_report_of(
     for sentence in left_out(quoted, records.domains):
         logger.warning("%s: %s", published, sentence)
     board = build_leaderboard(records)
-    found = columns(
-        board.hardware,
-        unseen=records.unseen,
-        seen_where_tested=records.seen_where_tested,
-        nsd_tolerance=records.nsd_tolerance,
-        corrupted=len(board.corruptions) > 0,
-        mixed_starts=are_mixed(board.table["start"]),
-        possibly_seen=bool(board.table["possibly_seen"].map(bool).any()),
-    )
+    found = columns_of(board, records)
     figures = draw_figures(board, records.curves, unseen=records.unseen)
     gallery = build_gallery(records, board)
     paths = ReportPaths(Path(out), _title(records), board, found)

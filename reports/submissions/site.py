@@ -26,8 +26,8 @@ from reports.submissions.export import as_json, schema
 from reports.submissions.history import Event, history
 from reports.submissions.rankings import Compute, Ranking, Row, build_rankings
 from reports.tables.cells import Column, shown_in
-from reports.tables.columns import METHOD, columns, informative_columns
-from reports.tables.leaderboard import TRACKS, build_leaderboard
+from reports.tables.columns import METHOD, informative_columns
+from reports.tables.leaderboard import TRACKS, build_leaderboard, columns_of
 
 _STYLES = ("leaderboard.css", "pages.css", "folds.css", "site.css")
 _MARKER = "leaderboard.schema.json"
@@ -175,10 +175,7 @@ def _dataset(
 def _part(ranking: Ranking, *, brief: bool) -> dict[str, Any]:
     """What a page shows of a ranking: its tracks with their rows, and what its columns mean."""
     board, records = ranking.board, ranking.records
-    every = columns(
-        [], unseen=records.unseen, seen_where_tested=records.seen_where_tested, nsd_tolerance=records.nsd_tolerance,
-        mixed_starts=are_mixed(board.table["start"]), possibly_seen=bool(board.table["possibly_seen"].map(bool).any()),
-    )  # fmt: skip
+    every = columns_of(board, records)
     shown = informative_columns(shown_in("ranking", every), board.table)
     if brief:
         kept = main_columns(records, shown)

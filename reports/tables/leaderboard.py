@@ -21,12 +21,13 @@ from reports.analysis.findings import findings
 from reports.analysis.means import Means
 from reports.analysis.setting import cautions, headline
 from reports.analysis.spread import FAILURES, failure_table, spread_table
-from reports.analysis.starts import start_cautions, surely_unseen, with_starts
+from reports.analysis.starts import are_mixed, start_cautions, surely_unseen, with_starts
 from reports.analysis.terms import Terms, terms_of
 from reports.analysis.views import build_views, rank_words
 from reports.records.frames import rows as table_rows
 from reports.records.records import GUESS, MethodFacts, Records
-from reports.tables.columns import extra_columns
+from reports.tables.cells import Column
+from reports.tables.columns import columns, extra_columns
 
 TRACKS = {
     "automatic": "Automatic methods",
@@ -341,3 +342,16 @@ def _modality_table(records: Records, means: Means, domains: pd.DataFrame) -> pd
                 }
             )
     return pd.DataFrame(rows, columns=_MODALITY_COLUMNS)
+
+
+def columns_of(board: Leaderboard, records: Records) -> list[Column]:
+    """The columns that the tables of a leaderboard may show."""
+    return columns(
+        board.hardware,
+        unseen=records.unseen,
+        seen_where_tested=records.seen_where_tested,
+        nsd_tolerance=records.nsd_tolerance,
+        corrupted=len(board.corruptions) > 0,
+        mixed_starts=are_mixed(board.table["start"]),
+        possibly_seen=bool(board.table["possibly_seen"].map(bool).any()),
+    )
