@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import TrialFailed, TrialInterrupted, UserError
+from harness.errors import TrialFailed, TrialInterrupted, UserError, raise_stop_behind
 from harness.protocols.leaks import check_split
 from harness.store.store import Store
 from harness.store.trial_state import now
@@ -82,10 +82,12 @@ def run_trial(
         status.write("interrupted", reason=str(stop))
         return {"state": "interrupted", "reason": str(stop)}
     except UserError as error:
+        raise_stop_behind(error)
         with contextlib.suppress(UserError, OSError):  # for example the very disk that is full
             status.write("failed", reason=str(error))
         raise
     except Exception as error:  # the method's own code may raise anything; its cause is kept, the others go on
+        raise_stop_behind(error)
         reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}{_place(error)}"
         _keep_traceback(store, trial_id)
         status.write("failed", reason=reason)

@@ -17,7 +17,7 @@ from harness import __version__
 from harness.cli.common import set_quiet
 from harness.cli.logs import add_log_arguments, log_to_terminal
 from harness.config.extensions import load_extensions
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, did_you_mean, raise_stop_behind
 
 
 class _Parser(argparse.ArgumentParser):
@@ -86,6 +86,15 @@ def _find_modules_here() -> None:
             sys.path.insert(0, here)
 
 
+def _run(args: argparse.Namespace) -> int:
+    try:
+        load_extensions()
+        return int(args.run(args))
+    except Exception as error:
+        raise_stop_behind(error)
+        raise
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command and returns its exit code."""
     for stream in (sys.stdout, sys.stderr):
@@ -126,8 +135,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     set_quiet(getattr(args, "quiet", False))
     log_to_terminal(verbose=getattr(args, "verbose", False))
     try:
-        load_extensions()
-        return int(args.run(args))
+        return _run(args)
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2

@@ -10,7 +10,7 @@ import functools
 import importlib
 from importlib import metadata
 
-from harness.errors import UserError
+from harness.errors import UserError, raise_stop_behind
 
 ENTRY_POINTS = "delightsam_bench.extensions"
 
@@ -26,6 +26,7 @@ def load_extensions() -> None:
         try:
             importlib.import_module(entry.value)
         except Exception as error:  # whatever another package's code raises
+            raise_stop_behind(error)
             raise UserError(
                 f"The module '{entry.value}' that an installed package names under the entry points {ENTRY_POINTS} can't be"
                 f" imported: {type(error).__name__}: {error}. Fix the package or uninstall it."

@@ -22,6 +22,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harness.efficiency.energy import energy_counter, energy_per_image
 from harness.efficiency.forms import AMP, PLAIN, Form, number_formats, precision
+from harness.errors import raise_stop_behind
 from harness.hardware import describe_machine, free_memory, is_out_of_memory
 from harness.methods.adapter import MethodAdapter
 
@@ -174,6 +175,7 @@ def _latency(method: nn.Module, image: Tensor, modality: int, budget_seconds: fl
         try:
             run()
         except Exception as error:  # the compiler meets the method's own code
+            raise_stop_behind(error)
             left_out.append(
                 f"{form.kind}, {form.dtype}: {type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
             )

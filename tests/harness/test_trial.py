@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from harness.data.reading import read_mask
 from harness.errors import UserError
+from harness.execution.graceful_stop import StopExpired
 from harness.metrics import dice
 from harness.planning.plan import Plan
 from harness.store.store import Store
@@ -178,6 +179,23 @@ def test_a_method_that_fails_is_recorded_with_its_cause(
     assert store.result(trial.ids) is None
     text = (store.trial_folder(trial.id) / "error.txt").read_text()
     assert "Traceback" in text
+
+
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, StopExpired])
+def test_a_stop_that_a_librarys_clean_up_hides_is_no_failure(
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch, raised: type[BaseException]
+) -> None:
+    def stopped(self: object, modalities: list[str]) -> None:
+        try:
+            raise raised
+        finally:
+            {}["what the stop left undone"]
+
+    (trial,) = toy_plan().trials
+    monkeypatch.setattr(toy_methods.TinyConv, "__init__", stopped)
+    with pytest.raises(raised):
+        run(trial, context)
+    assert Store(context.store_root).status(trial.id).state == "interrupted"
 
 
 def test_a_library_that_raises_is_told_by_the_line_that_called_it(toy_plan: ToyPlan, context: TrialContext) -> None:

@@ -128,11 +128,18 @@ def test_help_of_run_and_plan_teaches_the_words(command: str, capsys: pytest.Cap
         assert part in shown
 
 
+def hidden_by(error: Exception, stop: BaseException) -> Exception:
+    """`error` as a library raises it whose clean-up fails after `stop`."""
+    error.__context__ = stop
+    return error
+
+
 @pytest.mark.parametrize(
     ("raised", "code", "said"),
     [
         (UserError("the key x is wrong"), 2, "Error: the key x is wrong"),
         (KeyboardInterrupt(), 130, "the same command goes on"),
+        (hidden_by(UserError("half a configuration"), KeyboardInterrupt()), 130, "the same command goes on"),
     ],
 )
 def test_how_a_command_ends_decides_the_code(
