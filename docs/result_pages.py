@@ -11,10 +11,10 @@ FOLDER = Path(__file__).resolve().parents[1] / "results"
 def results(file: str) -> str:
     """The tables of `results/FILE`."""
     from harness.submissions.guard import judge
-    from reports.exports.files import markdown
     from reports.submissions.entries import Entry
     from reports.submissions.rankings import build_rankings
     from reports.tables.cost_columns import cost_columns
+    from reports.tables.files import markdown
     from reports.tables.leaderboard import columns_of
 
     (ranking,), _ = build_rankings([Entry(file, "", judge(FOLDER / file, None))])

@@ -203,7 +203,7 @@ def _train(
 def _keep_training(prepared: PreparedTrial, store: Store, context: TrialContext, state: FitState) -> None:
     import pandas as pd
 
-    from harness import provenance
+    from harness.store import provenance
     from harness.training.weights import save_weights
 
     spec = prepared.spec

@@ -81,12 +81,12 @@ class ReportPaths:
         return self.folder / "figures"
 
     def print_table(self, console: Console | None = None) -> None:
-        from reports.exports.terminal import print_leaderboard
+        from reports.tables.terminal import print_leaderboard
 
         print_leaderboard(self.board, self.columns, self.title, console)
 
     def print_costs(self, console: Console | None = None) -> None:
-        from reports.exports.terminal import print_costs
+        from reports.tables.terminal import print_costs
 
         print_costs(self.board, cost_columns(self.board.costs), self.title, console)
 
@@ -152,9 +152,9 @@ def build_report_of(
 
 
 def _write_tables(records: Records, paths: ReportPaths, made: str) -> None:
-    from reports.exports import files as export
-    from reports.exports.json import as_json, schema
-    from reports.exports.latex import latex
+    from reports.tables import files as export
+    from reports.tables.json import as_json, schema
+    from reports.tables.latex import latex
 
     board = paths.board
     atomic_write_text(paths.csv, export.ranking_csv(board))

@@ -19,6 +19,11 @@ from harness.cli.logs import add_log_arguments, log_to_terminal
 from harness.config.extensions import load_extensions
 from harness.errors import UserError, did_you_mean, raise_stop_behind
 
+_COMMANDS = (
+    "run", "status", "plan", "sweep", "list", "measure", "report", "submit", "leaderboard", "evaluate", "compare",
+    "predict", "data", "doctor",
+)  # fmt: skip
+
 
 class _Parser(argparse.ArgumentParser):
     """Takes words before, between and after options, and exits with 2 and one message, as all of the bench does."""
@@ -109,24 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         from harness.cli.completion import complete
 
         complete(parser)
-    names = (
-        "run",
-        "status",
-        "plan",
-        "sweep",
-        "list",
-        "measure",
-        "report",
-        "submit",
-        "leaderboard",
-        "evaluate",
-        "compare",
-        "predict",
-        "data",
-        "doctor",
-    )
-    if arguments and not arguments[0].startswith("-") and arguments[0] not in names:
-        print(f"Error: unknown command '{arguments[0]}'.{did_you_mean(arguments[0], names)}", file=sys.stderr)
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in _COMMANDS:
+        print(f"Error: unknown command '{arguments[0]}'.{did_you_mean(arguments[0], _COMMANDS)}", file=sys.stderr)
         return 2
     args = parser.parse_args(arguments)
     if args.command is None:

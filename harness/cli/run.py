@@ -20,10 +20,10 @@ from harness.errors import UserError
 if TYPE_CHECKING:
     from harness.config import RunConfig
     from harness.execution.executor import Outcome
+    from harness.execution.trackers.follower import Follower
     from harness.planning.plan import Plan
     from harness.store.records import TrialEntry
     from harness.store.store import Store
-    from harness.trackers.follower import Follower
     from harness.trial_spec import TrialIds, TrialSpec
 
 # As a shell says it of a process that SIGTERM ended: 128 + 15.
@@ -196,7 +196,7 @@ def _followers(config: RunConfig, store: Store, plan: Plan) -> list[Follower]:
     """The trackers that were asked for; their libraries are imported here, before anything runs."""
     if not config.trackers or config.costs_only or config.reuse == "only":
         return []
-    from harness.trackers import make_followers
+    from harness.execution.trackers import make_followers
 
     return make_followers(config.trackers, config.name, store, plan.trials)
 

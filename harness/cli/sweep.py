@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.planning.plan import build_plan
     from harness.search.sweep import SearchFailed, plan_sweep, run_sweep
     from harness.store.store import Store
-    from reports.search.page import build_search_report
+    from reports.page.search.page import build_search_report
 
     console = terminal(stderr=True)
     folder = config_folder_argument(args)
@@ -81,7 +81,7 @@ def _run_tuned(asked: Plan, store: Store, command: list[str], console: Any) -> i
     """Searches each method, then runs all with what was chosen; gives the exit code."""
     from harness.cli.run import conclude, run_plan
     from harness.search.tuned_run import plan_tuned_run, search_all, tuned_trials
-    from reports.search.page import build_search_report
+    from reports.page.search.page import build_search_report
 
     def end(plan: SweepPlan, outcome: Outcome | None) -> None:
         if outcome is not None:

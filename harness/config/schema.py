@@ -269,7 +269,7 @@ class RunConfig(Checked):
     optional_methods: Annotated[list[str], Expected("a list of names")] = field(default_factory=list)
     # Each is crossed with each method: see harness/methods/crossing.py.
     algorithms: dict[str, Any] = field(default_factory=dict)
-    # Tools that every trial is logged to as well: tensorboard, mlflow, wandb; see harness/trackers.
+    # Tools that every trial is logged to as well: tensorboard, mlflow, wandb; see harness/execution/trackers.
     trackers: Annotated[list[Annotated[str, OneOf(*TRACKERS)]], Expected("a list of names", "[tensorboard]")] = field(
         default_factory=list
     )

@@ -1,6 +1,7 @@
 """Where trials run: in this process, or by Ray on the cores and GPUs of a machine or cluster.
 
-Owns progress, retries, the orderly stop, and measuring again what finished trials lack; makes no plans.
+Owns progress, retries, the orderly stop, loggers of other tools (`trackers`), and measuring again what finished trials
+lack; makes no plans.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ events = logging.getLogger("harness.events")
 
 
 class Follower(Protocol):
-    """Hears what the display hears; see harness/trackers."""
+    """Hears what the display hears; see harness/execution/trackers."""
 
     def start(self, trial_id: str) -> None: ...
 

@@ -71,7 +71,7 @@ class OutsideTrial:
         """
         import pandas as pd
 
-        from harness import provenance
+        from harness.store import provenance
 
         check_usable(self.spec.method.name, self.trainer)
         folder.write_folder(self.work, self.spec, self.samples, self.device)

@@ -1,4 +1,4 @@
-"""The HTML page of a run: sections, quoted numbers, and the pages of methods and domains.
+"""The HTML page of a run: sections, quoted numbers, and the pages of methods and domains; `search` makes that of a search.
 
-Owns what the templates are given.
+Owns the templates and what they are given.
 """

@@ -48,11 +48,6 @@ def render(
 ) -> str:
     """The page. `published` are results that papers report, see `reports.page.published`; `made` is the time that stands on it."""
     environment = make_environment()
-    script = "".join(read_resource(environment, name) for name in _SCRIPTS)
-    style = "".join(read_resource(environment, name) for name in _STYLES)
-    red, green, blue = (round(255 * part) for part in SHADE)
-    shade = f":root {{ --shade-color: rgb({red} {green} {blue}); --shade-opacity: {SHADE_OPACITY}; }}"
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     quoted = references(published, records.domains)
     ranking = shown_in("ranking", columns)
     shown = informative_columns(ranking, board.table)
@@ -63,10 +58,7 @@ def render(
         made=made,
         run_time=readable_time(records.suite.time),
         facts=_facts(records, board),
-        # Marked as safe: our own files, and what matplotlib drew, which escapes texts.
-        style=Markup(f"{shade}\n{style}"),
-        script=Markup(script),
-        script_hash=digest,
+        **_style_and_script(environment),
         views=board.views,
         views_json=safe_json(board.views),
         choices=_choices(board),
@@ -90,6 +82,7 @@ def render(
         search_words=search_words(board.terms),
         chosen_title=chosen_title(board.terms),
         summary_figure=first and (first, Markup(first.svg)),
+        # Marked as safe: what matplotlib drew, which escapes texts.
         figures=[(figure, Markup(figure.svg)) for figure in others],
         sections=list(sections(records, board, others, gallery)),
         main_columns=main_columns(records, shown),
@@ -109,11 +102,21 @@ def render(
     )
 
 
+def _style_and_script(environment: Environment) -> dict[str, Any]:
+    """Our own files, marked as safe, and the script's hash, by which browsers know that it is ours."""
+    script = "".join(read_resource(environment, name) for name in _SCRIPTS)
+    style = "".join(read_resource(environment, name) for name in _STYLES)
+    red, green, blue = (round(255 * part) for part in SHADE)
+    shade = f":root {{ --shade-color: rgb({red} {green} {blue}); --shade-opacity: {SHADE_OPACITY}; }}"
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    return {"style": Markup(f"{shade}\n{style}"), "script": Markup(script), "script_hash": digest}
+
+
 @cache
 def make_environment() -> Environment:
     """Kept, since compiling the templates takes a fifth of a small report's time."""
     return Environment(
-        loader=PackageLoader("reports"),
+        loader=PackageLoader("reports.page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

@@ -10,11 +10,11 @@ from typing import Any
 
 from harness import __version__
 from harness.metrics import shown_metrics
-from reports.exports.json import plain_json
 from reports.records.frames import rows as table_rows
 from reports.submissions.entries import Entry
 from reports.submissions.history import Event
 from reports.submissions.rankings import Ranking
+from reports.tables.json import plain_json
 
 FORMAT_VERSION = 1
 """Rises when a field changes its meaning or goes; new fields don't raise it."""

@@ -1,4 +1,4 @@
-"""The leaderboard's tables: rows, columns and cells.
+"""The leaderboard's tables: rows, columns and cells, and their forms that are no page: terminal, CSV, LaTeX, JSON, Parquet.
 
-Owns the order of rows and what each column shows.
+Owns the order of rows, what each column shows, and the JSON schema.
 """

@@ -168,11 +168,8 @@ def _row(
     trials = records.trials_of(facts.name)
     done = sum(trial.state == "done" for trial in trials)
     own = domains[domains["method"] == facts.name]
-    cells = records.cells[records.cells["method"] == facts.name]
     seen_domains = records.seen_domains
-    missing = [f"{trial.fold}, seed {trial.seed}: {trial.state}" for trial in trials if trial.state != "done"]
-    missing += [f"{domain}: not asked for" for domain in records.domains if domain not in set(cells["domain"])]
-    missing += _other_images(records, facts.name)
+    missing = _missing(records, facts.name)
     complete = not missing and bool(records.domains)
     whole = records.domains if complete else []
     unseen = {metric: means.unseen(facts.name, whole, metric) for metric in means.metrics}
@@ -221,6 +218,17 @@ def _row(
         "trials_expected": len(trials),
         "missing": missing,
     }
+
+
+def _missing(records: Records, method: str) -> list[str]:
+    """What keeps the method's row from being ranked: trials that are not done, domains and images that others have."""
+    cells = records.cells[records.cells["method"] == method]
+    unfinished = [trial for trial in records.trials_of(method) if trial.state != "done"]
+    return [
+        *(f"{trial.fold}, seed {trial.seed}: {trial.state}" for trial in unfinished),
+        *(f"{domain}: not asked for" for domain in records.domains if domain not in set(cells["domain"])),
+        *_other_images(records, method),
+    ]
 
 
 def _surely_unseen(means: Means, facts: MethodFacts, domains: list[str]) -> Estimate:

@@ -33,7 +33,7 @@ def test_a_wheel_brings_its_configuration_and_templates(tmp_path: Path) -> None:
         "import harness, reports, suites, pathlib; from harness.config.loading import load_config;"
         "print(pathlib.Path(harness.__file__).parent.parent);"
         "print(sorted(load_config(['suite=domain_generalization']).methods));"
-        "print((pathlib.Path(reports.__file__).parent / 'templates' / 'leaderboard.html.j2').exists())"
+        "print((pathlib.Path(reports.__file__).parent / 'page' / 'templates' / 'leaderboard.html.j2').exists())"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from harness import __version__
-from harness.doctor.checkup import PYTHON
+from harness.cli.doctor.checkup import PYTHON
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))

@@ -249,7 +249,7 @@ def _keep(
     """Keeps one trial: `rows` by key, and the masks in `files`, unless they are not to be kept (no reader)."""
     import pandas as pd
 
-    from harness import provenance
+    from harness.store import provenance
 
     ids = spec.ids
     with store.trial_lock(ids.training):

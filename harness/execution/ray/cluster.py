@@ -41,7 +41,7 @@ from harness.execution.ray.nodes import (
 from harness.execution.ray.trial_resources import Node, cpus_per_trial, fitting, gpus_per_trial, slots
 from harness.execution.ray.watchdog import ending_with, local_servers, shut_down
 from harness.hardware import usable_cores
-from harness.provenance import REVISION_VARIABLE, code_revision
+from harness.store.provenance import REVISION_VARIABLE, code_revision
 from harness.trial import TrialContext
 from harness.trial_spec import TrialSpec
 

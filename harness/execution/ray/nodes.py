@@ -16,7 +16,7 @@ from pathlib import Path
 from uuid import uuid4
 
 from harness.files import atomic_write_text, sha256_file
-from harness.provenance import library_versions
+from harness.store.provenance import library_versions
 from harness.trial import TrialContext
 from harness.trial_spec import TrialSpec
 

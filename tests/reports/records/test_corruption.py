@@ -13,12 +13,12 @@ import pytest
 from harness.store.store import Store
 from reports.analysis.corruption import corruption_table, mean_losses
 from reports.build import ReportPaths, build_report
-from reports.exports.json import schema
 from reports.figures.corruptions import dice_by_severity, title_of
 from reports.figures.drawing import PRINT, Style, drawing_style
 from reports.records.corruption import corruption_sums, no_corruption
 from reports.records.runs import read_runs
 from reports.records.selection import Selection, select
+from reports.tables.json import schema
 from reports.tables.leaderboard import build_leaderboard
 from tests.reports.simulated_store import CARDS, Simulated, write_store
 

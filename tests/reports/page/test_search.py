@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from harness.errors import UserError
-from reports.search.page import build_search_report, headline
-from reports.search.record import SearchRecord, importance, read_search
+from reports.page.search.page import build_search_report, headline
+from reports.page.search.record import SearchRecord, importance, read_search
 
 NASTY = "<script>alert(1)</script>"
 

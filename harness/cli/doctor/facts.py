@@ -280,7 +280,7 @@ def _names(folder: Path, pattern: str) -> list[str]:
 
 def read_packages() -> Packages:
     """By the checkout's pyproject.toml where the bench runs from one, else by what the installed package declares."""
-    needed, extras = _declared(Path(__file__).resolve().parents[2] / "pyproject.toml")
+    needed, extras = _declared(Path(__file__).resolve().parents[3] / "pyproject.toml")
     return Packages(_missing(needed), {name: _missing(lines) for name, lines in extras.items() if name != "dev"})
 
 

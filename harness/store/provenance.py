@@ -27,7 +27,7 @@ def code_revision() -> dict[str, Any]:
     """The commit of the checkout this package runs from; {} for an installed wheel."""
     if given := os.environ.get(REVISION_VARIABLE):
         return dict(json.loads(given))
-    folder = Path(__file__).resolve().parent.parent
+    folder = Path(__file__).resolve().parent.parent.parent
     if not (folder / ".git").exists():
         return {}
     try:

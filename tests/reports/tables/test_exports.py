@@ -21,13 +21,13 @@ from harness.store.records import TrialEntry
 from harness.store.store import Store
 from harness.trial_spec import TrialIds
 from reports.build import ReportPaths, build_report, build_report_of
-from reports.exports.json import schema
-from reports.exports.latex import escape, latex
 from reports.figures.method_plots import rank_map
 from reports.page.html import safe_json
 from reports.records.reading import read_records
 from reports.records.runs import find_suite, read_runs
 from reports.records.selection import Selection, select
+from reports.tables.json import schema
+from reports.tables.latex import escape, latex
 from reports.tables.leaderboard import build_leaderboard
 
 pytestmark = pytest.mark.usefixtures("without_figures")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from reports.figures.drawing import PAGE, Drawing, Figure, Theme, drawing_style, for_page, legend_below, log_ticks
+from reports.page.search.record import LISTS, Importance, SearchRecord
 from reports.records.formatting import short, value_words
-from reports.search.record import LISTS, Importance, SearchRecord
 
 BEST, DEFAULT = "#0f86b5", "#c76b00"
 """Seen on light and on dark ground."""

@@ -23,9 +23,9 @@ from harness.cli.run import _execute, _followers
 from harness.config.loading import load_config
 from harness.errors import UserError
 from harness.execution.progress import ProgressDisplay
+from harness.execution.trackers import make_followers
+from harness.execution.trackers.follower import Follower, epoch_values, hyperparameters
 from harness.store.store import Store
-from harness.trackers import make_followers
-from harness.trackers.follower import Follower, epoch_values, hyperparameters
 from harness.training.epoch_result import EpochResult
 
 TRIAL = trial_spec(
@@ -269,7 +269,7 @@ def test_a_tool_that_hangs_holds_up_no_trial(
     release = threading.Event()
     tool = Notebook()
     monkeypatch.setattr(tool, "open", lambda *arguments: release.wait() and "r1")
-    monkeypatch.setattr("harness.trackers.follower._END_SECONDS", 0.05)
+    monkeypatch.setattr("harness.execution.trackers.follower._END_SECONDS", 0.05)
     with caplog.at_level(logging.WARNING), Follower("notes", tool, store, [TRIAL]) as follower:
         follower.start(TRIAL.id)
         follower.update(TRIAL.id, told(1))
@@ -280,7 +280,7 @@ def test_a_tool_that_hangs_holds_up_no_trial(
 
 def test_a_missing_library_is_told_with_the_extra(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    monkeypatch.delitem(sys.modules, "harness.trackers.wandb", raising=False)
+    monkeypatch.delitem(sys.modules, "harness.execution.trackers.wandb", raising=False)
     with pytest.raises(UserError, match=r"delightsam-bench\[trackers\]"):
         make_followers(["wandb"], "toys", store, [TRIAL])
     with pytest.raises(UserError, match="Did you mean 'mlflow'"):

@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.doctor import facts
-from harness.doctor.facts import (
+from harness.cli.doctor import facts
+from harness.cli.doctor.facts import (
     Browser,
     Cores,
     Devices,

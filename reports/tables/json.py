@@ -24,7 +24,7 @@ FORMAT_VERSION = 1
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (2020-12) of `leaderboard.json`: the file beside this one, and the metrics and columns of today."""
-    text = resources.files("reports.exports").joinpath("leaderboard.schema.json").read_text("utf-8")
+    text = resources.files("reports.tables").joinpath("leaderboard.schema.json").read_text("utf-8")
     found = dict(json.loads(text))
     methods, domains = (found["properties"][name]["items"]["properties"] for name in ("methods", "domains"))
     number = {"type": ["number", "null"]}

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from harness.config import TRACKERS
 from harness.errors import UserError, did_you_mean
+from harness.execution.trackers.follower import Follower
+from harness.execution.trackers.tracker import Tracker
 from harness.store.store import Store
-from harness.trackers.follower import Follower
-from harness.trackers.tracker import Tracker
 from harness.trial_spec import TrialSpec
 
 EXTRA = "pip install 'delightsam-bench[trackers]'"
@@ -36,14 +36,14 @@ def _make(name: str, suite: str, folder: Path) -> Tracker:
         raise UserError(f"trackers: '{name}' is unknown.{did_you_mean(name, TRACKERS)}")
     try:
         if name == "tensorboard":
-            from harness.trackers.tensorboard import TensorBoard
+            from harness.execution.trackers.tensorboard import TensorBoard
 
             return TensorBoard(folder)
         if name == "mlflow":
-            from harness.trackers.mlflow import MLflow
+            from harness.execution.trackers.mlflow import MLflow
 
             return MLflow(folder, suite)
-        from harness.trackers.wandb import WeightsAndBiases
+        from harness.execution.trackers.wandb import WeightsAndBiases
 
         return WeightsAndBiases(folder, suite)
     except ImportError as error:

@@ -1,4 +1,7 @@
-"""`doctor`: whether this machine and installation can run the bench, and what to do where they can't."""
+"""`doctor`: whether this machine and installation can run the bench, and what to do where they can't.
+
+Nothing here imports torch or Ray: they are tried in processes of their own, which may crash or hang.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from harness.doctor.checkup import examine
+    from harness.cli.doctor.checkup import examine
 
     root = _store_root(args.overrides)
     with terminal(stderr=True).status("Importing torch and Ray ..."):

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from harness.cli import main
-from harness.doctor import checkup, facts
-from harness.doctor.checkup import Checkup, examine, is_pair
+from harness.cli.doctor import checkup, facts
+from harness.cli.doctor.checkup import Checkup, examine, is_pair
 
 GIB = 2**30
 WORKS = {"torch": "", "torchvision": "", "ray": "", "threads": 2, "cuda": None, "gpus": [], "gpu_bfloat16": False}
@@ -215,7 +215,7 @@ def test_weights_are_found_where_libraries_keep_them(tmp_path: Path, monkeypatch
 
 
 def test_what_is_declared_is_what_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    needed, extras = facts._declared(Path(facts.__file__).parents[2] / "pyproject.toml")
+    needed, extras = facts._declared(Path(facts.__file__).parents[3] / "pyproject.toml")
     assert any(line.startswith("torch>") for line in needed)
     assert any(line.startswith("monai") for line in extras["networks"])
     lines = ["torch<3,>=2.9", 'monai<2,>=1.5; extra == "networks"', "x; extra == 'dev'"]

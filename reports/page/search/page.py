@@ -13,9 +13,9 @@ from markupsafe import Markup
 from harness.files import atomic_write_text
 from harness.statistics import TOLERANCE
 from harness.store.trial_state import now
+from reports.page.search.figures import draw_search_figures
+from reports.page.search.record import Importance, SearchRecord, importance, read_search
 from reports.records.formatting import MISSING, fixed, interval, number, short, value_words, values_words
-from reports.search.figures import draw_search_figures
-from reports.search.record import Importance, SearchRecord, importance, read_search
 
 
 def build_search_report(folder: Path) -> Path:
@@ -33,7 +33,7 @@ def build_search_report(folder: Path) -> Path:
 def render_search(record: SearchRecord, *, made: str) -> str:
     """The page; `made` is the time that stands on it."""
     environment = Environment(
-        loader=PackageLoader("reports"),
+        loader=PackageLoader("reports.page"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,

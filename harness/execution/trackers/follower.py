@@ -17,7 +17,7 @@ from harness.store.store import Store
 from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
-    from harness.trackers.tracker import Tracker
+    from harness.execution.trackers.tracker import Tracker
     from harness.training.epoch_result import EpochResult
 
 _END_SECONDS = 60.0

@@ -1,0 +1,1 @@
+"""The page of a hyperparameter search: its record, figures and tables."""

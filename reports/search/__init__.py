@@ -1,4 +1,0 @@
-"""The page of a hyperparameter search.
-
-Owns its record, figures and tables.
-"""
