@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,11 @@ from harness.config.yaml_tree import (
 from harness.errors import UserError, did_you_mean
 
 logger = logging.getLogger(__name__)
+# Groups of Hydra's own, of which only its programs make use: to read them is a fifth of the time.
+_WITHOUT = [
+    f"~hydra/{group}"
+    for group in ("launcher", "sweeper", "help", "hydra_help", "output", "hydra_logging", "job_logging", "env")
+]
 
 
 def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> RunConfig:
@@ -44,7 +50,6 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
     """
     import yaml
     from hydra import compose, initialize_config_dir
-    from hydra.core.config_store import ConfigStore
     from hydra.core.global_hydra import GlobalHydra
     from hydra.errors import HydraException
     from omegaconf import OmegaConf
@@ -56,13 +61,11 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
     _check_chosen_files(words, extra_folder)
     others = ",".join(quoted(f"file://{folder.resolve()}") for folder in config_folders(extra_folder)[1:])
     search = [f"hydra.searchpath=[{others}]"] if others else []
-    ConfigStore.instance().store(name="run_config", node=RunConfig)
+    _register()
     GlobalHydra.instance().clear()
-    register_resolvers()
-    register_card_resolvers()
     try:
         with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            composed = compose("config", overrides=[*words, *search])
+            composed = compose("config", overrides=[*words, *search, *_WITHOUT])
         if not any(word.lstrip("+").startswith("method=") for word in words):
             _leave_out_without_weights(composed)
         config = OmegaConf.to_object(composed)
@@ -82,6 +85,16 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
     put_packaged_files(config.methods)
     check_config(config)
     return config
+
+
+@cache
+def _register() -> None:
+    """Makes the schema known to Hydra, and what `${...}` in the YAML tree calls."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="run_config", node=RunConfig)
+    register_resolvers()
+    register_card_resolvers()
 
 
 def _leave_out_without_weights(composed: Any) -> None:
