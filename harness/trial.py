@@ -115,12 +115,13 @@ def _run(
     status: _Status,
 ) -> None:
     from harness.data.dataset import Dataset
-    from harness.evaluation.measure import measure_masks
+    from harness.evaluation.measure import Map, MeasuringThreads, measure_masks
     from harness.metrics import REGISTRY
 
     dataset = Dataset.open(Path(spec.data.root))
     _check_split(spec, dataset)
     samples = dataset.by_key()
+    map_: Map = map
     if spec.method.trainer is not None:
         _run_outside(store, spec, context, samples, report, should_stop, status)
     elif not store.has_masks(spec.ids):
@@ -131,8 +132,10 @@ def _run(
         else:
             _train(prepared, store, context, report, should_stop, status)
         report(None)
-        predict_and_keep(prepared, store)
-    measure_masks(store, spec, samples, list(REGISTRY))
+        with MeasuringThreads(store, spec, samples, list(REGISTRY), spec.trained.cpu_threads) as measuring:
+            predict_and_keep(prepared, store, kept=measuring.begin)
+        map_ = measuring.map
+    measure_masks(store, spec, samples, list(REGISTRY), map_)
     (store.trial_folder(spec.id) / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
     if not context.predictions:
         store.forget_masks(spec.ids)
@@ -224,10 +227,15 @@ def _keep_training(prepared: PreparedTrial, store: Store, context: TrialContext,
     )
 
 
-def predict_and_keep(prepared: PreparedTrial, store: Store) -> None:
+def predict_and_keep(
+    prepared: PreparedTrial, store: Store, kept: Callable[[str, str], None] = lambda role, key: None
+) -> None:
     """Predicts the test and validation images of a trained method, and keeps the masks in the store.
 
     Corrupted forms of the test images, where the trial asks for them, are made batch by batch.
+
+    Args:
+        kept: called with role and key of each mask, as soon as it is kept.
     """
     import pandas as pd
 
@@ -242,6 +250,7 @@ def predict_and_keep(prepared: PreparedTrial, store: Store) -> None:
     for role, predictions in [*plain, *corrupted]:
         for found in predictions:
             store.write_mask(spec.ids, role, found.key, found.mask)
+            kept(role, found.key)
             if found.guessed_modality is not None:
                 guesses.append({"role": role, "key": found.key, "guessed_modality": found.guessed_modality})
     store.finish_prediction(

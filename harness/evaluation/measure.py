@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,42 @@ def measure_file(task: MaskTask) -> dict[str, Any]:
     return measure_image(task.sample, read_mask(task.mask), task.role, task.evaluation, task.metrics)
 
 
+class MeasuringThreads:
+    """Measures masks of a trial in threads, while others are still predicted: most of it is done without Python's lock.
+
+    Args:
+        samples: sample key -> sample.
+        metrics: names of those to compute.
+        threads: how many.
+    """
+
+    def __init__(
+        self, store: Store, spec: TrialSpec, samples: Mapping[str, Sample], metrics: Sequence[str], threads: int
+    ) -> None:
+        self.tasks = {(task.role, task.sample.key): task for task in _tasks(store, spec, samples, metrics)}
+        self.begun: dict[tuple[str, str], Future[dict[str, Any]]] = {}
+        self.pool = ThreadPoolExecutor(threads, thread_name_prefix="measuring")
+
+    def __enter__(self) -> MeasuringThreads:
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        self.pool.shutdown(cancel_futures=error is not None)
+
+    def begin(self, role: str, key: str) -> None:
+        """The mask is kept: it can be measured."""
+        self.begun[role, key] = self.pool.submit(measure_file, self.tasks[role, key])
+
+    def map(self, measure: Callable[[MaskTask], dict[str, Any]], tasks: Sequence[MaskTask]) -> Iterable[dict[str, Any]]:
+        """The rows of the `tasks`, of which none is measured again, for `measure_masks`.
+
+        Raises:
+            UserError: a mask does not fit its reference.
+        """
+        assert measure is measure_file
+        return [self.begun[task.role, task.sample.key].result() for task in tasks]
+
+
 Map = Callable[[Callable[[MaskTask], dict[str, Any]], Sequence[MaskTask]], Iterable[dict[str, Any]]]
 
 
@@ -104,11 +141,14 @@ def measure_masks(
     Raises:
         UserError: a mask does not fit its reference.
     """
-    tasks = [
+    keep_rows(store, spec, list(map_(measure_file, _tasks(store, spec, samples, metrics))), metrics)
+
+
+def _tasks(store: Store, spec: TrialSpec, samples: Mapping[str, Sample], metrics: Sequence[str]) -> list[MaskTask]:
+    return [
         MaskTask(samples[key], store.mask(spec.ids, role, key), role, spec.evaluation, _metrics_of(role, metrics))
         for role, key in measured_keys(spec)
     ]
-    keep_rows(store, spec, list(map_(measure_file, tasks)), metrics)
 
 
 def _metrics_of(role: str, metrics: Sequence[str]) -> tuple[str, ...]:

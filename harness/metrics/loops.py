@@ -18,9 +18,9 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 def compiled(function: Function) -> Function:
     """As machine code. Where no folder can be written to keep it in, each process compiles it for itself."""
     try:
-        return cast(Function, numba.njit(cache=True)(function))
+        return cast(Function, numba.njit(cache=True, nogil=True)(function))
     except RuntimeError:  # Numba's word for: no place for a cache
-        return cast(Function, numba.njit(function))
+        return cast(Function, numba.njit(nogil=True)(function))
 
 
 NEIGHBOURS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")

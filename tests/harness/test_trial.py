@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ import toy_methods
 from PIL import Image
 from safetensors.torch import load_file
 
+import harness.evaluation.measure as measure_module
 from harness.data.reading import read_mask
 from harness.errors import UserError
 from harness.execution.graceful_stop import StopExpired
@@ -25,7 +27,7 @@ from harness.planning.plan import Plan
 from harness.store.store import Store
 from harness.training.epoch_result import EpochResult
 from harness.trial import TrialContext, run_trial
-from harness.trial_spec import TrialSpec
+from harness.trial_spec import TrialIds, TrialSpec
 
 ToyPlan = Callable[..., Plan]
 
@@ -93,6 +95,44 @@ def test_kept_predictions_reproduce_the_dice(toy_plan: ToyPlan, context: TrialCo
             predicted = np.asarray(picture)
         assert dice(predicted, read_mask(suite.dataset.by_key()[row.key].mask)) == row.dice
     assert record.samples.dice.max() > 0
+
+
+def test_masks_are_measured_while_others_are_predicted(
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trial,) = toy_plan().trials
+    measured, write, measure = threading.Event(), Store.write_mask, measure_module.measure_file
+    last = measure_module.measured_keys(trial)[-1]
+
+    def wait_before_the_last(store: Store, ids: TrialIds, role: str, key: str, mask: Any) -> None:
+        assert (role, key) != last or measured.wait(60)
+        write(store, ids, role, key, mask)
+
+    def measure_and_tell(task: measure_module.MaskTask) -> dict[str, Any]:
+        row = measure(task)
+        measured.set()
+        return row
+
+    monkeypatch.setattr(Store, "write_mask", wait_before_the_last)
+    monkeypatch.setattr(measure_module, "measure_file", measure_and_tell)
+    assert run(trial, context)["state"] == "done"
+
+
+def test_a_mask_that_cannot_be_measured_loses_no_prediction(
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trial,) = toy_plan().trials
+    store = Store(context.store_root)
+
+    def fail(task: measure_module.MaskTask) -> dict[str, Any]:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(measure_module, "measure_file", fail)
+        assert run(trial, context)["state"] == "failed"
+    assert store.has_masks(trial.ids)
+    monkeypatch.setattr("harness.trial.predict_and_keep", None)  # is not called again
+    assert run(trial, context)["state"] == "done"
 
 
 def test_what_need_not_be_kept_is_not(toy_plan: ToyPlan, context: TrialContext) -> None:
