@@ -26,6 +26,7 @@ TINY = (
     "training.epochs=1",
     "training.amp=off",
     "efficiency_seconds=0.1",
+    "efficiency_image_size=32",
     "protocol.max_folds=1",
 )
 LIGHT = ("methods.unet.model.encoder_name=mobilenet_v2",)

@@ -22,7 +22,7 @@ _LOADED = (
     "harness.cli.run", "harness.cli.measure", "harness.trial", "harness.training.fit", "harness.inference.predict",
     "harness.evaluation.measure", "harness.planning.plan", "harness.efficiency.costs", "harness.search.sweep",
     "harness.execution.ray.executor", "reports.build", "reports.figures.all_figures", "seaborn", "torch._dynamo",
-    "baselines.networks.smp", "baselines.sam.prompt_free.autosam", "tests.e2e.forked",
+    "baselines.networks.smp", "baselines.sam.prompt_free.autosam", "tests.e2e.forked", "tests.e2e.warm",
 )  # fmt: skip
 
 

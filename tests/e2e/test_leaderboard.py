@@ -15,7 +15,7 @@ pytestmark = pytest.mark.e2e
 
 RUN = (
     "method=[otsu,mean_mask]", "protocol.max_folds=2", "training.image_size=64", "training.epochs=1", "training.amp=off",
-    "executor.name=serial", "efficiency_seconds=0.1",
+    "executor.name=serial", "efficiency_seconds=0.1", "efficiency_image_size=32",
 )  # fmt: skip
 DATA = "phantoms"
 

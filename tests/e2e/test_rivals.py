@@ -33,6 +33,7 @@ WORDS = (
     "store.keep_weights=false",
     "seeds=[0]",
     "efficiency_seconds=0.1",
+    "efficiency_image_size=32",
 )
 
 
