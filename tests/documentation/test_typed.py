@@ -26,6 +26,7 @@ TINY = (
     "training.epochs=1",
     "training.amp=off",
     "efficiency_seconds=0.1",
+    "efficiency_image_size=32",
     "protocol.max_folds=1",
 )
 LIGHT = ("methods.unet.model.encoder_name=mobilenet_v2",)
@@ -110,6 +111,7 @@ def test_what_looks_at_a_run_works(folder: Path, monkeypatch: pytest.MonkeyPatch
     """In one test, since every worker would run what its tests look at."""
     (table,) = (folder / "runs").glob("suites/domain_generalization/*/report/leaderboard.csv")
     assert "mine" in table.read_text("utf-8")
+    _only_once(monkeypatch)
     for command in chosen(*CHEAP):
         kind = words_of(command)[3]
         more: tuple[str, ...] = ()
@@ -118,14 +120,23 @@ def test_what_looks_at_a_run_works(folder: Path, monkeypatch: pytest.MonkeyPatch
             more = ("--config-dir", "my_configs", "method=[mine,unet,otsu]", *TINY, *LIGHT)
         elif kind == "plan":
             more = TINY
-            if "--config-dir" not in command:  # that shipped methods can be built has tests of its own
-                monkeypatch.setattr("harness.planning.checks.check_methods", lambda _: None)
         if "--out" in command:
             shutil.rmtree(folder / words_of(command)[words_of(command).index("--out") + 1], ignore_errors=True)
-        typed(command, *more)
-        monkeypatch.undo()
+        with monkeypatch.context() as patch:
+            if (
+                kind == "plan" and "--config-dir" not in command
+            ):  # that shipped methods can be built has tests of its own
+                patch.setattr("harness.planning.checks.check_methods", lambda _: None)
+            typed(command, *more)
     _mask_tools(folder)
     _snippets(folder)
+
+
+def _only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the run of `folder` did, or a test of its own does: the page's figures, files of them, and imports in another process."""
+    monkeypatch.setattr("reports.figures.all_figures.draw_figures", lambda *_, **__: [])
+    monkeypatch.setattr("reports.figures.all_figures.FORMATS", ("svg",))
+    monkeypatch.setattr("harness.cli.doctor.facts.import_probe", lambda names: dict.fromkeys(names, ""))
 
 
 def _mask_tools(folder: Path) -> None:
@@ -140,7 +151,7 @@ def _mask_tools(folder: Path) -> None:
 def _snippets(folder: Path) -> None:
     import delightsam
 
-    delightsam.save(delightsam.DeLightSAM(delightsam.DeLightSAMConfig()), "model.safetensors")
+    delightsam.save(delightsam.DeLightSAM(delightsam.DeLightSAMConfig(image_size=64)), "model.safetensors")
     for snippet in SNIPPETS:
         if KEEPS in snippet.text:
             continue
@@ -154,6 +165,7 @@ def _snippets(folder: Path) -> None:
 
 @pytest.mark.parametrize("word", RUN_HERE)
 def test_runs_with_files_of_ones_own(bare: Path, word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    _only_once(monkeypatch)
     monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
     command = next(c for c in chosen("run --config-dir") if word in c and c != FIRST)
     own = ("method=[mine,otsu]",) if word == "suite=ours" else LIGHT
@@ -162,6 +174,7 @@ def test_runs_with_files_of_ones_own(bare: Path, word: str, monkeypatch: pytest.
 
 
 def test_the_sweep_of_a_suite_ends_in_a_report(bare: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _only_once(monkeypatch)
     monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{bare}")  # where Ray's workers find the page's method
     command = next(command for command in chosen("sweep suite=equal_starts") if "data.root" in command)

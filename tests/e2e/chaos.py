@@ -41,6 +41,7 @@ WORDS = (
     "store.checkpoint_seconds=0",
     "store.keep_weights=false",
     "efficiency_seconds=0.1",
+    "efficiency_image_size=32",
 )
 TINY = """\
 # @package methods.tiny

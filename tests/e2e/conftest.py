@@ -26,6 +26,7 @@ SMALL = (
     "store.checkpoint_seconds=0",
     "store.keep_weights=false",
     "efficiency_seconds=0.1",
+    "efficiency_image_size=32",
 )
 
 Bench = Callable[..., subprocess.CompletedProcess[str]]

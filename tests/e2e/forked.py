@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import importlib
 import multiprocessing
+import multiprocessing.context
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ _LOADED = (
     "harness.cli.run", "harness.cli.measure", "harness.trial", "harness.training.fit", "harness.inference.predict",
     "harness.evaluation.measure", "harness.planning.plan", "harness.efficiency.costs", "harness.search.sweep",
     "harness.execution.ray.executor", "reports.build", "reports.figures.all_figures", "seaborn", "torch._dynamo",
-    "baselines.networks.smp", "baselines.sam.prompt_free.autosam", "tests.e2e.forked",
+    "baselines.networks.smp", "baselines.sam.prompt_free.autosam", "tests.e2e.forked", "tests.e2e.warm",
 )  # fmt: skip
 
 
@@ -43,8 +44,7 @@ class Forked:
         program: str = "harness.cli",
         **environment: str,
     ) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(list(_LOADED))
+        context = server()
         if log is None:
             kept = Path(tempfile.mkdtemp(prefix=".printed-", dir=folder))
             self._logs = kept / "stdout", kept / "stderr"
@@ -82,6 +82,13 @@ class Forked:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+def server() -> multiprocessing.context.ForkServerContext:
+    """Starts processes that have loaded the libraries."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_LOADED))
+    return context
 
 
 def finished(

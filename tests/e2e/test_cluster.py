@@ -50,7 +50,8 @@ class Cluster:
         return (
             "run", "--config-dir", "mine", "method=[dawdles]", "data.modalities=[dermoscopy,xray]", "training=smoke",
             "data.phantoms.images_per_domain=4", "data.phantoms.image_size=64", "training.image_size=64",
-            "training.epochs=8", "protocol.max_folds=2", "store.checkpoint_seconds=0", "data.cache=cache", "efficiency_seconds=0.1", f"store.root={store}", *words,
+            "training.epochs=8", "protocol.max_folds=2", "store.checkpoint_seconds=0", "data.cache=cache", "efficiency_seconds=0.1",
+            "efficiency_image_size=32", f"store.root={store}", *words,
         )  # fmt: skip
 
     def run(self, *words: str, store: str) -> subprocess.Popen[str]:

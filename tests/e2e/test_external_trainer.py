@@ -37,6 +37,7 @@ WORDS = (
     "protocol.max_folds=1",
     "executor.device=cpu",
     "efficiency_seconds=0.1",
+    "efficiency_image_size=32",
 )
 
 

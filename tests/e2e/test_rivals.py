@@ -33,6 +33,7 @@ WORDS = (
     "store.keep_weights=false",
     "seeds=[0]",
     "efficiency_seconds=0.1",
+    "efficiency_image_size=32",
 )
 
 
@@ -54,8 +55,8 @@ def read(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-# What learns lies within the encoder, and beside it; the third is let alone.
-SEVERAL = ("samed_litemedsam", "autosam_litemedsam", "linear_probe_litemedsam")
+# What learns lies within the encoder, and beside it.
+SEVERAL = ("samed_litemedsam", "autosam_litemedsam")
 
 
 @pytest.mark.parametrize("names", [SEVERAL, pytest.param(None, marks=pytest.mark.slow)], ids=["some", "all"])

@@ -185,7 +185,7 @@ METHODS: dict[str, tuple[Callable[[], nn.Module], int]] = {
 
 def training() -> list[dict[str, Any]]:
     """Images a second through the harness, of the epochs after the first ones; and of a bare loop."""
-    data = make_data(640 if ON_GPU else 18)
+    data = make_data(640 if ON_GPU else 6)
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         for (name, (build, epochs)), graphs in product(METHODS.items(), (False, True) if ON_GPU else (False,)):
@@ -267,7 +267,7 @@ def one_trial() -> None:
     """Trains, and prints the seconds that the epochs took after the first."""
     if not ON_GPU:
         torch.set_num_threads(1)
-    data, epochs = make_data(640 if ON_GPU else 18), 30 if ON_GPU else 2
+    data, epochs = make_data(640 if ON_GPU else 6), 30 if ON_GPU else 2
     with tempfile.TemporaryDirectory() as folder:
         rates = train(unet, data, epochs, Path(folder))
     print(sum(len(data.train) / rate for rate in rates[1:]))

@@ -11,7 +11,12 @@ from typing import Any
 
 import pytest
 
+from harness.store.store import Store
 from reports.build import ReportPaths, build_report
+from reports.records.reading import read_records
+from reports.records.records import Records
+from reports.records.runs import find_suite
+from reports.tables.leaderboard import Leaderboard, build_leaderboard
 from tests.reports.simulated_store import Simulated, write_store
 
 
@@ -36,6 +41,17 @@ def holed(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
 @pytest.fixture(scope="session")
 def complete(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     return write_store(tmp_path_factory.mktemp("complete"), faults={}, seeds=(0, 1))
+
+
+@pytest.fixture(scope="session")
+def complete_records(complete: Simulated) -> Records:
+    store = Store(complete.root)
+    return read_records(store, find_suite(store))
+
+
+@pytest.fixture(scope="session")
+def complete_board(complete_records: Records) -> Leaderboard:
+    return build_leaderboard(complete_records)
 
 
 @pytest.fixture

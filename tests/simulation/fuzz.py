@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import multiprocessing
 import os
 import random
 import shutil
@@ -28,6 +27,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from tests.e2e.forked import server
 from tests.support.containers import MASKS, NIFTI, png16, tiff
 
 SECONDS = 10.0
@@ -280,8 +280,7 @@ def fuzz(inputs: int, seed: int, workers: int) -> list[Outcome]:
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary) / "inputs"
         base.mkdir()
-        context = multiprocessing.get_context("spawn")
-        with context.Pool(workers, _prepare) as pool:
+        with server().Pool(workers, _prepare) as pool:
             pool.apply(build, (base,))
             outcomes = []
             for one in pool.imap(partial(run_one, base=base, seed=seed), range(inputs), chunksize=5):

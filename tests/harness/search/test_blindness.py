@@ -6,6 +6,7 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from PIL import Image
 
 from harness.config import RunConfig, SweepConfig
+from harness.execution.ray import cluster
 from harness.planning.plan import Plan, build_plan
 from harness.search.ray_search import SearchProgress, Setting, placed, run_search
 from harness.search.space import Parameter
@@ -103,9 +105,23 @@ def test_a_poisoned_test_domain_changes_no_decision(
         assert (clean == test) == alike and (bool(clean & test) == alike)
 
 
+@contextmanager
+def one_ray(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Two searches use the same Ray, which takes longer to start than they do to search."""
+    start, end = cluster._start, cluster.shut_down
+    started: list[None] = []
+    monkeypatch.setattr(cluster, "_start", lambda: None if started else started.append(start()))
+    monkeypatch.setattr(cluster, "shut_down", lambda: None)
+    try:
+        yield
+    finally:
+        end()
+
+
 def test_with_several_methods_no_fold_is_helped_by_its_test_domain(
-    toy_config: Callable[..., RunConfig], small_dataset: Path, tmp_path: Path, quiet_ray: None
-) -> None:
+    toy_config: Callable[..., RunConfig], small_dataset: Path, tmp_path: Path, quiet_ray: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     def choices(name: str, *poisoned: str) -> dict[tuple[str, str], SearchChoice]:
         config = toy_config("TinyConv", "TwoStages", epochs=2)
         config.protocol.max_folds, config.sweep.sampler, config.sweep.budget.trials = 2, "grid", None
@@ -122,7 +138,8 @@ def test_with_several_methods_no_fold_is_helped_by_its_test_domain(
         assert [entry.search for entry in entries] == [found[t.method.name][t.split.name] for t in plan.trials]
         return {(method, fold): choice for method, folds in found.items() for fold, choice in folds.items()}
 
-    clean, poisoned = choices("clean"), choices("poisoned", "clinic_a", "scanner_a")
+    with one_ray(monkeypatch):
+        clean, poisoned = choices("clean"), choices("poisoned", "clinic_a", "scanner_a")
     assert set(clean) == {(method, fold) for method in ("tinyconv", "twostages") for fold in ("fold0", "fold1")}
     # fold0 tests on the poisoned domains, fold1 trains on them: the first decides alike to the bit, the second does not.
     for (method, fold), choice in clean.items():

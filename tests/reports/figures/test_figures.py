@@ -18,28 +18,24 @@ from reports.figures.domain_plots import heat_map
 from reports.figures.drawing import MAX_TICKS, PAGE, SHADE, SHADE_OPACITY, Style, drawing_style, for_page, log_ticks
 from reports.figures.method_plots import dice_against_cost, learning_curves, pareto_front
 from reports.records.reading import read_records
+from reports.records.records import Records
 from reports.records.runs import find_suite
-from reports.tables.leaderboard import build_leaderboard
-
-
-def figures_of(simulated: Any) -> dict[str, Any]:
-    store = Store(simulated.root)
-    records = read_records(store, find_suite(store))
-    drawn = draw_figures(build_leaderboard(records), records.curves, unseen=True)
-    return {figure.name: figure for figure in drawn}
+from reports.tables.leaderboard import Leaderboard, build_leaderboard
 
 
 @pytest.fixture(scope="module")
-def complete_figures(complete: Any) -> dict[str, Any]:
-    return figures_of(complete)
+def complete_figures(complete_board: Leaderboard, complete_records: Records) -> dict[str, Any]:
+    drawn = draw_figures(complete_board, complete_records.curves, unseen=True)
+    return {figure.name: figure for figure in drawn}
 
 
-def draw(simulated: Any, kind: Callable[..., Any], *words: Any, **options: Any) -> Any:
-    """One figure alone, for the page; None where there is nothing to draw. `simulated` may hold a board instead."""
-    board = getattr(simulated, "board", None)
-    if board is None:
-        store = Store(simulated.root)
-        board = build_leaderboard(read_records(store, find_suite(store)))
+def board_of(simulated: Any) -> Leaderboard:
+    store = Store(simulated.root)
+    return build_leaderboard(read_records(store, find_suite(store)))
+
+
+def draw(board: Leaderboard, kind: Callable[..., Any], *words: Any, **options: Any) -> Any:
+    """One figure alone, for the page; None where there is nothing to draw."""
     with drawing_style(PAGE):
         drawing = kind(board, *words, style=Style.of(board, PAGE), **options)
         return drawing and for_page(drawing)
@@ -58,7 +54,7 @@ def cost_figure(simulated: Any, gmacs: dict[str, float | None]) -> Any:
     for method, value in gmacs.items():
         if value is not None:
             store.write_efficiency(method, {"method": method, "image_size": 64, "gmacs": value, "device": "CPU"})
-    return draw(simulated, dice_against_cost, cost="gmacs", unseen=True)
+    return draw(board_of(simulated), dice_against_cost, cost="gmacs", unseen=True)
 
 
 def test_unmeasured_costs_are_not_drawn_as_none(make_store: Callable[..., Any]) -> None:
@@ -86,13 +82,11 @@ def test_ticks_of_a_wide_axis_are_few_in_the_figure(make_store: Callable[..., An
     assert 2 <= axis.count("cost-gmacs-xtick_") <= MAX_TICKS
 
 
-def test_one_epoch_is_no_curve(make_store: Callable[..., Any]) -> None:
-    simulated = make_store(faults={}, predictions=False)
-    store = Store(simulated.root)
-    curves = read_records(store, find_suite(store)).curves
-    assert draw(simulated, learning_curves, curves) is not None
-    assert draw(simulated, learning_curves, curves[curves["epoch"] == 1]) is None
-    assert draw(simulated, learning_curves, curves.drop(columns="validation_dice")) is None
+def test_one_epoch_is_no_curve(complete_board: Leaderboard, complete_records: Records) -> None:
+    curves = complete_records.curves
+    assert draw(complete_board, learning_curves, curves) is not None
+    assert draw(complete_board, learning_curves, curves[curves["epoch"] == 1]) is None
+    assert draw(complete_board, learning_curves, curves.drop(columns="validation_dice")) is None
 
 
 def test_the_axis_of_curves_has_whole_epochs(complete_figures: dict[str, Any]) -> None:
@@ -103,7 +97,7 @@ def test_the_axis_of_curves_has_whole_epochs(complete_figures: dict[str, Any]) -
 
 
 def test_the_heat_map_leaves_incomplete_methods_out_and_says_so(holed: Any, complete_figures: dict[str, Any]) -> None:
-    heat = draw(holed, heat_map, unseen=True)
+    heat = draw(board_of(holed), heat_map, unseen=True)
     assert "De-LightSAM" in texts(heat) and not {"U-Net (ResNet-18)", "Otsu threshold"} & set(texts(heat))
     assert heat.title.endswith("complete methods only") and "Left out because incomplete: 2." in heat.alt
     whole = complete_figures["heat"]
@@ -121,10 +115,8 @@ def test_tables_and_heat_map_shade_alike(report: Any) -> None:
     assert "Shading, here and in the heat map: Dice" in page
 
 
-def test_titles_cut_alike_keep_their_names_in_figures(complete: Any) -> None:
-    store = Store(complete.root)
-    records = read_records(store, find_suite(store))
-    board = build_leaderboard(records)
+def test_titles_cut_alike_keep_their_names_in_figures(complete_board: Leaderboard, complete_records: Records) -> None:
+    board, records = complete_board, complete_records
     long = "A title that is far too long for any figure"
     table = board.table.assign(title=[f"{long} ({name})" for name in board.table["method"]])
     drawn = draw_figures(replace(board, table=table), records.curves, unseen=True)
@@ -147,8 +139,8 @@ def test_the_pareto_front_holds_whom_nobody_beats_in_both() -> None:
     assert pareto_front([(10.0, 0.5), (1.0, 0.9)], more_is_better=True) == [(1.0, 0.9), (10.0, 0.5)]
 
 
-def test_the_front_is_of_automatic_methods_only(make_store: Callable[..., Any]) -> None:
-    figure = draw(make_store(faults={}, predictions=False), dice_against_cost, cost="parameters", unseen=True)
+def test_the_front_is_of_automatic_methods_only(complete_board: Leaderboard) -> None:
+    figure = draw(complete_board, dice_against_cost, cost="parameters", unseen=True)
     assert "Pareto front" not in texts(figure)  # De-LightSAM is best and cheapest: one point is no line
     assert "On the Pareto front: De-LightSAM." in figure.alt
 
@@ -160,41 +152,35 @@ def test_figures_of_ranks_and_of_critical_differences_tell_their_numbers(complet
     assert any(text.startswith("critical difference") for text in texts(critical))
 
 
-def test_forty_methods_have_lines_of_their_own_in_the_diagram(complete: Any) -> None:
+def test_forty_methods_have_lines_of_their_own_in_the_diagram(complete_board: Leaderboard) -> None:
     from types import SimpleNamespace
 
     from harness.statistics import critical_difference
     from reports.figures.method_plots import critical_difference_diagram
 
-    store = Store(complete.root)
-    board = build_leaderboard(read_records(store, find_suite(store)))
     names = [f"method_{place:02d}" for place in range(40)]
     titles = [f"A method with quite a long name, number {place:02d}" for place in range(40)]
     generator = np.random.default_rng(0)
     over = critical_difference(np.linspace(0.9, 0.5, 40) + generator.normal(0, 0.03, (20, 40)))
     table = pd.DataFrame({"method": names, "title": titles, "start": "scratch"})
-    many = replace(board, table=table, comparison=SimpleNamespace(methods=names, over_domains=over))
-    figure = draw(SimpleNamespace(board=many), critical_difference_diagram)
+    many = replace(complete_board, table=table, comparison=SimpleNamespace(methods=names, over_domains=over))
+    figure = draw(many, critical_difference_diagram)
     words = " ".join(texts(figure))
     assert all(f"number {place:02d}" in words for place in range(40)) and "…" not in words
     lines = sorted(float(y) for y in re.findall(r"<text[^>]*?(?:y=\"|translate\([\d.]+ )([\d.]+)", figure.svg))
     assert len(lines) >= 80 and figure.width <= 700
 
 
-def test_spreads_show_medians_of_every_domain(complete: Any, complete_figures: dict[str, Any]) -> None:
+def test_spreads_show_medians_of_every_domain(complete_board: Leaderboard, complete_figures: dict[str, Any]) -> None:
     assert [name for name in complete_figures if name.startswith("spread")] == ["spread"]
-    store = Store(complete.root)
-    board = build_leaderboard(read_records(store, find_suite(store)))
+    board = complete_board
     own = board.images[(board.images["method"] == "unet") & (board.images["domain_key"] == "fundus/atlas")]
     assert f"U-Net (ResNet-18) {own['dice'].median():.2f}" in complete_figures["spread"].alt
 
 
 def test_figure_files_are_whole_and_the_same_each_time(
-    complete: Any, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+    complete_board: Leaderboard, complete_records: Records, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(complete.root)
-    records = read_records(store, find_suite(store))
-    board = build_leaderboard(records)
     drawings = figures._drawings
     # Two of them, for speed: the first and the one with a map of colours.
     monkeypatch.setattr(
@@ -202,7 +188,7 @@ def test_figure_files_are_whole_and_the_same_each_time(
     )
     heads = {"svg": b"<?xml", "pdf": b"%PDF", "png": b"\x89PNG"}
     for folder in ("a", "b"):
-        paths = save_figures(board, records.curves, tmp_path / folder, unseen=True)
+        paths = save_figures(complete_board, complete_records.curves, tmp_path / folder, unseen=True)
         for path in paths:
             assert path.read_bytes().startswith(heads[path.suffix[1:]])
             # Real colours, none of the page's.

@@ -28,8 +28,8 @@ def row(board: Leaderboard, method: str) -> pd.Series:
     return board.table.set_index("method").loc[method]
 
 
-def test_means_equal_those_worked_out_from_the_parquet_files(complete: Any) -> None:
-    board = board_of(complete)
+def test_means_equal_those_worked_out_from_the_parquet_files(complete: Any, complete_board: Leaderboard) -> None:
+    board = complete_board
     store = Store(complete.root)
     frames = [
         record.samples.assign(seed=seed)
@@ -56,8 +56,8 @@ def test_means_equal_those_worked_out_from_the_parquet_files(complete: Any) -> N
     assert fundus["dice"] == pytest.approx(domains["dice"]["fundus"].mean())
 
 
-def test_better_methods_stand_higher_and_oracles_apart(complete: Any) -> None:
-    table = board_of(complete).table
+def test_better_methods_stand_higher_and_oracles_apart(complete_board: Leaderboard) -> None:
+    table = complete_board.table
     assert table["method"].tolist() == ["delightsam", "unet", "otsu", "boxed"]
     assert table["track"].tolist() == ["automatic"] * 3 + ["oracle"]
     assert table["rank"].tolist() == ["1", "2", "3", "1"]
@@ -229,12 +229,12 @@ def test_the_best_is_held_against_each_other_method_itself(make_store: Callable[
     assert not any("lead over each other" in note for note in board.notes)
 
 
-def test_a_clear_lead_is_said(complete: Any) -> None:
-    assert "lead over each other ranked method excludes 0" in board_of(complete).notes[0]
+def test_a_clear_lead_is_said(complete_board: Leaderboard) -> None:
+    assert "lead over each other ranked method excludes 0" in complete_board.notes[0]
 
 
-def test_what_the_networks_lose_is_said_in_one_line(complete: Any) -> None:
-    board = board_of(complete)
+def test_what_the_networks_lose_is_said_in_one_line(complete_board: Leaderboard) -> None:
+    board = complete_board
     first, second = row(board, "delightsam")["gap"], row(board, "unet")["gap"]
     low, high = sorted((first, second))
     (note,) = (note for note in board.notes if note.startswith("On unseen domains"))
@@ -271,10 +271,10 @@ def test_a_gap_of_nothing_is_no_gain(make_store: Callable[..., Any]) -> None:
     assert not any("etter" in note for note in notes)
 
 
-def test_one_seed_says_what_the_intervals_lack(complete: Any, make_store: Callable[..., Any]) -> None:
+def test_one_seed_says_what_the_intervals_lack(complete_board: Leaderboard, make_store: Callable[..., Any]) -> None:
     words = "One seed: the chance of training is not in the intervals."
     assert words in board_of(make_store(faults={}, predictions=False)).notes
-    assert words not in board_of(complete).notes  # two seeds
+    assert words not in complete_board.notes  # two seeds
 
 
 def test_a_method_ranked_alone_is_not_called_the_highest(make_store: Callable[..., Any]) -> None:
@@ -300,8 +300,8 @@ def test_few_folds_are_said_and_compare_the_same_domains(make_store: Callable[..
     assert row(board, "unet")["gap"] == pytest.approx(row(board, "unet")["seen"] - row(board, "unet")["dice"])
 
 
-def test_the_other_metrics_are_averaged_as_the_dice(complete: Any) -> None:
-    delightsam = row(board_of(complete), "delightsam")
+def test_the_other_metrics_are_averaged_as_the_dice(complete_board: Leaderboard) -> None:
+    delightsam = row(complete_board, "delightsam")
     # In the simulated tables NSD, precision and recall equal the Dice, and both HD95 are the same.
     for name in ("nsd", "precision", "recall"):
         assert delightsam[name] == pytest.approx(delightsam["dice"])
