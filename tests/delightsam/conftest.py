@@ -17,13 +17,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.depth import REAL, SHALLOW, depth
 from torch import Tensor
 
 from delightsam import DeLightSAM, from_authors
 from delightsam.modeling import tiny_vit
 
 HERE = Path(__file__).parent
-REAL_DEPTHS = tiny_vit.DEPTHS
 
 
 @cache
@@ -80,19 +80,16 @@ def authors_model(authors_state: dict[str, Tensor]) -> DeLightSAM:
 
 @pytest.fixture(scope="module")
 def shallow() -> Iterator[None]:
-    """Models of 4 attention blocks in place of 10, for files whose tests show the same at any depth in less time.
-
-    One stage keeps two blocks, so that whoever takes one block for another is found out.
-    """
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tiny_vit, "DEPTHS", (1, 1, 2, 1))
+    """Models of 4 attention blocks in place of 10, for files whose tests show the same at any depth."""
+    with depth(SHALLOW):
         yield
 
 
 @pytest.fixture
-def whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def whole() -> Iterator[None]:
     """Models of their real depth, for a test in a file of shallow ones."""
-    monkeypatch.setattr(tiny_vit, "DEPTHS", REAL_DEPTHS)
+    with depth(REAL):
+        yield
 
 
 @lru_cache(maxsize=6)
