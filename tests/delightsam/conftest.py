@@ -12,12 +12,12 @@ import zlib
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support.depth import REAL, SHALLOW, depth
+from support.numbers import nothing_drawn
 from torch import Tensor
 
 from delightsam import DeLightSAM, from_authors
@@ -94,19 +94,12 @@ def whole() -> Iterator[None]:
 
 @lru_cache(maxsize=6)
 def _built(depths: tuple[int, ...], fields: tuple[tuple[str, object], ...]) -> DeLightSAM:
-    model = _without_numbers({"modalities": (0, 2, 5), **dict(fields)})
+    with nothing_drawn():
+        model = DeLightSAM(**{"modalities": (0, 2, 5), **dict(fields)})
     wide = ("decoder.queries", "decoder.frequencies")
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     model.load_state_dict({name: filled_tensor(name, shape, wide) for name, shape in shapes.items()})
     return model.eval()
-
-
-def _without_numbers(fields: dict[str, Any]) -> DeLightSAM:
-    """A model whose tensors are all filled later: to draw 19 million numbers first takes longer than all else."""
-    with pytest.MonkeyPatch.context() as patch:
-        for name in ("kaiming_uniform_", "uniform_", "normal_", "trunc_normal_"):
-            patch.setattr(torch.nn.init, name, lambda tensor, *args, **kwargs: tensor)
-        return DeLightSAM(**fields)
 
 
 @pytest.fixture

