@@ -120,7 +120,7 @@ def test_frozen_parameters_stay_while_the_others_learn_disks(name: str) -> None:
     learning = [value for value in method.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(learning, 2e-3)
     losses = []
-    for _ in range(8):
+    for _ in range(6):
         loss, _ = method.training_loss(batch, None)
         optimizer.zero_grad()
         loss.backward()
@@ -186,7 +186,7 @@ def seen_by(
     return seen, logits
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, *ENCODERS])
+@pytest.mark.parametrize("name", others_slow([*NETWORKS, *ENCODERS], [*SEVERAL, "pan", *ENCODERS]))
 def test_feature_layers_lead_from_shallow_to_deep(name: str) -> None:
     method, batch = settled(name), disks(2, 64, 96)
     layers = method.feature_layers()
@@ -198,7 +198,7 @@ def test_feature_layers_lead_from_shallow_to_deep(name: str) -> None:
         assert len(tensor) == 2 and axis in (1, -1) and (axis == -1 or tensor.dim() == 4)
         positions.append(tensor[0].numel() // tensor.shape[axis])
     assert positions == sorted(positions, reverse=True)
-    larger, _ = seen_by(method, layers, disks(1, 128, 160))
+    larger, _ = seen_by(method, layers, disks(1, 192, 160))
     for (_, axis), first, second in zip(layers, features, larger, strict=True):  # positions grow, channels don't
         grown = [i for i in range(1, first.dim()) if first.shape[i] != second.shape[i]]
         assert grown == [i for i in range(1, first.dim()) if i != axis % first.dim()]
