@@ -18,7 +18,7 @@ from baselines.sam.preprocessing import Preprocessing
 from delightsam.modeling.decoder import Decoder, Hypernetwork
 from delightsam.modeling.encoder import EMBEDDING_CHANNELS, Encoder
 from delightsam.weights.sam_family import KINDS, read_sam_family
-from delightsam.weights.weights_files import WeightsError, read_state_dict
+from delightsam.weights.weights_files import WeightsError
 
 # One token and one MLP for a single mask (number 0), and three for the parts of an ambiguous object.
 _TOKENS = 4
@@ -112,7 +112,7 @@ class LightSam(nn.Module):
         self.encoder.load_state_dict(read.encoder)
         shared = {f"shared.{name}": tensor for name, tensor in read.decoder.items()}
         shared |= {f"shared.hypernetworks.shared.{name}": tensor for name, tensor in read.hypernetwork.items()}
-        prompts, rest = _renamed(read_state_dict(weights))
+        prompts, rest = _renamed(read.state)
         self.prompts.load_state_dict(prompts)
         self.decoder.load_state_dict(shared | rest)
         self.preprocessing = Preprocessing(KINDS[kind][1], keeps_aspect=True, side=_SIDES[kind])

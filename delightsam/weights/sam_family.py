@@ -46,6 +46,7 @@ class SamWeights:
         decoder: that of a `Decoder`, without its queries and hypernetworks.
         query: (256,) SAM's token of a single mask.
         hypernetwork: the state dict of a `Hypernetwork`.
+        state: all tensors by the names of the file, those that De-LightSAM has no place for included.
     """
 
     kind: str
@@ -55,6 +56,7 @@ class SamWeights:
     decoder: dict[str, Tensor]
     query: Tensor
     hypernetwork: dict[str, Tensor]
+    state: dict[str, Tensor]
 
 
 def read_sam_family(path: str | Path) -> SamWeights:
@@ -90,6 +92,7 @@ def read_sam_family(path: str | Path) -> SamWeights:
         decoder={own: t for own, t in taken.items() if own != "queries" and not own.startswith(_HYPERNETWORK)},
         query=taken["queries"][0],
         hypernetwork={own.removeprefix(_HYPERNETWORK): t for own, t in taken.items() if own.startswith(_HYPERNETWORK)},
+        state=state,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from support.numbers import nothing_drawn
 
 from harness.config.loading import load_config
 from harness.config.yaml_tree import config_folder
@@ -45,7 +46,8 @@ def test_a_method_file_builds_a_method_that_runs(name: str) -> None:
     read(name)
     config = chosen(name)
     check_method_config(name, config)
-    method = build_method(name, config["model"], ["dermoscopy", "xray"]).eval()
+    with nothing_drawn():
+        method = build_method(name, config["model"], ["dermoscopy", "xray"]).eval()
     assert MethodAdapter(method).stages()
     with torch.inference_mode():
         logits = method.predict(torch.rand(2, 3, 64, 64), torch.tensor([0, 1]))

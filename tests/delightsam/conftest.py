@@ -9,22 +9,29 @@ from __future__ import annotations
 
 import copy
 import zlib
-from collections.abc import Callable
-from functools import lru_cache
+from collections.abc import Callable, Iterator
+from functools import cache, lru_cache
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from support.depth import REAL, SHALLOW, depth
+from support.numbers import nothing_drawn
 from torch import Tensor
 
 from delightsam import DeLightSAM, from_authors
+from delightsam.modeling import tiny_vit
 
 HERE = Path(__file__).parent
 
 
+@cache
 def filled_tensor(name: str, shape: tuple[int, ...], wide: tuple[str, ...] = ("gaussian", "query")) -> Tensor:
-    """Normal values seeded by the name, scaled by the fan-in except where the name holds a word of `wide`."""
+    """Normal values seeded by the name, scaled by the fan-in except where the name holds a word of `wide`.
+
+    Drawn once for all models that have it: not to be changed in place.
+    """
     if not shape:
         return torch.zeros((), dtype=torch.int64)
     random = np.random.default_rng(zlib.crc32(name.encode()))
@@ -71,9 +78,24 @@ def authors_model(authors_state: dict[str, Tensor]) -> DeLightSAM:
     return from_authors(dict.fromkeys(range(6), authors_state))
 
 
+@pytest.fixture(scope="module")
+def shallow() -> Iterator[None]:
+    """Models of 4 attention blocks in place of 10, for files whose tests show the same at any depth."""
+    with depth(SHALLOW):
+        yield
+
+
+@pytest.fixture
+def whole() -> Iterator[None]:
+    """Models of their real depth, for a test in a file of shallow ones."""
+    with depth(REAL):
+        yield
+
+
 @lru_cache(maxsize=6)
-def _built(fields: tuple[tuple[str, object], ...]) -> DeLightSAM:
-    model = DeLightSAM(**{"modalities": (0, 2, 5), **dict(fields)})
+def _built(depths: tuple[int, ...], fields: tuple[tuple[str, object], ...]) -> DeLightSAM:
+    with nothing_drawn():
+        model = DeLightSAM(**{"modalities": (0, 2, 5), **dict(fields)})
     wide = ("decoder.queries", "decoder.frequencies")
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     model.load_state_dict({name: filled_tensor(name, shape, wide) for name, shape in shapes.items()})
@@ -86,7 +108,7 @@ def build() -> Callable[..., DeLightSAM]:
 
     It knows the modalities 0, 2 and 5 by default. Each is a copy of one that is filled once.
     """
-    return lambda **fields: copy.deepcopy(_built(tuple(sorted(fields.items()))))
+    return lambda **fields: copy.deepcopy(_built(tiny_vit.DEPTHS, tuple(sorted(fields.items()))))
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import copy
 import inspect
 import random
 import re
+from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 import torch
 import yaml
 from hydra.utils import get_class
+from support.depth import SHALLOW, depth
 from torch import Tensor, nn
 
 from delightsam.training.method import DeLightSAMMethod
@@ -292,9 +294,10 @@ def test_a_method_that_offers_less_trains_or_gets_a_hint(name: str, method: str)
 
 
 @pytest.fixture(scope="module")
-def delightsam() -> DeLightSAMMethod:
+def delightsam() -> Iterator[DeLightSAMMethod]:
     torch.manual_seed(0)
-    return DeLightSAMMethod(MODALITIES)
+    with depth(SHALLOW):
+        yield DeLightSAMMethod(MODALITIES)
 
 
 @every_algorithm

@@ -120,7 +120,7 @@ def test_frozen_parameters_stay_while_the_others_learn_disks(name: str) -> None:
     learning = [value for value in method.parameters() if value.requires_grad]
     optimizer = torch.optim.AdamW(learning, 2e-3)
     losses = []
-    for _ in range(8):
+    for _ in range(6):
         loss, _ = method.training_loss(batch, None)
         optimizer.zero_grad()
         loss.backward()
@@ -186,7 +186,7 @@ def seen_by(
     return seen, logits
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, *ENCODERS])
+@pytest.mark.parametrize("name", others_slow([*NETWORKS, *ENCODERS], [*SEVERAL, "pan", *ENCODERS]))
 def test_feature_layers_lead_from_shallow_to_deep(name: str) -> None:
     method, batch = settled(name), disks(2, 64, 96)
     layers = method.feature_layers()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from support.depth import REAL, SHALLOW, depth
 from torch import Tensor
 
 from baselines.sam.method import BoxSam, OracleSam, SamMethod, WholeSam, build
@@ -18,13 +20,27 @@ from harness.methods.adapter import MethodAdapter, checked_loss
 from harness.methods.building import build_method
 from harness.methods.card import check_method_config
 from harness.training.stages import freeze_all_but, train_mode
-from tests.baselines.sam.tiny import MODALITIES, Batch, method, squares
+from tests.baselines.sam.tiny import MODALITIES, Batch, method, method_anew, squares
 
 # MobileSAM is LiteMedSAM but for its stem, MedSAM is SAM but for what it is fed: see test_light.py and test_hub.py.
 FAMILIES = ("lite_medsam", "sam", "sam_hq", "sam2")
 LEARNING = ("decoder", "lora")
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_blocks() -> Iterator[None]:
+    """Light encoders of 4 attention blocks in place of 10: test_light.py compares whole ones."""
+    with depth(SHALLOW):
+        yield
+
+
+@pytest.fixture(scope="module")
+def weights(shallow_weights: dict[str, str]) -> dict[str, str]:
+    return shallow_weights
+
+
 every_learner = pytest.mark.parametrize("mode", LEARNING)
 
 
@@ -100,7 +116,7 @@ def test_lora_starts_as_the_network_itself(family: str, weights: dict[str, str])
 def test_the_same_seed_gives_the_same_bits(family: str, weights: dict[str, str]) -> None:
     trained = []
     for _ in range(2):
-        made = method(family, weights[family], mode="lora", objects_per_image=1)
+        made = method_anew(family, weights[family], mode="lora", objects_per_image=1)
         step(made, squares(2), 2)
         trained.append(logits(made, squares(2)))
     assert torch.equal(*trained)
@@ -267,7 +283,8 @@ def test_hub_files_build_what_their_cards_say(name: str, files: dict[str, Any], 
 def test_light_files_build_what_their_cards_say(name: str, files: dict[str, Any]) -> None:
     config = files[name]
     check_method_config(name, config)
-    made = build_method(name, config["model"], MODALITIES, prompt=config["card"]["prompt"])
+    with depth(REAL):
+        made = build_method(name, config["model"], MODALITIES, prompt=config["card"]["prompt"])
     learns = name in ("litemedsam_decoder", "litemedsam_lora")
     assert MethodAdapter(made).stages()[0].gradient is learns and config["supports_algorithms"] is learns
     assert hasattr(made, "predict_oracle") == (name != "litemedsam_whole")

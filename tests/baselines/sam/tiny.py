@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,18 @@ def squares(count: int = 3, height: int = SIDE, width: int = SIDE) -> Batch:
 
 
 def method(family: str, weights: object, prompt: str = "oracle box", seed: int = 0, **settings: Any) -> SamMethod:
+    """A copy of what `method_anew` made once: its file need not be read again."""
+    made = copy.deepcopy(_method(family, str(weights), prompt, seed, tuple(settings.items())))
+    torch.manual_seed(seed)
+    return made
+
+
+@lru_cache(maxsize=16)
+def _method(family: str, weights: str, prompt: str, seed: int, settings: tuple[tuple[str, Any], ...]) -> SamMethod:
+    return method_anew(family, weights, prompt, seed, **dict(settings))
+
+
+def method_anew(family: str, weights: object, prompt: str = "oracle box", seed: int = 0, **settings: Any) -> SamMethod:
     """A method in evaluation mode; the light ones, whose encoders take any size, get small squares to be quick."""
     torch.manual_seed(seed)
     made = build(MODALITIES, prompt, family=family, weights=str(weights), **settings)

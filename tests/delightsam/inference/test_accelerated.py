@@ -16,6 +16,8 @@ from torch import Tensor
 from delightsam import DeLightSAM, accelerate, add_modality
 from tests.performance.plain_delightsam import PlainDeLightSAM
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 Build = Callable[..., DeLightSAM]
 Images = Callable[[int, int], Tensor]
 MIXED = torch.tensor([5, 0, 2, 0, 2])
@@ -88,6 +90,7 @@ def test_added_modalities_see_their_own_query(build: Build, images: Images) -> N
         torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
 
 
+@pytest.mark.usefixtures("whole")
 def test_few_operations_whatever_the_batch(build: Build, images: Images) -> None:
     """2,376 of the model itself, 2,352 of the fused one, 557 here. Every one is a launch on a GPU."""
     model = build(modalities=(0, 1, 2, 3, 4, 5))

@@ -20,6 +20,8 @@ from delightsam.modeling.layers import STRIPE_ROWS, ConvChain, TokenMLP, add_mlp
 from delightsam.modeling.tiny_vit import Downsample, InvertedResidual, Stem
 from tests.performance.plain_delightsam import PlainDeLightSAM
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 Build = Callable[..., DeLightSAM]
 Images = Callable[[int, int], Tensor]
 MIXED = torch.tensor([5, 0, 2, 0, 2])

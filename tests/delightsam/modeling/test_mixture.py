@@ -11,6 +11,8 @@ from delightsam.modeling.controllers import Mixture
 from delightsam.modeling.model import DeLightSAM
 from delightsam.weights.add_modality import add_modality
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 KNOWN = (0, 2, 3, 5)
 NUMBERS = [2, 0, 5, 2]
 

@@ -12,6 +12,8 @@ from torch import Tensor
 from delightsam import DeLightSAM, DeLightSAMConfig
 from delightsam.modeling.controllers import group_by_modality
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 Build = Callable[..., DeLightSAM]
 Images = Callable[[int, int], Tensor]
 MIXED = torch.tensor([5, 0, 2, 0, 2])
@@ -224,6 +226,7 @@ def test_bad_config_is_named(fields: dict[str, object], message: str) -> None:
         DeLightSAMConfig(**fields)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("whole")
 def test_parameter_counts() -> None:
     counts = DeLightSAM().parameter_counts()
     one = DeLightSAM(modalities=(5,)).parameter_counts()

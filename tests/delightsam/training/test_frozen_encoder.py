@@ -10,6 +10,8 @@ from torch import nn
 
 from delightsam.training.frozen_encoder import FrozenEmbeddings
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 IMAGES = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 ENCODER = nn.BatchNorm2d(3)
 

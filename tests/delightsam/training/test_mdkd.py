@@ -25,6 +25,8 @@ from harness.errors import UserError
 from harness.methods.building import build_method
 from harness.training.epoch_result import EpochResult
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 NAMES = ["xray", "fundus"]
 CHAIN = [
     {"name": "teacher", "share": 1}, {"name": "common", "share": 1, "views": None},

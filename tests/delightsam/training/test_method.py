@@ -17,6 +17,8 @@ from delightsam.modeling.preprocessing import normalise
 from delightsam.training.mdkd import MDKDMethod
 from delightsam.training.method import DeLightSAMMethod
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 NAMES = ["colonoscopy", "dermoscopy", "endoscopy"]
 
 

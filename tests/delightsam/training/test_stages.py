@@ -18,6 +18,8 @@ from delightsam.training.stages import Stage, read_stages, segmentation_stages
 from harness.training.epoch_result import EpochResult
 from harness.training.seeding import seed_everything
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 BOTH: list[Any] = [{"name": "decode", "views": 2}, "joint"]
 SETTINGS = replace(CONFIG, epochs=2, augmentation="standard", learning_rate=1e-3, clip_norm=1.0)
 

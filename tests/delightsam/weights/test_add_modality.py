@@ -13,6 +13,8 @@ from delightsam import DeLightSAM, add_modality, load, modality_parameters, save
 from delightsam.training.method import DeLightSAMMethod
 from harness.training.stages import freeze_all_but
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 Build = Callable[..., DeLightSAM]
 Images = Callable[[int, int], Tensor]
 

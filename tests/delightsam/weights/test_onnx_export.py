@@ -11,7 +11,16 @@ import pytest
 import torch
 
 from delightsam import DeLightSAM
+from delightsam.modeling import decoder, tiny_vit
 from delightsam.weights.onnx_export import export_onnx
+
+
+@pytest.fixture(autouse=True)
+def fewest_layers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One layer of each kind: the exporter takes seconds for each, and treats all of a kind alike."""
+    monkeypatch.setattr(tiny_vit, "DEPTHS", (1, 1, 1, 1))
+    monkeypatch.setattr(decoder, "DEPTH", 1)
+
 
 Build = Callable[..., DeLightSAM]
 

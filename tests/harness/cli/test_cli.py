@@ -214,6 +214,7 @@ def test_a_run_with_a_failure_is_reported_and_the_same_command_does_only_what_is
     assert (first.folder / "report" / "leaderboard.html").stat().st_size > 1000
     assert "tinyconv" in (first.folder / "report" / "leaderboard.csv").read_text()
     assert first.config["training"]["epochs"] == 1
+    monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
     done = next(trial.ids.training for trial in first.trials if trial.method == "tinyconv")
     written = (store.trial_folder(done) / "result.json").stat().st_mtime_ns
 
@@ -338,14 +339,21 @@ def test_a_reader_who_leaves_early_is_no_error(monkeypatch: pytest.MonkeyPatch) 
     assert "Traceback" not in done.stderr
 
 
-def test_the_installed_command_finds_modules_in_the_folder_it_runs_in(tmp_path: Path) -> None:
+def test_the_installed_command_finds_modules_in_the_folder_it_runs_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     """As `python -m harness` does, so that both take the same methods."""
     (tmp_path / "here.py").write_text("from toy_methods import NoPredict")
     words = ["plan", "method=[unet]", "methods.unet.model._target_=here.NoPredict", "store.root=runs"]
-    program = f"import sys; sys.path.remove(''); sys.argv[1:] = {words}; from harness.cli import main; sys.exit(main())"
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "could not be built from here.NoPredict" in done.stderr and "no module" not in done.stderr
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
+    monkeypatch.setattr(sys, "argv", ["delightsam-bench", *words])
+    try:
+        assert main() == 2
+    finally:
+        sys.modules.pop("here", None)
+    error = capsys.readouterr().err
+    assert "could not be built from here.NoPredict" in error and "no module" not in error
 
 
 def test_the_parser_knows_every_command_that_main_knows() -> None:

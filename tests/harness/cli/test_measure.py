@@ -33,16 +33,6 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run_words(words: list[str], monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The words of a finished run of a network; costs and reports have tests of their own."""
-    monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
-    monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
-    found = [*words, "method=[tinyconv]", "seeds=[0,1]"]
-    assert main(["run", *found]) == 0
-    return found
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +20,15 @@ from harness.errors import TrialFailed
 from harness.methods.contract import Stage
 from harness.training.epoch_result import EpochResult
 from harness.training.stages import epochs_per_stage
+
+
+@pytest.fixture(scope="module", autouse=True)
+def small_heap() -> Iterator[None]:
+    """A fit that runs out of memory collects garbage: what other tests left need not be looked through each time."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
+
 
 # --- the budget ------------------------------------------------------------------------------------------------------
 

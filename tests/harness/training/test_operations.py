@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from invented_samples import invented
+from support.depth import SHALLOW, depth
 from support.operations import Counting
 from torch import nn
 
@@ -50,11 +51,18 @@ def train_counting(
 
 
 def networks() -> Iterator[Any]:
-    yield pytest.param(lambda: SmpNetwork(MODALITIES, "unet", "resnet18"), id="unet")
+    yield pytest.param(lambda: SmpNetwork(MODALITIES, "unet", "tu-test_resnet"), id="unet")
     yield pytest.param(lambda: DeLightSAMMethod(MODALITIES), id="delightsam")
 
 
+@pytest.fixture
+def shallow() -> Iterator[None]:
+    with depth(SHALLOW):
+        yield
+
+
 @pytest.mark.parametrize("build", networks())
+@pytest.mark.usefixtures("shallow")
 def test_an_epoch_waits_once(build: Any, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """For all its losses together. A loss that is read in every step shows here as three waits."""
     for epoch in train_counting(build(), data, tmp_path, monkeypatch)[1:]:
@@ -62,7 +70,7 @@ def test_an_epoch_waits_once(build: Any, data: TrainingData, tmp_path: Path, mon
 
 
 def test_a_loss_that_is_read_is_seen(data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    method, loss = SmpNetwork(MODALITIES, "unet", "resnet18"), SmpNetwork.training_loss
+    method, loss = SmpNetwork(MODALITIES, "unet", "tu-test_resnet"), SmpNetwork.training_loss
 
     def reads(self: Any, batch: Any, step: Any) -> Any:
         found = loss(self, batch, step)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -30,9 +32,23 @@ ADAPTATIONS: dict[str, type[Adaptation]] = {
 WITH_DECODER = ("samed", "medical_sam_adapter", "autosam", "mask_decoder", "finetune")
 
 
-def make(name: str, family: str, weights: object, seed: int = 0, **settings: Any) -> Adaptation:
+def make_anew(name: str, family: str, weights: object, seed: int = 0, **settings: Any) -> Adaptation:
     torch.manual_seed(seed)
     return ADAPTATIONS[name](MODALITIES, family=family, weights=str(weights), **settings).eval()
+
+
+def make(name: str, family: str, weights: object, seed: int = 0, **settings: Any) -> Adaptation:
+    """A copy of what `make_anew` made once: its file need not be read again."""
+    if settings:
+        return make_anew(name, family, weights, seed, **settings)
+    made = copy.deepcopy(_made(name, family, str(weights), seed))
+    torch.manual_seed(seed)
+    return made
+
+
+@lru_cache(maxsize=20)
+def _made(name: str, family: str, weights: str, seed: int) -> Adaptation:
+    return make_anew(name, family, weights, seed)
 
 
 def step(made: Adaptation, batch: Batch, steps: int, rate: float = 1e-3) -> list[float]:

@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+from support.numbers import nothing_drawn
 
 from harness.config.cards import method_cards
 from harness.config.loading import load_config
@@ -36,7 +37,8 @@ def test_a_file_builds_what_its_card_says(name: str, lite_medsam: str) -> None:
     same = chosen("delightsam_litemedsam")
     assert (card["pretrained"], card["pretrained_on"]) == (same["card"]["pretrained"], same["card"]["pretrained_on"])
     assert model["weights"] == same["model"]["encoder_weights"] == lite_medsam
-    made = build_method(name, model, MODALITIES, prompt=card["prompt"])
+    with nothing_drawn():
+        made = build_method(name, model, MODALITIES, prompt=card["prompt"])
     assert type(made) is ADAPTATIONS[name] and MethodAdapter(made).stages()[0].gradient
 
 
@@ -48,7 +50,8 @@ def test_other_starts_have_their_own_cards(name: str, weights: dict[str, str]) -
     card, own = config["card"], chosen(plain, f"methods.{plain}.model.weights={weights[family]}")["card"]
     assert "LiteMedSAM" not in card["title"] + card["pretrained"]
     assert (card["pretrained"], card["pretrained_on"]) == (own["pretrained"], own["pretrained_on"])
-    assert build_method(name, config["model"], MODALITIES, prompt="none")
+    with nothing_drawn():
+        assert build_method(name, config["model"], MODALITIES, prompt="none")
 
 
 def test_without_the_package_a_word_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,13 +37,12 @@ def huge_npy() -> bytes:
 
 
 def huge_npz(path: Path) -> None:
-    with (
-        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
-        archive.open("mask.npy", "w", force_zip64=True) as file,
-    ):
-        np.lib.format.write_array_header_1_0(file, {"descr": "|u1", "fortran_order": False, "shape": (1000, 1_000_000)})
-        for _ in range(1000):
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("mask.npy", "w", force_zip64=True) as file:
+            header = {"descr": "|u1", "fortran_order": False, "shape": (1000, 1_000_000)}
+            np.lib.format.write_array_header_1_0(file, header)
             file.write(bytes(1_000_000))
+        archive.getinfo("mask.npy").file_size = 10**9  # the rest is never read, so nobody need write it
 
 
 def test_huge_arrays_are_refused_by_their_header(tmp_path: Path) -> None:
@@ -51,7 +50,7 @@ def test_huge_arrays_are_refused_by_their_header(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.npy: expected one picture, found an array of 9\.3 GiB"):
         read_external_mask(tmp_path / "a.npy")
     huge_npz(tmp_path / "a.npz")
-    assert (tmp_path / "a.npz").stat().st_size < 2_000_000
+    assert (tmp_path / "a.npz").stat().st_size < 2_000
     with pytest.raises(UserError, match=r"a\.npz: expected one picture, found an array of 0\.9 GiB"):
         read_external_mask(tmp_path / "a.npz")
 
