@@ -49,8 +49,11 @@ class CheckpointWriter:
     stop: StopRequest
 
     def after_epoch(self, state: FitState, trainer: Trainer, epoch: EpochResult) -> None:
-        if not epoch.is_last and (self.stop.ask(epoch) or self.file.is_due):
+        stops = self.stop.ask(epoch)
+        if not epoch.is_last and (stops or self.file.is_due):
             self.file.save(state, trainer.method.module, trainer.optimizer, trainer.schedule, trainer.scaler)
+        if epoch.is_last or stops:
+            self.file.finish()
 
 
 @dataclass

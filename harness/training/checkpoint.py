@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import logging
 import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -36,10 +38,10 @@ class FitState:
 
 @dataclass
 class CheckpointFile:
-    """The checkpoint of one fit.
+    """The checkpoint of one fit. A thread writes it from a snapshot: the next epoch does not wait for the disk.
 
     Attributes:
-        every_seconds: epochs shorter than this share a checkpoint.
+        every_seconds: epochs shorter than this share a checkpoint; 0: each epoch is on the disk before the next begins.
         started: clock time at which this attempt began.
     """
 
@@ -47,6 +49,7 @@ class CheckpointFile:
     every_seconds: float
     started: float = field(default_factory=time.monotonic)
     written: float = field(default_factory=time.monotonic)
+    writing: Future[None] | None = None
 
     @classmethod
     def in_folder(cls, folder: Path, every_seconds: float = 0.0) -> CheckpointFile:
@@ -65,6 +68,11 @@ class CheckpointFile:
         schedule: torch.optim.lr_scheduler.LRScheduler,
         scaler: torch.amp.GradScaler,
     ) -> None:
+        """Takes a snapshot, and begins to write it when the one before is written.
+
+        Raises:
+            OSError: that one could not be written.
+        """
         state = copy.copy(state)
         state.seconds += time.monotonic() - self.started
         weights = method.state_dict()
@@ -80,8 +88,21 @@ class CheckpointFile:
         # Through memory: torch reports a full disk as a RuntimeError that does not say so.
         buffer = BytesIO()
         torch.save(content, buffer)
-        atomic_write_bytes(self.path, buffer.getvalue())
+        self.finish()
+        self.writing = _writer().submit(atomic_write_bytes, self.path, buffer.getvalue())
+        if self.every_seconds == 0:
+            self.finish()
         self.written = time.monotonic()
+
+    def finish(self) -> None:
+        """Waits until what was begun is on the disk.
+
+        Raises:
+            OSError: it could not be written.
+        """
+        writing, self.writing = self.writing, None
+        if writing is not None:
+            writing.result()
 
     def load(self, method: torch.nn.Module) -> tuple[FitState, dict[str, Any]] | None:
         """The state, with the weights put into `method`, and what optimiser, schedule and scaler go on from."""
@@ -98,6 +119,12 @@ class CheckpointFile:
             return None
         method.load_state_dict(saved["method"])
         return FitState(**saved["state"]), saved
+
+
+@cache
+def _writer() -> ThreadPoolExecutor:
+    """One thread for all fits of a process, which have one after another: a process ends when it has written."""
+    return ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
 
 
 def _sharing(tensors: dict[str, torch.Tensor], others: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import tempfile
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from torch import nn
 from toy_training import CONFIG, CPU, curves, make, make_data, run, same_bits
 
 from harness.errors import UserError
+from harness.files import atomic_write_bytes
 from harness.training.callbacks import usual_callbacks
 from harness.training.checkpoint import CheckpointFile, FitState
 from harness.training.epoch_result import EpochResult
@@ -154,3 +156,46 @@ def test_weights_that_are_the_best_so_far_are_written_once(tmp_path: Path) -> No
         assert loaded is not None and loaded.best_weights is not None
         assert all(torch.equal(loaded.best_weights[name], value) for name, value in best.items())
     assert sizes[0] < 0.6 * sizes[1]
+
+
+def saved(file: CheckpointFile, method: nn.Module) -> None:
+    optimizer = torch.optim.SGD(method.parameters(), lr=0.1)
+    schedule = torch.optim.lr_scheduler.ConstantLR(optimizer)
+    file.save(FitState(), method, optimizer, schedule, torch.amp.GradScaler(enabled=False))
+
+
+def test_training_goes_on_while_a_snapshot_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_write = threading.Event()
+
+    def slow_disk(path: Path, content: bytes) -> None:
+        assert may_write.wait(60)
+        atomic_write_bytes(path, content)
+
+    monkeypatch.setattr("harness.training.checkpoint.atomic_write_bytes", slow_disk)
+    method, file = nn.Linear(2, 2), CheckpointFile.in_folder(tmp_path, every_seconds=20)
+    before = method.weight.detach().clone()
+    saved(file, method)
+    assert not file.path.exists()
+    with torch.no_grad():
+        method.weight += 1  # as the next step does
+    may_write.set()
+    file.finish()
+    loaded = nn.Linear(2, 2)
+    assert file.load(loaded) is not None
+    assert torch.equal(loaded.weight, before)
+
+
+def test_a_snapshot_that_could_not_be_written_is_told_with_the_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: Path, content: bytes) -> None:
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr("harness.training.checkpoint.atomic_write_bytes", full)
+    method, file = nn.Linear(2, 2), CheckpointFile.in_folder(tmp_path, every_seconds=20)
+    saved(file, method)
+    with pytest.raises(UserError, match="full"):
+        saved(file, method)
+    saved(file, method)
+    with pytest.raises(UserError, match="full"):
+        file.finish()
