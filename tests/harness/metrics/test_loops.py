@@ -83,10 +83,10 @@ def test_nothing_to_ask_gives_nothing() -> None:
 def test_a_machine_where_nothing_can_be_kept_compiles_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
     compile_it = loops.numba.njit
 
-    def without_cache(*functions: object, cache: bool = False) -> object:
+    def without_cache(*functions: object, cache: bool = False, **options: bool) -> object:
         if cache:
             raise RuntimeError("cannot cache function 'double': no locator available")
-        return compile_it(*functions)
+        return compile_it(*functions, **options)
 
     monkeypatch.setattr(loops.numba, "njit", without_cache)
     assert loops.compiled(lambda x: 2 * x)(3) == 6
