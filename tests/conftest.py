@@ -12,7 +12,6 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 # Where costs are measured by all cores: a thread that waits for one whose core is taken sleeps, and doesn't spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
-import gc
 import importlib
 import shutil
 import sys
@@ -48,13 +47,6 @@ def pytest_xdist_auto_num_workers() -> int:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The long ones first: begun last, one of them keeps a process busy when all others have ended."""
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _libraries_are_no_garbage() -> None:
-    """Takes what the loaded libraries hold out of the search for garbage, which is else a tenth of all time."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
