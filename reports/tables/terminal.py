@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
@@ -25,7 +26,8 @@ def print_leaderboard(board: Leaderboard, columns: list[Column], title: str, con
     from rich.text import Text
 
     console = console or Console(markup=False, emoji=False, highlight=False)
-    shown = shown_in("wide terminal" if console.width >= _WIDE_FROM else "terminal", columns)
+    wide = console.width >= _WIDE_FROM
+    shown = shown_in("wide terminal" if wide else "terminal", columns)
     console.print(Text(board.headline, style="dim"))
     for caution in board.cautions:
         console.print(Text(caution, style="bold yellow"))
@@ -34,7 +36,8 @@ def print_leaderboard(board: Leaderboard, columns: list[Column], title: str, con
         if rows.empty or track == "incomplete":
             continue
         name = title if track == "automatic" else f"{title}. {heading}"
-        console.print(_table(name, shown, rows))
+        # On a narrow one a second interval would leave names no room.
+        console.print(_table(name, shown, rows, ("dice", "gap", "worst") if wide else ("dice",)))
     for row in table_rows(board.table[board.table["track"] == "incomplete"]):
         counts = f"{row.trials_done} of {row.trials_expected} trials done"
         text = f"{row.title}: no mean and no rank, {counts} ({'; '.join(row.missing)})."
@@ -52,13 +55,14 @@ def print_costs(board: Leaderboard, columns: list[Column], title: str, console: 
     console.print(_table(title, shown, board.costs))
 
 
-def _table(name: str, columns: list[Column], rows: pd.DataFrame) -> Table:
+def _table(name: str, columns: list[Column], rows: pd.DataFrame, detailed: Sequence[str] = ()) -> Table:
+    """`detailed`: keys of the columns whose second line is shown."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(title=Text(name, style="bold"), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
-    cells = [[_stacked(column, row) for column in columns] for _, row in rows.iterrows()]
+    cells = [[_stacked(column, row, column.key in detailed) for column in columns] for _, row in rows.iterrows()]
     for place, column in enumerate(columns):
         lines = [line for row in cells for line in row[place].plain.splitlines()]
         # Only names may be cut when the terminal is narrow, never numbers.
@@ -70,10 +74,10 @@ def _table(name: str, columns: list[Column], rows: pd.DataFrame) -> Table:
     return table
 
 
-def _stacked(column: Column, row: pd.Series) -> Text:
+def _stacked(column: Column, row: pd.Series, detailed: bool) -> Text:
     from rich.text import Text
 
     cell = column.cell(row)
-    # The seeds' spread and other second lines are for wider media.
-    detail = cell.detail.partition(" ±")[0] if column.key in ("dice", "gap", "worst") else ""
+    # The seeds' spread is for wider media.
+    detail = cell.detail.partition(" ±")[0] if detailed else ""
     return Text.assemble(cell.main, (f"\n{detail}" if detail else "", "dim"))
