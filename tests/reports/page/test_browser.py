@@ -54,6 +54,7 @@ def test_no_sideways_scrolling_and_readable_colours(
 ) -> None:
     page = open_page(report.html, width, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(CUT_CAPTIONS) == []
     page.click("#open-all")
     page.check("input[name=all]")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -61,6 +62,12 @@ def test_no_sideways_scrolling_and_readable_colours(
     assert len(contrasts) > 50
     assert min(contrasts) >= 4.5
 
+
+# What is said above a table, however long, stays within the box that the table scrolls in.
+CUT_CAPTIONS = """() => [...document.querySelectorAll('.scroll caption > span')].filter(said => {
+  said.append(' word'.repeat(200));
+  return said.getBoundingClientRect().right > said.closest('.scroll').getBoundingClientRect().right + 1;
+}).map(said => said.closest('caption').id)"""
 
 # WCAG 2 contrast of all text in tables and paragraphs against what is painted behind it.
 CONTRASTS = """() => {
