@@ -21,18 +21,27 @@ class TrialInterrupted(Exception):
     """A trial that was asked to stop and kept its state: the same command goes on with it."""
 
 
+class StopExpired(BaseException):
+    """The time to stop in is over. No Exception: nothing on the way may take it for a failure of a trial's."""
+
+
 def raise_stop_behind(error: BaseException) -> None:
-    """Raises Ctrl-C, or another order to stop, where that is what `error` comes of.
+    """Raises Ctrl-C, or the end of the time to stop in, where `error` comes of it.
 
     A library that is stopped in the middle of its work may trip over its own clean-up, and that error hides the stop:
     one in eight Ctrl-C that come while OmegaConf copies a configuration ends as a ConfigKeyError. Call it first where
     any Exception is caught.
     """
-    behind: BaseException | None = error
-    while behind is not None:
-        if not isinstance(behind, Exception):
+    left: list[BaseException | None] = [error]
+    seen: set[int] = set()  # an error may come of one that came of it
+    while left:
+        behind = left.pop()
+        if behind is None or id(behind) in seen:
+            continue
+        if isinstance(behind, KeyboardInterrupt | StopExpired):
             raise behind
-        behind = behind.__cause__ or behind.__context__
+        seen.add(id(behind))
+        left += [behind.__cause__, behind.__context__]
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

@@ -40,7 +40,7 @@ class Flips(Algorithm):
             return super().__getattr__("method").use_cache
         if name == "accelerated":
             own = super().__getattr__("method").accelerated
-            return lambda *costs: _Accelerated(own(*costs))
+            return lambda *costs: None if (form := own(*costs)) is None else _Accelerated(form)
         return super().__getattr__(name)
 
 

@@ -9,9 +9,7 @@ import time
 from collections.abc import Iterator
 from types import FrameType
 
-
-class StopExpired(BaseException):
-    """The time to stop in is over. No Exception: nothing on the way may take it for a failure of a trial's."""
+from harness.errors import StopExpired
 
 
 class GracefulStop:

@@ -28,7 +28,7 @@ events = logging.getLogger("harness.events")
 
 
 class Follower(Protocol):
-    """Hears what the display hears; see harness/execution/trackers."""
+    """Is called as the display is; see harness/execution/trackers."""
 
     def start(self, trial_id: str) -> None: ...
 

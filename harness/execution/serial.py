@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from harness.config import ExecutorConfig
-from harness.errors import UserError
+from harness.errors import StopExpired, UserError
 from harness.execution.executor import Outcome
-from harness.execution.graceful_stop import GracefulStop, StopExpired
+from harness.execution.graceful_stop import GracefulStop
 from harness.execution.progress import ProgressDisplay
 from harness.trial import TrialContext, run_trial
 from harness.trial_spec import TrialSpec

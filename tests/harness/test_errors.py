@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from harness.errors import did_you_mean
+import pytest
+
+from harness.errors import did_you_mean, raise_stop_behind
 
 
 def test_the_nearest_name_is_offered() -> None:
@@ -19,3 +21,14 @@ def test_nothing_is_said_when_there_is_nothing_to_offer() -> None:
 
 def test_options_need_not_be_words() -> None:
     assert did_you_mean("1", [2, 12]) in (" Did you mean '12'?", " Available: 12, 2.")
+
+
+def test_a_stop_is_found_behind_an_error_and_an_exit_is_none() -> None:
+    error, other = ValueError(), ValueError()
+    error.__cause__, other.__context__ = other, error  # each comes of the other
+    raise_stop_behind(error)
+    other.__cause__ = SystemExit(3)
+    raise_stop_behind(error)
+    other.__cause__.__context__ = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        raise_stop_behind(error)

@@ -20,8 +20,7 @@ from safetensors.torch import load_file
 
 import harness.evaluation.measure as measure_module
 from harness.data.reading import read_mask
-from harness.errors import UserError
-from harness.execution.graceful_stop import StopExpired
+from harness.errors import StopExpired, UserError
 from harness.metrics import dice
 from harness.planning.plan import Plan
 from harness.store.store import Store

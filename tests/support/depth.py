@@ -11,7 +11,7 @@ from torch import Tensor
 from delightsam.modeling import tiny_vit
 
 REAL = tiny_vit.DEPTHS
-# One stage keeps two blocks, so that whoever takes one block for another is found out.
+# One stage keeps two blocks, so that code that takes one block for another fails.
 SHALLOW = (1, 1, 2, 1)
 
 

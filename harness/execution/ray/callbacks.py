@@ -12,8 +12,8 @@ import ray
 from ray.experimental import internal_kv
 from ray.tune import Callback
 
-from harness.errors import UserError
-from harness.execution.graceful_stop import GracefulStop, StopExpired
+from harness.errors import StopExpired, UserError
+from harness.execution.graceful_stop import GracefulStop
 from harness.execution.progress import ProgressDisplay
 from harness.execution.ray.cluster import Cluster
 from harness.execution.ray.trial_queue import TrialQueue

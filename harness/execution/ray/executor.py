@@ -18,8 +18,9 @@ from uuid import uuid4
 from ray import tune
 
 from harness.config import ExecutorConfig
+from harness.errors import StopExpired
 from harness.execution.executor import Outcome
-from harness.execution.graceful_stop import GracefulStop, StopExpired
+from harness.execution.graceful_stop import GracefulStop
 from harness.execution.progress import ProgressDisplay
 from harness.execution.ray.callbacks import RunCallback
 from harness.execution.ray.cluster import Cluster, started_ray

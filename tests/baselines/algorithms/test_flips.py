@@ -72,3 +72,13 @@ def test_the_fastest_form_and_the_cache_are_the_methods() -> None:
     assert method.use_cache == method.method.use_cache
     assert not MethodAdapter(make(Flips)).is_accelerated
     assert not hasattr(make(Flips), "accelerated")
+
+
+def test_a_method_without_a_fast_form_for_what_is_asked_predicts_as_it_is() -> None:
+    class Knows(ToyMethod):
+        def accelerated(self, image_size: int, batch_size: int, dtype: torch.dtype) -> None:
+            return None
+
+    adapter = MethodAdapter(make(Flips, method=Knows))
+    adapter.accelerate(32, 2, "off")
+    assert not adapter.is_accelerated

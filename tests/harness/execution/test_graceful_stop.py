@@ -20,9 +20,9 @@ from ray.tune.search import Searcher
 from rich.console import Console
 
 from harness.config import ExecutorConfig
-from harness.errors import UserError
+from harness.errors import StopExpired, UserError
 from harness.execution import make_executor
-from harness.execution.graceful_stop import GracefulStop, StopExpired
+from harness.execution.graceful_stop import GracefulStop
 from harness.execution.progress import ProgressDisplay
 from harness.execution.ray.callbacks import cause_of
 from harness.execution.ray.trial_queue import TrialQueue
