@@ -49,6 +49,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("e2e") is None)
 
 
+@pytest.fixture(scope="module")
+def shallow() -> Iterator[None]:
+    """Light encoders of 4 attention blocks in place of 10, for files whose tests show the same at any depth."""
+    from support.depth import SHALLOW, depth
+
+    with depth(SHALLOW):
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real images: `$DELIGHTSAM_REAL_DATA`, or `../shared/data/real` beside the repository."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.depth import REAL, SHALLOW, depth
+from support.depth import REAL, depth
 from support.numbers import nothing_drawn
 from torch import Tensor
 
@@ -76,13 +76,6 @@ def authors_outputs() -> dict[str, Tensor]:
 def authors_model(authors_state: dict[str, Tensor]) -> DeLightSAM:
     """Six modalities, all with the same controller, as the recording has it."""
     return from_authors(dict.fromkeys(range(6), authors_state))
-
-
-@pytest.fixture(scope="module")
-def shallow() -> Iterator[None]:
-    """Models of 4 attention blocks in place of 10, for files whose tests show the same at any depth."""
-    with depth(SHALLOW):
-        yield
 
 
 @pytest.fixture

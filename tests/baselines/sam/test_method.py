@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.depth import REAL, SHALLOW, depth
+from support.depth import REAL, depth
 from torch import Tensor
 
 from baselines.sam.method import BoxSam, OracleSam, SamMethod, WholeSam, build
@@ -29,11 +28,8 @@ LEARNING = ("decoder", "lora")
 every_family = pytest.mark.parametrize("family", FAMILIES)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_blocks() -> Iterator[None]:
-    """Light encoders of 4 attention blocks in place of 10: test_light.py compares whole ones."""
-    with depth(SHALLOW):
-        yield
+# test_light.py compares whole encoders.
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 import torch
 from invented_samples import invented
-from support.depth import SHALLOW, depth
 from support.operations import Counting
 from torch import nn
 
@@ -53,12 +52,6 @@ def train_counting(
 def networks() -> Iterator[Any]:
     yield pytest.param(lambda: SmpNetwork(MODALITIES, "unet", "tu-test_resnet"), id="unet")
     yield pytest.param(lambda: DeLightSAMMethod(MODALITIES), id="delightsam")
-
-
-@pytest.fixture
-def shallow() -> Iterator[None]:
-    with depth(SHALLOW):
-        yield
 
 
 @pytest.mark.parametrize("build", networks())

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from support.depth import REAL, SHALLOW, depth
+from support.depth import REAL, depth
 from support.methods import others_slow
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -29,11 +28,8 @@ every_kind = pytest.mark.parametrize("name", others_slow(list(ADAPTATIONS), ["sa
 every_family = pytest.mark.parametrize("family", ["lite_medsam", "sam"])
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_blocks() -> Iterator[None]:
-    """Light starts of 4 attention blocks in place of 10: an adaptation treats all blocks alike."""
-    with depth(SHALLOW):
-        yield
+# An adaptation treats all blocks alike.
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 @pytest.fixture(scope="module")
