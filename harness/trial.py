@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.data.corruptions.form import CorruptedForm
 from harness.errors import TrialFailed, TrialInterrupted, UserError, raise_stop_behind
+from harness.methods.crossing import WRAPPED
 from harness.protocols.leaks import check_split
 from harness.store.store import Store
 from harness.store.trial_state import now
-from harness.trial_spec import CorruptedForm, TrialSpec
+from harness.trial_spec import TrialSpec
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +46,8 @@ class TrialContext:
     predictions: bool = True
     keep_weights: bool = True
     checkpoint_seconds: float = 20.0
+    # An algorithm that changes nothing in training gets the weights of the method by itself, where the store has them.
+    take_over: bool = True
     command: tuple[str, ...] = ()
 
 
@@ -56,12 +60,13 @@ def run_trial(
     """Runs what the store lacks of the trial and returns its final status: a stopped training goes on at its checkpoint,
     kept weights are not trained and kept masks not predicted again.
 
-    A trial that fails by itself (NaN loss, out of memory, an error in the method's code) is recorded with its cause and
-    returned as `{"state": "failed", "reason": ...}`.
-
     Args:
         report: called with the result of each epoch, and with None when the test begins.
         should_stop: asked after each epoch; True: the trial keeps its state and ends as `{"state": "interrupted", ...}`.
+
+    Returns:
+        `state` and `reason`. A trial that fails by itself (NaN loss, out of memory, an error in the method's code) is
+        recorded with its cause, and is "failed".
 
     Raises:
         UserError: the data or the store is at fault; other trials would meet the same.
@@ -125,12 +130,14 @@ def _run(
     if spec.method.trainer is not None:
         _run_outside(store, spec, context, samples, report, should_stop, status)
     elif not store.has_masks(spec.ids):
-        trained = store.has_weights(spec.ids)
-        prepared = prepare_trial(spec, context, samples, _predicted_keys(spec) if trained else spec.split.keys)
-        if trained:
-            prepared.load_weights(store.weights(spec.id))
-        else:
+        source = _kept_weights(store, spec, context)
+        prepared = prepare_trial(spec, context, samples, _predicted_keys(spec) if source else spec.split.keys)
+        if source is None:
             _train(prepared, store, context, report, should_stop, status)
+        elif source == spec.id:
+            prepared.load_weights(store.weights(source))
+        else:
+            _take_over(prepared, store, source)
         report(None)
         with MeasuringThreads(store, spec, samples, list(REGISTRY), spec.trained.cpu_threads) as measuring:
             predict_and_keep(prepared, store, kept=measuring.begin)
@@ -203,6 +210,24 @@ def _train(
     shutil.rmtree(checkpoints, ignore_errors=True)
 
 
+def _kept_weights(store: Store, spec: TrialSpec, context: TrialContext) -> str | None:
+    """The training whose weights serve this trial: its own, or that of the method by itself; None where none is kept."""
+    candidates = (spec.id, spec.alone_id if context.take_over else None)
+    return next((each for each in candidates if each is not None and store.has_weights(each)), None)
+
+
+def _take_over(prepared: PreparedTrial, store: Store, alone: str) -> None:
+    """Keeps the weights of the training `alone` as this trial's own, with how they came about."""
+    from harness.training.weights import save_weights
+
+    spec = prepared.spec
+    prepared.load_weights(store.weights(alone), prefix=WRAPPED)
+    save_weights(prepared.method, store.weights(spec.id), about=spec.weights_metadata())
+    store.copy_training(alone, spec.ids)
+    # Of an attempt that trained by itself.
+    shutil.rmtree(store.trial_folder(spec.id) / "checkpoint", ignore_errors=True)
+
+
 def _keep_training(prepared: PreparedTrial, store: Store, context: TrialContext, state: FitState) -> None:
     import pandas as pd
 
@@ -271,8 +296,11 @@ class PreparedTrial:
     cache: ArrayCache
     samples: dict[str, Sample]
 
-    def load_weights(self, path: Path) -> None:
+    def load_weights(self, path: Path, prefix: str = "") -> None:
         """Takes the weights of a file that `save_weights` wrote.
+
+        Args:
+            prefix: how the method's names begin, where the file is of a method that it wraps.
 
         Raises:
             UserError: they don't fit: the method's code has changed since.
@@ -280,7 +308,7 @@ class PreparedTrial:
         from safetensors.torch import load_file
 
         try:
-            self.method.load_state_dict(load_file(path))
+            self.method.load_state_dict({prefix + name: tensor for name, tensor in load_file(path).items()})
         except RuntimeError as error:
             raise UserError(
                 f"{path} does not fit {self.spec.method.name}: its code has changed since it was trained, and its version"

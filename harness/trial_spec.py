@@ -14,9 +14,11 @@ from typing import Any
 
 from harness.config.schema import InferenceConfig, MetricsConfig, ProtocolConfig, TrainingConfig, geometry_words
 from harness.config.validation import Checked
+from harness.data.corruptions.form import CorruptedForm, CorruptionSpec
 from harness.data.folder.sample import MODALITIES
 from harness.errors import UserError
 from harness.files import sha256_file, sha256_json
+from harness.methods.crossing import WRAPPED, wrapped_model
 from harness.methods.trainer import Trainer
 from harness.protocols.split import RoleContent, Split, SplitContent
 
@@ -29,8 +31,6 @@ INFERENCE_VERSION = 2
 EXTERNAL = "external"
 # What `settings` says in place of the rule where a trainer chooses its weights by a rule of its own.
 OUTSIDE = "trainer"
-# What the roles of corrupted test images begin with.
-CORRUPTED = "corrupted/"
 # Settings of training and prediction that came later: where one says what held before it, a trial keeps its ids.
 _LATER: dict[str, Any] = {"cuda_graphs": False, "geometry": "stretch", "tiled": []}
 
@@ -59,6 +59,7 @@ class MethodSpec:
         files: key of `model` -> SHA-256 of the file that it names; of an external method: image key -> SHA-256 of its mask.
         card: what a reader of the results needs to know about the method.
         trainer: of a method that a program of its own trains, in place of `model`, which is empty: see `outside`.
+        version_alone: of the method by itself, where the algorithm around it changes nothing in training; else None.
     """
 
     name: str
@@ -67,6 +68,15 @@ class MethodSpec:
     files: dict[str, str]
     card: dict[str, Any]
     trainer: dict[str, Any] | None = None
+    version_alone: Any = None
+
+    @property
+    def alone(self) -> MethodSpec | None:
+        """The method by itself, whose weights are the same; None where there is no algorithm, or it changes the training."""
+        if self.version_alone is None:
+            return None
+        files = {key.removeprefix(WRAPPED): digest for key, digest in self.files.items() if key.startswith(WRAPPED)}
+        return MethodSpec(self.name, self.version_alone, wrapped_model(self.model), files, self.card)
 
     @property
     def outside(self) -> Trainer:
@@ -107,51 +117,6 @@ class Versions(Checked):
     training: int
     arrays: int
     inference: int
-
-
-@dataclass(frozen=True)
-class CorruptedForm:
-    """One corruption at one severity, 1 to 5."""
-
-    name: str
-    severity: int
-
-    @classmethod
-    def of_role(cls, role: str) -> CorruptedForm | None:
-        """The form that has this role; None of another role."""
-        name, _, severity = role.removeprefix(CORRUPTED).rpartition("-")
-        return cls(name, int(severity)) if role.startswith(CORRUPTED) else None
-
-    @property
-    def role(self) -> str:
-        """Of its images, in tables and in the store; the clean ones have the role "test"."""
-        return f"{CORRUPTED}{self.name}-{self.severity}"
-
-
-@dataclass(frozen=True)
-class CorruptionSpec:
-    """In which corrupted forms the test images are predicted as well: see harness/data/corruptions.
-
-    Attributes:
-        names: modality of test images -> its corruptions.
-        severities: of 1 to 5, rising.
-        seed: of the random patterns.
-        version: of the code that corrupts.
-    """
-
-    names: dict[str, list[str]]
-    severities: list[int]
-    seed: int
-    version: int
-
-    def forms(self) -> list[CorruptedForm]:
-        """All forms, of whatever modality: by corruption, then severity."""
-        names = dict.fromkeys(name for names in self.names.values() for name in names)
-        return [CorruptedForm(name, severity) for name in names for severity in self.severities]
-
-    def has(self, form: CorruptedForm, key: str) -> bool:
-        """Whether the image `key` is predicted in this form."""
-        return form.name in self.names.get(key.split("/", 1)[0], ())
 
 
 @dataclass(frozen=True)
@@ -251,6 +216,12 @@ class TrialSpec:
     def id(self) -> str:
         """The training id: the name of the trial's folder."""
         return self.ids.training
+
+    @cached_property
+    def alone_id(self) -> str | None:
+        """The training id of the method without its algorithm, where that has the same weights: see `MethodSpec.alone`."""
+        alone = self.method.alone
+        return None if alone is None else sha256_json(replace(self, method=alone)._training_identity())
 
     @cached_property
     def ids(self) -> TrialIds:

@@ -63,8 +63,12 @@ class Algorithm(nn.Module):
 
     def deployed_method(self) -> nn.Module:
         """The wrapped method where prediction is left to it."""
-        passes_on = type(self).predict is Algorithm.predict and not hasattr(self, "predict_adapting")
-        return self.method if passes_on else self
+        own = (
+            type(self).predict is not Algorithm.predict
+            or hasattr(self, "predict_adapting")
+            or hasattr(self, "predict_tested")
+        )
+        return self if own else self.method
 
     def __getattr__(self, name: str) -> Any:
         if name in _PASSED_ON:

@@ -19,9 +19,9 @@ Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 class Flips(Algorithm):
-    """Trained as the method is; its logits are the mean over the image as it is, and mirrored along each axis and both.
+    """Trained as the method is; the tested logits are the mean over the image as it is, and mirrored along each axis and both.
 
-    No image tells it anything of another. It costs four passes an image, in validation as in the test.
+    No image tells it anything of another. It costs four passes an image; epochs are compared by one.
 
     Raises:
         ValueError: a method that is prompted with the true masks.
@@ -31,7 +31,7 @@ class Flips(Algorithm):
         super().__init__(modalities, method)
         check_predicts(self.method, "Flips")
 
-    def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+    def predict_tested(self, images: Tensor, modality: Tensor) -> Tensor:
         """(B, 3, S, S) in [0, 1], (B,) int64 -> logits (B, 1, S, S)."""
         return mean_over_flips(self.method.predict, images, modality)  # type: ignore[arg-type]
 

@@ -177,12 +177,16 @@ def _tell_of_threads(trials: list[TrialSpec], config: RunConfig, console: Any) -
 
 
 def _trials_to_run(plan: Plan, done: Collection[TrialIds]) -> list[TrialSpec]:
-    """Each trial once: the same may stand under two names, such as one model of all modalities and one for the only one."""
+    """Each trial once: the same may stand under two names, such as one model of all modalities and one for the only one.
+
+    Last come those that need no training once the method by itself is trained.
+    """
     found: dict[TrialIds, TrialSpec] = {}
     for trial in plan.trials:
         if trial.ids not in done:
             found.setdefault(trial.ids, trial)
-    return list(found.values())
+    trained_here = {trial.id for trial in found.values()}
+    return sorted(found.values(), key=lambda trial: trial.alone_id in trained_here)
 
 
 def _discard(trials: list[TrialSpec], store: Store) -> None:
@@ -220,6 +224,7 @@ def _execute(
         predictions=config.store.predictions,
         keep_weights=config.store.keep_weights,
         checkpoint_seconds=config.store.checkpoint_seconds,
+        take_over=config.reuse != "never" and config.store.keep_weights,
         command=tuple(command),
     )
     with contextlib.ExitStack() as stack:

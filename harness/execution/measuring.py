@@ -95,11 +95,11 @@ def _why_not_predicted(store: Store, trial: TrialSpec) -> str:
     """Why a trial without masks can't be predicted again; "" where its weights are there."""
     if trial.method.trainer is not None and OutsideTrial(trial, store, {}, "cpu").trained:
         return ""
-    if store.has_weights(trial.ids):
+    if store.has_weights(trial.id):
         return ""
     if trial.is_external:
         return "its masks were not kept: evaluate them again"
-    if store.trained(trial.ids) is None:
+    if store.trained(trial.id) is None:
         return "it has not been trained yet: run it first"
     return "neither its masks nor its weights were kept: run it again, with store.keep_weights=true"
 

@@ -58,7 +58,7 @@ class OutsideTrial:
     @property
     def trained(self) -> bool:
         """Whether the model is there, as it was trained."""
-        return self.store.trained(self.spec.ids) is not None and (self.work / folder.MODEL).is_dir()
+        return self.store.trained(self.spec.id) is not None and (self.work / folder.MODEL).is_dir()
 
     def train(self, command: Sequence[str]) -> None:
         """Runs the train command, or goes on with it, and keeps how the model came about.

@@ -127,7 +127,7 @@ def trained_method(store: Store, trial_id: str, device: str) -> TrialPredictor:
     from safetensors.torch import load_file
 
     asked = store.ids_of(trial_id)
-    if not asked or store.trained(asked[0]) is None:
+    if not asked or store.trained(asked[0].training) is None:
         state = store.status(trial_id).state
         raise UserError(
             f"Trial {trial_id[:12]} in {store.root} has no result yet ({state}): run its suite to the end first."

@@ -21,8 +21,8 @@ from harness.hardware import autocast, dtype_of
 from harness.methods.contract import Stage, Step
 
 _OPTIONAL = (
-    "stages", "observe", "use_cache", "predict_oracle", "guess_modality", "after_step", "after_epoch", "predict_adapting",
-    "reset_adaptation", "accelerated", "prepare", "recording_key", "active_parameters", "deployed_parameters", "deployed_method",
+    "stages", "observe", "use_cache", "predict_oracle", "guess_modality", "after_step", "after_epoch", "predict_tested",
+    "predict_adapting", "reset_adaptation", "accelerated", "prepare", "recording_key", "active_parameters", "deployed_parameters", "deployed_method",
 )  # fmt: skip
 
 
@@ -106,8 +106,7 @@ class MethodAdapter:
         """What the method gives for images (B, 3, S, S); one that is prompted with the truth receives the masks too."""
         if self.sees_truth:
             return self._found["predict_oracle"](images, modality, masks)
-        predicting = self.module if self._fast is None else self._fast
-        return predicting.predict(images, modality)
+        return self.module.predict(images, modality)
 
     def accelerate(self, image_size: int, batch_size: int, amp: str) -> None:
         """Has the method predict in its fastest form from here on, where it knows one; its weights must not change then.
@@ -120,18 +119,22 @@ class MethodAdapter:
             self._fast = self._found["accelerated"](image_size, batch_size, dtype_of(amp))
 
     def compile(self) -> None:
-        """Has the method predict by what torch.compile makes of `predict`, when it is first called: that takes a minute."""
+        """Has the method predict by what torch.compile makes of it, when it is first called: that takes a minute."""
         if not self.sees_truth and not self.adapts:
-            self._fast = _Compiled(self.module)
+            self._fast = _Compiled(self._found.get("predict_tested", self.module.predict))
 
     @property
     def is_accelerated(self) -> bool:
         return self._fast is not None
 
     def test_answer(self, images: Tensor, modality: Tensor, masks: Tensor) -> Tensor:
-        """As `answer`, of tested images: a method that adapts may learn from them."""
+        """As `answer`, of tested images: in the fastest form; a method that adapts may learn from them."""
         if self.adapts:
             return self._found["predict_adapting"](images, modality)
+        if self._fast is not None:
+            return self._fast.predict(images, modality)
+        if "predict_tested" in self._found and not self.sees_truth:
+            return self._found["predict_tested"](images, modality)
         return self.answer(images, modality, masks)
 
     def logits(self, batch: Batch, amp: str) -> Tensor:
@@ -220,12 +223,12 @@ class MethodAdapter:
 
 
 class _Compiled:
-    """Predicts as a method, its operations merged."""
+    """Predicts as a function does, its operations merged."""
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, predict: Any) -> None:
         # What was compiled for other methods counts against a limit, beyond which nothing is compiled.
         torch._dynamo.reset()
-        self.predict = torch.compile(module.predict, dynamic=False)
+        self.predict = torch.compile(predict, dynamic=False)
 
 
 def checked_loss(method: nn.Module, answer: Any) -> Tensor:

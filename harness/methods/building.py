@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from harness.errors import UserError, did_you_mean
 from harness.methods.card import ORACLE, PROMPTS
+from harness.methods.crossing import WRAPPED
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,6 +50,8 @@ def build_method(name: str, model_config: dict[str, Any], modalities: list[str],
     check_signature(name, method, "training_loss", ("batch", "step"))
     if any(not stage.gradient for stage in adapter.stages()):
         check_signature(name, method, "observe", ("batch",))
+    if hasattr(method, "predict_tested"):
+        check_signature(name, method, "predict_tested", ("images", "modality"))
     if adapter.adapts:
         check_signature(name, method, "predict_adapting", ("images", "modality"))
         check_signature(name, method, "reset_adaptation", ())
@@ -86,6 +89,21 @@ def check_adaptation(name: str, method: nn.Module, card: dict[str, Any]) -> None
         raise UserError(
             f"Method '{name}': {type(method).__name__} {'has' if adapts else 'lacks'} predict_adapting, but its card says"
             f" sees_test_images: {str(declared).lower()}. Expected both or neither, because the report shows it."
+        )
+
+
+def check_no_own_weights(name: str, method: nn.Module) -> None:
+    """An algorithm that changes nothing in training has the weights of the method that it wraps, and no others.
+
+    Raises:
+        UserError: it has, or keeps the method under another name than `method`.
+    """
+    own = [key for key in method.state_dict() if not key.startswith(WRAPPED)]
+    if own:
+        raise UserError(
+            f"Method '{name}': its algorithm says changes_training: false, and {type(method).__name__} has the weights"
+            f" '{own[0]}'. Expected those of the wrapped method alone, which it keeps as self.method. Without"
+            " changes_training it is trained like any other."
         )
 
 

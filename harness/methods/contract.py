@@ -35,6 +35,8 @@ The harness never imports a method by name: it follows `_target_`. Optional are
     after_step(step)                            called after every optimiser step
     after_epoch(score: float)                   called with each epoch's score (NaN where a stage is not scored), before the
                                                 selection rule compares it
+    predict_tested(images, modality) -> logits  in place of predict for masks that are kept, not for an epoch's score: for what
+                                                only costs time while it trains. An algorithm around the method uses predict
     predict_adapting(images, modality) -> logits
                                                 is tested in place of predict: may learn from the test images, which come
                                                 domain by domain; goes with a card that says sees_test_images: true

@@ -7,9 +7,11 @@ An algorithm is one class and one YAML file `algorithm/<name>.yaml`:
     version: 1
     model: {_target_: package.module.Class, ...}     # null: the method as it is
     training: {}                                     # what it changes of the training preset, after the method
+    changes_training: false        # only where it acts at test time alone; default: true
 
 The class takes `modalities: list[str]` and `method`, which makes the wrapped method when called with `modalities=`, and
-fulfils the contract of harness/methods/building.py itself. A method whose YAML says `supports_algorithms: false` learns nothing by gradients
+fulfils the contract of harness/methods/contract.py itself. One that does not change the training keeps the method as `self.method` and
+has no weights of its own: its trials take over those of the method by itself where the store has them. A method whose YAML says `supports_algorithms: false` learns nothing by gradients
 that an algorithm could change: it stands once, as it is.
 """
 
@@ -21,6 +23,9 @@ from typing import Any
 
 from harness.config.validation import Checked, Flag, Text, validated
 from harness.methods.card import Model, check_method_config
+
+WRAPPED = "method."
+"""How the names of a wrapped method's weights and files begin."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +46,7 @@ class AlgorithmFile(Checked):
     model: Model | None
     version: Any = 1
     training: Any = None
+    changes_training: Flag = True
 
 
 def crossed(methods: Mapping[str, dict[str, Any]], algorithms: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
@@ -90,4 +96,5 @@ def _wrapped(method: dict[str, Any], name: str, algorithm: dict[str, Any]) -> di
         "version": f"{method.get('version', 1)}+{algorithm.get('version', 1)}",
         "model": {**algorithm["model"], "method": {"_partial_": True, **method["model"]}},
         "training": {**(method.get("training") or {}), **(algorithm.get("training") or {})},
+        **({} if algorithm.get("changes_training", True) else {"version_alone": method.get("version", 1)}),
     }

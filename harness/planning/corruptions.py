@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 from harness.config import ProtocolConfig
 from harness.data.corruptions.corruption import CORRUPTIONS_VERSION
+from harness.data.corruptions.form import CorruptionSpec
 from harness.data.corruptions.registry import corruption_named, corruptions_of
 from harness.errors import UserError
 from harness.protocols.split import Split
-from harness.trial_spec import CorruptionSpec
 
 
 def check_corruptions(protocol: ProtocolConfig, modalities: Sequence[str]) -> None:

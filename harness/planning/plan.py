@@ -81,7 +81,8 @@ def _one_per_modality(methods: dict[str, Any]) -> dict[str, Any]:
 def _method_spec(name: str, method: dict[str, Any]) -> MethodSpec:
     model = method.get("model") or {}
     trainer = trainer_of(method["trainer"]) if method.get("trainer") else None
-    return MethodSpec(name, method.get("version", 1), model, files_in(model), method["card"], trainer)
+    version, alone = method.get("version", 1), method.get("version_alone")
+    return MethodSpec(name, version, model, files_in(model), method["card"], trainer, alone)
 
 
 def _tiled(training: TrainingConfig, known: Sequence[str], split: Split) -> list[str]:

@@ -113,11 +113,24 @@ class Store:
         Args:
             summary: such as training_seconds, epochs, chosen_epoch.
         """
-        folder, weights = self.trial_folder(ids.training), self.weights(ids.training)
+        folder = self.trial_folder(ids.training)
         (folder / RESULT).unlink(missing_ok=True)
         atomic_write_text(folder / "curves.csv", curves.to_csv(index=False))
         atomic_write_json(folder / "provenance.json", {"schema_version": SCHEMA_VERSION, **provenance})
-        summary = {"id": ids.training, **summary, "weights": sha256_file(weights) if weights.exists() else None}
+        self._seal_training(ids, summary)
+
+    def copy_training(self, training_id: str, ids: TrialIds) -> None:
+        """Keeps how the weights of another training came about as those of this one, which has the same."""
+        source, target = self.trial_folder(training_id), self.trial_folder(ids.training)
+        for name in ("curves.csv", "provenance.json"):
+            atomic_write_bytes(target / name, (source / name).read_bytes())
+        result = self.trained(training_id) or {}
+        summary = {key: value for key, value in result.items() if key not in ("id", "weights", "files", "checksum")}
+        self._seal_training(ids, {**summary, "weights_of": training_id})
+
+    def _seal_training(self, ids: TrialIds, summary: dict[str, Any]) -> None:
+        folder, weights = self.trial_folder(ids.training), self.weights(ids.training)
+        summary = {**summary, "id": ids.training, "weights": sha256_file(weights) if weights.exists() else None}
         seal(folder, ("spec.json", "curves.csv", "provenance.json"), summary)
 
     def write_mask(self, ids: TrialIds, role: str, key: str, mask: Mask) -> None:
@@ -252,17 +265,17 @@ class Store:
             key=lambda ids: (ids.prediction, ids.measurement),
         )
 
-    def trained(self, ids: TrialIds) -> dict[str, Any] | None:
+    def trained(self, training_id: str) -> dict[str, Any] | None:
         """The result of the training; None when it has none, or is damaged."""
-        return read_sealed(self.trial_folder(ids.training))
+        return read_sealed(self.trial_folder(training_id))
 
     def predicted(self, ids: TrialIds) -> dict[str, Any] | None:
         """The result of the prediction; None when it has none, or is damaged."""
         return read_sealed(self.prediction_folder(ids))
 
-    def has_weights(self, ids: TrialIds) -> bool:
+    def has_weights(self, training_id: str) -> bool:
         """Whether the weights are there, as they were trained."""
-        result, path = self.trained(ids), self.weights(ids.training)
+        result, path = self.trained(training_id), self.weights(training_id)
         return result is not None and path.is_file() and sha256_file(path) == result["weights"]
 
     def has_masks(self, ids: TrialIds) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from harness.trial_spec import CorruptedForm
+from harness.data.corruptions.form import CorruptedForm
 
 SUMS = ["images", "clean", "dice"]
 COLUMNS = ["domain", "corruption", "severity", *SUMS]

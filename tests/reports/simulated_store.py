@@ -13,9 +13,10 @@ from PIL import Image
 from support.specs import trial_spec
 from support.stores import finished_trial
 
+from harness.data.corruptions.form import CorruptionSpec
 from harness.store.records import TrialEntry
 from harness.store.store import Store
-from harness.trial_spec import CorruptionSpec, TrialIds
+from harness.trial_spec import TrialIds
 
 MODALITIES = ("dermoscopy", "fundus")
 DOMAINS = ("atlas", "clinic", "screening")

@@ -32,7 +32,7 @@ class LeansRight(nn.Module):
 
 def test_what_leans_to_a_side_is_evened_out() -> None:
     method = make(Flips, method=LeansRight)
-    found = method.predict(BATCH.images, BATCH.modality)
+    found = method.predict_tested(BATCH.images, BATCH.modality)
     side = BATCH.images.shape[-1]
     expected = BATCH.images.mean(1, keepdim=True) + (side - 1) / 2 * 3
     torch.testing.assert_close(found, expected)
@@ -43,8 +43,8 @@ def test_what_leans_to_a_side_is_evened_out() -> None:
 def test_a_mirrored_image_has_the_mirrored_answer(axes: tuple[int, ...]) -> None:
     method = make(Flips).eval()
     with torch.no_grad():
-        turned = method.predict(BATCH.images.flip(axes), BATCH.modality)
-        torch.testing.assert_close(turned, method.predict(BATCH.images, BATCH.modality).flip(axes))
+        turned = method.predict_tested(BATCH.images.flip(axes), BATCH.modality)
+        torch.testing.assert_close(turned, method.predict_tested(BATCH.images, BATCH.modality).flip(axes))
 
 
 def test_it_learns_as_the_method_alone() -> None:
@@ -65,10 +65,10 @@ def test_the_fastest_form_and_the_cache_are_the_methods() -> None:
     images = torch.rand(2, 3, 32, 32)
     modality = torch.zeros(2, dtype=torch.int64)
     with torch.inference_mode():
-        plain = adapter.answer(images, modality, None)
+        plain = adapter.test_answer(images, modality, None)
         adapter.accelerate(32, 2, "off")
         assert adapter.is_accelerated
-        torch.testing.assert_close(adapter.answer(images, modality, None), plain, atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(adapter.test_answer(images, modality, None), plain, atol=1e-4, rtol=1e-3)
     assert method.use_cache == method.method.use_cache
     assert not MethodAdapter(make(Flips)).is_accelerated
     assert not hasattr(make(Flips), "accelerated")

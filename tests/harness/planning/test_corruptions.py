@@ -12,11 +12,12 @@ from support.specs import trial_spec
 
 from harness.config import RunConfig, check_config
 from harness.config.loading import load_config
+from harness.data.corruptions.form import CorruptedForm, CorruptionSpec
 from harness.data.corruptions.registry import corruptions_of
 from harness.errors import UserError
 from harness.planning.estimate import _work
 from harness.planning.plan import build_plan
-from harness.trial_spec import CorruptedForm, CorruptionSpec, TrialSpec
+from harness.trial_spec import TrialSpec
 
 ToyConfig = Callable[..., RunConfig]
 

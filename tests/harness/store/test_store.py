@@ -83,7 +83,7 @@ def test_what_is_finished_is_read_back(store: Store) -> None:
     assert record.result is not None
     assert record.result["seconds"] == 1.5
     assert record.metrics == {"dice": REGISTRY["dice"].version}
-    assert store.has_masks(IDS) and not store.has_weights(IDS)
+    assert store.has_masks(IDS) and not store.has_weights(IDS.training)
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == {
         "spec.json", "status.json", "curves.csv", "provenance.json", "result.json",
         *(f"predictions/{IDS.prediction}/{name}" for name in ("spec.json", "test/a/b/c.png", "result.json")),
@@ -154,7 +154,7 @@ def test_results_are_written_last_so_a_level_is_whole_or_not_there(
         with pytest.raises(OSError, match="stopped here"):
             finish(store)
         assert store.result(IDS) is None
-        assert (store.trained(IDS) is not None) == ("result.json" in written)
+        assert (store.trained(IDS.training) is not None) == ("result.json" in written)
         assert (store.predicted(IDS) is not None) == (written.count("result.json") == 2)
 
 
