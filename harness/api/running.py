@@ -56,7 +56,7 @@ class PlannedRun:
         from harness.planning.estimate import Estimator
 
         store = Store(self.store)
-        estimator = Estimator(store)
+        estimator = Estimator(store, self.plan.trials)
         rows = [
             {
                 "method": trial.method.name,

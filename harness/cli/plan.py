@@ -41,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     plan = build_plan(config)
     check_methods(plan.trials)
     store = Store(config.store.root)
-    estimator = Estimator(store)
+    estimator = Estimator(store, plan.trials)
     console = terminal()
     console.print(f"{config.name}: {len(plan.trials)} trials on {plan.dataset.root}", soft_wrap=True, highlight=False)
     if config.costs_only:

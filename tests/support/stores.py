@@ -24,6 +24,7 @@ def finished_trial(
     curves: pd.DataFrame = _NO_CURVES,
     provenance: dict[str, Any] | None = None,
     seconds: float = 1.0,
+    prediction_seconds: float = 0.0,
     masks: Mapping[tuple[str, str], np.ndarray] | None = None,
     **summary: Any,
 ) -> Path:
@@ -31,7 +32,7 @@ def finished_trial(
 
     Args:
         samples: the table; the metrics among its columns have today's versions.
-        seconds: of training; predicting took none.
+        seconds: of training.
         masks: (role, key) -> mask (H, W) bool; None: masks were not kept.
         summary: further facts of the training.
     """
@@ -41,7 +42,9 @@ def finished_trial(
     store.finish_training(
         spec.ids, curves=curves, provenance=provenance or {}, summary={"training_seconds": seconds, **summary}
     )
-    store.finish_prediction(spec.ids, masks=None if masks is None else list(masks), summary={"prediction_seconds": 0.0})
+    store.finish_prediction(
+        spec.ids, masks=None if masks is None else list(masks), summary={"prediction_seconds": prediction_seconds}
+    )
     versions = {name: metric.version for name, metric in REGISTRY.items() if name in samples}
     store.finish_measurement(spec.ids, samples=samples, metrics=versions, summary={"warnings": []})
     store.write_status(spec.id, "done", seconds=seconds)

@@ -44,7 +44,7 @@ def test_every_test_image_has_the_corruptions_of_its_modality(toy_config: ToyCon
     assert {severity for _, severity in found} == {2, 5}
     assert all(key.startswith("dermoscopy/") for key in found["hair", 2]) and found["hair", 2]
     assert not {key for keys in found.values() for key in keys} & {*trial.split.train, *trial.split.validation}
-    assert _work(trial) > _work(replace(trial, corruptions=None))
+    assert _work(trial, True) > _work(replace(trial, corruptions=None), True)
 
 
 def test_the_prediction_id_holds_what_is_asked_for(toy_config: ToyConfig) -> None:

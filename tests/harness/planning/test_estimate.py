@@ -9,8 +9,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import yaml
 from support.stores import finished_trial
 
+import suites
 from harness.config import ProtocolConfig
 from harness.planning.estimate import Estimator
 from harness.planning.plan import Plan, build_plan
@@ -54,3 +56,17 @@ def test_only_finished_trials_of_the_same_method_count(toy_plan: ToyPlan, tmp_pa
     estimator = Estimator(store)
     assert estimator.seconds(tiny) == pytest.approx(10)
     assert estimator.seconds(floor) is None
+
+
+def test_what_takes_weights_over_only_predicts(toy_config: Any, tmp_path: Path) -> None:
+    """Of two seeds, the first has taken over its weights; the other does so, unless the method by itself is not there."""
+    store, config = Store(tmp_path / "runs"), toy_config(epochs=100)
+    file = yaml.safe_load((Path(suites.__path__[0]) / "algorithm" / "flips.yaml").read_text())
+    plan = build_plan(replace(config, seeds=[0, 1], algorithms={"erm": {**file, "model": None}, "flips": file}))
+    alone, other_alone, pair, other = sorted(plan.trials, key=lambda trial: (trial.method.name, trial.seed))
+    finish(store, alone, 100.0)
+    finished_trial(store, pair, pd.DataFrame({"key": ["a"]}), prediction_seconds=3.0)
+    store.copy_training(alone.id, pair.ids)
+    assert Estimator(store, plan.trials).seconds(other) == pytest.approx(3)
+    assert Estimator(store, [other]).seconds(other) is None
+    assert Estimator(store).seconds(other_alone) == pytest.approx(100)
