@@ -6,7 +6,6 @@ import copy
 import inspect
 import random
 import re
-from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 import torch
 import yaml
 from hydra.utils import get_class
-from support.depth import SHALLOW, depth
 from torch import Tensor, nn
 
 from delightsam.training.method import DeLightSAMMethod
@@ -294,10 +292,9 @@ def test_a_method_that_offers_less_trains_or_gets_a_hint(name: str, method: str)
 
 
 @pytest.fixture(scope="module")
-def delightsam() -> Iterator[DeLightSAMMethod]:
+def delightsam(shallow: None) -> DeLightSAMMethod:
     torch.manual_seed(0)
-    with depth(SHALLOW):
-        yield DeLightSAMMethod(MODALITIES)
+    return DeLightSAMMethod(MODALITIES)
 
 
 @every_algorithm
