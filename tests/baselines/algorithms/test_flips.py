@@ -1,4 +1,4 @@
-"""Test-time flips: the same answer however an image is turned, and four passes."""
+"""Test-time flips: the same answer however an image is mirrored, in four passes."""
 
 from __future__ import annotations
 
