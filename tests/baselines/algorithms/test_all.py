@@ -244,7 +244,8 @@ def test_switched_off_it_is_the_method_alone_bit_for_bit(name: str, off: str) ->
 # Testing
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "flips"])  # whose answer is a mean of several
+# Flips answer with a mean over several passes: test_flips.py.
+@pytest.mark.parametrize("name", [name for name in FILES if name != "flips"])
 def test_predicts_as_the_method_alone_before_it_trains(name: str) -> None:
     batch = disks(4, (30, 33))
     assert torch.equal(predict(build(name), batch), predict(build("erm"), batch))
