@@ -26,8 +26,10 @@ class _Kernel(Forked):
 
     stdin = stdout = stderr = None
 
-    def __init__(self, command: list[str], *, cwd: str, **_: Any) -> None:
-        super().__init__(command[command.index("-f") :], Path(cwd), program="ipykernel.kernelapp")
+    def __init__(self, command: list[str], *, cwd: str, env: dict[str, str], **_: Any) -> None:
+        # Of the variables that this test sets: a fork has those with which the first fork's server began.
+        own = {name: env[name] for name in ("IPYTHONDIR", "OMP_NUM_THREADS")}
+        super().__init__(command[command.index("-f") :], Path(cwd), program="ipykernel.kernelapp", **own)
 
     terminate = Forked.kill
 

@@ -123,9 +123,8 @@ def test_what_looks_at_a_run_works(folder: Path, monkeypatch: pytest.MonkeyPatch
         if "--out" in command:
             shutil.rmtree(folder / words_of(command)[words_of(command).index("--out") + 1], ignore_errors=True)
         with monkeypatch.context() as patch:
-            if (
-                kind == "plan" and "--config-dir" not in command
-            ):  # that shipped methods can be built has tests of its own
+            # That shipped methods can be built has tests of its own.
+            if kind == "plan" and "--config-dir" not in command:
                 patch.setattr("harness.planning.checks.check_methods", lambda _: None)
             typed(command, *more)
     _mask_tools(folder)
@@ -133,7 +132,7 @@ def test_what_looks_at_a_run_works(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def _only_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the run of `folder` did, or a test of its own does: the page's figures, files of them, and imports in another process."""
+    """Leaves out what the run of `folder` or another test does: the page's figures, files of them, imports in another process."""
     monkeypatch.setattr("reports.figures.all_figures.draw_figures", lambda *_, **__: [])
     monkeypatch.setattr("reports.figures.all_figures.FORMATS", ("svg",))
     monkeypatch.setattr("harness.cli.doctor.facts.import_probe", lambda names: dict.fromkeys(names, ""))

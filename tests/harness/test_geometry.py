@@ -41,11 +41,6 @@ OTHERS = ("letterbox", "tiles")
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> TrialContext:
-    return TrialContext(store_root=str(tmp_path / "runs"), cache_folder=str(tmp_path / "cache"))
-
-
-@pytest.fixture
 def data(small_dataset: Path, tmp_path: Path) -> TrainingData:
     """Of images of 48 to 64 pixels, as tiles of 32; 12 to train on, 6 to score."""
     samples = Dataset.open(small_dataset).by_key()

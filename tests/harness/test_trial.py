@@ -17,6 +17,7 @@ import torch
 import toy_methods
 from PIL import Image
 from safetensors.torch import load_file
+from support.stores import files_of
 
 import harness.evaluation.measure as measure_module
 from harness.data.reading import read_mask
@@ -29,10 +30,6 @@ from harness.trial import TrialContext, run_trial
 from harness.trial_spec import TrialIds, TrialSpec
 
 ToyPlan = Callable[..., Plan]
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def run(trial: TrialSpec, context: TrialContext, **options: Any) -> dict[str, Any]:

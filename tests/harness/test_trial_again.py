@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ import pandas as pd
 import pytest
 import toy_methods
 from PIL import Image
+from support.stores import files_of
 
 from harness.data.reading import read_mask
 from harness.planning.plan import Plan
@@ -19,10 +19,6 @@ from harness.store.store import Store
 from harness.trial import TrialContext, run_trial
 
 ToyPlan = Callable[..., Plan]
-
-
-def files_of(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:

@@ -29,11 +29,6 @@ from harness.trial_spec import TrialSpec
 ToyConfig = Callable[..., RunConfig]
 
 
-@pytest.fixture
-def context(tmp_path: Path) -> TrialContext:
-    return TrialContext(store_root=str(tmp_path / "runs"), cache_folder=str(tmp_path / "cache"))
-
-
 def plans(config: RunConfig) -> tuple[TrialSpec, TrialSpec]:
     """The clean trial, and the one with noise, hair and speckle."""
     protocol = replace(config.protocol, name="corruptions", corruptions=["noise", "hair", "speckle"], severities=[2, 5])

@@ -19,9 +19,10 @@ def rooms(package: str) -> list[Path]:
 
 def lines_of(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     """Of its body, without docstring and the functions and classes within."""
-    inside = [node for node in ast.walk(function) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    inside = [node for node in ast.walk(function) if isinstance(node, kinds) and node is not function]
     lines = set(range(function.body[0].lineno, (function.end_lineno or 0) + 1))
-    for node in inside[1:]:
+    for node in inside:
         lines -= set(range(node.lineno, (node.end_lineno or 0) + 1))
     if ast.get_docstring(function) is not None:
         lines -= set(range(function.lineno, (function.body[0].end_lineno or 0) + 1))

@@ -24,14 +24,14 @@ def first_of_each_class() -> list[str]:
         _, model = _card_and_model(file_of("method", name, None))
         if "_target_" in model:
             names.setdefault(model["_target_"], []).append(name)
-    # To compose all 77 takes seconds, in every process that collects tests.
+    # To compose all of them takes seconds, in every process that collects tests.
     for same in names.values():
         found += next(([name] for name in same if _composes(name)), [])
     return sorted(found)
 
 
 def _composes(name: str) -> bool:
-    """Whether the weights that it needs are here; a file that names none, nor another file that may, needs none."""
+    """Whether the weights that the method needs are here. A file without any of these signs names no weights and no other file."""
     text = file_of("method", name, None).read_text("utf-8")
     if not any(sign in text for sign in ("_file:", "???", "defaults:")):
         return True

@@ -54,3 +54,8 @@ def finished_trial(
 def ids(name: str) -> TrialIds:
     """Ids of a trial that needs no spec."""
     return TrialIds(name, name, name)
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    """Name -> content of each file."""
+    return {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -6,7 +6,6 @@ import copy
 import inspect
 import random
 import re
-from collections.abc import Iterator
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pytest
 import torch
 import yaml
 from hydra.utils import get_class
-from support.depth import SHALLOW, depth
 from torch import Tensor, nn
 
 from delightsam.training.method import DeLightSAMMethod
@@ -246,7 +244,8 @@ def test_switched_off_it_is_the_method_alone_bit_for_bit(name: str, off: str) ->
 # Testing
 
 
-@pytest.mark.parametrize("name", [name for name in FILES if name != "flips"])  # whose answer is a mean of several
+# Flips answer with a mean over several passes: test_flips.py.
+@pytest.mark.parametrize("name", [name for name in FILES if name != "flips"])
 def test_predicts_as_the_method_alone_before_it_trains(name: str) -> None:
     batch = disks(4, (30, 33))
     assert torch.equal(predict(build(name), batch), predict(build("erm"), batch))
@@ -294,10 +293,9 @@ def test_a_method_that_offers_less_trains_or_gets_a_hint(name: str, method: str)
 
 
 @pytest.fixture(scope="module")
-def delightsam() -> Iterator[DeLightSAMMethod]:
+def delightsam(shallow: None) -> DeLightSAMMethod:
     torch.manual_seed(0)
-    with depth(SHALLOW):
-        yield DeLightSAMMethod(MODALITIES)
+    return DeLightSAMMethod(MODALITIES)
 
 
 @every_algorithm

@@ -1,4 +1,4 @@
-"""Test-time flips: the same answer however an image is turned, and four passes."""
+"""Test-time flips: the same answer however an image is mirrored, in four passes."""
 
 from __future__ import annotations
 
@@ -70,15 +70,19 @@ def test_the_fastest_form_and_the_cache_are_the_methods() -> None:
         assert adapter.is_accelerated
         torch.testing.assert_close(adapter.test_answer(images, modality, None), plain, atol=1e-4, rtol=1e-3)
     assert method.use_cache == method.method.use_cache
-    assert not MethodAdapter(make(Flips)).is_accelerated
-    assert not hasattr(make(Flips), "accelerated")
 
 
-def test_a_method_without_a_fast_form_for_what_is_asked_predicts_as_it_is() -> None:
-    class Knows(ToyMethod):
-        def accelerated(self, image_size: int, batch_size: int, dtype: torch.dtype) -> None:
-            return None
+class NoFormForThis(ToyMethod):
+    """Has fast forms, but none for what is asked."""
 
-    adapter = MethodAdapter(make(Flips, method=Knows))
+    def accelerated(self, image_size: int, batch_size: int, dtype: torch.dtype) -> None:
+        return None
+
+
+@pytest.mark.parametrize("method", [ToyMethod, NoFormForThis])
+def test_without_a_fast_form_the_method_predicts_as_it_is(method: type[ToyMethod]) -> None:
+    wrapped = make(Flips, method=method)
+    assert hasattr(wrapped, "accelerated") == (method is NoFormForThis)
+    adapter = MethodAdapter(wrapped)
     adapter.accelerate(32, 2, "off")
     assert not adapter.is_accelerated

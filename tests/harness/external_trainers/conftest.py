@@ -10,7 +10,6 @@ import pytest
 
 from harness.config import RunConfig
 from harness.planning.plan import build_plan
-from harness.trial import TrialContext
 from harness.trial_spec import TrialSpec
 
 SCRIPT = str(Path(__file__).with_name("toy_trainer.py"))
@@ -40,8 +39,3 @@ def outside_config(toy_config: Callable[..., RunConfig]) -> Callable[..., RunCon
 @pytest.fixture
 def outside_trial(outside_config: Callable[..., RunConfig]) -> Callable[..., TrialSpec]:
     return lambda fault="", **changes: build_plan(outside_config(fault, **changes)).trials[0]
-
-
-@pytest.fixture
-def context(tmp_path: Path) -> TrialContext:
-    return TrialContext(store_root=str(tmp_path / "runs"), cache_folder=str(tmp_path / "cache"), command=("a", "b"))

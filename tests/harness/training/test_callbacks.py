@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import toy_methods
 from toy_training import CONFIG, CPU, make, make_data
 
 from harness.errors import TrialInterrupted
-from harness.training.callbacks import usual_callbacks
+from harness.training.callbacks import CheckpointWriter, usual_callbacks
 from harness.training.epoch_result import EpochResult
 from harness.training.fit import fit
 
@@ -45,6 +46,17 @@ def test_the_last_epoch_is_not_stopped(tmp_path: Path) -> None:
     assert last == [False, False, False, True]
     with pytest.raises(TrialInterrupted):
         run(tmp_path / "other", should_stop=lambda: True)
+
+
+@pytest.mark.parametrize("stops", [False, True])
+def test_a_fit_ends_when_its_checkpoint_is_on_the_disk(tmp_path: Path, stops: bool) -> None:
+    """A thread writes it: one that went on would write into the folder of a trial that has ended."""
+    callbacks = usual_callbacks(tmp_path, checkpoint_seconds=1e-9, should_stop=lambda: stops)
+    writer = callbacks[0]
+    assert isinstance(writer, CheckpointWriter)
+    with pytest.raises(TrialInterrupted) if stops else nullcontext():
+        fit(make(toy_methods.TinyConv), make_data(), CONFIG, seed=0, device=CPU, folder=tmp_path, callbacks=callbacks)
+    assert writer.file.path.exists() and writer.file.writing is None
 
 
 def test_an_epoch_survives_json_and_is_a_row_of_the_curves() -> None:

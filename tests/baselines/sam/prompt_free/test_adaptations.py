@@ -27,7 +27,6 @@ every_name = pytest.mark.parametrize("name", ADAPTATIONS)
 every_kind = pytest.mark.parametrize("name", others_slow(list(ADAPTATIONS), ["samed", "autosam", "conv_decoder"]))
 every_family = pytest.mark.parametrize("family", ["lite_medsam", "sam"])
 
-
 # An adaptation treats all blocks alike.
 pytestmark = pytest.mark.usefixtures("shallow")
 
@@ -38,8 +37,8 @@ def weights(shallow_weights: dict[str, str]) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def lite_medsam(shallow_weights: dict[str, str]) -> str:
-    return shallow_weights["lite_medsam"]
+def lite_medsam(shallow_light: dict[str, str]) -> str:
+    return shallow_light["lite_medsam"]
 
 
 def predict(made: Any, batch: Batch) -> Tensor:

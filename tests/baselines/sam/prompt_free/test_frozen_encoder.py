@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from support.depth import SHALLOW, depth
 from torch import Tensor
 from toy_training import CONFIG, curves, make_data, run, same_bits
 
@@ -25,16 +24,13 @@ SETTINGS = replace(CONFIG, epochs=4, augmentation="standard", learning_rate=1e-3
 Head = Callable[..., Any]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def few_blocks() -> Iterator[None]:
-    """Encoders of 4 attention blocks in place of 10: frozen ones matter as a whole."""
-    with depth(SHALLOW):
-        yield
+# A frozen encoder matters as a whole.
+pytestmark = pytest.mark.usefixtures("shallow")
 
 
 @pytest.fixture(scope="module")
-def lite_medsam(shallow_weights: dict[str, str]) -> str:
-    return shallow_weights["lite_medsam"]
+def lite_medsam(shallow_light: dict[str, str]) -> str:
+    return shallow_light["lite_medsam"]
 
 
 @pytest.fixture
