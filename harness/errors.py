@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sysconfig
+import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 
 class UserError(Exception):
@@ -58,3 +61,31 @@ def near_name(name: str, options: Iterable[str]) -> str:
     """`" Did you mean 'unet'?"`, or nothing where no option is near."""
     near = difflib.get_close_matches(name, sorted(set(map(str, options))), n=1, cutoff=0.6)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def described(error: BaseException) -> str:
+    """An error of a method's own code in words that any file and terminal can hold: `ValueError: its text (mine.py, line 3)`."""
+    text = str(error)
+    if len(text) > LONGEST:
+        text = f"{text[:LONGEST]} ... ({len(text)} characters)"
+    return printable(f"{type(error).__name__}{f': {text}' if text else ''}{place(error)}")
+
+
+LONGEST = 2000
+"""So many characters of an error's text are told; the traceback has them all."""
+
+
+def printable(text: str) -> str:
+    """`text` with escapes (`\\x1b`) for what is no text in UTF-8 or moves a terminal's cursor; lines and tabs stay."""
+    return "".join(
+        each if each.isprintable() or each in "\n\t" else each.encode("unicode_escape").decode() for each in text
+    )
+
+
+def place(error: BaseException) -> str:
+    """Where the method's own code raised or called what raised: " (my_method.py, line 12)"; "" where it did neither."""
+    others = [str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), "<"]
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if not frame.filename.startswith(tuple(others)):
+            return f" ({Path(frame.filename).name}, line {frame.lineno})"
+    return ""

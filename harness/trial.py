@@ -14,7 +14,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.data.corruptions.form import CorruptedForm
-from harness.errors import TrialFailed, TrialInterrupted, UserError, raise_stop_behind
+from harness.errors import (
+    TrialFailed,
+    TrialInterrupted,
+    UserError,
+    described,
+    place,
+    printable,
+    raise_stop_behind,
+)
 from harness.methods.crossing import WRAPPED
 from harness.protocols.leaks import check_split
 from harness.store.store import Store
@@ -91,9 +99,11 @@ def run_trial(
         with contextlib.suppress(UserError, OSError):  # for example the very disk that is full
             status.write("failed", reason=str(error))
         raise
-    except Exception as error:  # the method's own code may raise anything; its cause is kept, the others go on
+    except (Exception, SystemExit) as error:  # the method's own code may raise anything; the others go on
         raise_stop_behind(error)
-        reason = str(error) if isinstance(error, TrialFailed) else f"{type(error).__name__}: {error}{_place(error)}"
+        if isinstance(error, SystemExit) and not place(error):
+            raise  # Ray Tune ends a trial so
+        reason = printable(str(error)) if isinstance(error, TrialFailed) else described(error)
         _keep_traceback(store, trial_id)
         status.write("failed", reason=reason)
         return {"state": "failed", "reason": reason}
@@ -385,16 +395,4 @@ def _keep_traceback(store: Store, trial_id: str) -> None:
 
     from harness.files import atomic_write_text
 
-    atomic_write_text(store.trial_folder(trial_id) / "error.txt", traceback.format_exc())
-
-
-def _place(error: Exception) -> str:
-    """Where the method's own code raised or called what raised: " (my_method.py, line 12)"; "" where it did neither."""
-    import sysconfig
-    import traceback
-
-    others = [str(Path(__file__).parent), *(sysconfig.get_path(name) for name in ("stdlib", "purelib", "platlib")), "<"]
-    for frame in reversed(traceback.extract_tb(error.__traceback__)):
-        if not frame.filename.startswith(tuple(others)):
-            return f" ({Path(frame.filename).name}, line {frame.lineno})"
-    return ""
+    atomic_write_text(store.trial_folder(trial_id) / "error.txt", printable(traceback.format_exc()))

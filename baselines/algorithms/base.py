@@ -43,6 +43,16 @@ class Algorithm(nn.Module):
         loss: tuple[Tensor, dict[str, Any]] = self.method.training_loss(batch, step)  # type: ignore[operator]
         return loss
 
+    def after_step(self, step: Any) -> None:
+        """Called after every optimiser step; the method's own, where it has one. An algorithm with its own calls this too."""
+        if hasattr(self.method, "after_step"):
+            self.method.after_step(step)  # type: ignore[operator]
+
+    def after_epoch(self, score: float) -> None:
+        """Called with each epoch's score; the method's own, where it has one. An algorithm with its own calls this too."""
+        if hasattr(self.method, "after_epoch"):
+            self.method.after_epoch(score)  # type: ignore[operator]
+
     def stages(self) -> list[Stage]:
         """The method's own stages; names of parameters are those of the wrapper."""
         own = self.method.stages() if hasattr(self.method, "stages") else [Stage("train")]  # type: ignore[operator]
@@ -91,15 +101,18 @@ def required(method: nn.Module, name: str, algorithm: str, what: str) -> Any:
 
 
 def _renamed(stage: Any) -> Stage:
-    rates = getattr(stage, "learning_rate", 1.0)
+    def given(key: str, default: Any = None) -> Any:
+        return stage.get(key, default) if isinstance(stage, Mapping) else getattr(stage, key, default)
+
+    rates, patterns = given("learning_rate", 1.0), given("trainable", ("*",))
     if isinstance(rates, Mapping):
         rates = {_PREFIX + pattern: factor for pattern, factor in rates.items()}
     return Stage(
-        name=stage.name,
-        share=getattr(stage, "share", 1.0),
-        trainable=tuple(_PREFIX + pattern for pattern in getattr(stage, "trainable", ("*",))),
-        gradient=getattr(stage, "gradient", True),
+        name=given("name"),
+        share=given("share", 1.0),
+        trainable=tuple(_PREFIX + pattern for pattern in ((patterns,) if isinstance(patterns, str) else patterns)),
+        gradient=given("gradient", True),
         learning_rate=rates,
-        views=getattr(stage, "views", None),
-        scored=getattr(stage, "scored", True),
+        views=given("views"),
+        scored=given("scored", True),
     )

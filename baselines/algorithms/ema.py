@@ -55,6 +55,7 @@ class EMA(Algorithm):
 
     @torch.no_grad()
     def after_step(self, step: Any) -> None:
+        super().after_step(step)
         count = int(self.steps)
         self.steps += 1
         # Copied first; what is averaged is put right afterwards.

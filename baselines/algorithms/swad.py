@@ -56,6 +56,7 @@ class SWAD(Algorithm):
         self._stage_is_over = False
 
     def after_step(self, step: Any) -> None:
+        super().after_step(step)
         if step.index == 0:
             self.valley.clear()
         self.valley.add_step(list(averaged_tensors(self.method).values()))
@@ -63,6 +64,7 @@ class SWAD(Algorithm):
 
     @torch.no_grad()
     def after_epoch(self, score: float) -> None:
+        super().after_epoch(score)
         self.valley.end_epoch(1 - score, self.start_patience, self.end_patience, self.tolerance)
         if self._stage_is_over:
             tensors = list(averaged_tensors(self.method).values())

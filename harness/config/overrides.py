@@ -27,6 +27,10 @@ def for_hydra(word: str, extra_folder: Path | None) -> str:
         raise UserError(
             f"Expected key=value, for example suite=domain_generalization; found '{word}'.{_bare_word_hint(word, extra_folder)}"
         )
+    if re.match(r"~?hydra\b", name):
+        raise UserError(
+            f"{word}: Hydra only reads the words here, and none of its own settings has an effect. Leave it out."
+        )
     if name in PATH_KEYS and value != "null":
         return f"{key}={quoted(without_quotes(value))}"
     if name in GROUPS:
@@ -50,11 +54,15 @@ def for_hydra(word: str, extra_folder: Path | None) -> str:
 
 
 def _names(value: str) -> str:
-    """Names of files, where Hydra would take some for numbers: `12` and `nan` are quoted."""
+    """Names of files, where Hydra would take some for numbers, and knows no letters but a to z: `12` and `größe` are quoted."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
     def name(item: str) -> str:
-        is_text = not item or isinstance(OverridesParser.create().parse_override(f"x={item}").value(), str)
+        try:
+            is_text = not item or isinstance(OverridesParser.create().parse_override(f"x={item}").value(), str)
+        except HydraException:
+            is_text = False
         return item if is_text else quoted(item)
 
     if not re.fullmatch(r"\[?[\w.,@ +-]*\]?", value):

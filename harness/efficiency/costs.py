@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from harness.errors import raise_stop_behind
+from harness.errors import described, raise_stop_behind
 from harness.files import sha256_json
 from harness.hardware import usable_cores
 from harness.methods.crossing import wrapped_model
@@ -53,7 +53,7 @@ def measure_missing_costs(plan: Plan, store: Store) -> Iterator[str]:
             row = _measure(trial, size, device, plan.config.efficiency_seconds, measured, compiled)
         except Exception as error:  # the method's own code may raise anything
             raise_stop_behind(error)
-            yield f"costs  {name} could not be measured: {type(error).__name__}: {error}"
+            yield f"costs  {name} could not be measured: {described(error)}"
             continue
         store.write_efficiency(key, row)
         for words in row["left_out"]:

@@ -20,10 +20,26 @@ from harness.errors import TrialFailed, UserError
 from harness.hardware import autocast, dtype_of
 from harness.methods.contract import Stage, Step
 
-_OPTIONAL = (
-    "stages", "observe", "use_cache", "predict_oracle", "guess_modality", "after_step", "after_epoch", "predict_tested",
-    "predict_adapting", "reset_adaptation", "accelerated", "prepare", "recording_key", "active_parameters", "deployed_parameters", "deployed_method",
-)  # fmt: skip
+_PREDICTS = ("images", "modality")
+_OPTIONAL: dict[str, tuple[str, ...]] = {
+    "stages": (),
+    "observe": ("batch",),
+    "use_cache": ("folder",),
+    "predict_oracle": (*_PREDICTS, "masks"),
+    "guess_modality": ("images",),
+    "prepare": ("batch", "step"),
+    "recording_key": ("batch", "step"),
+    "after_step": ("step",),
+    "after_epoch": ("score",),
+    "predict_tested": _PREDICTS,
+    "predict_adapting": _PREDICTS,
+    "reset_adaptation": (),
+    "accelerated": ("image_size", "batch_size", "dtype"),
+    "active_parameters": (),
+    "deployed_parameters": (),
+    "deployed_method": (),
+}
+"""The contract's optional functions and what each is called with."""
 
 
 class MethodAdapter:
@@ -55,11 +71,13 @@ class MethodAdapter:
             UserError: no stages, two of one name, a share that is not positive, a learning rate or views out of range.
         """
         given = self._found["stages"]() if "stages" in self._found else [Stage("train")]
+        if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+            raise UserError(f"{self.name}.stages() gave {type(given).__name__}: expected a list of stages.")
         stages = [_as_stage(stage) for stage in given]
         names = [stage.name for stage in stages]
-        if not stages or len(set(names)) != len(names) or any(stage.share <= 0 for stage in stages):
+        if not stages or len(set(names)) != len(names) or not all(_is_factor(stage.share) for stage in stages):
             raise UserError(
-                f"stages() gave {stages}: expected at least one, each with a name of its own and share > 0."
+                f"{self.name}.stages() gave {stages}: expected at least one, each with a name of its own and share > 0."
             )
         return stages
 
@@ -144,7 +162,8 @@ class MethodAdapter:
             TrialFailed: the method gave something of another shape, or a mask of bool.
         """
         with torch.inference_mode(), autocast(batch.images.device, amp):
-            return self._checked(self.answer(batch.images, batch.modality, batch.masks), batch)
+            answer = self.answer(batch.images, batch.modality, batch.masks)
+        return self._checked(answer, batch, "predict_oracle" if self.sees_truth else "predict")
 
     def test_logits(self, batch: Batch, amp: str) -> Tensor:
         """As `logits`, of tested images: a method that adapts may learn from them. All values are finite.
@@ -154,19 +173,30 @@ class MethodAdapter:
                 count as background.
         """
         with torch.inference_mode(not self.adapts), autocast(batch.images.device, amp):
-            found = self.test_answer(batch.images, batch.modality, batch.masks).detach()
-        logits = self._checked(found, batch)
+            found = self.test_answer(batch.images, batch.modality, batch.masks)
+        logits = self._checked(found, batch, self._tested_function).detach()
         if not torch.isfinite(logits).all():
-            raise TrialFailed(f"{self.name}.predict gave NaN or infinite logits.")
+            raise TrialFailed(f"{self.name}.{self._tested_function} gave NaN or infinite logits.")
         return logits
 
-    def _checked(self, logits: Tensor, batch: Batch) -> Tensor:
+    @property
+    def _tested_function(self) -> str:
+        """The name of the function that `test_answer` calls."""
+        if self._fast is not None:
+            return "accelerated().predict" if "accelerated" in self._found else "predict"
+        given = ("predict_adapting", "predict_oracle", "predict_tested")
+        return next((name for name in given if name in self._found), "predict")
+
+    def _checked(self, logits: Any, batch: Batch, function: str) -> Tensor:
+        expected = f"expected logits, a tensor of floating point of shape {tuple(batch.masks.shape)}"
+        if not isinstance(logits, Tensor):
+            raise TrialFailed(f"{self.name}.{function} gave {type(logits).__name__}, {expected}.")
         if logits.shape != batch.masks.shape:
             raise TrialFailed(
-                f"{self.name}.predict gave logits of shape {tuple(logits.shape)}, expected {tuple(batch.masks.shape)}."
+                f"{self.name}.{function} gave logits of shape {tuple(logits.shape)}, expected {tuple(batch.masks.shape)}."
             )
-        if logits.dtype == torch.bool:
-            raise TrialFailed(f"{self.name}.predict gave a mask of bool, expected logits.")
+        if not logits.is_floating_point():
+            raise TrialFailed(f"{self.name}.{function} gave {logits.dtype}, {expected}.")
         return logits.float()
 
     def by_domain(self, domains: Iterable[Sequence[str]]) -> Iterator[Sequence[str]]:
@@ -196,6 +226,10 @@ class MethodAdapter:
             return [None] * len(batch)
         with torch.inference_mode(), autocast(batch.images.device, amp):
             guesses = self.guess_modality(batch.images)
+        if not isinstance(guesses, Tensor):
+            raise TrialFailed(
+                f"{self.name}.guess_modality gave {type(guesses).__name__}: expected a tensor ({len(batch)},) int64."
+            )
         numbers = guesses.tolist() if guesses.shape == (len(batch),) else []
         if not numbers or not all(isinstance(n, int) and 0 <= n < len(modalities) for n in numbers):
             raise TrialFailed(
@@ -244,9 +278,11 @@ def checked_loss(method: nn.Module, answer: Any) -> Tensor:
     if not isinstance(loss, Tensor) or loss.numel() != 1:
         shape = tuple(loss.shape) if isinstance(loss, Tensor) else type(loss).__name__
         raise TrialFailed(f"{expected} with a loss of one number; found {shape}.")
+    if not loss.is_floating_point():
+        raise TrialFailed(f"{expected} with a loss of floating point; found {loss.dtype}.")
     if not loss.requires_grad:
         raise TrialFailed(f"{expected} with a loss that depends on trainable parameters; this one depends on none.")
-    return loss
+    return loss.reshape(()) if loss.ndim else loss
 
 
 def _as_stage(given: Any) -> Stage:
@@ -257,15 +293,27 @@ def _as_stage(given: Any) -> Stage:
     unknown = set(fields) - set(_FIELDS)
     if unknown or "name" not in fields:
         raise UserError(f"stages() gave {given!r}: expected `name` and, if wanted, {', '.join(_FIELDS[1:])}.")
-    stage = Stage(**{**fields, "name": str(fields["name"]), "trainable": tuple(fields.get("trainable", ("*",)))})
+    patterns = fields.get("trainable", ("*",))
+    # A text is one pattern: as a list it would be its letters, and `*` among them matches everything.
+    patterns = (patterns,) if isinstance(patterns, str) else patterns
+    if not isinstance(patterns, Iterable) or not all(isinstance(pattern, str) for pattern in patterns):
+        raise UserError(
+            f"Stage '{fields['name']}' has trainable={patterns}: expected patterns on parameter names, for example ['encoder.*']."
+        )
+    stage = Stage(**{**fields, "name": str(fields["name"]), "trainable": tuple(patterns)})
+    for key in ("gradient", "scored"):
+        if not isinstance(getattr(stage, key), bool):
+            raise UserError(f"Stage '{stage.name}' has {key}={getattr(stage, key)!r}: expected True or False.")
     rates = stage.learning_rate
     for factor in rates.values() if isinstance(rates, Mapping) else [rates]:
-        if not isinstance(factor, int | float) or not 0 < factor < math.inf:
+        if not _is_factor(factor):
             raise UserError(
                 f"Stage '{stage.name}' has learning_rate={rates}: expected factors above 0. What shall not learn at all is"
                 " left out of `trainable`."
             )
-    if stage.views is not None and (not isinstance(stage.views, int) or stage.views < 0):
+    if stage.views is not None and (
+        not isinstance(stage.views, int) or isinstance(stage.views, bool) or stage.views < 0
+    ):
         raise UserError(
             f"Stage '{stage.name}' has views={stage.views}: expected null (augmented anew each time), 0 (as they are) or a"
             " number of fixed versions."
@@ -273,12 +321,31 @@ def _as_stage(given: Any) -> Stage:
     return stage
 
 
+def _is_factor(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
 _FIELDS = ("name", "share", "trainable", "gradient", "learning_rate", "views", "scored")
+
+
+def check_optional(name: str, method: nn.Module) -> None:
+    """Raises UserError where an optional function of the contract is something else, or takes other arguments."""
+    for function, parameters in _OPTIONAL.items():
+        found = getattr(method, function, None)
+        if found is None:
+            continue
+        if isinstance(found, nn.Module) or not callable(found):
+            raise UserError(
+                f"Method '{name}': {type(method).__name__}.{function} is of type {type(found).__name__}, and the bench calls a"
+                f" function of this name: def {function}({', '.join(('self', *parameters))}). Give the attribute another"
+                " name. See harness/methods/contract.py."
+            )
+        check_signature(name, method, function, parameters)
 
 
 def check_signature(name: str, method: Any, function: str, parameters: tuple[str, ...]) -> None:
     """Raises UserError where the method lacks the function, or it takes other arguments."""
-    expected = f"def {function}(self, {', '.join(parameters)})"
+    expected = f"def {function}({', '.join(('self', *parameters))})"
     found = getattr(method, function, None)
     if not callable(found):
         raise UserError(
@@ -286,6 +353,8 @@ def check_signature(name: str, method: Any, function: str, parameters: tuple[str
         )
     try:
         inspect.signature(found).bind(*parameters)
+    except ValueError:
+        return  # written in C: it has no signature to look at
     except TypeError as error:
         raise UserError(
             f"Method '{name}': {type(method).__name__}.{function}{inspect.signature(found)} does not fit. Expected: {expected}."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, described, did_you_mean, place, raise_stop_behind
 from harness.methods.card import ORACLE, PROMPTS
 from harness.methods.crossing import WRAPPED
 
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from harness.methods.adapter import MethodAdapter
+    from harness.methods.contract import Stage
 
 
 def build_method(name: str, model_config: dict[str, Any], modalities: list[str], prompt: str = "none") -> nn.Module:
@@ -27,40 +28,83 @@ def build_method(name: str, model_config: dict[str, Any], modalities: list[str],
     from hydra.errors import InstantiationException
     from hydra.utils import instantiate
 
-    from harness.methods.adapter import MethodAdapter, check_signature
+    from harness.methods.adapter import MethodAdapter, check_optional, check_signature
 
+    target = model_config.get("_target_")
     try:
         method = instantiate(model_config, modalities=list(modalities), _convert_="all")
     except InstantiationException as error:
-        cause: object = error.__cause__ if error.__cause__ is not None else error
-        if isinstance(cause, ImportError) and isinstance(cause.__cause__, Exception):
-            cause = _import_fault(str(model_config.get("_target_")), cause.__cause__)
-        if "'modalities'" in str(cause):
-            cause = f"{cause}. Expected: def __init__(self, modalities: list[str], ...)"
-        raise UserError(f"Method '{name}' could not be built from {model_config.get('_target_')}: {cause}") from error
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        raise UserError(f"Method '{name}' could not be built: {error}") from error
+        raise_stop_behind(error)
+        raise UserError(f"Method '{name}' could not be built from {target}: {_cause(str(target), error)}") from error
+    except (Exception, SystemExit) as error:
+        raise_stop_behind(error)
+        raise UserError(f"Method '{name}' could not be built from {target}: {_words(error)}") from error
     if not isinstance(method, torch.nn.Module):
-        raise UserError(
-            f"Method '{name}': {model_config.get('_target_')} gave {type(method).__name__}, expected a torch.nn.Module."
-        )
+        raise UserError(f"Method '{name}': {target} gave {type(method).__name__}, expected a torch.nn.Module.")
     adapter = MethodAdapter(method)
     if not adapter.sees_truth:
         check_signature(name, method, "predict", ("images", "modality"))
     check_signature(name, method, "training_loss", ("batch", "step"))
-    if any(not stage.gradient for stage in adapter.stages()):
+    check_optional(name, method)
+    if any(not stage.gradient for stage in _stages(name, adapter)):
         check_signature(name, method, "observe", ("batch",))
-    if hasattr(method, "predict_tested"):
-        check_signature(name, method, "predict_tested", ("images", "modality"))
     if adapter.adapts:
-        check_signature(name, method, "predict_adapting", ("images", "modality"))
         check_signature(name, method, "reset_adaptation", ())
     _check_oracle(name, adapter, prompt)
+    _check_state(name, method)
     return method
 
 
+def _stages(name: str, adapter: MethodAdapter) -> list[Stage]:
+    try:
+        return adapter.stages()
+    except (Exception, SystemExit) as error:
+        raise_stop_behind(error)
+        words = str(error) if isinstance(error, UserError) else f"{adapter.name}.stages() raised {described(error)}"
+        raise UserError(f"Method '{name}': {words}") from error
+
+
+def _check_state(name: str, method: nn.Module) -> None:
+    """Raises UserError where weights can't be kept in a file: known before they are trained, not after."""
+    import torch
+
+    for key, value in method.state_dict().items():
+        if not isinstance(value, torch.Tensor):
+            fault = f"is of type {type(value).__name__}. Keep it as a buffer, or make it in __init__"
+        elif torch.nn.parameter.is_lazy(value):
+            fault = "has no shape yet. Give the layer its sizes, or call it once in __init__"
+        elif value.device.type == "meta":
+            fault = "lies on the device 'meta' and has no values. Build it on the CPU; the bench moves it"
+        elif value.layout != torch.strided:
+            fault = f"is stored as {value.layout}. Keep it dense"
+        elif any(stride == 0 and size > 1 for stride, size in zip(value.stride(), value.shape, strict=True)):
+            fault = "is expanded: several of its elements are one in memory. Use .clone()"
+        else:
+            continue
+        raise UserError(
+            f"Method '{name}': '{key}' in the state of {type(method).__name__} {fault}. Weights are kept as plain tensors."
+        )
+
+
+def _cause(target: str, error: Exception) -> str:
+    """What is behind Hydra's error, whose own words are about its internals."""
+    cause = error.__cause__ if error.__cause__ is not None else error
+    if isinstance(cause, ImportError) and isinstance(cause.__cause__, Exception):
+        return _import_fault(target, cause.__cause__)
+    words = _words(cause)
+    return f"{words}. Expected: def __init__(self, modalities: list[str], ...)" if "'modalities'" in words else words
+
+
+def _words(error: BaseException) -> str:
+    """The text of an error; with its type and line where the text alone may say nothing, as `KeyError('x')`."""
+    plain = isinstance(error, UserError | ValueError | TypeError | FileNotFoundError) and str(error)
+    if plain or not place(error):
+        return str(error) or type(error).__name__
+    return described(error)
+
+
 def _import_fault(target: str, error: Exception) -> str:
-    """Why a class could not be imported, and what to do; Hydra's own words are about its internals."""
+    """Why a class could not be imported, and what to do."""
     import sys
     from pathlib import Path
 

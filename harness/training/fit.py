@@ -21,7 +21,7 @@ from harness.data.batches.augmentation import Augmentation
 from harness.data.batches.loader import Batch, EpochLoader, evaluation_batches
 from harness.data.batches.pixels import Pixels
 from harness.data.dataset import Sample
-from harness.errors import UserError
+from harness.errors import TrialFailed, UserError
 from harness.methods.adapter import MethodAdapter
 from harness.methods.contract import Stage
 from harness.training.callbacks import Callback
@@ -67,7 +67,7 @@ def fit(
         The final state: learning curves, the chosen epoch, images seen, the micro-batch that fitted in memory.
 
     Raises:
-        TrialFailed: the loss is NaN or infinite, or not even one image fits in memory.
+        TrialFailed: the loss is NaN or infinite, not even one image fits in memory, or weights came or went.
         TrialInterrupted: a callback was asked to stop.
         UserError: the selection rule or `patience` needs images to look at, and there are none.
     """
@@ -81,11 +81,13 @@ def fit(
     scaler = torch.amp.GradScaler(device.type, enabled=config.amp == "float16")
     # What the method froze when it was built stays frozen in every stage.
     learnable = frozenset(name for name, value in method.named_parameters() if value.requires_grad)
+    names = frozenset(method.state_dict())
     state, saved = CheckpointFile.in_folder(folder).load(method) or (FitState(micro_batch=config.batch_size), None)
     while state.stage < len(stages):
         stage = stages[state.stage]
         if not stage.gradient:
             _observe(adapter, pixels, data, config, state)
+            _check_names(method, names)
         else:
             batches = StageBatches(loader, augmentation, stage.views)
             trainer = _start_stage(adapter, stage, epochs[state.stage], config, learnable, batches, scaler, device)
@@ -97,6 +99,7 @@ def fit(
             while state.epoch_in_stage < trainer.epochs and not _out_of_patience(state, config):
                 last = state.stage == len(stages) - 1
                 epoch = _run_epoch(trainer, pixels, data, rule, state, sum(epochs), last, seed)
+                _check_names(method, names)
                 for callback in callbacks:
                     callback.after_epoch(state, trainer, epoch)
             load_selected_weights(state, method)
@@ -141,6 +144,17 @@ def _run_epoch(
     )
     state.curves.append(epoch.curve_row())
     return epoch
+
+
+def _check_names(method: torch.nn.Module, names: frozenset[str]) -> None:
+    """A weight that came while training is not trained, and a method that is built anew can't load it."""
+    changed = sorted(names.symmetric_difference(method.state_dict()))
+    if changed:
+        came = "came while it trained" if changed[0] not in names else "is gone since it was built"
+        raise TrialFailed(
+            f"'{changed[0]}' in the state of {type(method).__name__} {came}. Expected all weights and buffers to be made in"
+            " __init__, and none to be removed."
+        )
 
 
 def _check_scored(data: TrainingData, config: TrainingConfig, rule: SelectionRule) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harness.errors import did_you_mean, raise_stop_behind
+from harness.errors import described, did_you_mean, raise_stop_behind
 
 
 def test_the_nearest_name_is_offered() -> None:
@@ -32,3 +32,10 @@ def test_a_stop_is_found_behind_an_error_and_an_exit_is_none() -> None:
     other.__cause__.__context__ = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         raise_stop_behind(error)
+
+
+def test_an_error_in_words_can_be_kept_and_shown_anywhere() -> None:
+    assert described(KeyError()) == "KeyError"
+    assert described(ValueError("a \udcff \x1b[31m\x00 [/b]\nä")) == r"ValueError: a \udcff \x1b[31m\x00 [/b]" + "\nä"
+    told = described(ValueError("x" * 10_000))
+    assert len(told) < 3000 and told.endswith("... (10000 characters)")

@@ -200,6 +200,9 @@ def test_floors_train_nothing_and_are_tested_all_the_same(toy_plan: ToyPlan, con
         ("TargetsDiffer", "must be the same as input size"),
         ("LossBecomesNan", "The training loss became nan in epoch 1"),
         ("WrongShape", "WrongShape.predict gave logits of shape"),
+        ("Leaves", "SystemExit: no licence (toy_methods.py, line "),
+        ("OddWords", "OSError: no \\udcff (toy_methods.py, line "),
+        ("GrowsLate", "'late' in the state of GrowsLate came while it trained. Expected all weights"),
     ],
 )
 def test_a_method_that_fails_is_recorded_with_its_cause(

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from harness.data.folder.csv_text import decode_text, parse_table
+from harness.data.folder.csv_text import Table, decode_text, parse_table
 from harness.data.folder.paths import Pictures, ambiguous, canonical_files, dead_link, pictures, relative
 from harness.data.folder.sample import MANIFEST, Pair, Problem, Sample, fault_of_name
 from harness.data.folder.subjects import SUBJECT, is_unknown, subject_column
@@ -80,21 +80,58 @@ def read_manifest(root: Path) -> tuple[list[Row], list[Problem]]:
     Raises:
         UserError: the manifest is no CSV, has no rows, or lacks one of the columns modality, domain and id.
     """
-    path = root / MANIFEST
-    try:
-        return parse_manifest(root, decode_text(path.read_bytes()))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(
-            f"{path}: expected a CSV file in UTF-8, its cells separated by commas, semicolons or tabs; found something else"
-            f" ({error}). Restore it."
-        ) from error
-    except OSError as error:
-        raise UserError(f"{path}: expected a file that can be read ({error.strerror}). Restore it.") from error
+    return _read(root, _table(root / MANIFEST))
 
 
 def parse_manifest(root: Path, text: str) -> tuple[list[Row], list[Problem]]:
     """As `read_manifest`, of a text. Raises csv.Error where that can't be read."""
-    table = parse_table(text, COLUMNS)
+    return _read(root, parse_table(text, COLUMNS))
+
+
+def manifest_rows(root: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """The columns of `<root>/manifest.csv` and its rows by column; looks at no file of a pair.
+
+    Returns:
+        Columns that are read have their names in `COLUMNS`, numbers their decimal point; others stay as they are.
+
+    Raises:
+        UserError: it can't be read, or a row has more or fewer values than there are columns.
+    """
+    path = root / MANIFEST
+    table = _table(path)
+    columns = [used or found for used, found in zip(_checked_columns(path, table.columns), table.columns, strict=True)]
+    if twice := sorted({column for column in columns if column and columns.count(column) > 1}):
+        raise UserError(f"{path}: expected every column once, found {', '.join(twice)} twice. Remove one of them.")
+    rows = []
+    for line, values in table.rows:
+        try:
+            rows.append(_cells(columns, values, decimal_commas=table.separator != ","))
+        except ValueError as error:
+            raise UserError(f"{path} line {line}: {error}") from error
+    return [column for column in columns if column], rows
+
+
+def _table(path: Path) -> Table:
+    """Raises UserError where the file is no table."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise UserError(f"{path}: expected a file that can be read ({error.strerror}). Restore it.") from error
+    expected = f"{path}: expected a CSV file in UTF-8, its cells separated by commas, semicolons or tabs; found"
+    if content.startswith(b"PK"):
+        raise UserError(f"{expected} a spreadsheet or an archive. Save the table as CSV in UTF-8.")
+    try:
+        return parse_table(decode_text(content), COLUMNS)
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{expected} bytes of another encoding (0x{error.object[error.start]:02x} at position {error.start}). Save it"
+            " again in UTF-8, which spreadsheet programs call 'CSV UTF-8'."
+        ) from error
+    except csv.Error as error:
+        raise UserError(f"{expected} something else ({error}). Restore it.") from error
+
+
+def _read(root: Path, table: Table) -> tuple[list[Row], list[Problem]]:
     columns = _checked_columns(root / MANIFEST, table.columns)
     if not table.rows:
         raise UserError(
@@ -240,8 +277,15 @@ def _parse(root: Path, cells: dict[str, str], listings: dict[Path, Pictures]) ->
 
 
 def _split(text: str) -> str | None:
+    if is_unknown(text):
+        return None
     word = SPLITS.get(text.lower(), text.lower())
-    return word if word in ("train", "validation", "test") else None
+    if word not in ("train", "validation", "test"):
+        # An official test image that were taken for one without a part would be trained on.
+        raise ValueError(
+            f"expected train, validation or test as split, found '{text}'. Fix the row, or rename the column."
+        )
+    return word
 
 
 def _canonical(root: Path, cells: dict[str, str], part: str, listings: dict[Path, Pictures]) -> Path | Problem:

@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.data.dataset import Dataset
-from harness.data.folder.csv_text import decode_text, parse_table
-from harness.data.folder.manifest import COLUMNS, OPTIONAL
+from harness.data.folder.manifest import COLUMNS, OPTIONAL, manifest_rows
 from harness.data.folder.paths import domain_folders
 from harness.data.folder.sample import MANIFEST
 from harness.files import atomic_write_text
@@ -43,23 +42,36 @@ class Prepared:
         return asdict(self)
 
 
-def merge_manifest(root: Path, prepared: Sequence[Prepared], domains: Iterable[tuple[str, str]]) -> None:
-    """Puts the rows of `domains` into the manifest; those of other domains stay word for word.
+Rows = tuple[list[str], list[dict[str, str]]]
+"""The columns of a manifest, and its rows by column."""
+
+
+def known_rows(root: Path) -> Rows | None:
+    """The manifest that is there, if any.
+
+    Raises:
+        UserError: it can't be read.
+    """
+    return manifest_rows(root) if (root / MANIFEST).is_file() else None
+
+
+def merge_manifest(
+    root: Path, prepared: Sequence[Prepared], domains: Iterable[tuple[str, str]], known: Rows | None = None
+) -> None:
+    """Puts the rows of `domains` into the manifest; what it says of other domains stays.
+
+    Args:
+        known: what `known_rows` found.
 
     Raises:
         UserError: the manifest that is there can't be read, or other domains without one are not sound.
     """
     ours, path = set(domains), root / MANIFEST
     others = [f for f in domain_folders(root) if (f.parent.name, f.name) not in ours]
-    if others and not path.is_file():
+    if others and known is None:
         Dataset.open(root)  # writes the manifest of what is there
-    columns: list[str] = []
-    rows: list[dict[str, str]] = []
-    if path.is_file():
-        table = parse_table(decode_text(path.read_bytes()), COLUMNS)
-        columns = table.columns
-        found = [dict(zip(columns, values, strict=False)) for _, values in table.rows]
-        rows = [row for row in found if (row.get("modality", ""), row.get("domain", "")) not in ours]
+    columns, found = known or known_rows(root) or ([], [])
+    rows = [row for row in found if (row["modality"], row["domain"]) not in ours]
     new = [{name: value for name, value in one.to_json().items() if value is not None} for one in prepared]
     needed = [name for name in COLUMNS if name not in OPTIONAL or any(name in row for row in new)]
     columns = [*columns, *(name for name in needed if name not in columns)]

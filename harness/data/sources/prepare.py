@@ -33,7 +33,7 @@ from harness.data.folder.sample import Problem, Progress, fault_of_name
 from harness.data.reading import read_image
 from harness.data.sources.archives import Member
 from harness.data.sources.images import SourceImage, gunzipped, read_source_image
-from harness.data.sources.manifest import Prepared, merge_manifest
+from harness.data.sources.manifest import Prepared, known_rows, merge_manifest
 from harness.data.sources.masks import union_of
 from harness.data.sources.pairing import SourcePair
 from harness.data.validation.examine import in_threads
@@ -86,6 +86,7 @@ def prepare_pairs(
         try:
             with FileLock(root / ".prepare.lock", timeout=1):
                 outcome = Outcome()
+                known = known_rows(root)  # first: what is wrong with it is told before any work
                 domains = sorted({(pair.modality, pair.domain) for pair in pairs})
                 writers = {names: _Writer(root, *names) for names in domains}
                 results = in_threads(lambda pair: writers[pair.modality, pair.domain].write(pair), pairs, progress)
@@ -97,7 +98,7 @@ def prepare_pairs(
                     writer.close()
                     count = sum((one.modality, one.domain) == (modality, domain) for one in outcome.pairs)
                     _write_about(writer.folder, about | {"pairs": count, "failed": failed})
-                merge_manifest(root, outcome.pairs, domains)
+                merge_manifest(root, outcome.pairs, domains, known)
         except Timeout as error:
             raise UserError(
                 f"{root}: another process prepares data into it. Wait for it, or give another --root."

@@ -108,6 +108,9 @@ from harness.errors import UserError
         ("suit", "Expected key=value, for example suite=domain_generalization; found 'suit'. Did you mean 'suite='?"),
         ("unet", "Did you mean 'method=unet'?"),
         ("=3", "Expected key=value"),
+        ("method=ünet", "Unknown method 'ünet'. Did you mean 'unet'?"),
+        ("hydra.run.dir=x", "none of its own settings has an effect"),
+        ("~hydra/launcher", "none of its own settings has an effect"),
         ("seeds=[1", "Could not read the command line at 'seeds=[1'"),
         ("methods.unet.model.encoder_weights=~/w", "Write $HOME for ~."),
     ],
@@ -119,7 +122,7 @@ def test_a_mistake_is_told_by_its_key(word: str, said: str) -> None:
     assert len(str(caught.value).splitlines()) <= 2
 
 
-@pytest.mark.parametrize("name", ["12", "1e3", "nan", "null", "true"])
+@pytest.mark.parametrize("name", ["12", "1e3", "nan", "null", "true", "größe"])
 def test_a_name_is_a_name_whatever_yaml_makes_of_it(name: str, tmp_path: Path) -> None:
     (tmp_path / "method").mkdir()
     card = "{title: Mine, paper: none, licence: MIT, prompt: none, uses_modality: false, pretrained: none, pretrained_on: []}"

@@ -65,18 +65,23 @@ def test_read_alike(small_dataset: Path, name: str) -> None:
     assert Dataset.open(small_dataset).samples == expected
 
 
+def with_split(text: str, word: str) -> str:
+    return "\n".join(f"{line},{word if number else 'split'}" for number, line in enumerate(text.splitlines()))
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         (lambda text: text.replace("case_0", '"case_0', 1).encode(), "expected a CSV file in UTF-8, its cells separated by"),
-        (lambda text: text.replace("case_0", "caf\xe9", 1).encode("latin-1"), "expected a CSV file in UTF-8"),
+        (lambda text: text.replace("case_0", "caf\xe9", 1).encode("latin-1"), "Save it again in UTF-8, which spreadsheet programs call 'CSV UTF-8'"),
+        (lambda text: with_split(text, "holdout").encode(), "expected train, validation or test as split, found 'holdout'"),
         (lambda text: text.replace(",", "|").encode(), "separated by commas, semicolons or tabs; modality, domain, id missing"),
         (lambda text: text.replace("domain,id", "domain,domain", 1).encode(), "id missing"),
         (lambda text: text.replace("width,height", "width,width", 1).encode(), "expected every column once, found width twice"),
         (lambda text: text.replace("\n", ",more\n").replace(",more", "", 1).encode(), "expected as many values as there are columns"),
         (lambda text: text.replace("images/", "images/\x07", 1).encode(), "expected a path without control characters"),
         (lambda text: text.replace("case_0,", '"case\n0",', 1).encode(), "with a control character"),
-        (lambda text: b"PK\x03\x04" + text.encode(), "modality"),
+        (lambda text: b"PK\x03\x04" + text.encode(), "found a spreadsheet or an archive. Save the table as CSV in UTF-8"),
         (lambda text: b"", "expected at least the columns"),
         (lambda text: text.splitlines()[0].encode(), "expected one row a pair, found none"),
     ],

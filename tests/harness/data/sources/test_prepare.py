@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -139,6 +140,44 @@ class TestFolder:
         assert {s.subject for s in dataset.samples if s.domain == "montgomery"} == {
             f"MCUCXR_{n:04d}_0" for n in range(3)
         }
+
+    @pytest.mark.parametrize(
+        "own",
+        [
+            lambda text: text.replace("modality,domain,id", "Modality,DOMAIN,Id"),
+            lambda text: text.replace(",", ";").replace(";0.", ";0,"),
+            lambda text: "\n".join(
+                f"{line},{name}" for line, name in zip(text.splitlines(), ["Patient ID", *"abcdefgh"], strict=False)
+            ),
+        ],
+    )
+    def test_a_manifest_of_ones_own_means_the_same_afterwards(
+        self, small_dataset: Path, tmp_path: Path, own: Callable[[str], str]
+    ) -> None:
+        path = small_dataset / "manifest.csv"
+        path.write_text(own(path.read_text()))
+        before = Dataset.open(small_dataset).samples
+        prepare_public(MONTGOMERY, [download(tmp_path / "in", range(2))], small_dataset)
+        assert [one for one in Dataset.open(small_dataset).samples if one.domain != "montgomery"] == list(before)
+
+    @pytest.mark.parametrize(
+        ("own", "said"),
+        [
+            (lambda text: text.replace("case_0", "caf\xe9", 1).encode("latin-1"), "Save it again in UTF-8"),
+            (lambda text: text.encode() + b"xray,a\n", "expected as many values as there are columns"),
+            (lambda text: text.replace("\n", ",1,2\n").replace("1,2", "note,note", 1).encode(), "found note twice"),
+            (lambda text: b"", "expected at least the columns"),
+        ],
+    )
+    def test_a_manifest_that_can_not_be_read_is_told_before_any_work(
+        self, small_dataset: Path, tmp_path: Path, own: Callable[[str], bytes], said: str
+    ) -> None:
+        path = small_dataset / "manifest.csv"
+        path.write_bytes(own(path.read_text()))
+        before = state_of(small_dataset)
+        with pytest.raises(UserError, match=said):
+            prepare_public(MONTGOMERY, [download(tmp_path / "in", range(2))], small_dataset)
+        assert {name: data for name, data in state_of(small_dataset).items() if ".lock" not in name} == before
 
     def test_other_domains_without_a_manifest(self, small_dataset: Path, tmp_path: Path) -> None:
         count = len(Dataset.open(small_dataset).samples)
