@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli import data_add, data_corrupt, data_label_noise, data_prepare
-from harness.cli.common import progress_bar, terminal
+from harness.cli.common import counted, progress_bar, terminal
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run_fingerprint(args: argparse.Namespace) -> int:
         print(json.dumps(value, indent=2, ensure_ascii=False))
     else:
         _print_fingerprint(domains)
-        print(f"{len(dataset.samples)} images. Fingerprint of the content: {dataset.fingerprint()}")
+        print(f"{counted(len(dataset.samples), 'image')}. Fingerprint of the content: {dataset.fingerprint()}")
     return 0
 
 

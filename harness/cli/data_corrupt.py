@@ -35,7 +35,7 @@ def add_part(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run(args: argparse.Namespace) -> int:
-    from harness.cli.common import progress_bar
+    from harness.cli.common import counted, progress_bar
     from harness.data.corruptions.dataset_copy import check_request, write_corrupted
     from harness.data.dataset import Dataset
 
@@ -47,7 +47,9 @@ def run(args: argparse.Namespace) -> int:
             dataset.samples, args.out, names=args.name, severities=severities, seed=args.seed, progress=progress
         )
     domains = sorted({sample.domain_key for sample in written})
-    print(f"{len(written)} corrupted images written to {args.out}, in {len(domains)} domains: {domains[0]} ...")
+    print(
+        f"{counted(len(written), 'corrupted image')} written to {args.out}, in {counted(len(domains), 'domain')}: {domains[0]} ..."
+    )
     if left := {sample.modality for sample in dataset.samples} - {sample.modality for sample in written}:
         print(f"Left out, for none of these corruptions occurs there: {', '.join(sorted(left))}.")
     print(f"Examine them: python -m harness data verify {args.out}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from harness.cli.common import add_config_arguments, config_folder_argument, terminal
+from harness.cli.common import add_config_arguments, config_folder_argument, counted, terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -43,17 +43,23 @@ def run(args: argparse.Namespace) -> int:
     store = Store(config.store.root)
     estimator = Estimator(store, plan.trials)
     console = terminal()
-    console.print(f"{config.name}: {len(plan.trials)} trials on {plan.dataset.root}", soft_wrap=True, highlight=False)
+    console.print(
+        f"{config.name}: {counted(len(plan.trials), 'trial')} on {plan.dataset.root}", soft_wrap=True, highlight=False
+    )
     if config.costs_only:
         methods = len({trial.method.name for trial in plan.trials})
         console.print(
-            f"costs_only=true: `run` measures what {methods} methods cost, and runs no trial.", highlight=False
+            f"costs_only=true: `run` measures the costs of {counted(methods, 'method')}, and runs no trial.",
+            highlight=False,
         )
         return 0
     console.print(_splits_table(plan))
     console.print(_trials_table(plan, store, estimator))
     missing = [trial for trial in plan.trials if store.result(trial.ids) is None]
-    console.print(f"{len(missing)} of {len(plan.trials)} trials are still to run.", highlight=False)
+    console.print(
+        f"{len(missing)} of {len(plan.trials)} trials {'is' if len(missing) == 1 else 'are'} still to run.",
+        highlight=False,
+    )
     to_measure = [trial for trial in missing if _state(trial, store) == TO_MEASURE]
     if to_measure:
         console.print(
@@ -63,7 +69,8 @@ def run(args: argparse.Namespace) -> int:
     known = [seconds for trial in missing if (seconds := estimator.seconds(trial)) is not None]
     if known:
         console.print(
-            f"Estimate for {len(known)} of them, one at a time: {sum(known) / 60:.0f} minutes.", highlight=False
+            f"Estimate for {len(known)} of them, one at a time: {counted(round(sum(known) / 60), 'minute')}.",
+            highlight=False,
         )
     if len(known) < len(missing):
         unknown = sorted({trial.method.name for trial in missing if estimator.seconds(trial) is None})

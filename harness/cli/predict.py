@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import terminal
+from harness.cli.common import counted, terminal
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -74,7 +74,9 @@ def run(args: argparse.Namespace) -> int:
     if not args.overwrite and out.is_dir() and any(out.iterdir()):
         raise UserError(f"--out {out} holds files already. Give another folder, or --overwrite to replace them.")
     predictor = _predictor(args)
-    console.print(f"{predictor.title}: {len(folder.images)} images", soft_wrap=True, highlight=False, markup=False)
+    console.print(
+        f"{predictor.title}: {counted(len(folder.images), 'image')}", soft_wrap=True, highlight=False, markup=False
+    )
     with explain_disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     for why, paths in folder.skipped.items():

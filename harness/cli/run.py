@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.cli.common import add_config_arguments, config_folder_argument, terminal
+from harness.cli.common import add_config_arguments, config_folder_argument, counted, terminal
 from harness.cli.logs import EVENTS, log_to_file, tell
 from harness.errors import UserError
 
@@ -158,10 +158,8 @@ def _warnings(plan: Plan, store: Store) -> list[str]:
 def _announcement(plan: Plan, store: Store, done: Collection[TrialIds]) -> str:
     if plan.config.costs_only:
         methods = len({trial.method.name for trial in plan.trials})
-        return f"costs of {methods} methods; costs_only=true runs no trials"
-    return (
-        f"{len(plan.trials)} trials, {sum(trial.ids in done for trial in plan.trials)} of them already in {store.root}"
-    )
+        return f"costs of {counted(methods, 'method')}; costs_only=true runs no trials"
+    return f"{counted(len(plan.trials), 'trial')}, {sum(trial.ids in done for trial in plan.trials)} of them already in {store.root}"
 
 
 def _tell_of_threads(trials: list[TrialSpec], config: RunConfig, console: Any) -> None:

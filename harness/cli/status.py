@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import add_config_arguments, config_folder_argument, unquoted
+from harness.cli.common import add_config_arguments, config_folder_argument, counted, unquoted
 from harness.errors import UserError
 
 if TYPE_CHECKING:
@@ -144,7 +144,9 @@ def text_of(status: RunStatus, width: int) -> str:
 
 def counts_of(status: RunStatus) -> str:
     """`12 trials: 3 done, 2 running, 7 pending, 0 failed, 0 interrupted`."""
-    return f"{len(status.rows)} trials: " + ", ".join(f"{count} {state}" for state, count in status.counts.items())
+    return f"{counted(len(status.rows), 'trial')}: " + ", ".join(
+        f"{count} {state}" for state, count in status.counts.items()
+    )
 
 
 def line_of(status: RunStatus) -> str:

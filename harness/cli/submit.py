@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import terminal
+from harness.cli.common import counted, terminal
 from harness.cli.report import add_run_arguments, chosen_runs
 from harness.errors import UserError
 
@@ -70,8 +70,10 @@ def run(args: argparse.Namespace) -> int:
 def _tell(packed: Packed, out: Path, console: Any, errors: Any) -> None:
     for title, why in packed.left_out.items():
         errors.print(f"Left out: {title}: {why}.", soft_wrap=True)
-    masks = f"{packed.masks:,} masks" if packed.masks else "no masks: a leaderboard marks it as unverified"
-    counts = f"{packed.trials} trials, {packed.images:,} images, {packed.rows:,} rows, {masks}"
+    masks = counted(packed.masks, "mask") if packed.masks else "no masks: a leaderboard marks it as unverified"
+    counts = (
+        f"{counted(packed.trials, 'trial')}, {counted(packed.images, 'image')}, {counted(packed.rows, 'row')}, {masks}"
+    )
     console.print(f"{out}: {len(packed.content) / 1e6:.2f} MB", soft_wrap=True)
     console.print(f"  methods: {', '.join(packed.methods)}\n  {counts}", soft_wrap=True)
     console.print("  no images, no reference masks, no paths, no host names", soft_wrap=True)

@@ -42,7 +42,7 @@ def cautions(records: Records) -> list[str]:
     if _are_phantoms(records):
         return ["Phantoms: drawn images. Shows that everything works, not how good a method is."]
     budgets = {
-        (trial.spec.training.epochs, len(trial.spec.split.train))
+        (trial.summary.get("epochs", trial.spec.training.epochs), len(trial.spec.split.train))
         for trial in records.trials
         if trial.spec and trial.spec.training
     }

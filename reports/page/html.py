@@ -153,7 +153,7 @@ def _facts(records: Records, board: Leaderboard) -> list[tuple[str, str]]:
     tests = records.samples[records.samples["role"] == "test"]
     done = sum(trial.state == "done" for trial in records.trials)
     seeds = sorted({trial.seed for trial in records.trials})
-    kind = "unseen domains" if records.unseen else "test domains"
+    kind = _plural(len(records.domains), "unseen domain" if records.unseen else "test domain")
     return [
         (str(len(records.methods)), "methods"),
         (

@@ -220,7 +220,7 @@ def test_a_run_with_a_failure_is_reported_and_the_same_command_does_only_what_is
 
     assert main(["run", *words, "method=tinyconv"]) == 0
     error = capsys.readouterr().err
-    assert "1 trials, 1 of them already in" in error
+    assert "1 trial, 1 of them already in" in error
     assert "start" not in error
     assert "costs" not in error  # measured the first time
     assert (store.trial_folder(done) / "result.json").stat().st_mtime_ns == written

@@ -39,7 +39,7 @@ def budget(records: Records, epochs: int) -> None:
     for number, trial in enumerate(records.trials):
         assert trial.spec is not None
         spec = replace(trial.spec, training=replace(trial.spec.trained, epochs=epochs))
-        records.trials[number] = replace(trial, spec=spec)
+        records.trials[number] = replace(trial, spec=spec, summary=trial.summary | {"epochs": epochs})
 
 
 def test_the_line_says_what_the_numbers_are(make_store: Callable[..., Any]) -> None:
@@ -100,3 +100,10 @@ def test_a_tiny_budget_is_said_and_a_large_one_is_not(make_store: Callable[..., 
     assert len(cautions(records)) == 1
     budget(records, TINY_BUDGET // 20)
     assert cautions(records) == []
+
+
+def test_a_budget_is_what_was_trained(make_store: Callable[..., Any]) -> None:
+    """Each of several stages has an epoch at least, so more may be trained than were asked for."""
+    records = read(make_store(faults={}, predictions=False))
+    records.trials[0] = replace(records.trials[0], summary=records.trials[0].summary | {"epochs": 40})
+    assert "at most 40 epochs of 20 training images" in cautions(records)[0]
