@@ -27,6 +27,14 @@ class DiesOnce(TinyConv):
         return super().training_loss(batch, step)
 
 
+class Rests(TinyConv):
+    """Rests in each step, which takes time but no core: something can befall it on a fast machine, too."""
+
+    def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, float]]:
+        time.sleep(0.05)
+        return super().training_loss(batch, step)
+
+
 class Dawdles(TinyConv):
     """Takes half a second for a step as long as the folder `marker` is there, so that something can befall it meanwhile."""
 

@@ -29,7 +29,7 @@ VICTIMS = ("driver", "worker", "raylet")
 MOST_STARTS = 5
 START_SECONDS = 600
 TESTS = Path(__file__).resolve().parents[1]
-# Trained in seconds, with an epoch told every few hundredths: a kill may fall anywhere.
+# Trained in seconds, with an epoch told several times in each: a kill may fall anywhere.
 WORDS = (
     "data.modalities=[dermoscopy,xray]",
     "data.phantoms.images_per_domain=4",
@@ -47,7 +47,7 @@ TINY = """\
 # @package methods.tiny
 card: {title: Tiny, paper: none, licence: MIT, prompt: none, uses_modality: false, pretrained: none, pretrained_on: []}
 version: 1
-model: {_target_: toy_methods.TinyConv, width: 16}
+model: {_target_: toy_dying.Rests, width: 4}
 training: {}
 """
 

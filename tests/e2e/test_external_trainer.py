@@ -17,10 +17,11 @@ from typing import Any
 
 import pytest
 
+from harness.hardware import usable_cores
 from harness.store.store import Store
 
 from .conftest import PLAIN, environment
-from .forked import Forked, finished
+from .forked import Forked
 from .processes import descendants, still_alive
 
 pytestmark = pytest.mark.e2e
@@ -95,25 +96,25 @@ def test_the_printed_trainer_has_30_lines() -> None:
     assert len(FILES["my_trainer.py"].splitlines()) == 30
 
 
-@pytest.mark.parametrize("executor", ["serial", "ray"])
-def test_the_printed_trainer_is_killed_resumed_and_ranked(executor: str, newcomer: Path, shared_cache: Path) -> None:
-    script = newcomer / "my_trainer.py"
-    # A first call that never ends, so that the kill falls in the middle of the training.
-    waiting = "import time\nif os.environ['BENCH_RESUME'] == '0':\n    (work / 'model' / 'here').touch()\n    time.sleep(600)\n"
-    script.write_text(script.read_text().replace("\ndef grey", f"\n{waiting}\n\ndef grey"))
+def test_the_printed_trainer_is_killed_resumed_and_ranked(newcomer: Path, shared_cache: Path) -> None:
+    """Killed once under the serial executor and once in a worker of Ray's; a worker of Ray's ends it."""
+    script, printed = newcomer / "my_trainer.py", FILES["my_trainer.py"]
     (line,) = [line for line in DOCUMENT.splitlines() if line.startswith("python -m harness run --config-dir")]
     words = [word.strip("'") for word in line.split()[3:]]
-    words += [*WORDS, f"data.cache={shared_cache}"]
-    running = start(newcomer, *words, f"executor={executor}")
-    kill_when(running, lambda: any(newcomer.glob("runs/trials/*/trainer/model/here")))
-    script.write_text(FILES["my_trainer.py"])
-    if executor == "serial":  # as it is typed
-        words_of_status = [sys.executable, "-m", "harness", "status"]
-        state = subprocess.run(words_of_status, cwd=newcomer, env=environment(), capture_output=True, text=True)
-    else:
-        state = finished(["status"], newcomer, **PLAIN)
+    # As many threads as there are cores: one worker of Ray's at a time, which takes longer to start than these trials run.
+    words += [*WORDS, f"data.cache={shared_cache}", f"training.cpu_threads={usable_cores()}"]
+    begun = newcomer / "begun"
+    for executor, resumed in (("serial", "0"), ("ray", "1")):
+        # A call that never ends, so that the kill falls in the middle of the training.
+        waiting = f"if os.environ['BENCH_RESUME'] == '{resumed}':\n    open({str(begun)!r}, 'w')\n    time.sleep(600)\n"
+        script.write_text(printed.replace("\ndef grey", f"\nimport time\n{waiting}\n\ndef grey"))
+        kill_when(start(newcomer, *words, f"executor={executor}"), begun.exists)
+        begun.unlink()
+    script.write_text(printed)
+    words_of_status = [sys.executable, "-m", "harness", "status"]  # as it is typed
+    state = subprocess.run(words_of_status, cwd=newcomer, env=environment(), capture_output=True, text=True)
     assert "interrupted" in state.stdout, state.stdout + state.stderr
-    output = finish(start(newcomer, *words, f"executor={executor}"))
+    output = finish(start(newcomer, *words, "executor=ray"))
     assert "Threshold" in output and "costs  threshold: not measured" in output
     row = rows_of(newcomer)["threshold"]
     assert 0 < float(row["dice"]) < 1 and row["selection"] == "trainer"
@@ -121,7 +122,7 @@ def test_the_printed_trainer_is_killed_resumed_and_ranked(executor: str, newcome
     assert "Threshold" in page
     store, ids = trial_of(newcomer, "threshold")
     log = (store.trial_folder(ids.training) / "trainer.log").read_text()
-    assert len(re.findall(r"^--- .* train: ", log, re.MULTILINE)) == 2
+    assert len(re.findall(r"^--- .* train: ", log, re.MULTILINE)) == 3
     assert "2 of them already" in finish(start(newcomer, *words, "executor=serial"))
 
 

@@ -20,8 +20,7 @@ from .forked import Forked, finished
 
 pytestmark = pytest.mark.e2e
 
-# Long enough that a run can be hit twice on a fast machine, too.
-WORDS = (*LEAST, "training.epochs=40", "protocol.max_folds=2")
+WORDS = (*LEAST, "protocol.max_folds=2")
 TRIALS = 4  # two methods, two folds
 
 

@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from baselines.networks.smp import SmpNetwork
 from delightsam import DeLightSAM, accelerate
+from delightsam.modeling import tiny_vit
 from delightsam.training.method import DeLightSAMMethod
 from harness.config import TrainingConfig
 from harness.data.batches.array_cache import ArrayCache
@@ -39,6 +40,7 @@ from harness.training.callbacks import StatusReporter
 from harness.training.epoch_result import EpochResult
 from harness.training.fit import TrainingData, fit
 from tests.performance.plain_delightsam import PlainDeLightSAM
+from tests.support.depth import SHALLOW
 
 MODALITIES = ["dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy"]
 ROOT = Path(__file__).parents[2]
@@ -56,7 +58,8 @@ def main() -> int:
     began = time.monotonic()
     if not ON_GPU:
         torch.set_num_threads(1)
-        print("No GPU here: the same steps on small images.")
+        print("No GPU here: the same steps on small images, by shallow encoders.")
+        tiny_vit.DEPTHS = SHALLOW
     found: dict[str, Any] = {"machine": describe_machine(DEVICE.type), "torch": str(torch.__version__)}
     for name, step in (
         ("inference", lambda: inference(arguments.compiled)),

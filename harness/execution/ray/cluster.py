@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray._private import node as ray_node
 from ray._private import worker as ray_worker
 from ray.air._internal import usage
 
@@ -59,6 +60,8 @@ except Exception as error:
 print(context.address_info["gcs_address"])
 """
 _PROBE_SECONDS = 30.0
+# What Ray's `Node` starts on a machine that is a whole cluster.
+_NEEDLESS = ("start_api_server", "start_monitor", "start_log_monitor")
 # A socket's path has at most 107 bytes, and Ray adds `/ray/session_<time>_<pid>/sockets/plasma_store`.
 _LONGEST_FOLDER = 107 - 70
 _SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
@@ -152,7 +155,7 @@ def _short_folder() -> str | None:
 def _start() -> None:
     """A Ray of our own. "local" and not None, which would join any other that runs on this machine."""
     _mute()
-    with _deaf_to_sigterm():
+    with _deaf_to_sigterm(), _without_needless_servers():
         ray.init(
             address="local",
             # Ray counts the machine's cores, and an allocation on a shared node has fewer.
@@ -166,6 +169,22 @@ def _start() -> None:
             # Of the workers that Ray starts ahead Tune can use none: its own have another environment.
             _system_config={"prestart_worker_first_driver": False},
         )
+
+
+@contextlib.contextmanager
+def _without_needless_servers() -> Iterator[None]:
+    """A Ray that is started in here has no servers for a dashboard, an autoscaler and logs, which no run of ours asks.
+
+    Three Python processes; `ray.init` has no argument that leaves them out.
+    """
+    kept = {name: found for name in _NEEDLESS if (found := getattr(ray_node.Node, name, None)) is not None}
+    for name in kept:
+        setattr(ray_node.Node, name, lambda self, **settings: None)
+    try:
+        yield
+    finally:
+        for name, found in kept.items():
+            setattr(ray_node.Node, name, found)
 
 
 @contextlib.contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import logging
 import platform
@@ -84,15 +85,17 @@ def quiet_ray() -> Iterator[None]:
         logging.getLogger(name).setLevel(level)
 
 
-def family_at_shutdown(monkeypatch: pytest.MonkeyPatch) -> list[psutil.Process]:
-    """Filled with what Ray has started when it is told to end; call it when an executor has imported Ray."""
+def family_at_shutdown(monkeypatch: pytest.MonkeyPatch) -> dict[psutil.Process, list[str]]:
+    """Filled with what Ray has started when it is told to end, and its words; call it when an executor has imported Ray."""
     import ray
 
-    before, family = set(psutil.Process().children(recursive=True)), list[psutil.Process]()
+    before, family = set(psutil.Process().children(recursive=True)), dict[psutil.Process, list[str]]()
     shutdown = ray.shutdown
 
     def noted() -> None:
-        family.extend(set(psutil.Process().children(recursive=True)) - before)
+        for process in set(psutil.Process().children(recursive=True)) - before:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                family[process] = process.cmdline()
         shutdown()
 
     monkeypatch.setattr(ray, "shutdown", noted)
@@ -128,7 +131,9 @@ def test_ray_gives_the_same_bytes_and_workers_that_die_are_tried_again(
     with progress:
         outcomes = executor.run(trials, replace(context, checkpoint_seconds=0), progress)
     assert len(family) > 3
-    assert psutil.wait_procs(family, timeout=20)[1] == [], "Ray left processes behind"
+    assert psutil.wait_procs(list(family), timeout=20)[1] == [], "Ray left processes behind"
+    scripts = {Path(word).name for words in family.values() for word in words[:4]}
+    assert "gcs_server" in scripts and not scripts & {"dashboard.py", "monitor.py", "log_monitor.py"}
 
     by_method = {outcome.trial.method.name: outcome for outcome in outcomes}
     assert {name: outcome.state for name, outcome in by_method.items()} == {

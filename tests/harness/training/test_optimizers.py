@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 
 import pytest
 import torch
@@ -32,12 +33,41 @@ def rates(config: TrainingConfig, epochs: int, steps_per_epoch: int) -> list[flo
 )
 def test_the_optimiser_has_its_name_rate_and_decay(name: str, kind: type[torch.optim.Optimizer]) -> None:
     optimizer = make_optimizer(parameters(), TrainingConfig(optimizer=name, learning_rate=0.3, weight_decay=0.2))
-    assert type(optimizer) is kind
+    assert isinstance(optimizer, kind)
     assert [group["lr"] for group in optimizer.param_groups] == [0.3, 0.3]
     by_dimensions = {p.ndim: group["weight_decay"] for group in optimizer.param_groups for p in group["params"]}
     assert by_dimensions == {4: 0.2, 1: 0.0}
     if name == "sgd":
         assert all(group["momentum"] == 0.9 and group["nesterov"] for group in optimizer.param_groups)
+
+
+@pytest.mark.parametrize("name", ["adamw", "adam", "sgd"])
+def test_it_takes_torchs_steps_and_never_needs_its_compiler(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """torch imports its compiler in a step; two seconds of every process that trains."""
+
+    def walked(network: torch.nn.Module, optimizer: torch.optim.Optimizer) -> list[torch.Tensor]:
+        scaler = torch.amp.GradScaler("cpu", enabled=False)
+        for number in range(3):
+            optimizer.zero_grad()
+            network(torch.full((1, 2, 3, 3), number + 1.0)).square().sum().backward()
+            scaler.step(optimizer)
+            optimizer.load_state_dict(optimizer.state_dict())
+        assert all(not value.requires_grad for value in optimizer.state[next(network.parameters())].values())
+        return [parameter.detach().clone() for parameter in network.parameters()]
+
+    config = TrainingConfig(optimizer=name, learning_rate=0.01, weight_decay=0.1)
+    networks = [torch.nn.Conv2d(2, 3, 3) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    theirs = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam, "sgd": torch.optim.SGD}[name]
+    more = {"momentum": 0.9, "nesterov": True} if name == "sgd" else {}
+    groups = [
+        {"params": [networks[0].weight], "weight_decay": 0.1},
+        {"params": [networks[0].bias], "weight_decay": 0.0},
+    ]
+    expected = walked(networks[0], theirs(groups, lr=0.01, fused=True, **more))
+    monkeypatch.setitem(sys.modules, "torch._dynamo", None)  # to import it is an error from here on
+    found = walked(networks[1], make_optimizer(dict(networks[1].named_parameters()), config))
+    assert all(torch.equal(*pair) for pair in zip(expected, found, strict=True))
 
 
 def test_each_parameter_is_optimised_once_even_when_all_are_vectors() -> None:
