@@ -228,7 +228,7 @@ def test_a_run_with_a_failure_is_reported_and_the_same_command_does_only_what_is
 
     assert main(["plan", *words, "method=[tinyconv,broken]"]) == 0
     shown = capsys.readouterr().out
-    assert "1 of 2 trials are still to run." in shown
+    assert "1 of 2 trials is still to run." in shown
     assert "failed" in shown
 
     assert main(["run", *words, "method=tinyconv", "reuse=never"]) == 0
