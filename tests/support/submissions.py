@@ -42,6 +42,7 @@ def write_lab(
     methods: Mapping[str, int],
     *,
     cards: Mapping[str, dict[str, Any]] | None = None,
+    version: Any = 1,
     with_masks: bool = True,
     metrics: dict[str, Any] | None = None,
     protocol: ProtocolConfig | None = None,
@@ -55,7 +56,12 @@ def write_lab(
         for name, moved in methods.items():
             card = {**CARD, "title": name.title(), **(cards or {}).get(name, {})}
             spec = trial_spec(
-                method={"name": name, "model": {"_target_": f"x.{name}", "weights": "/home/me/w.pt"}, "card": card},
+                method={
+                    "name": name,
+                    "version": version,
+                    "model": {"_target_": f"x.{name}", "weights": "/home/me/w.pt"},
+                    "card": card,
+                },
                 training={"selection": "training_domain_validation", "image_size": 64, "epochs": 2},
                 split=split.to_json(),
                 data={"root": str(data), "name": "small"},

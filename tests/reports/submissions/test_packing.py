@@ -113,3 +113,29 @@ def test_a_paper_may_be_told_in_some_sentences(data: Path, tmp_path: Path) -> No
     assert len(paper) > 300
     store = write_lab(tmp_path, data, {"unet": 1}, cards={"unet": {"paper": paper}})
     assert parse_submission(packed(store).content).trials
+
+
+def test_a_method_with_an_algorithm_can_be_submitted(data: Path, tmp_path: Path) -> None:
+    """Its version is both versions."""
+    from harness.config.loading import load_config
+    from harness.methods.crossing import crossed
+
+    config = load_config(["method=unet", "algorithm=flips"])
+    ((name, pair),) = crossed(config.methods, config.algorithms).items()
+    store = write_lab(tmp_path, data, {name: 1}, cards={name: pair["card"]}, version=pair["version"])
+    (method,) = {
+        (trial.spec.method.name, trial.spec.method.version) for trial in parse_submission(packed(store).content).trials
+    }
+    assert method == ("unet+flips", pair["version"]) and "+" in pair["version"]
+
+
+@pytest.mark.parametrize("version", [2, 1.5, "1.2-rc1"])
+def test_a_version_is_a_number_or_a_word(version: object, data: Path, tmp_path: Path) -> None:
+    store = write_lab(tmp_path, data, {"unet": 1}, version=version)
+    assert parse_submission(packed(store).content).trials[0].spec.method.version == version
+
+
+@pytest.mark.parametrize("version", ["<b>", "a b", "", {"a": 1}])
+def test_other_versions_are_refused(version: object, data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="version"):
+        packed(write_lab(tmp_path, data, {"unet": 1}, version=version))
