@@ -14,6 +14,10 @@ from harness.trial import TrialContext, run_trial
 from harness.trial_spec import TrialSpec
 
 
+class _EndedBySearch(BaseException):
+    """A report ended the configuration. `run_trial` lets it pass, where it takes SystemExit for the method's own."""
+
+
 def evaluate_configuration(
     trials: Sequence[TrialSpec],
     context: TrialContext,
@@ -50,7 +54,10 @@ def evaluate_configuration(
         def hear(epoch: EpochResult | None, log: EpochLog = log) -> None:
             score = log.add(epoch) if epoch is not None else None
             if score is not None:
-                tell(score)
+                try:
+                    tell(score)
+                except SystemExit as end:
+                    raise _EndedBySearch from end
 
         for score in list(log.scores):
             tell(score)
@@ -70,7 +77,7 @@ def _run(
 ) -> dict[str, Any]:
     try:
         return run_trial(trial, context, hear)
-    except SystemExit:
+    except _EndedBySearch:
         # Ray Tune ends a configuration so, at a report. Its checkpoint stays: `run`, or a later search, goes on from it.
         store.write_status(trial.id, "interrupted", reason="stopped early by a hyperparameter search")
-        raise
+        raise SystemExit(0) from None
