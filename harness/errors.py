@@ -63,6 +63,11 @@ def near_name(name: str, options: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
+def counted(count: int, word: str) -> str:
+    """ "1 trial", "1,200 trials"."""
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
 def described(error: BaseException) -> str:
     """An error of a method's own code in words that any file and terminal can hold: `ValueError: its text (mine.py, line 3)`."""
     text = str(error)
@@ -72,7 +77,7 @@ def described(error: BaseException) -> str:
 
 
 LONGEST = 2000
-"""So many characters of an error's text are told; the traceback has them all."""
+"""An error's text is cut after so many characters; the traceback has them all."""
 
 
 def printable(text: str) -> str:

@@ -41,11 +41,6 @@ def terminal(*, stderr: bool = False) -> Console:
     return Console(stderr=stderr, markup=False, emoji=False, highlight=False, quiet=_quiet and stderr)
 
 
-def counted(count: int, word: str) -> str:
-    """ "1 trial", "1,200 trials"."""
-    return f"{count:,} {word}{'s' * (count != 1)}"
-
-
 def unquoted(value: str) -> str:
     """A word's value without the quotes that Hydra asks for around blanks and brackets."""
     return value[1:-1] if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"" else value

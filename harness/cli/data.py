@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.cli import data_add, data_corrupt, data_label_noise, data_prepare
-from harness.cli.common import counted, progress_bar, terminal
-from harness.errors import UserError
+from harness.cli.common import progress_bar, terminal
+from harness.errors import UserError, counted
 
 if TYPE_CHECKING:
     from harness.data.fingerprint import DomainFingerprint

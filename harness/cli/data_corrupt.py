@@ -35,9 +35,10 @@ def add_part(parts: argparse._SubParsersAction[argparse.ArgumentParser]) -> None
 
 
 def run(args: argparse.Namespace) -> int:
-    from harness.cli.common import counted, progress_bar
+    from harness.cli.common import progress_bar
     from harness.data.corruptions.dataset_copy import check_request, write_corrupted
     from harness.data.dataset import Dataset
+    from harness.errors import counted
 
     check_request(args.out, args.name)
     with progress_bar("Corrupting") as progress:

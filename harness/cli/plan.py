@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from harness.cli.common import add_config_arguments, config_folder_argument, counted, terminal
+from harness.cli.common import add_config_arguments, config_folder_argument, terminal
+from harness.errors import counted
 
 if TYPE_CHECKING:
     from rich.table import Table

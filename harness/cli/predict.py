@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import counted, terminal
-from harness.errors import UserError
+from harness.cli.common import terminal
+from harness.errors import UserError, counted
 
 if TYPE_CHECKING:
     import numpy as np

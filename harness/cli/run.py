@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness import __version__
-from harness.cli.common import add_config_arguments, config_folder_argument, counted, terminal
+from harness.cli.common import add_config_arguments, config_folder_argument, terminal
 from harness.cli.logs import EVENTS, log_to_file, tell
-from harness.errors import UserError
+from harness.errors import UserError, counted
 
 if TYPE_CHECKING:
     from harness.config import RunConfig

@@ -14,8 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import add_config_arguments, config_folder_argument, counted, unquoted
-from harness.errors import UserError
+from harness.cli.common import add_config_arguments, config_folder_argument, unquoted
+from harness.errors import UserError, counted
 
 if TYPE_CHECKING:
     from harness.store.run_status import RunStatus, TrialStatus

@@ -6,9 +6,9 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.cli.common import counted, terminal
+from harness.cli.common import terminal
 from harness.cli.report import add_run_arguments, chosen_runs
-from harness.errors import UserError
+from harness.errors import UserError, counted
 
 if TYPE_CHECKING:
     from reports.submissions.packing import Packed

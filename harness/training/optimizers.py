@@ -44,9 +44,9 @@ def make_optimizer(
 
 @cache
 def _without_compiler(kind: type[torch.optim.Optimizer]) -> type[Any]:
-    """The optimiser without what torch puts around its functions for `torch.compile`, which none of ours goes through.
+    """The optimiser without the wrappers that torch needs to compile it. We never compile an optimiser.
 
-    That imports the compiler at the first call: 900 modules, and two seconds of every process that trains.
+    The wrappers import the compiler at the first call: 900 modules, and two seconds of every process that trains.
     """
     names = ("step", "zero_grad", "state_dict", "load_state_dict", "add_param_group")
     plain: dict[str, Any] = {name: inspect.unwrap(getattr(kind, name)) for name in names}

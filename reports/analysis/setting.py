@@ -8,6 +8,7 @@ from typing import Any
 
 import yaml
 
+from harness.errors import counted
 from reports.records.formatting import SELECTION_WORDS
 from reports.records.records import Records
 
@@ -20,7 +21,7 @@ def headline(records: Records) -> str:
     """For example "leave_one_domain_out, one model for all modalities, 3 folds · 128 px · 15 epochs (training=quick) · ..."."""
     folds = len({trial.fold for trial in records.trials})
     scopes = [_SCOPES.get(scope, scope) for scope in _values(records, "protocol", "scope")]
-    protocol = [_joined(_values(records, "protocol", "name")), _joined(scopes), _counted(folds, "fold")]
+    protocol = [_joined(_values(records, "protocol", "name")), _joined(scopes), counted(folds, "fold")]
     preset = _training_preset(records.suite.config.get("training") or {})
     epochs = _values(records, "training", "epochs")
     selections = [SELECTION_WORDS.get(name, name) for name in _values(records, "training", "selection")]
@@ -51,7 +52,7 @@ def cautions(records: Records) -> list[str]:
     epochs, images = max(budgets, key=lambda budget: budget[0] * budget[1])
     if epochs * images >= TINY_BUDGET:
         return []
-    seen = f"at most {_counted(epochs, 'epoch')} of {_counted(images, 'training image')}"
+    seen = f"at most {counted(epochs, 'epoch')} of {counted(images, 'training image')}"
     return [f"Tiny budget: {seen}. Shows what methods learn in a short time, not how good they become."]
 
 
@@ -63,7 +64,7 @@ def _are_phantoms(records: Records) -> bool:
 def _data(records: Records) -> str:
     most = (records.suite.config.get("data") or {}).get("max_per_domain")
     names = _data_names(records) or (["phantoms"] if _are_phantoms(records) else [])
-    return _joined(names) + (f", at most {_counted(most, 'image')} per domain" if names and most else "")
+    return _joined(names) + (f", at most {counted(most, 'image')} per domain" if names and most else "")
 
 
 def _data_names(records: Records) -> list[str]:
@@ -100,10 +101,6 @@ def _training_preset(training: dict[str, Any]) -> str:
         if set(preset) <= set(training) and all(training.get(key, value) == value for key, value in wanted.items()):
             return name
     return ""
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count:,} {word}{'s' * (count != 1)}"
 
 
 def _joined(words: Iterable[str]) -> str:

@@ -86,7 +86,7 @@ def prepare_pairs(
         try:
             with FileLock(root / ".prepare.lock", timeout=1):
                 outcome = Outcome()
-                known = known_rows(root)  # first: what is wrong with it is told before any work
+                known = known_rows(root)  # first: a fault in it stops us before any work
                 domains = sorted({(pair.modality, pair.domain) for pair in pairs})
                 writers = {names: _Writer(root, *names) for names in domains}
                 results = in_threads(lambda pair: writers[pair.modality, pair.domain].write(pair), pairs, progress)

@@ -173,7 +173,7 @@ def _start() -> None:
 
 @contextlib.contextmanager
 def _without_needless_servers() -> Iterator[None]:
-    """A Ray that is started in here has no servers for a dashboard, an autoscaler and logs, which no run of ours asks.
+    """Ray starts in here without its servers for dashboard, autoscaling and logs. No run uses them.
 
     Three Python processes; `ray.init` has no argument that leaves them out.
     """
