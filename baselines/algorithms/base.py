@@ -7,16 +7,23 @@ what only some methods offer (features, a last layer) is asked for by `required`
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor, nn
 
 from baselines.stages import Stage
 
+_Function = TypeVar("_Function", bound=Callable[..., Any])
 _PREFIX = "method."
 # Parts of the contract that a method may have or not: the wrapper has those that its method has. `use_cache` is not among
 # them: what a method remembers of an image would be wrong once the algorithm changes images.
 _PASSED_ON = ("observe", "predict_oracle", "guess_modality")
+
+
+def _methods_own(function: _Function) -> _Function:
+    """Marks what leaves training to the wrapped method: an algorithm with no other functions of training changes none of it."""
+    function.methods_own = True  # type: ignore[attr-defined]
+    return function
 
 
 class Algorithm(nn.Module):
@@ -38,21 +45,25 @@ class Algorithm(nn.Module):
         logits: Tensor = self.method.predict(images, modality)  # type: ignore[operator]
         return logits
 
+    @_methods_own
     def training_loss(self, batch: Any, step: Any) -> tuple[Tensor, dict[str, Any]]:
         """The method's own loss of a batch, and its parts."""
         loss: tuple[Tensor, dict[str, Any]] = self.method.training_loss(batch, step)  # type: ignore[operator]
         return loss
 
+    @_methods_own
     def after_step(self, step: Any) -> None:
         """Called after every optimiser step; the method's own, where it has one. An algorithm with its own calls this too."""
         if hasattr(self.method, "after_step"):
             self.method.after_step(step)  # type: ignore[operator]
 
+    @_methods_own
     def after_epoch(self, score: float) -> None:
         """Called with each epoch's score; the method's own, where it has one. An algorithm with its own calls this too."""
         if hasattr(self.method, "after_epoch"):
             self.method.after_epoch(score)  # type: ignore[operator]
 
+    @_methods_own
     def stages(self) -> list[Stage]:
         """The method's own stages; names of parameters are those of the wrapper."""
         own = self.method.stages() if hasattr(self.method, "stages") else [Stage("train")]  # type: ignore[operator]

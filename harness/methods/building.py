@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from harness.methods.adapter import MethodAdapter
     from harness.methods.contract import Stage
 
+_OF_TRAINING = (
+    "training_loss",
+    "stages",
+    "observe",
+    "use_cache",
+    "prepare",
+    "recording_key",
+    "after_step",
+    "after_epoch",
+)
+"""What is called of a method while it is trained."""
+
 
 def build_method(name: str, model_config: dict[str, Any], modalities: list[str], prompt: str = "none") -> nn.Module:
     """Instantiates a method's `model:` and checks it against the contract.
@@ -136,19 +148,25 @@ def check_adaptation(name: str, method: nn.Module, card: dict[str, Any]) -> None
         )
 
 
-def check_no_own_weights(name: str, method: nn.Module) -> None:
-    """An algorithm that changes nothing in training has the weights of the method that it wraps, and no others.
+def check_changes_no_training(name: str, method: nn.Module) -> None:
+    """An algorithm that says `changes_training: false` must leave training, and all weights, to the method that it wraps.
 
     Raises:
-        UserError: it has, or keeps the method under another name than `method`.
+        UserError: it has a function of training or a weight of its own, or keeps the method under another name than `method`.
     """
-    own = [key for key in method.state_dict() if not key.startswith(WRAPPED)]
+    own = next((f"the function {part}" for part in _OF_TRAINING if _is_own(type(method), part)), None)
+    own = own or next((f"the weights '{key}'" for key in method.state_dict() if not key.startswith(WRAPPED)), None)
     if own:
         raise UserError(
-            f"Method '{name}': its algorithm says changes_training: false, and {type(method).__name__} has the weights"
-            f" '{own[0]}'. Expected those of the wrapped method alone, which it keeps as self.method. Without"
-            " changes_training it is trained like any other."
+            f"Method '{name}': its algorithm says changes_training: false, and {type(method).__name__} has {own} of its own."
+            " Expected those of the wrapped method alone, which it keeps as self.method; baselines.algorithms.base.Algorithm"
+            " passes them on. Without changes_training it is trained like any other."
         )
+
+
+def _is_own(kind: type, part: str) -> bool:
+    function = getattr(kind, part, None)
+    return function is not None and not getattr(function, "methods_own", False)
 
 
 def _check_oracle(name: str, adapter: MethodAdapter, prompt: str) -> None:

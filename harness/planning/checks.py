@@ -33,7 +33,7 @@ def check_methods(trials: list[TrialSpec]) -> None:
     Raises:
         UserError: methods that can't be built, or a rule that needs validation images where a split has none.
     """
-    from harness.methods.building import build_method, check_adaptation, check_no_own_weights
+    from harness.methods.building import build_method, check_adaptation, check_changes_no_training
 
     faults = []
     for trial in {trial.method.name: trial for trial in reversed(trials)}.values():
@@ -45,7 +45,7 @@ def check_methods(trials: list[TrialSpec]) -> None:
             method = build_method(spec.name, spec.model, trial.modalities, prompt=spec.prompt)
             check_adaptation(spec.name, method, spec.card)
             if spec.alone is not None:
-                check_no_own_weights(spec.name, method)
+                check_changes_no_training(spec.name, method)
         except UserError as error:
             faults.append(str(error))
     for trial in trials:

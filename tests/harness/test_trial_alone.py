@@ -39,6 +39,13 @@ class Leaning(Flips):
         self.slope = nn.Parameter(torch.ones(()))
 
 
+class Shouting(Flips):
+    """Flips that looks on at every step, and could change what is learned."""
+
+    def after_step(self, step: Any) -> None:
+        super().after_step(step)
+
+
 def plan_of(toy_config: ToyConfig, *algorithms: str, target: str | None = None) -> Plan:
     config = toy_config("TinyConv", epochs=3)
     config.algorithms = {name: dict(FILES[name]) for name in algorithms}
@@ -120,7 +127,7 @@ def test_one_that_changes_the_training_takes_nothing_over(toy_config: ToyConfig)
     assert all(trial.alone_id is None for trial in plan_of(toy_config, "erm", "ema").trials)
 
 
-def test_one_with_weights_of_its_own_is_refused(toy_config: ToyConfig) -> None:
-    target = f"{Leaning.__module__}.Leaning"
-    with pytest.raises(UserError, match=r"changes_training: false.*'slope'.*self\.method"):
-        check_methods(plan_of(toy_config, "flips", target=target).trials)
+@pytest.mark.parametrize(("kind", "own"), [("Leaning", "the weights 'slope'"), ("Shouting", "the function after_step")])
+def test_one_that_changes_training_is_refused(toy_config: ToyConfig, kind: str, own: str) -> None:
+    with pytest.raises(UserError, match=rf"changes_training: false.*{kind} has {own}.*self\.method"):
+        check_methods(plan_of(toy_config, "flips", target=f"{Leaning.__module__}.{kind}").trials)

@@ -186,6 +186,7 @@ def seen_by(
     return seen, logits
 
 
+# PAN too: it alone enlarges small images.
 @pytest.mark.parametrize("name", others_slow([*NETWORKS, *ENCODERS], [*SEVERAL, "pan", *ENCODERS]))
 def test_feature_layers_lead_from_shallow_to_deep(name: str) -> None:
     method, batch = settled(name), disks(2, 64, 96)
