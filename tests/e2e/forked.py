@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import atexit
 import importlib
-import multiprocessing
-import multiprocessing.context
 import os
 import signal
 import subprocess
@@ -18,13 +16,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-# What a run imports when it comes to it; torch's optimizers import its compiler.
-_LOADED = (
-    "harness.cli.run", "harness.cli.measure", "harness.trial", "harness.training.fit", "harness.inference.predict",
-    "harness.evaluation.measure", "harness.planning.plan", "harness.efficiency.costs", "harness.search.sweep",
-    "harness.execution.ray.executor", "reports.build", "reports.figures.all_figures", "seaborn", "torch._dynamo",
-    "baselines.networks.smp", "baselines.sam.prompt_free.autosam", "tests.e2e.forked", "tests.e2e.warm",
-)  # fmt: skip
+from .fork_server import start_process
 
 
 class Forked:
@@ -44,31 +36,33 @@ class Forked:
         program: str = "harness.cli",
         **environment: str,
     ) -> None:
-        context = server()
         if log is None:
             kept = Path(tempfile.mkdtemp(prefix=".printed-", dir=folder))
             self._logs = kept / "stdout", kept / "stderr"
         else:
             self._logs = log, log
         logs = [str(path) for path in self._logs]
-        self._process = context.Process(target=_run, args=(program, list(words), str(folder), logs, environment))
-        self._process.start()
-        assert self._process.pid is not None
-        self.pid = self._process.pid
+        self.pid, self._connection = start_process(program, list(words), str(folder), logs, environment)
+        self._returncode: int | None = None
 
     @property
     def returncode(self) -> int | None:
         """As of `subprocess`: minus the signal that ended it, None while it runs."""
-        return self._process.exitcode
+        return self._look(0)
 
     def poll(self) -> int | None:
         return self.returncode
 
     def wait(self, timeout: float = 400) -> int:
-        self._process.join(timeout)
-        if self.returncode is None:
+        if (code := self._look(timeout)) is None:
             raise subprocess.TimeoutExpired(str(self.pid), timeout)
-        return self.returncode
+        return code
+
+    def _look(self, seconds: float) -> int | None:
+        if self._returncode is None and self._connection.poll(seconds):
+            self._returncode = self._connection.recv()
+            self._connection.close()
+        return self._returncode
 
     def communicate(self, timeout: float = 400) -> tuple[str, str]:
         """Waits for its end; what it printed and what it told on stderr."""
@@ -84,13 +78,6 @@ class Forked:
         self.send_signal(signal.SIGKILL)
 
 
-def server() -> multiprocessing.context.ForkServerContext:
-    """Starts processes that have loaded the libraries."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(list(_LOADED))
-    return context
-
-
 def finished(
     words: Sequence[str], folder: Path, timeout: float = 400, **options: str
 ) -> subprocess.CompletedProcess[str]:
@@ -104,7 +91,8 @@ def finished(
     return subprocess.CompletedProcess(list(words), process.returncode, printed, told)
 
 
-def _run(program: str, words: list[str], folder: str, logs: list[str], environment: dict[str, str]) -> None:
+def run(program: str, words: list[str], folder: str, logs: list[str], environment: dict[str, str]) -> None:
+    """Becomes the command, in a fork: its streams, folder and environment; ends with its exit code."""
     for stream, log in zip((1, 2), logs, strict=True):
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), stream)
     # A shell starts background jobs deaf to Ctrl-C, and these tests may run in one.

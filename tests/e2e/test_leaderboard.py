@@ -33,9 +33,8 @@ def test_from_a_run_to_a_site(bench: Bench, tmp_path: Path) -> None:
     assert bench("submit", "--out", "again.zip", "--name", "Our lab", "--licence", "CC0").returncode == 0
     assert (tmp_path / "again.zip").read_bytes() == honest
 
-    alone = bench("leaderboard", "build", "in", "--out", "alone", "--data", DATA)
-    assert (alone.returncode, alone.stdout.splitlines()[0]) == (0, "verified: ours.zip"), alone.stdout + alone.stderr
-    assert bench("leaderboard", "build", "in", "--out", "unverified").stdout.startswith("unverified: ours.zip")
+    alone = bench("leaderboard", "build", "in", "--out", "unverified")
+    assert alone.returncode == 0 and alone.stdout.startswith("unverified: ours.zip"), alone.stdout + alone.stderr
 
     attacks = {
         name: attack

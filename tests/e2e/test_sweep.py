@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 
 from .chaos import TINY_ENVIRONMENT, tiny_words
 from .chaos import WORDS as LEAST
-from .conftest import command, environment
 from .forked import Forked, finished
 
 pytestmark = pytest.mark.e2e
@@ -34,8 +32,7 @@ def test_a_killed_search_goes_on_and_decides_the_same(tmp_path: Path, shared_cac
     words = tiny_words("sweep", tmp_path, *SEARCH, f"data.cache={shared_cache}")
     for name in ("whole", "killed"):
         (tmp_path / name).mkdir()
-    typed, own = command(*words), {**environment(), **TINY_ENVIRONMENT}
-    whole = subprocess.run(typed, cwd=tmp_path / "whole", env=own, capture_output=True, text=True, timeout=400)
+    whole = finished(words, tmp_path / "whole", **TINY_ENVIRONMENT)
     assert whole.returncode == 0, whole.stderr
     assert "Validation Dice over 1 folds: best" in whole.stdout
     assert "Unseen Dice with parameters chosen without the test domain" in whole.stdout

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -27,7 +28,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.e2e.forked import server
+from tests.e2e.fork_server import load
 from tests.support.containers import MASKS, NIFTI, png16, tiff
 
 SECONDS = 10.0
@@ -280,7 +281,8 @@ def fuzz(inputs: int, seed: int, workers: int) -> list[Outcome]:
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary) / "inputs"
         base.mkdir()
-        with server().Pool(workers, _prepare) as pool:
+        load()
+        with multiprocessing.get_context("fork").Pool(workers, _prepare) as pool:
             pool.apply(build, (base,))
             outcomes = []
             for one in pool.imap(partial(run_one, base=base, seed=seed), range(inputs), chunksize=5):
