@@ -17,6 +17,7 @@ pytestmark = pytest.mark.e2e
 
 LESS = {
     '"data.phantoms.images_per_domain=8"': '"data.phantoms.images_per_domain=4"',
+    '"efficiency_seconds=0.1"': '"efficiency_seconds=0.1", "efficiency_image_size=32"',
     '"training.epochs=6"': '"training.epochs=1", "methods.unet.model.encoder_name=mobilenet_v2"',
 }
 
@@ -35,7 +36,7 @@ class _Kernel(Forked):
 
 
 def _with_less(path: Path, folder: Path) -> Path:
-    """A copy of the notebook that trains for one epoch, on fewer images, a lighter network."""
+    """A copy of the notebook that trains for one epoch, on fewer images, a lighter network, whose costs are of small images."""
     text = path.read_text("utf-8")
     for much, less in LESS.items():
         much, less = (json.dumps(words)[1:-1] for words in (much, less))

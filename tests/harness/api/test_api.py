@@ -198,14 +198,6 @@ def test_a_figure_that_the_data_dont_allow_says_why(complete: Results) -> None:
 
 
 @pytest.mark.usefixtures("no_open_figures")
-def test_a_report_leaves_open_figures_alone(complete: Results, tmp_path: Path) -> None:
-    from reports.build import build_report
-
-    mine, _ = plt.subplots()
-    build_report(complete.store, complete.folder, tmp_path)
-    assert plt.get_fignums() == [mine.number]
-
-
 def test_run_and_predict(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
     words = [*small, "method=[unet,otsu]", "methods.unet.model.encoder_name=mobilenet_v2", "training.epochs=1"]
@@ -213,7 +205,9 @@ def test_run_and_predict(small: list[str], tmp_path: Path, monkeypatch: pytest.M
     planned = plan(*words)
     assert planned.trials["done"].tolist() == [False, False]
     assert planned.splits["test"].tolist() == [8]
+    mine, _ = plt.subplots()
     results = run(*words, quiet=True)
+    assert plt.get_fignums() == [mine.number]  # the report leaves open figures alone
     assert results.complete and results.report.is_file()
     assert plan(*words).trials["done"].all()
     assert results.trials["trial"].tolist() == planned.trials["trial"].tolist()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+from functools import reduce
 from pathlib import Path
 
 import pytest
+import yaml
 
+from harness.config import RunConfig, check_config
 from harness.config.loading import load_config
 from harness.errors import UserError
 
@@ -64,45 +68,10 @@ from harness.errors import UserError
         ("store=runs", "expected one of its keys, for example store.root="),
         ("store.root=", "store.root= has no path"),
         ("methods.unet.model.encoder_name=a,b", "expected one value. To give a list"),
-        # choices
+        # choices, ranges and what does not fit together: one of each; the others are in VALUES
         ("training.optimizer=adamx", "expected one of adamw, adam, sgd. Did you mean 'adam'?"),
-        ("training.schedule=onecycle", "Did you mean 'one_cycle'?"),
-        ("training.amp=fp16", "expected one of off, bfloat16, float16"),
-        ("training.selection=orakel", "Did you mean 'oracle'?"),
-        ("training.augmentation=weak", "expected one of none, flips, standard, strong"),
-        ("training.sampling=random", "expected one of proportional, equal"),
-        ("training.batching=single", "expected one of mixed, single_modality"),
-        ("protocol.name=in_domian", "Did you mean 'in_domain'?"),
-        ("protocol.scope=global", "expected one of universal, per_modality"),
-        ("metrics.empty=one", "expected one of diagonal, nan"),
-        ("executor.device=gpu", "expected one of auto, cpu, cuda"),
-        ("reuse=sometimes", "expected one of missing, never, only"),
-        # ranges
         ("training.epochs=0", "training.epochs=0 is out of range: expected 1 or more."),
-        ("training.batch_size=0", "training.batch_size=0 is out of range"),
-        ("training.accumulation=0", "training.accumulation=0 is out of range"),
-        ("training.learning_rate=0", "training.learning_rate=0.0 is out of range"),
-        ("training.learning_rate=nan", "training.learning_rate=nan is out of range"),
-        ("training.decay=1.5", "training.decay=1.5 is out of range"),
-        ("training.clip_norm=inf", "training.clip_norm=inf is out of range: expected 1e-06 or more."),
-        ("training.decay=2", "expected 0.01 to 1."),
-        ("training.clip_norm=-1", "training.clip_norm=-1.0 is out of range"),
-        ("training.patience=0", "training.patience=0 is out of range"),
-        ("protocol.validation_fraction=1", "protocol.validation_fraction=1.0 is out of range"),
-        ("data.phantoms.seed=-1", "data.phantoms.seed=-1 is out of range"),
-        ("name=../x", "name=../x: expected the name of a folder, of letters, digits, '_', '-' and '.', found '../x'"),
-        ("name=", "name=: expected the name of a folder, of letters, digits, '_', '-' and '.', found ''"),
-        ("protocol.pairs=3", "protocol.pairs=3: expected {modality:"),
-        ("protocol.max_folds=0", "protocol.max_folds=0 is out of range: expected 1 or more."),
-        ("data.max_per_domain=0", "data.max_per_domain=0 is out of range"),
-        ("data.phantoms.image_size=8", "data.phantoms.image_size=8 is out of range"),
-        ("executor.gpus_per_trial=-1", "executor.gpus_per_trial=-1.0 is out of range"),
-        ("metrics.nsd_tolerance=-1", "metrics.nsd_tolerance=-1.0 is out of range"),
-        # what does not fit together
         ("training.image_size=100", "no multiple of 32, which every network here needs. Use 96 or 128."),
-        ("seeds=[]", "expected at least one seed"),
-        ("seeds=[1,1]", "none twice"),
-        ("seeds=[-1]", "seeds[0]=-1 is out of range: expected 0 or more"),
         ("method=[]", "No method was chosen"),
         # no override at all
         ("suit", "Expected key=value, for example suite=domain_generalization; found 'suit'. Did you mean 'suite='?"),
@@ -118,6 +87,66 @@ from harness.errors import UserError
 def test_a_mistake_is_told_by_its_key(word: str, said: str) -> None:
     with pytest.raises(UserError) as caught:
         load_config([word])
+    assert said in str(caught.value)
+    assert len(str(caught.value).splitlines()) <= 2
+
+
+VALUES = [
+    # choices
+    ("training.schedule=onecycle", "Did you mean 'one_cycle'?"),
+    ("training.amp=fp16", "expected one of off, bfloat16, float16"),
+    ("training.selection=orakel", "Did you mean 'oracle'?"),
+    ("training.augmentation=weak", "expected one of none, flips, standard, strong"),
+    ("training.sampling=random", "expected one of proportional, equal"),
+    ("training.batching=single", "expected one of mixed, single_modality"),
+    ("protocol.name=in_domian", "Did you mean 'in_domain'?"),
+    ("protocol.scope=global", "expected one of universal, per_modality"),
+    ("metrics.empty=one", "expected one of diagonal, nan"),
+    ("executor.device=gpu", "expected one of auto, cpu, cuda"),
+    ("reuse=sometimes", "expected one of missing, never, only"),
+    # ranges
+    ("training.batch_size=0", "training.batch_size=0 is out of range"),
+    ("training.accumulation=0", "training.accumulation=0 is out of range"),
+    ("training.learning_rate=0.0", "training.learning_rate=0.0 is out of range"),
+    ("training.learning_rate=nan", "training.learning_rate=nan is out of range"),
+    ("training.decay=1.5", "training.decay=1.5 is out of range"),
+    ("training.clip_norm=inf", "training.clip_norm=inf is out of range: expected 1e-06 or more."),
+    ("training.decay=2", "expected 0.01 to 1."),
+    ("training.clip_norm=-1.0", "training.clip_norm=-1.0 is out of range"),
+    ("training.patience=0", "training.patience=0 is out of range"),
+    ("protocol.validation_fraction=1.0", "protocol.validation_fraction=1.0 is out of range"),
+    ("data.phantoms.seed=-1", "data.phantoms.seed=-1 is out of range"),
+    ("name=../x", "name=../x: expected the name of a folder, of letters, digits, '_', '-' and '.', found '../x'"),
+    ("name=", "name=: expected the name of a folder, of letters, digits, '_', '-' and '.', found ''"),
+    ("protocol.pairs=3", "protocol.pairs=3: expected {modality:"),
+    ("protocol.max_folds=0", "protocol.max_folds=0 is out of range: expected 1 or more."),
+    ("data.max_per_domain=0", "data.max_per_domain=0 is out of range"),
+    ("data.phantoms.image_size=8", "data.phantoms.image_size=8 is out of range"),
+    ("executor.gpus_per_trial=-1.0", "executor.gpus_per_trial=-1.0 is out of range"),
+    ("metrics.nsd_tolerance=-1.0", "metrics.nsd_tolerance=-1.0 is out of range"),
+    # what does not fit together
+    ("seeds=[]", "expected at least one seed"),
+    ("seeds=[1,1]", "none twice"),
+    ("seeds=[-1]", "seeds[0]=-1 is out of range: expected 0 or more"),
+]
+
+
+@pytest.fixture(scope="module")
+def composed() -> RunConfig:
+    return load_config([])
+
+
+@pytest.mark.parametrize(("word", "said"), VALUES)
+def test_a_value_is_told_by_its_key(word: str, said: str, composed: RunConfig) -> None:
+    """Hydra takes any value of the key's type, so it need not compose a configuration for each."""
+    config = deepcopy(composed)
+    key, _, value = word.partition("=")
+    *above, name = key.split(".")
+    place = reduce(getattr, above, config)
+    assert hasattr(place, name)
+    setattr(place, name, "" if not value else float(value) if value in ("nan", "inf") else yaml.safe_load(value))
+    with pytest.raises(UserError) as caught:
+        check_config(config)
     assert said in str(caught.value)
     assert len(str(caught.value).splitlines()) <= 2
 
