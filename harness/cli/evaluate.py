@@ -118,6 +118,10 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
     for word in overrides:
         key, equals, value = word.partition("=")
         if key in _OWN_WORDS:
+            if own.get(key, unquoted(value)) != unquoted(value):
+                raise UserError(
+                    f"{key}= is given twice, {own[key]} and {unquoted(value)}: expected one. Evaluate once for each."
+                )
             own[key] = unquoted(value)
         elif key.split(".")[0] in ("card", "costs") and equals:
             described[key] = value
