@@ -118,7 +118,8 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
     for word in overrides:
         key, equals, value = word.partition("=")
         if key in _OWN_WORDS:
-            if own.get(key, unquoted(value)) != unquoted(value):
+            # Of a name or a rule the last word holds, as in all commands; of these several may be meant.
+            if key in ("predictions", "seed") and own.get(key, unquoted(value)) != unquoted(value):
                 raise UserError(
                     f"{key}= is given twice, {own[key]} and {unquoted(value)}: expected one. Evaluate once for each."
                 )

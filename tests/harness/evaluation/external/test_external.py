@@ -301,6 +301,7 @@ def test_missing_masks_are_listed_and_fail_the_command(
         (["predictions=x"], "name= is missing"),
         (["prediction=x", "name=a"], r"predictions= is missing.*Found prediction=x"),
         (["predictions=x", "name=a"], "data.root=... is missing"),
+        (["predictions=x", "name=a", "seed=0", "seed=1"], "seed= is given twice, 0 and 1"),
         (["predictions=x", "name=a", "method=unet"], "trains nothing"),
         (["predictions=x", "name=a", "card.titel=b"], "Did you mean 'title'"),
         (["predictions=x", "name=a", "costs.gmacs=many"], "expected a number"),
@@ -309,7 +310,7 @@ def test_missing_masks_are_listed_and_fail_the_command(
             ["predictions=x", "name=a", "card.prompt=box"],
             "card.prompt=box is unknown: expected one of none, oracle box",
         ),
-        (["predictions=x", "name=a", "about=nowhere.yaml"], "found none that can be read"),
+        (["predictions=x", "name=a", "about=nowhere.yaml"], "about=nowhere.yaml: expected a YAML file, found nothing."),
     ],
 )
 def test_mistakes_on_the_command_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
