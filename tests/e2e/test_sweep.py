@@ -129,6 +129,8 @@ def test_several_methods_are_searched_killed_resumed_and_stand_in_one_report(
 def test_a_search_of_nothing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "sweep").mkdir()
     (tmp_path / "sweep/mine.yaml").write_text("name: mine\n")
+    from harness.cli import main
+
     assert main(["sweep", "--config-dir", str(tmp_path), "sweep=mine", "method=otsu"]) == 2
     assert "sweep=mine: its file has no parameters to search" in capsys.readouterr().err
 

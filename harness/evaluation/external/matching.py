@@ -137,5 +137,19 @@ def _nothing_fits(folder: Path, found: list[Path], splits: Sequence[Split], per_
     return (
         f"None of the {len(found)} masks below {folder} is named as an image of the protocol's test sets. Expected for"
         f" example {base / key}.png, or {base / key.split('/', 2)[2]}.png where no two images share a name; found for"
-        f" example {found[0]}. Check protocol= and data.root=, and name masks as their images."
+        f" example {found[0]}.{_other_level(folder, found, splits)} Check protocol= and data.root=, and name masks as their"
+        " images."
     )
+
+
+def _other_level(folder: Path, found: Sequence[Path], splits: Sequence[Split]) -> str:
+    """ " Did you mean predictions=...?" where the masks fit from a folder above or below."""
+    keys = {key for split in splits for key in split.test}
+    names = {split.name for split in splits}
+    for parts in (_named(path.relative_to(folder)) for path in found):
+        if "/".join((folder.resolve().name, *parts)) in keys:
+            return f" Did you mean predictions={folder.resolve().parent}?"
+        above = parts[:-3]
+        if above and "/".join(parts[-3:]) in keys:
+            return f" Did you mean predictions={folder.joinpath(*(above[:-1] if above[-1] in names else above))}?"
+    return ""

@@ -138,6 +138,22 @@ def test_unclear_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="found none"):
         match_masks(tmp_path / "empty", splits)
+    (tmp_path / "empty/1.mha").touch()
+    with pytest.raises(UserError, match=r"found 1 file of \.mha \(for example 1\.mha\)"):
+        match_masks(tmp_path / "empty", splits)
+
+
+@pytest.mark.parametrize(("given", "meant"), [("set/x", "set"), (".", "set"), ("set", None)])
+def test_a_folder_above_or_below_the_masks_is_answered_with_theirs(
+    tmp_path: Path, given: str, meant: str | None
+) -> None:
+    splits = [Split("fold0", (), (), ("x/a/1", "x/b/1"), ())]
+    save(tmp_path / "set/x/a/1", MASK)
+    if meant is None:
+        assert match_masks(tmp_path / given, splits).files == {"fold0": {"x/a/1": tmp_path / "set/x/a/1.png"}}
+        return
+    with pytest.raises(UserError, match=rf"Did you mean predictions={tmp_path / meant}\?"):
+        match_masks(tmp_path / given, splits)
 
 
 @pytest.fixture
