@@ -5,8 +5,11 @@ from __future__ import annotations
 import difflib
 import sysconfig
 import traceback
+from collections import Counter
 from collections.abc import Iterable
-from pathlib import Path
+from pathlib import Path, PurePath
+
+_SHOWN_KINDS = 3
 
 
 class UserError(Exception):
@@ -66,6 +69,28 @@ def near_name(name: str, options: Iterable[str]) -> str:
 def counted(count: int, word: str) -> str:
     """ "1 trial", "1,200 trials"."""
     return f"{count:,} {word}{'s' * (count != 1)}"
+
+
+def found_at(path: Path) -> str:
+    """What is there, for the end of a message that says what was expected: "a file.", or "nothing. Did you mean 'masks'?"."""
+    if path.exists():
+        return "a folder." if path.is_dir() else "a file."
+    beside = [entry.name for entry in path.absolute().parent.iterdir()] if path.absolute().parent.is_dir() else []
+    return f"nothing.{near_name(path.name, beside)}"
+
+
+def kinds_of(names: Iterable[str]) -> str:
+    """What files there are, the commonest kind first: "12 files of .nii.gz, 1 of .txt (for example a/0.nii.gz)"."""
+    known = sorted(names)
+    kinds = Counter(
+        "".join(PurePath(name.lower()).suffixes[-2 if name.lower().endswith(".gz") else -1 :]) for name in known
+    )
+    if not kinds:
+        return "none"
+    words = [f"{counted(count, 'file') if not place else f'{count:,}'} {f'of {kind}' if kind else 'without a suffix'}"
+             for place, (kind, count) in enumerate(kinds.most_common())]  # fmt: skip
+    more = f" and {len(words) - _SHOWN_KINDS} more kinds" if len(words) > _SHOWN_KINDS else ""
+    return f"{', '.join(words[:_SHOWN_KINDS])}{more} (for example {known[0]})"
 
 
 def described(error: BaseException) -> str:

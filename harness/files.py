@@ -50,6 +50,10 @@ def explain_disk_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno in _DISK_TROUBLE:
             raise UserError(f"Could not write {path}: {_DISK_TROUBLE[error.errno]}.") from error
+        if isinstance(error, IsADirectoryError) and path.is_dir():
+            raise UserError(
+                f"Could not write {path}: expected the name of a file, found a folder. Give another."
+            ) from error
         if isinstance(error, FileExistsError | NotADirectoryError):
             raise UserError(
                 f"Could not write {path}: a file stands where a folder is needed ({error.filename})."

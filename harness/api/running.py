@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from harness.cli.common import terminal
 from harness.cli.evaluate import measure_external
 from harness.cli.run import command_of, run_config, run_suite
 from harness.config.extensions import load_extensions
+from harness.errors import UserError
 from harness.store.store import Store
 
 if TYPE_CHECKING:
@@ -89,7 +91,7 @@ def plan(*words: str, config_dir: str | Path | None = None) -> PlannedRun:
     from harness.planning.plan import build_plan
 
     load_extensions()
-    config = run_config(list(words), _folder(config_dir))
+    config = run_config(_checked(words), _folder(config_dir))
     found = build_plan(config)
     check_methods(found.trials)
     return PlannedRun(found, Store(config.store.root).root)
@@ -113,7 +115,7 @@ def run(*words: str, config_dir: str | Path | None = None, quiet: bool = False) 
         UserError: a mistake in the words, faulty data, or a store that can't be written.
     """
     load_extensions()
-    given, folder = list(words), _folder(config_dir)
+    given, folder = _checked(words), _folder(config_dir)
     config = run_config(given, folder)
     store = Store(config.store.root)
     store.prepare()
@@ -140,9 +142,20 @@ def evaluate(
         UserError: a mistake in the words, or masks that can't be read or don't fit their images.
     """
     load_extensions()
-    given = [f"predictions={predictions}", f"name={name}", *words]
+    given = [f"predictions={predictions}", f"name={name}", *_checked(words)]
     measured = measure_external(given, _folder(config_dir), _console(quiet), None)
     return load_results(measured.store.root, suite=measured.folder.parent.name, time=measured.folder.name)
+
+
+def _checked(words: Sequence[object]) -> list[str]:
+    """The words of a command, each a text: `plan(["method=otsu"])` gives a list in their place."""
+    for word in words:
+        if not isinstance(word, str):
+            raise UserError(
+                f"Expected words such as 'method=otsu', each a text of its own, found {word!r:.100}."
+                " Of a list of words write *words."
+            )
+    return [str(word) for word in words]
 
 
 def _folder(given: str | Path | None) -> Path | None:

@@ -17,7 +17,7 @@ from harness import __version__
 from harness.cli.common import set_quiet
 from harness.cli.logs import add_log_arguments, log_to_terminal
 from harness.config.extensions import load_extensions
-from harness.errors import UserError, did_you_mean, raise_stop_behind
+from harness.errors import TrialFailed, UserError, did_you_mean, raise_stop_behind
 
 _COMMANDS = (
     "run", "status", "plan", "sweep", "list", "measure", "report", "submit", "leaderboard", "evaluate", "compare",
@@ -128,6 +128,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"Error: {error}", file=sys.stderr)
         return 2
+    except TrialFailed as error:  # outside a trial: a metric of one's own that `evaluate` computes
+        print(f"Error: {error}", file=sys.stderr)
+        return 1
     except RuntimeError as error:
         if not str(error).startswith(("Could not determine home directory", "Symlink loop")):
             raise

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.common import terminal
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, did_you_mean, near_name
 from harness.methods.card import NO_WEIGHTS
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from reports.records.records import Records
 
 LOST = 1
+_SHOWN = 5
 _UNEQUAL = "{}: UNEQUAL STARTS: {} in A, {} in B. The change may be the pretraining's."
 _MIXED = "Methods start from different weights (column start): compare each with itself, not with the others."
 _DESCRIPTION = """\
@@ -122,8 +123,11 @@ def _find(word: str, root: Path) -> tuple[Store, SuiteRecord]:
     if any(record.time == time and suite in ("", record.name) for record in records):
         return store, find_suite(store, suite or None, time)
     known = [f"{record.name}/{record.time}" for record in records]
+    beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    hint = near_name(word, known) or near_name(path.name, beside)
+    listed = f" The newest runs there: {', '.join(known[-_SHOWN:])}." if known else ""
     raise UserError(
-        f"'{word}' is neither a run's folder, nor a store, nor a run in the store {store.root}.{did_you_mean(word, known)}"
+        f"'{word}' is neither a run's folder, nor a store, nor a run in the store {store.root}.{hint or listed}"
     )
 
 
@@ -155,13 +159,16 @@ def compare_runs(before: Records, after: Records, metric: str, level: float) -> 
 
 
 def _check_rules(before: Records, after: Records, metric: str) -> None:
-    rules = [
+    first, second = (
         next((trial.spec.settings()["metrics"] for trial in run.trials if trial.spec), None) for run in (before, after)
-    ]
-    if None not in rules and rules[0] != rules[1]:
+    )
+    if first is not None and second is not None and first != second:
+        different = [key for key in sorted({*first, *second}) if first.get(key) != second.get(key)]
+        found = ", ".join(f"metrics.{key} is {first.get(key)} in A and {second.get(key)} in B" for key in different)
+        rules = " ".join(f"metrics.{key}={first.get(key)}" for key in different)
         raise UserError(
-            f"The runs measured by different rules: {rules[0]} and {rules[1]}. Such numbers can't be compared: measure one of"
-            " them by the other's rules (python -m harness measure)."
+            f"The runs were measured by different rules: {found}. Such numbers can't be compared. Measure B by the rules of A:"
+            f" python -m harness measure, with the words of its run and {rules}."
         )
     versions = {trial.metrics[metric] for run in (before, after) for trial in run.trials if metric in trial.metrics}
     if len(versions) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import shlex
 import sys
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from harness.store.records import SuiteRecord
     from harness.store.store import Store
 
+logger = logging.getLogger(__name__)
 _OWN_WORDS = ("predictions", "name", "about", "seed", "nifti", "resize")
 _SHOWN = 10
 _DESCRIPTION = """\
@@ -118,6 +120,11 @@ def _sorted_words(overrides: list[str]) -> tuple[dict[str, str], dict[str, str],
     for word in overrides:
         key, equals, value = word.partition("=")
         if key in _OWN_WORDS:
+            # Of a name or a rule the last word holds, as in all commands; of these several may be meant.
+            if key in ("predictions", "seed") and own.get(key, unquoted(value)) != unquoted(value):
+                raise UserError(
+                    f"{key}= is given twice, {own[key]} and {unquoted(value)}: expected one. Evaluate once for each."
+                )
             own[key] = unquoted(value)
         elif key.split(".")[0] in ("card", "costs") and equals:
             described[key] = value
@@ -210,7 +217,11 @@ def _start_run(
     host = _run_of_same_splits(plan, store)
     ours = [TrialEntry(trial.ids, name, trial.fold, seed) for trial in trials]
     if host is None:
-        console.print(f"No run in {store.root} has these splits: {name} stands alone.", soft_wrap=True, highlight=False)
+        text = f"No run in {store.root} has these splits: {name} stands alone."
+        if store.suites():
+            logger.warning("%s To join a run, give the words for data, protocol and metrics that it had.", text)
+        else:
+            console.print(text, soft_wrap=True, highlight=False)
         host_name, config, others = "external", {**asdict(plan.config), "name": "external"}, []
     else:
         console.print(f"{name} joins the run {host.name}/{host.time}.", soft_wrap=True, highlight=False)
@@ -244,7 +255,8 @@ def _tell(measured: MeasuredMasks, command: list[str]) -> int:
     if masks.extra:
         names = "\n".join(f"  {path}" for path in masks.extra[:_SHOWN])
         more = f"\n  and {len(masks.extra) - _SHOWN} more" if len(masks.extra) > _SHOWN else ""
-        print(f"Warning: {len(masks.extra)} masks belong to no image of the test sets:\n{names}{more}", file=sys.stderr)
+        words = "1 mask belongs" if len(masks.extra) == 1 else f"{len(masks.extra)} masks belong"
+        print(f"Warning: {words} to no image of the test sets:\n{names}{more}", file=sys.stderr)
     holes = [trial for trial in trials if trial.missing]
     if not holes:
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.common import add_config_arguments, config_folder_argument, terminal
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, counted, did_you_mean
+from harness.files import read_json
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
@@ -49,6 +51,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
 
     from harness.config.loading import load_config
+    from harness.execution.measuring import NOT_TRAINED
     from harness.store.store import Store
 
     wanted = _wanted(args.only)
@@ -67,17 +70,35 @@ def run(args: argparse.Namespace) -> int:
         with store.exclusive():
             rules = any(word.startswith("metrics.") for word in words)
             specs = _specs_of(store, trial, config if rules else None) if trial else _specs_of_suite(store, config)
-            results += _measure(specs, config, store, wanted, console)
-            if not trial:
-                _keep_run(store, config, specs)
-    return _conclude(results)
+            found = _measure(specs, config, store, wanted, console)
+            results += found
+            # Of words that fit no run there is nothing to report.
+            if not trial and any(each.state != "impossible" for each in found):
+                _keep_run(store, config, specs, args.overrides)
+    code = _conclude(results)
+    if not trial and results and all(each.reason == NOT_TRAINED for each in results):
+        _tell_command(store, config)
+    return code
+
+
+def _tell_command(store: Store, config: RunConfig) -> None:
+    """Where nothing of the suite is there: the words that its newest run had, which may be others."""
+    for record in reversed(store.suites()):
+        asked = read_json(record.folder / "trials.json") if record.name == config.name else {}
+        if words := asked.get("command"):
+            print(
+                f"Give `measure` the words of the run, above all method= and data.root=. The newest run of {config.name} was, in"
+                f" {asked.get('directory')}:\n  {shlex.join(words)}",
+                file=sys.stderr,
+            )
+            return
 
 
 def _wanted(only: str | None) -> list[str]:
     """Names of the metrics to look after, in the order of the registry."""
     from harness.metrics import REGISTRY
 
-    names = list(REGISTRY) if only is None else ["dice", *filter(None, only.split(","))]
+    names = list(REGISTRY) if only is None else ["dice", *filter(None, map(str.strip, only.split(",")))]
     for name in names:
         if name not in REGISTRY:
             raise UserError(f"--only {only}: there is no metric '{name}'.{did_you_mean(name, REGISTRY)}")
@@ -150,7 +171,7 @@ def _newest_run(store: Store, config: RunConfig) -> SuiteRecord:
     return runs[-1]
 
 
-def _keep_run(store: Store, config: RunConfig, specs: list[TrialSpec]) -> None:
+def _keep_run(store: Store, config: RunConfig, specs: list[TrialSpec], words: list[str]) -> None:
     """Starts a run of what was measured, so that `report` finds it; none where the newest run asked for the same."""
     from harness.cli.run import as_yaml
     from harness.store.records import TrialEntry
@@ -163,7 +184,9 @@ def _keep_run(store: Store, config: RunConfig, specs: list[TrialSpec]) -> None:
     if not {entry.ids for entry in entries} <= {entry.ids for entry in newest.trials}:
         # Of external methods only the run knows the card.
         methods = {**(newest.config.get("methods") or {}), **config.methods}
-        store.start_suite(config.name, as_yaml(replace(config, methods=methods)), entries, [*_COMMAND, "measure"])
+        store.start_suite(
+            config.name, as_yaml(replace(config, methods=methods)), entries, [*_COMMAND, "measure", *words]
+        )
 
 
 def _measure(
@@ -199,7 +222,7 @@ def _conclude(results: list[Measured]) -> int:
     counts = Counter(each.state for each in results)
     metrics = list(dict.fromkeys(name for each in results for name in each.metrics))
     what = f" ({', '.join(metrics)})" if metrics else ""
-    print(f"{counts['measured']} trials measured{what}, {counts['up to date']} were up to date.")
+    print(f"{counted(counts['measured'], 'trial')} measured{what}, {counts['up to date']} up to date.")
     if again := sum(each.predicted for each in results):
         print(f"{again} of them kept no masks and were predicted again from their weights.")
     impossible = [each for each in results if each.state == "impossible"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import sys
 import time
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from harness.inference.predictors import Predictor
 
+logger = logging.getLogger(__name__)
 PIXELS_AT_ONCE = 32_000_000
 """A batch ends when its images, as they are on the disk, have more pixels together: large scans must not fill the memory."""
 SHOWN = 20
@@ -85,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
     rows: list[dict[str, Any]] = []
     faults: list[str] = []
     try:
-        level = _white_level(args.white_level, [folder.root / path for path in folder.images], console)
+        level = _white_level(args.white_level, [folder.root / path for path in folder.images])
         _predict_all(predictor, folder.root, targets, out, rows, faults, console, level)
     except KeyboardInterrupt:
         print(f"\nStopped after {len(rows)} of {len(targets)} images; predictions.csv names them.", file=sys.stderr)
@@ -118,7 +120,7 @@ def _predictor(args: argparse.Namespace) -> Predictor:
     return trial_predictor(store, trial_id, args.modality, device)
 
 
-def _white_level(stated: float | None, paths: list[Path], console: Any) -> float | None:
+def _white_level(stated: float | None, paths: list[Path]) -> float | None:
     """Of the images that do not tell which value is white: the stated one, else by all of them together, which is said."""
     from harness.data.reading.levels import LEVELS, white_level_of_files
 
@@ -130,10 +132,10 @@ def _white_level(stated: float | None, paths: list[Path], console: Any) -> float
         return stated
     level = white_level_of_files(paths)
     if level is not None and level != LEVELS[-1]:
-        console.print(
-            f"Images of more than 8 bits do not tell which value is white: by their largest value, white is {level:g}."
+        logger.warning(
+            "Images of more than 8 bits do not tell which value is white: by their largest value, white is %g."
             " If that is wrong: --white-level.",
-            soft_wrap=True,
+            level,
         )
     return level
 
@@ -222,7 +224,7 @@ def _conclude(rows: list[dict[str, Any]], faults: list[str], out: Path, console:
     empty = sum(row["foreground_fraction"] == 0 for row in rows)
     note = f"; {empty} of the masks are empty" if empty else ""
     console.print(
-        f"Wrote {len(rows)} masks and overlays and predictions.csv to {out} ({seconds:.0f} s){note}.",
+        f"Wrote {counted(len(rows), 'mask')} with overlays and predictions.csv to {out} ({seconds:.0f} s){note}.",
         soft_wrap=True, highlight=False, markup=False,
     )  # fmt: skip
     if faults:

@@ -101,7 +101,8 @@ def _store_roots(overrides: list[str], options: list[Path]) -> list[Path]:
     for word in overrides:
         key, equals, value = word.partition("=")
         if key != "store.root" or not equals or not value:
-            raise UserError(f"Expected store.root=DIR, found '{word}'.{did_you_mean(key, ['store.root'])}")
+            hint = did_you_mean(key, ["store.root"]) if equals else f" Of a store write store.root={word}"
+            raise UserError(f"Expected store.root=DIR, found '{word}'.{hint}")
         if options:
             raise UserError("The store is given twice: use either store.root=DIR or --store DIR.")
         roots.append(Path(value))

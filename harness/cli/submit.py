@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +53,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     from harness.files import atomic_write_bytes
+    from harness.submissions.layout import LONGEST_LINE, LONGEST_TEXT
+    from harness.submissions.manifest import check_text
     from reports.records.runs import read_runs
     from reports.records.selection import Selection, select
     from reports.submissions.packing import pack_records
@@ -61,15 +64,17 @@ def run(args: argparse.Namespace) -> int:
     runs = chosen_runs(args)
     records = select(read_runs(runs), Selection(methods=tuple(args.method)))
     submitter = {key: getattr(args, key) for key in ("name", "contact", "licence", "note")}
+    for key, text in submitter.items():
+        check_text(text, f"--{key}", LONGEST_TEXT if key == "note" else LONGEST_LINE)
     packed = pack_records(records, [suite for _, suite in runs], submitter, with_masks=not args.without_masks)
     atomic_write_bytes(args.out.expanduser(), packed.content)
-    _tell(packed, args.out, terminal(), terminal(stderr=True))
+    _tell(packed, args.out, terminal())
     return 0
 
 
-def _tell(packed: Packed, out: Path, console: Any, errors: Any) -> None:
+def _tell(packed: Packed, out: Path, console: Any) -> None:
     for title, why in packed.left_out.items():
-        errors.print(f"Left out: {title}: {why}.", soft_wrap=True)
+        print(f"Left out: {title}: {why}.", file=sys.stderr)
     masks = counted(packed.masks, "mask") if packed.masks else "no masks: a leaderboard marks it as unverified"
     counts = (
         f"{counted(packed.trials, 'trial')}, {counted(packed.images, 'image')}, {counted(packed.rows, 'row')}, {masks}"

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.common import add_config_arguments, config_folder_argument, terminal
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, counted, did_you_mean
 
 if TYPE_CHECKING:
     from harness.config import RunConfig
@@ -54,6 +54,11 @@ def run(args: argparse.Namespace) -> int:
     folder = config_folder_argument(args)
     config = load_config(args.overrides, folder)
     if not config.sweep.parameters:
+        if any(word.startswith("sweep=") for word in args.overrides):
+            raise UserError(
+                f"sweep={config.sweep.name}: its file has no parameters to search. Expected for example\nparameters:\n"
+                "  training.learning_rate: {log_uniform: [1.0e-4, 1.0e-2]}"
+            )
         raise UserError(
             f"Which search? Add sweep=NAME, for example sweep=learning_rate.{did_you_mean('', option_names('sweep', folder))}"
         )
@@ -152,8 +157,8 @@ def _tell_plan(plan: SweepPlan, console: Any) -> None:
     sweep, folds = plan.config.sweep, plan.folds()
     trials = "all" if sweep.budget.trials is None else sweep.budget.trials
     console.print(
-        f"{sweep.name}: {plan.trials[0].method.name}, {len(plan.space)} parameters, {trials} configurations"
-        f" ({sweep.sampler}, {sweep.scheduler}), {len(folds)} folds of {plan.epochs} epochs.",
+        f"{sweep.name}: {plan.trials[0].method.name}, {counted(len(plan.space), 'parameter')}, {trials} configurations"
+        f" ({sweep.sampler}, {sweep.scheduler}), {counted(len(folds), 'fold')} of {counted(plan.epochs, 'epoch')}.",
         soft_wrap=True, highlight=False, markup=False,
     )  # fmt: skip
     if sweep.scheduler == "asha" or sweep.sampler == "optuna":
@@ -212,7 +217,7 @@ def _conclude(outcome: Outcome, plan: SweepPlan, console: Any) -> None:
         )
         return
     summary = "unknown, the budget ended before" if default is None else f"{default:.4f}"
-    line(f"Validation Dice over {len(outcome.folds)} folds: best {best.objective:.4f}, default {summary}")
+    line(f"Validation Dice over {counted(len(outcome.folds), 'fold')}: best {best.objective:.4f}, default {summary}")
     if outcome.beats_default:
         line(f"Best {'member, at its end' if best.schedule else 'configuration'}: {shown(best.values)}")
     elif outcome.beats_default is False:

@@ -10,7 +10,7 @@ import functools
 import importlib
 from importlib import metadata
 
-from harness.errors import UserError, raise_stop_behind
+from harness.errors import UserError, described, raise_stop_behind
 
 ENTRY_POINTS = "delightsam_bench.extensions"
 
@@ -27,7 +27,8 @@ def load_extensions() -> None:
             importlib.import_module(entry.value)
         except Exception as error:  # whatever another package's code raises
             raise_stop_behind(error)
+            why = f"{error}" if isinstance(error, UserError) else described(error)
             raise UserError(
                 f"The module '{entry.value}' that an installed package names under the entry points {ENTRY_POINTS} can't be"
-                f" imported: {type(error).__name__}: {error}. Fix the package or uninstall it."
+                f" imported: {why.rstrip('.')}. Fix the package or uninstall it."
             ) from error

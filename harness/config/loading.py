@@ -15,7 +15,7 @@ from typing import Any
 from harness.config.checks import check_config
 from harness.config.encoder_weights import put_packaged_files, register_card_resolvers
 from harness.config.error_messages import explain, unknown_key
-from harness.config.overrides import expanded, for_hydra, quoted
+from harness.config.overrides import expanded, for_hydra, quoted, refuse_lists_given_twice
 from harness.config.resolvers import register_resolvers
 from harness.config.schema import RunConfig
 from harness.config.yaml_tree import (
@@ -57,6 +57,7 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
 
     if extra_folder is not None:
         check_own_tree(extra_folder)
+    refuse_lists_given_twice(overrides)
     words = [for_hydra(word, extra_folder) for word in overrides]
     _check_chosen_files(words, extra_folder)
     others = ",".join(quoted(f"file://{folder.resolve()}") for folder in config_folders(extra_folder)[1:])

@@ -3,17 +3,46 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.config.checks import all_keys
+from harness.config.schema import RunConfig
+from harness.config.validation import takes_list
 from harness.config.yaml_tree import GROUPS, option_names
 from harness.errors import UserError
 
 # Their values are taken as they stand: Hydra's grammar knows neither ~ nor commas, spaces or brackets in a path.
 PATH_KEYS = ("data.root", "data.cache", "store.root", "pretrained")
-# A single value, or several with commas, can only mean a list.
-LIST_KEYS = ("seeds", "data.modalities", "method", "algorithm")
+
+
+@functools.cache
+def list_keys() -> frozenset[str]:
+    """Keys of which a single value, or several with commas, can only mean a list."""
+    return frozenset(["method", "algorithm", *(key for key in all_keys() if takes_list(RunConfig, key))])
+
+
+def refuse_lists_given_twice(words: Sequence[str]) -> None:
+    """Of `method=unet method=otsu` Hydra keeps the last alone. That is its rule for one value; here both are meant.
+
+    Raises:
+        UserError: names the words, and the one to write for all of them.
+    """
+    given: dict[str, dict[str, str]] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        # A function of Hydra's, such as extend_list(...), and null say themselves what they do with what was there.
+        if equals and (name := key.lstrip("+")) in list_keys() and not re.match(r"null$|\w+\(", value):
+            given.setdefault(name, {})[value] = word
+    for name, different in given.items():
+        if len(different) > 1:
+            items = [item.strip() for value in different for item in value.strip("[]").split(",") if item.strip()]
+            raise UserError(
+                f"{name}= is given more than once ({' '.join(different.values())}), and the last would replace the others."
+                f" Write all of it in one word, '{name}=[{','.join(dict.fromkeys(items))}]', or leave out what is not meant."
+            )
 
 
 def for_hydra(word: str, extra_folder: Path | None) -> str:
@@ -40,7 +69,7 @@ def for_hydra(word: str, extra_folder: Path | None) -> str:
             )
         value = _names(value)
         word = f"{key}={value}"
-    if name in LIST_KEYS and value not in ("", "null") and not re.match(r"[\[{]|\w+\(", value):
+    if name in list_keys() and value not in ("", "null") and not re.match(r"[\[{]|\w+\(", value):
         word = f"{key}=[{value}]"
     try:
         OverridesParser.create().parse_override(word)

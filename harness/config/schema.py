@@ -219,7 +219,7 @@ class SweepConfig(Checked):
     """Which configurations `sweep` tries: see harness/search."""
 
     # A part of the name of the result's folder.
-    name: str = "custom"
+    name: Annotated[str, FOLDER_NAME] = "custom"
     # Key -> {log_uniform | uniform | int: [low, high]} or {choice | grid: [values]}.
     parameters: dict[str, Any] = field(default_factory=dict)
     # How configurations are drawn from the space; optuna: proposed by TPE.

@@ -115,6 +115,12 @@ def expectation(schema: type[Checked], key: str) -> str:
     return _field(schema, key).expected()
 
 
+def takes_list(schema: type[Checked], key: str) -> bool:
+    """Whether a dotted key of the schema takes a list."""
+    kind = _parts(_field(schema, key).hint)[0]
+    return (get_origin(kind) or kind) is list
+
+
 def rule_of(schema: type[Checked], key: str) -> Expected | None:
     """What the annotation of a dotted key of the schema says besides the type."""
     return _parts(_field(schema, key).hint)[1]

@@ -12,7 +12,7 @@ from importlib import metadata, resources
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError, did_you_mean, near_name
+from harness.errors import UserError, did_you_mean, found_at
 
 ENTRY_POINTS = "delightsam_bench.configs"
 GROUPS = ("suite", "method", "algorithm", "data", "protocol", "training", "executor", "sweep")
@@ -80,8 +80,7 @@ def check_own_tree(folder: Path, origin: str = "--config-dir") -> None:
         UserError: no folder, no group in it that is known, or a shipped file's name.
     """
     if not folder.is_dir():
-        beside = [path.name for path in folder.parent.glob("*/")] if folder.parent.is_dir() else []
-        raise UserError(f"{origin} {folder} is no folder.{near_name(folder.name, beside)}")
+        raise UserError(f"{origin} {folder}: expected a folder, found {found_at(folder)}")
     if not any((folder / group).is_dir() for group in GROUPS):
         found = sorted(path.name for path in folder.iterdir())
         raise UserError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,13 +18,15 @@ from harness.trial_spec import TrialSpec
 # Raised when the same method on the same machine would be given other figures.
 COSTS_VERSION = 2
 
+logger = logging.getLogger(__name__)
+
 
 def measure_missing_costs(plan: Plan, store: Store) -> Iterator[str]:
     """Measures what the store lacks of the suite's methods, one at a time, and yields a line for people before each.
 
     Costs belong to a method's model, image size, the modalities it is built for (those of its first trial), the machine
-    and how long it was timed: these make the key. A method that can't be measured gets a line that says so; its results
-    stay. Algorithms that are gone at test time share one measurement of their method: clocks would show a difference where
+    and how long it was timed: these make the key. What was asked for and can't be measured is a warning, no line of progress:
+    it is said with -q too, and a method's results stay. Algorithms that are gone at test time share one measurement of their method: clocks would show a difference where
     there is none.
     """
     import torch
@@ -34,7 +37,7 @@ def measure_missing_costs(plan: Plan, store: Store) -> Iterator[str]:
     compiled = plan.config.efficiency_compiled
     if compiled and (lacking := why_not_compiled(device)):
         compiled = False
-        yield f"costs  no compiled forms: {lacking}"
+        logger.warning("Costs of compiled forms were not measured: %s", lacking)
     known = {row["key"] for row in store.efficiency()}
     measured: dict[str, dict[str, Any]] = {}
     first_trials: dict[str, TrialSpec] = {}
@@ -53,11 +56,11 @@ def measure_missing_costs(plan: Plan, store: Store) -> Iterator[str]:
             row = _measure(trial, size, device, plan.config.efficiency_seconds, measured, compiled)
         except Exception as error:  # the method's own code may raise anything
             raise_stop_behind(error)
-            yield f"costs  {name} could not be measured: {described(error)}"
+            logger.warning("Costs of %s could not be measured: %s", name, described(error))
             continue
         store.write_efficiency(key, row)
         for words in row["left_out"]:
-            yield f"costs  {name}: left out: {words}"
+            logger.warning("Costs of %s: left out: %s", name, words)
 
 
 def _key(trial: TrialSpec, size: int, device: Any, seconds: float, compiled: bool) -> str:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.data.dataset import Dataset
-from harness.errors import TrialFailed, UserError
+from harness.errors import TrialFailed, UserError, described, raise_stop_behind
 from harness.evaluation.measure import Map, measure_masks, missing_metrics
 from harness.external_trainers import OutsideTrial
 from harness.hardware import usable_cores
@@ -23,6 +23,7 @@ from harness.store.store import Store
 from harness.trial import TrialContext, predict_and_keep, prepare_trial
 from harness.trial_spec import TrialSpec
 
+NOT_TRAINED = "it has not been trained yet: run it first"
 _IMAGES_AT_A_TIME = 8
 
 
@@ -78,6 +79,8 @@ def measure_missing(
                 prepared.load_weights(store.weights(trial.id))
                 predict_and_keep(prepared, store)
             measure_masks(store, trial, samples, metrics, map_)
+        except OSError:  # the store, or the disk below it
+            raise
         except BrokenProcessPool as error:
             raise UserError(
                 "A process that measured was killed, probably for want of memory. What is measured is kept; the same"
@@ -86,6 +89,9 @@ def measure_missing(
         except (UserError, TrialFailed, KeyError) as error:
             reason = f"{trial.data.root} lacks the image {error}" if isinstance(error, KeyError) else str(error)
             return Measured(trial, "impossible", reason=reason)
+        except Exception as error:  # the method's own code may raise anything; the others go on
+            raise_stop_behind(error)
+            return Measured(trial, "impossible", reason=described(error))
         if predicted and not context.predictions:
             store.forget_masks(trial.ids)
         return Measured(trial, "measured", tuple(metrics), predicted)
@@ -100,7 +106,7 @@ def _why_not_predicted(store: Store, trial: TrialSpec) -> str:
     if trial.is_external:
         return "its masks were not kept: evaluate them again"
     if store.trained(trial.id) is None:
-        return "it has not been trained yet: run it first"
+        return NOT_TRAINED
     return "neither its masks nor its weights were kept: run it again, with store.keep_weights=true"
 
 

@@ -49,6 +49,8 @@ class Card(Checked):
 
 CARD_KEYS = tuple(item.name for item in fields(Card) if item.default is MISSING)
 TEXTS = ("title", "paper", "licence", "prompt", "pretrained")
+ADDED = ("external", "resized")
+"""What `evaluate` adds to the card of another tool: no author writes it."""
 
 
 @dataclass(frozen=True)

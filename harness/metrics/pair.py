@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from numbers import Real
 
 from numpy.typing import ArrayLike
 
+from harness.errors import TrialFailed, UserError, described, raise_stop_behind
 from harness.metrics.empty import DEFAULT_EMPTY_POLICY, EmptyPolicy, empty_policy
-from harness.metrics.inputs import Spacing
+from harness.metrics.inputs import InvalidMasks, Spacing
 from harness.metrics.mask_pair import MaskPair
 from harness.metrics.registry import REGISTRY, Metric, Settings
 from harness.metrics.registry import metric as find_metric
@@ -41,6 +43,7 @@ def evaluate_pair(
     Raises:
         InvalidMasks: masks that are not bool, not 2-D or of unequal shape; bad spacing or tolerance.
         UserError: unknown policy or metric.
+        TrialFailed: a metric of one's own raised an error, or gave no number.
     """
     pair, policy = MaskPair.of(prediction, reference, spacing), empty_policy(empty)
     settings = Settings(check_tolerance(nsd_tolerance))
@@ -51,7 +54,18 @@ def evaluate_pair(
 def _value(metric: Metric, pair: MaskPair, policy: EmptyPolicy, settings: Settings) -> float:
     if pair.counts.empty != "none":
         return policy.value(metric, pair.counts.empty, pair.diagonal)
-    return metric.compute(pair, settings)
+    try:
+        value = metric.compute(pair, settings)
+    except (InvalidMasks, UserError, MemoryError):
+        raise
+    except Exception as error:  # a metric of one's own may raise anything
+        raise_stop_behind(error)
+        raise TrialFailed(f"The metric '{metric.name}' failed: {described(error)}") from error
+    if not isinstance(value, Real):  # it would spoil the table that is kept, and every report of it
+        raise TrialFailed(
+            f"The metric '{metric.name}': expected a number, found {value!r:.100} ({type(value).__name__})."
+        )
+    return float(value)
 
 
 def dice(prediction: ArrayLike, reference: ArrayLike, *, empty: str = DEFAULT_EMPTY_POLICY) -> float:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.config import RunConfig
-from harness.errors import TrialFailed, UserError
+from harness.errors import TrialFailed, UserError, counted
 from harness.execution.ray.environment import RAY_ENVIRONMENT
 from harness.files import atomic_write_json, atomic_write_text, sha256_json
 from harness.planning.checks import check_methods
@@ -334,7 +334,7 @@ def _write_best(plan: SweepPlan, outcome: Outcome) -> str:
     trial = plan.trials[0]
     comments = [
         f"{outcome.title} as the sweep {outcome.name} found it on {outcome.data}, by validation images alone.",
-        f"Validation Dice over {len(outcome.folds)} folds: {best.objective:.4f}; the default's: {outcome.default_objective:.4f}.",
+        f"Validation Dice over {counted(len(outcome.folds), 'fold')}: {best.objective:.4f}; the default's: {outcome.default_objective:.4f}.",
         "For new data. Test scores of it on the folds it was searched on flatter: other folds validate on their domains."
         " The sweep's own report has scores that don't.",
     ]

@@ -40,6 +40,8 @@ MOST_PROTOCOLS = 20
 """Of a submission: the splits of each are made anew."""
 LONGEST_TEXT = 2_000
 """Characters of any text in submission.json."""
+LONGEST_LINE = 300
+"""Characters of a name, a licence and the like, as the schema says it."""
 LONGEST_NAME = 700
 """Bytes of a key, a subject or another text in a table."""
 LARGEST_MASK = 4 * MIB

@@ -15,7 +15,7 @@ from harness.config.validation import Checked, validated
 from harness.data.folder.sample import fault_of_name
 from harness.errors import UserError
 from harness.files import sha256_json
-from harness.methods.card import check_card
+from harness.methods.card import ADDED, check_card
 from harness.methods.trainer import TrainerFile
 from harness.metrics import EMPTY_POLICIES, REGISTRY
 from harness.protocols.split import Split, SplitContent
@@ -139,7 +139,9 @@ def read_trials(manifest: dict[str, Any], splits: list[dict[str, tuple[str, ...]
     """
     for place, method in enumerate(manifest["methods"]):
         try:
-            check_card(method["card"], f"methods[{place}].card")
+            check_card(
+                {key: value for key, value in method["card"].items() if key not in ADDED}, f"methods[{place}].card"
+            )
             if method["trainer"] is not None:
                 without = {key: value for key, value in method["trainer"].items() if key != "package_version"}
                 validated(TrainerFile, without, f"methods.{method['name']}.trainer")

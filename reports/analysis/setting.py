@@ -47,7 +47,7 @@ def cautions(records: Records) -> list[str]:
         for trial in records.trials
         if trial.spec and trial.spec.training
     }
-    if not budgets:
+    if not any(epochs for epochs, _ in budgets):  # nothing learns by epochs: no budget is too small for it
         return []
     epochs, images = max(budgets, key=lambda budget: budget[0] * budget[1])
     if epochs * images >= TINY_BUDGET:

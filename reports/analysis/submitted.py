@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
+from harness.errors import UserError, found_at
 from harness.methods.card import start_of
 from harness.submissions.reading import read_submission
 from reports.analysis.starts import marked
@@ -22,8 +22,11 @@ def submitted_results(path: Path) -> list[PublishedResult]:
         UserError: no such file, or a submission that is not sound.
     """
     if not path.is_file():
-        raise UserError(f"{path}: expected a file that `python -m harness submit` wrote, found none.")
-    submission = read_submission(path)
+        raise UserError(f"{path}: expected a file that `python -m harness submit` wrote, found {found_at(path)}")
+    try:
+        submission = read_submission(path)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
     specs = [trial.spec for trial in submission.trials]
     tested = submission.images[submission.images["role"] == "test"]
     places = tested["key"].str.split("/", n=2)

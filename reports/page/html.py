@@ -207,6 +207,7 @@ def _groups(board: Leaderboard, columns: list[Column]) -> Iterable[dict[str, Any
                     "cells": [(column, column.cell(row)) for column in columns],
                     "possibly_seen": bool(row["possibly_seen"]),
                     "external": bool(row["external"]),
+                    "resized": int(row["resized"]),
                     "sees_test_images": bool(row["sees_test_images"]),
                     "searched": bool(row["searched"]),
                     "start": row["start"],

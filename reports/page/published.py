@@ -46,11 +46,15 @@ def left_out(published: Sequence[Any], domains: Sequence[str]) -> list[str]:
         names = ", ".join(dict.fromkeys(f"{entry.method} on {_place(entry)}" for entry in elsewhere))
         hints = dict.fromkeys(did_you_mean(_place(entry), places) for entry in elsewhere)
         hint = next(iter(hints)) if len(hints) == 1 else f" This report has: {', '.join(sorted(places))}."
-        sentences.append(f"{len(elsewhere)} entries are of no domain of this report and are left out: {names}.{hint}")
+        sentences.append(f"{_entries(elsewhere)} of no domain of this report and left out: {names}.{hint}")
     if others:
         names = ", ".join(dict.fromkeys(f"{entry.method} on {_place(entry)} ({entry.metric})" for entry in others))
-        sentences.append(f"{len(others)} entries are of other metrics than dice, which are not shown: {names}.")
+        sentences.append(f"{_entries(others)} of other metrics than dice, which are not shown: {names}.")
     return sentences
+
+
+def _entries(entries: Sequence[Any]) -> str:
+    return "1 entry is" if len(entries) == 1 else f"{len(entries)} entries are"
 
 
 def _places(domains: Sequence[str]) -> set[str]:

@@ -15,12 +15,12 @@ Other data splits, sizes and metric code stand behind such a number: it tells wh
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
 from harness.config.validation import Checked, Expected, Text, validated
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, did_you_mean, found_at
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,8 @@ def read_published(path: Path) -> list[PublishedResult]:
     """
     import yaml
 
+    if not path.is_file():
+        raise UserError(f"{path}: expected a YAML file of published results, found {found_at(path)}")
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:
@@ -55,7 +57,8 @@ def read_published(path: Path) -> list[PublishedResult]:
         raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(content, dict) or set(content) != {"results"} or not isinstance(content["results"], list):
         raise UserError(
-            f"{path}: expected one key, results:, with a list of entries. See reports/records/published.py."
+            f"{path}: expected one key, results:, with a list of entries, each with"
+            f" {', '.join(field.name for field in fields(PublishedResult))}."
         )
     results = [_entry(entry, f"{path}, entry {number}") for number, entry in enumerate(content["results"], start=1)]
     seen: dict[tuple[Any, ...], int] = {}

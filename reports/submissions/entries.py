@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError
+from harness.errors import UserError, found_at, kinds_of
 from harness.submissions.guard import Verdict, judge
 from harness.submissions.layout import Submission
 
@@ -66,10 +66,11 @@ def read_entries(
         UserError: no such folder, or no submission in it.
     """
     if not folder.is_dir():
-        raise UserError(f"{folder}: expected a folder of submissions (*.zip), found none.")
+        raise UserError(f"{folder}: expected a folder of submissions (*.zip), found {found_at(folder)}")
     paths = sorted(path for path in folder.iterdir() if path.suffix.lower() == ".zip")
     if not paths:
-        raise UserError(f"{folder}: expected submissions (*.zip), found none. `python -m harness submit` makes one.")
+        there = kinds_of(path.name for path in folder.iterdir())
+        raise UserError(f"{folder}: expected submissions (*.zip), found {there}. `python -m harness submit` makes one.")
     entries, seen = [], dict[str, str]()
     # By time, so that of two equal files the one that came first counts.
     for done, (received, path) in enumerate(sorted((_received(path), path) for path in paths), start=1):

@@ -223,6 +223,7 @@ def _ranked_row(row: Row, values: pd.Series, shown: list[Column]) -> dict[str, A
         "source": ", ".join(filter(None, [row.method["name"], row.entry.submitter["name"], row.entry.received[:10]])),
         "marks": [
             *(["external"] if values["external"] else []),
+            *(["resized"] if values["resized"] else []),
             *(["sees test images"] if values["sees_test_images"] else []),
             *(["possibly seen"] if values["possibly_seen"] else []),
         ],

@@ -181,5 +181,5 @@ def status_cell(row: pd.Series) -> Cell:
     if row["searched"]:
         details.append("tuned by nested search")
     if row["resized"]:
-        details.append(f"{row['resized']} masks resized")
+        details.append(f"{row['resized']} {'mask' if row['resized'] == 1 else 'masks'} resized")
     return Cell("incomplete" if row["missing"] else "complete", "; ".join([done, *details]), float(row["trials_done"]))

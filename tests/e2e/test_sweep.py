@@ -34,7 +34,7 @@ def test_a_killed_search_goes_on_and_decides_the_same(tmp_path: Path, shared_cac
         (tmp_path / name).mkdir()
     whole = finished(words, tmp_path / "whole", **TINY_ENVIRONMENT)
     assert whole.returncode == 0, whole.stderr
-    assert "Validation Dice over 1 folds: best" in whole.stdout
+    assert "Validation Dice over 1 fold: best" in whole.stdout
     assert "Unseen Dice with parameters chosen without the test domain" in whole.stdout
 
     store = tmp_path / "killed" / "runs"
@@ -123,11 +123,21 @@ def test_several_methods_are_searched_killed_resumed_and_stand_in_one_report(
     assert [each.get("search") for each in json.loads(newest.read_text())["trials"]] == [e.get("search") for e in asked]
 
 
+def test_a_search_of_nothing_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep/mine.yaml").write_text("name: mine\n")
+    from harness.cli import main
+
+    assert main(["sweep", "--config-dir", str(tmp_path), "sweep=mine", "method=otsu"]) == 2
+    assert "sweep=mine: its file has no parameters to search" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "Which search? Add sweep=NAME"),
         (["sweep=ahsa"], "Did you mean 'asha'"),
+        (["sweep=asha", "sweep.name='a/b'", "method=unet"], "sweep.name=a/b: expected the name of a folder"),
         (["sweep=asha", "method=[unet,otzu]"], "Did you mean 'otsu'"),
         (["sweep=asha", "method=otsu"], "Method otsu learns nothing by epochs"),
         (

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from harness.errors import described, did_you_mean, raise_stop_behind
+from harness.errors import described, did_you_mean, found_at, kinds_of, raise_stop_behind
 
 
 def test_the_nearest_name_is_offered() -> None:
@@ -21,6 +23,22 @@ def test_nothing_is_said_when_there_is_nothing_to_offer() -> None:
 
 def test_options_need_not_be_words() -> None:
     assert did_you_mean("1", [2, 12]) in (" Did you mean '12'?", " Available: 12, 2.")
+
+
+def test_what_is_there_instead_is_said(tmp_path: Path) -> None:
+    (tmp_path / "masks").mkdir()
+    (tmp_path / "masks.zip").touch()
+    assert found_at(tmp_path / "masks") == "a folder."
+    assert found_at(tmp_path / "masks.zip") == "a file."
+    assert found_at(tmp_path / "mask") == "nothing. Did you mean 'masks'?"
+    assert found_at(tmp_path / "no/where") == "nothing."
+
+
+def test_files_are_counted_by_their_kind() -> None:
+    names = ["a/1.nii.gz", "a/0.nii.gz", "b.TXT", "readme"]
+    assert kinds_of(names) == "2 files of .nii.gz, 1 of .txt, 1 without a suffix (for example a/0.nii.gz)"
+    assert kinds_of(f"x.{kind}" for kind in "abcde").startswith("1 file of .a, 1 of .b, 1 of .c and 2 more kinds")
+    assert kinds_of([]) == "none"
 
 
 def test_a_stop_is_found_behind_an_error_and_an_exit_is_none() -> None:

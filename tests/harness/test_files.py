@@ -192,3 +192,8 @@ def test_files_below_a_path_with_dots(tmp_path: Path, monkeypatch: pytest.Monkey
     for spelling in (tmp_path / "set", tmp_path / "set/images/..", Path(), Path("images/..")):
         monkeypatch.chdir(tmp_path / "set")
         assert [path.name for path in files_below(spelling)] == ["a.png"]
+
+
+def test_a_folder_in_the_place_of_a_file_is_named_and_not_our_temporary_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=rf"Could not write {tmp_path}: expected the name of a file, found a folder"):
+        atomic_write_bytes(tmp_path, b"x")

@@ -27,7 +27,7 @@ from harness.data.folder.paths import (
 )  # fmt: skip
 from harness.data.folder.sample import MODALITIES, Pair, Problem, fault_of_name
 from harness.data.reading import SUFFIXES
-from harness.errors import UserError, near_name
+from harness.errors import UserError, kinds_of, near_name
 
 _TRIED_NAMES = 20
 _MOST_HINTS = 50
@@ -84,9 +84,7 @@ def _scan_domain(root: Path, folder: Path, scan: Scan) -> None:
     images, other_images = pictures(folder / "images")
     masks, other_masks = pictures(folder / "masks")
     if not images and not masks:
-        inside = [entry.name for entry in (*other_images, *other_masks)]
-        found = f"only {', '.join(inside[:4])}{' ...' if len(inside) > 4 else ''}" if inside else "none"
-        message = f"expected pictures directly in its images and masks, found {found}. Add them, or remove this folder."
+        message = f"expected pictures directly in its images and masks, found {_others(folder, [*other_images, *other_masks])}"
         scan.problems.append(Problem("empty domain", relative(folder, root), message))
         return
     scan.warnings += _unread(root, [*other_images, *other_masks])
@@ -115,6 +113,21 @@ def _scan_domain(root: Path, folder: Path, scan: Scan) -> None:
             scan.problems.append(problem_of_stem)
         else:
             scan.pairs.append(Pair(folder.parent.name, folder.name, stem, images[stem][0], masks[stem][0]))
+
+
+def _others(folder: Path, entries: list[Path]) -> str:
+    """What lies there in place of pictures, and what to do with it, for the end of a message."""
+    inner = [relative(entry, folder) for entry in entries if entry.is_dir()]
+    if inner:
+        names = f"{', '.join(inner[:3])}{f' and {len(inner) - 3} more' if len(inner) > 3 else ''}"
+        return f"only {'the folder' if len(inner) == 1 else 'the folders'} {names}. Move what is in them up, or remove this folder."
+    files = [relative(entry, folder) for entry in entries]
+    if not files:
+        return "none. Add them, or remove this folder."
+    return (
+        f"only {kinds_of(files)}. Pictures are {', '.join(sorted(SUFFIXES))}: convert them (`python -m harness data add` reads"
+        " NIfTI and DICOM), or remove this folder."
+    )
 
 
 def _bad_name(path: Path, name: str, root: Path) -> Problem:
@@ -201,10 +214,16 @@ def _unpaired(
     )
     partner = "mask" if there == "masks" else "image"
     expected = relative(folder / there / (f"{stem}.png" if partner == "mask" else f"{stem}.<ext>"), root)
-    unread = [file.name for file in others if file.stem == stem and file.parent.name == there]
+    # Of `0.nii.gz` the stem is no name: the id is what stands before the suffixes.
+    unread = [
+        file.name
+        for file in others
+        if file.parent.name == there and (file.name == stem or file.name.startswith(f"{stem}."))
+    ]
     partners = masks if partner == "mask" else images
     near = get_close_matches(stem, partners.keys(), n=1, cutoff=0.6) if hints else []
     found = f"only {unread[0]}, which is none of {', '.join(sorted(SUFFIXES))}" if unread else "none"
     hint = f" The nearest name there is '{near[0]}'." if near and not unread else ""
-    message = f"expected its {partner} {expected}, found {found}.{hint} Add the {partner}, or remove this file."
+    todo = "Convert it, or remove both." if unread else f"Add the {partner}, or remove this file."
+    message = f"expected its {partner} {expected}, found {found}.{hint} {todo}"
     return Problem(kind, relative(here[stem][0], root), message)

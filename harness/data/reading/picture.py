@@ -81,7 +81,7 @@ def decode(path: Path, what: str) -> Picture:
     except Exception as error:  # decoders raise almost anything on damaged files
         raise UserError(
             f"{path}: expected {_a(what)}, found a damaged or truncated file, or no image at all ({_one_line(error)}). "
-            "Restore it from its source, or remove the image, its mask and its line in the manifest."
+            "Restore it from its source, or remove it; in a dataset also its partner and its line in the manifest."
         ) from error
 
 

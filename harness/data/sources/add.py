@@ -40,6 +40,8 @@ def readings_of(sources: Sequence[Path], root: Path, modality: str, domain: str)
         members = read_sources(sources, folder)
         if not any(member.name.lower().endswith(SUFFIXES) for member in members):
             members = [*members, *unpack_nested(members, folder)]
+        if not members:
+            raise UserError(f"{', '.join(map(str, sources))}: expected images and masks, found no file.")
         yield guess_pairs(members, modality, domain, folder / "looks")
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
@@ -23,7 +24,7 @@ from harness.data.sources.masks import values_in
 from harness.data.sources.outlines import ONE_FOR_ALL, format_of, images_in, labels_in
 from harness.data.sources.pairing import SourcePair, plain_id
 from harness.data.sources.recipe import Layout
-from harness.errors import UserError
+from harness.errors import UserError, counted, kinds_of
 
 _WORD = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _MASK = {
@@ -250,9 +251,10 @@ def _foregrounds(masks: Sequence[_File], scratch: Path) -> list[tuple[str | None
     lossy = coloured = False
     for mask in masks[:: max(1, len(masks) // _TRIED)][:_TRIED]:
         copy = _copy(mask.member, scratch)
-        values |= set(values_in(copy))
-        if copy.suffix.lower() in PICTURES:
-            picture = decode(copy, "mask")
+        with _named_as(mask.member, copy):
+            values |= set(values_in(copy))
+            picture = decode(copy, "mask") if copy.suffix.lower() in PICTURES else None
+        if picture is not None:
             lossy |= picture.lossy
             coloured |= picture.values.ndim == 3 and not bool((picture.values == picture.values[..., :1]).all())
     if lossy:
@@ -302,10 +304,11 @@ def _by_outlines(
         if not member.name.lower().endswith((".json", ".xml", ".roi", ".zip")):
             continue
         copy = _copy(member, scratch)
-        kind = format_of(copy)
-        if kind is None:
-            continue
-        names = images_in(copy, kind) if kind in ONE_FOR_ALL else [_stem(member.name)]
+        with _named_as(member, copy):
+            kind = format_of(copy)
+            if kind is None:
+                continue
+            names = images_in(copy, kind) if kind in ONE_FOR_ALL else [_stem(member.name)]
         for name in names:
             image = by_file.get(name) or by_stem.get(_stem(name)) or by_stem.get(name)
             if image is not None:
@@ -345,13 +348,25 @@ def _copy(member: Member, scratch: Path) -> Path:
     return gunzipped(place)
 
 
+@contextmanager
+def _named_as(member: Member, copy: Path) -> Iterator[None]:
+    """What is wrong with the copy is said of the user's own file."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace(str(copy), str(member))) from error
+
+
 def _nothing_found(members: Sequence[Member], pictures: Sequence[_File], masks: Sequence[_File]) -> str:
     folders = sorted({"/".join(file.folders) or "." for file in pictures})[:8]
-    where = members[0].source if members else "the folder"
-    what = (
-        f"{len(pictures)} pictures in {', '.join(folders)}, {len(masks)} of them masks" if pictures else "no pictures"
-    )
-    example = f" (for example {pictures[0].member.path})" if pictures else ""
+    if not pictures:
+        return (
+            f"{members[0].source}: expected images and masks ({', '.join(SUFFIXES)}), found only"
+            f" {kinds_of(member.path for member in members)}. Convert them to one of these first."
+        )
+    where = members[0].source
+    what = f"{counted(len(pictures), 'picture')} in {', '.join(folders)}, {len(masks)} of them masks"
+    example = f" (for example {pictures[0].member.path})"
     return (
         f"{where}: expected images and masks that belong together by name, found {what}{example}. Give masks the names of their"
         " images in a folder 'masks' beside 'images', or add '_mask' to them."

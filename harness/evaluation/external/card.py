@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from harness.config.validation import Checked, Expected, validated
-from harness.errors import UserError
+from harness.errors import UserError, found_at
 from harness.files import sha256_json
 
 _TIMES = ("latency_ms_p50", "latency_ms_p95", "throughput_images_per_second")
@@ -90,6 +90,8 @@ def read_description(name: str, about: str | None, words: Mapping[str, str]) -> 
 def _read(path: Path) -> dict[str, Any]:
     import yaml
 
+    if not path.is_file():
+        raise UserError(f"about={path}: expected a YAML file, found {found_at(path)}")
     try:
         content = yaml.safe_load(path.read_text("utf-8"))
     except OSError as error:

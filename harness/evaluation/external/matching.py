@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.errors import UserError, did_you_mean
+from harness.errors import UserError, found_at, kinds_of
 from harness.evaluation.external.mask_files import FORMATS, suffix_of
 from harness.files import files_below
 
@@ -53,10 +53,12 @@ def match_masks(folder: Path, splits: Sequence[Split]) -> ExternalMasks:
             several images.
     """
     if not folder.is_dir():
-        raise UserError(f"predictions={folder}: expected a folder of masks, found {_what(folder)}.")
-    found = [path for path in files_below(folder) if _is_mask(path.relative_to(folder))]
+        raise UserError(f"predictions={folder}: expected a folder of masks, found {found_at(folder)}")
+    shown = [path for path in files_below(folder) if not _is_hidden(path.relative_to(folder))]
+    found = [path for path in shown if suffix_of(path)]
     if not found:
-        raise UserError(f"predictions={folder}: expected masks ({', '.join(FORMATS)}) below it, found none.")
+        there = kinds_of(path.relative_to(folder).as_posix() for path in shown)
+        raise UserError(f"predictions={folder}: expected masks ({', '.join(FORMATS)}) below it, found {there}.")
     names = {split.name for split in splits}
     # A split may have the name of a modality (`in_domain` with one model for each): the layout that fits more files is meant.
     sets = [
@@ -125,15 +127,8 @@ def _named(relative: Path) -> tuple[str, ...]:
     return (*relative.parts[:-1], relative.name[: -len(suffix_of(relative))])
 
 
-def _is_mask(relative: Path) -> bool:
-    return bool(suffix_of(relative)) and not any(part.startswith(".") for part in relative.parts)
-
-
-def _what(folder: Path) -> str:
-    near = (
-        did_you_mean(folder.name, [entry.name for entry in folder.parent.iterdir()]) if folder.parent.is_dir() else ""
-    )
-    return ("a file" if folder.exists() else "nothing") + (f".{near}" if "Did you" in near else "").removesuffix("?")
+def _is_hidden(relative: Path) -> bool:
+    return any(part.startswith(".") for part in relative.parts)
 
 
 def _nothing_fits(folder: Path, found: list[Path], splits: Sequence[Split], per_split: bool) -> str:
@@ -142,5 +137,19 @@ def _nothing_fits(folder: Path, found: list[Path], splits: Sequence[Split], per_
     return (
         f"None of the {len(found)} masks below {folder} is named as an image of the protocol's test sets. Expected for"
         f" example {base / key}.png, or {base / key.split('/', 2)[2]}.png where no two images share a name; found for"
-        f" example {found[0]}. Check protocol= and data.root=, and name masks as their images."
+        f" example {found[0]}.{_other_level(folder, found, splits)} Check protocol= and data.root=, and name masks as their"
+        " images."
     )
+
+
+def _other_level(folder: Path, found: Sequence[Path], splits: Sequence[Split]) -> str:
+    """ " Did you mean predictions=...?" where the masks fit from a folder above or below."""
+    keys = {key for split in splits for key in split.test}
+    names = {split.name for split in splits}
+    for parts in (_named(path.relative_to(folder)) for path in found):
+        if "/".join((folder.resolve().name, *parts)) in keys:
+            return f" Did you mean predictions={folder.resolve().parent}?"
+        above = parts[:-3]
+        if above and "/".join(parts[-3:]) in keys:
+            return f" Did you mean predictions={folder.joinpath(*(above[:-1] if above[-1] in names else above))}?"
+    return ""

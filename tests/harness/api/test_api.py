@@ -235,6 +235,8 @@ def test_run_says_what_is_wrong_before_it_makes_anything(small: list[str], tmp_p
         run(*small, "method=unett")
     with pytest.raises(UserError, match="is a search"):
         run(*small, "sweep=asha", "method=unet")
+    with pytest.raises(UserError, match=r"write \*words"):
+        plan([*small, "method=otsu"])  # type: ignore[arg-type]
     assert not (tmp_path / "runs").exists()
 
 

@@ -138,7 +138,7 @@ def test_five_methods_lose_nothing_by_one_that_is_nearly_worse(
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"tolerance": 3.0}, "measured by different rules"),
+        ({"tolerance": 3.0}, "different rules: metrics.nsd_tolerance is 2.0 in A and 3.0 in B"),
         ({"version": 2}, "dice has versions 1 and 2"),
         ({"pixels": 7}, "true masks of 30 images changed"),
     ],

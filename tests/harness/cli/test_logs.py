@@ -67,6 +67,20 @@ def test_quiet_shows_no_progress_and_logs_the_same(
     assert terminal(stderr=True).quiet and not terminal().quiet
 
 
+def test_quiet_hides_no_cost_that_could_not_be_measured(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise MemoryError("the machine is small")
+
+    monkeypatch.setattr("harness.efficiency.measure.measure", no_memory)
+    monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
+    assert main(["run", *words, "method=floor", "-q"]) == 0
+    said = "Costs of floor could not be measured: MemoryError: the machine is small (test_logs.py, line "
+    assert any(record.levelname == "WARNING" and said in record.getMessage() for record in caplog.records)
+    assert said in log_of(tmp_path)
+
+
 def test_what_ends_a_run_stands_in_its_log(tmp_path: Path) -> None:
     for error, said in (
         (UserError("the disk is full"), "UserError: the disk is full"),

@@ -60,7 +60,7 @@ def test_what_is_whole_is_left_alone(
 ) -> None:
     before = contents(store)
     assert main(["measure", *run_words]) == 0
-    assert capsys.readouterr().out == "0 trials measured, 2 were up to date.\n"
+    assert capsys.readouterr().out == "0 trials measured, 2 up to date.\n"
     assert contents(store) == before
     assert len(store.suites()) == 1
 
@@ -72,7 +72,7 @@ def test_a_newer_version_of_a_metric_is_computed_and_the_others_stay(
     before, weights = tables(store), [store.weights(name).stat().st_mtime_ns for name in store.trial_ids()]
     monkeypatch.setitem(REGISTRY, "hd95", changed(REGISTRY["hd95"]))
     assert main(["measure", *run_words]) == 0
-    assert "2 trials measured (hd95), 0 were up to date." in capsys.readouterr().out
+    assert "2 trials measured (hd95), 0 up to date." in capsys.readouterr().out
     after = tables(store)
     assert after.keys() == before.keys()
     for ids, table in after.items():
@@ -100,12 +100,35 @@ def test_a_metric_from_outside_comes_behind_and_stays_where_it_is_unknown(
     assert all(store.load(ids).metrics["volume_ratio"] == 1 for ids in all_ids(store))
 
 
+def test_a_metric_from_outside_that_fails_is_named_and_nothing_is_kept_of_it(
+    run_words: list[str], store: Store, capsys: pytest.CaptureFixture[str], one_process: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    before = tables(store)
+    monkeypatch.setitem(REGISTRY, "mine", replace(REGISTRY["dice"], name="mine", compute=lambda pair, _: pair.nothing))
+    assert main(["measure", *run_words]) == 1
+    said = capsys.readouterr()
+    assert "could not be measured:" in said.err and "The metric 'mine' failed: AttributeError" in said.err
+    for ids, table in tables(store).items():
+        pd.testing.assert_frame_equal(table.drop(columns="mine", errors="ignore"), before[ids])
+
+
+def test_words_of_no_run_are_answered_with_those_of_the_newest(
+    run_words: list[str], store: Store, capsys: pytest.CaptureFixture[str], one_process: None
+) -> None:
+    assert main(["measure", *run_words, "training.epochs=9"]) == 1
+    said = capsys.readouterr().err
+    assert "it has not been trained yet" in said
+    assert "Give `measure` the words of the run" in said and "python -m harness run --config-dir" in said
+    assert len(store.suites()) == 1, "there is nothing to report"
+
+
 def test_a_metric_from_outside_is_computed_by_all_cores(
     run_words: list[str], store: Store, extra_metric: Metric, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Its module is imported by the processes that measure."""
     assert main(["measure", *run_words]) == 0
-    assert "2 trials measured (volume_similarity), 0 were up to date." in capsys.readouterr().out
+    assert "2 trials measured (volume_similarity), 0 up to date." in capsys.readouterr().out
     for table in tables(store).values():
         both = table["predicted_pixels"] + table["reference_pixels"]
         found = 1 - (table["predicted_pixels"] - table["reference_pixels"]).abs() / both
@@ -224,7 +247,7 @@ def test_one_trial_by_its_id(
 ) -> None:
     first, second = store.trial_ids()
     assert main(["measure", f"trial={first[:10]}", f"store.root={store.root}", "metrics.nsd_tolerance=9"]) == 0
-    assert "1 trials measured" in capsys.readouterr().out
+    assert "1 trial measured" in capsys.readouterr().out
     assert (len(store.ids_of(first)), len(store.ids_of(second))) == (2, 1)
     assert len(store.suites()) == 1
 
@@ -269,7 +292,7 @@ def test_a_mask_whose_reference_is_gone_costs_that_trial_alone(
     store.weights(first).unlink()
     assert main(["measure", *run_words, "metrics.nsd_tolerance=9"]) == 1
     said = capsys.readouterr()
-    assert "1 trials measured" in said.out and "1 could not be measured" in said.err
+    assert "1 trial measured" in said.out and "1 could not be measured" in said.err
 
 
 class Killed(BaseException):

@@ -120,7 +120,7 @@ def test_a_folder_that_is_not_there_is_answered_with_a_near_one_alone(tmp_path: 
     for given, hint in (("config", " Did you mean 'configs'?"), ("elsewhere", "")):
         with pytest.raises(UserError) as error:
             load_config([], tmp_path / given)
-        assert str(error.value) == f"--config-dir {tmp_path / given} is no folder.{hint}"
+        assert str(error.value) == f"--config-dir {tmp_path / given}: expected a folder, found nothing.{hint}"
 
 
 def test_a_users_own_folder_is_searched_beside_the_shipped_tree(user_folder: Path) -> None:

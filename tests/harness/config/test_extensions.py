@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from harness.errors import UserError
+
 MODULE = """
 from harness.metrics import Metric, register
 
@@ -44,6 +46,21 @@ def command(site: Path, *words: str) -> subprocess.CompletedProcess[str]:
 def test_every_command_knows_its_metric(site: Path) -> None:
     shown = command(site, "list", "metrics")
     assert shown.returncode == 0 and "half          Half, higher is better." in shown.stdout
+
+
+def test_a_name_that_is_taken_is_told_in_one_sentence(site: Path) -> None:
+    """In this process: only the words are looked at."""
+    import importlib.metadata
+
+    from harness.config import extensions
+
+    (site / "taken_metrics.py").write_text(MODULE.replace('"half", "Half"', '"dice", "Dice"'))
+    entry = importlib.metadata.EntryPoint("mine", "taken_metrics", extensions.ENTRY_POINTS)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(str(site))
+        patch.setattr(extensions.metadata, "entry_points", lambda group: [entry])
+        with pytest.raises(UserError, match=r"imported: there is a metric 'dice' already: choose another name\. Fix"):
+            extensions.load_extensions.__wrapped__()
 
 
 def test_a_package_that_can_t_be_imported_is_named(site: Path) -> None:

@@ -172,3 +172,25 @@ def test_null_is_no_name(group: str) -> None:
 def test_what_yaml_takes_for_a_number_is_an_unknown_name(word: str) -> None:
     with pytest.raises(UserError, match="Unknown"):
         load_config([word])
+
+
+@pytest.mark.parametrize(
+    ("words", "one"),
+    [
+        (["method=otsu", "method=mean_mask"], "'method=[otsu,mean_mask]'"),
+        (["seeds=0", "seeds=[1,2]"], "'seeds=[0,1,2]'"),
+        (["trackers=mlflow", "+trackers=[tensorboard]"], "'trackers=[mlflow,tensorboard]'"),
+    ],
+)
+def test_a_list_in_two_words_is_told_to_be_written_in_one(words: list[str], one: str) -> None:
+    with pytest.raises(UserError, match="is given more than once") as caught:
+        load_config(["suite=domain_generalization", *words])
+    assert one in str(caught.value)
+
+
+def test_one_value_may_be_given_again_and_the_last_holds() -> None:
+    config = load_config(
+        ["method=otsu", "method=otsu", "training.epochs=3", "training.epochs=5", "data.modalities=null",
+         "data.modalities=xray", "training=quick", "training=smoke", "training.epochs=7"]
+    )  # fmt: skip
+    assert (list(config.methods), config.training.epochs, config.data.modalities) == (["otsu"], 7, ["xray"])

@@ -285,10 +285,20 @@ class TestScan:
         assert "images/case_0.png: expected its mask" in message
         assert "masks/case_0_mask.png: expected its image" in message
 
-    def test_a_partner_of_an_unread_format(self, root: Path) -> None:
-        folder = root / "dermoscopy/clinic_a/images"
-        (folder / "case_0.png").rename(folder / "case_0.dcm")
-        assert "found only case_0.dcm, which is none of .bmp," in error_of(root)
+    @pytest.mark.parametrize("suffix", [".dcm", ".nii.gz", ".mha", ""])
+    @pytest.mark.parametrize("part", ["images", "masks"])
+    def test_a_partner_of_an_unread_format(self, root: Path, part: str, suffix: str) -> None:
+        folder = root / "dermoscopy/clinic_a" / part
+        (folder / "case_0.png").rename(folder / f"case_0{suffix}")
+        assert f"found only case_0{suffix}, which is none of .bmp," in error_of(root)
+
+    @pytest.mark.parametrize(("suffix", "found"), [(".nii.gz", "files of .nii.gz"), (".mha", "files of .mha"), ("", "files without")])  # fmt: skip
+    def test_a_domain_without_a_picture_says_what_is_there(self, root: Path, suffix: str, found: str) -> None:
+        for path in [*root.glob("dermoscopy/clinic_a/*/*.png")]:
+            path.rename(path.with_name(path.stem + suffix))
+        message = error_of(root)
+        assert f"found only 8 {found}" in message
+        assert f"(for example images/case_0{suffix}). Pictures are .bmp" in message
 
     def test_two_images_of_one_name(self, root: Path) -> None:
         folder = root / "dermoscopy/clinic_a/images"

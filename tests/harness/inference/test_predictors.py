@@ -301,4 +301,4 @@ def test_an_impossible_white_level(level: str) -> None:
     from harness.cli.predict import _white_level
 
     with pytest.raises(UserError, match=f"--white-level {level}: expected a number above 0"):
-        _white_level(float(level), [], None)
+        _white_level(float(level), [])

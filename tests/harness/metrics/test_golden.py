@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 
+from harness.errors import TrialFailed
 from harness.metrics import REGISTRY, assd, dice, evaluate_pair, hd, hd95, hd95_max, iou, nsd, precision, recall
 
 
@@ -102,6 +105,22 @@ def test_nsd_counts_a_distance_equal_to_the_tolerance_in_every_unit() -> None:
     assert nsd(first, second, spacing=0.1, tolerance=0.3) == 1.0
     assert nsd(first, second, spacing=0.1, tolerance=0.2999) == 0.0
     assert nsd(first, first, tolerance=0) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("compute", "said"),
+    [
+        (lambda pair, settings: pair.nothing, r"failed: AttributeError: .*nothing.* \(test_golden\.py, line "),
+        (lambda pair, settings: "0.5", r"expected a number, found '0\.5' \(str\)"),
+        (lambda pair, settings: None, r"expected a number, found None \(NoneType\)"),
+    ],
+)
+def test_a_metric_of_ones_own_gives_a_number_or_is_named(
+    compute: Any, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(REGISTRY, "mine", replace(REGISTRY["dice"], name="mine", compute=compute))
+    with pytest.raises(TrialFailed, match=f"The metric 'mine'.*{said}"):
+        evaluate_pair(np.eye(4, dtype=bool), np.eye(4, dtype=bool), metrics=["mine"])
 
 
 def test_evaluate_pair_has_the_registered_columns_and_the_functions_values() -> None:

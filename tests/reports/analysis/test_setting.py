@@ -51,6 +51,14 @@ def test_the_line_says_what_the_numbers_are(make_store: Callable[..., Any]) -> N
     )
 
 
+def test_no_budget_is_too_small_for_what_learns_nothing_by_epochs(make_store: Callable[..., Any]) -> None:
+    records = read(make_store(faults={}, predictions=False))
+    budget(records, 1)
+    assert "at most 1 epoch of" in cautions(records)[0]
+    budget(records, 0)
+    assert cautions(records) == []
+
+
 def test_the_line_names_the_training_settings_that_were_used_unchanged(make_store: Callable[..., Any]) -> None:
     from dataclasses import asdict
 

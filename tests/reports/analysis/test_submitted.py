@@ -61,5 +61,5 @@ def test_what_is_no_submission_is_refused(tmp_path: Path) -> None:
     (tmp_path / "other.zip").write_bytes(b"PK not really")
     with pytest.raises(UserError, match="zip"):
         submitted_results(tmp_path / "other.zip")
-    with pytest.raises(UserError, match="found none"):
+    with pytest.raises(UserError, match="found nothing"):
         submitted_results(tmp_path / "missing.zip")

@@ -66,7 +66,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, change: dict[str, object], said:
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="found none"):
+    with pytest.raises(UserError, match="found nothing"):
         read_published(tmp_path / "absent.yaml")
     with pytest.raises(UserError, match="entry 2: entry 1 is of the same"):
         read_published(write(tmp_path, ENTRY, ENTRY | {"value": 0.5}))

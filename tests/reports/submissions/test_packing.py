@@ -7,12 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from support.submissions import packed, write_lab
 
+from harness.api.running import evaluate
+from harness.data.dataset import Dataset
 from harness.errors import UserError
 from harness.metrics import shown_metrics
 from harness.store.store import Store
 from harness.submissions.archive import unpack
+from harness.submissions.guard import judge
 from harness.submissions.layout import IMAGES, LARGEST, MANIFEST, MEMBERS, METRICS, PREDICTIONS, SPLITS
 from harness.submissions.reading import parse_submission
 from reports.records.runs import find_suite, read_runs
@@ -42,6 +46,24 @@ def test_its_numbers_are_those_of_the_store(store: Store) -> None:
         expected = records.samples.set_index(keys)[name].sort_index()
         assert own.set_index(keys)[name].sort_index().tolist() == expected.tolist()
     assert (found.trials, found.images, found.rows, found.masks) == (6, 24, 72, 72)
+
+
+@pytest.mark.parametrize("words", [[], ["resize=nearest"]])
+def test_masks_of_another_tool_are_submitted_and_verified(
+    data: Path, words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
+    for sample in Dataset.open(data).samples:
+        mask = Image.open(sample.mask)
+        path = tmp_path / "masks" / f"{sample.key}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        (mask.resize((mask.width * 2, mask.height * 2), Image.Resampling.NEAREST) if words else mask).save(path)
+    evaluate(tmp_path / "masks", "tool", f"data.root={data}", f"store.root={tmp_path / 'runs'}", *words, quiet=True)
+    (tmp_path / "ours.zip").write_bytes(packed(Store(tmp_path / "runs")).content)
+    verdict = judge(tmp_path / "ours.zip", data)
+    assert (verdict.state, verdict.reason) == ("verified", "")
+    (method,) = verdict.submission.manifest["methods"]
+    assert method["card"]["external"] is True and ("resized" in method["card"]) == bool(words)
 
 
 def test_there_are_no_paths_hosts_images_or_references_in_it(store: Store, data: Path) -> None:

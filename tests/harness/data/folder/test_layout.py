@@ -112,7 +112,7 @@ class TestFolders:
             folder.rename(folder.with_name("benign"))
             folder.mkdir()
             folder.with_name("benign").rename(folder / "benign")
-        assert "dermoscopy/clinic_a: expected pictures directly in its images and masks, found only benign, benign." in error_of(root)  # fmt: skip
+        assert "dermoscopy/clinic_a: expected pictures directly in its images and masks, found only the folders images/benign, masks/benign. Move" in error_of(root)  # fmt: skip
 
 
 class TestLevels:

@@ -328,15 +328,28 @@ def test_labels_of_outlines_are_a_question(tmp_path: Path) -> None:
 
 
 class TestRefused:
+    def test_a_volume_is_named_as_the_user_knows_it_and_not_as_our_copy(self, tmp_path: Path) -> None:
+        for part, top in (("images", 255), ("masks", 2)):
+            (tmp_path / "mine" / part).mkdir(parents=True)
+            volume = RANDOM.integers(0, top, (H, W, 3)).astype(np.uint8)
+            nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "mine" / part / "0.nii.gz")
+        with pytest.raises(UserError, match=r"mine: (masks/)?0\.nii\.gz: expected one mask of two axes"):
+            read(tmp_path / "mine")
+
+    def test_an_empty_folder(self, tmp_path: Path) -> None:
+        (tmp_path / "mine").mkdir()
+        with pytest.raises(UserError, match="mine: expected images and masks, found no file"):
+            read(tmp_path / "mine")
+
     def test_no_masks(self, tmp_path: Path) -> None:
         put(tmp_path / "mine", "images/a.png", picture())
-        with pytest.raises(UserError, match=r"found 1 pictures in \.|found 1 pictures in images"):
+        with pytest.raises(UserError, match=r"found 1 picture in (\.|images)"):
             read(tmp_path / "mine")
 
     def test_no_pictures(self, tmp_path: Path) -> None:
         (tmp_path / "mine").mkdir()
         (tmp_path / "mine/readme.txt").write_text("x")
-        with pytest.raises(UserError, match="found no pictures"):
+        with pytest.raises(UserError, match=r"mine: .* found only 1 file of \.txt \(for example readme\.txt\)"):
             read(tmp_path / "mine")
 
     def test_masks_of_other_names(self, tmp_path: Path) -> None:

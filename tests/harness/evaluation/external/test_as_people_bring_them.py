@@ -74,6 +74,9 @@ def test_resized_masks_are_marked_and_kept_at_their_images_size(dataset: Dataset
             assert read_mask(store.mask(entry.ids, "test", key)).shape == (sample.height, sample.width)
     (page,) = (tmp_path / "runs").glob("suites/*/*/report/leaderboard.html")
     assert f"{count} masks resized" in page.read_text()
+    assert f'title="{count} of its masks had another size' in page.read_text(), (
+        "in the ranking, where it is seen at once"
+    )
 
 
 @pytest.mark.parametrize("word", ["resize=linear", "nifti=auto", "nifti=column_rows", "resize="])

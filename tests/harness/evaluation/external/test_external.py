@@ -138,6 +138,22 @@ def test_unclear_names_are_refused(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UserError, match="found none"):
         match_masks(tmp_path / "empty", splits)
+    (tmp_path / "empty/1.mha").touch()
+    with pytest.raises(UserError, match=r"found 1 file of \.mha \(for example 1\.mha\)"):
+        match_masks(tmp_path / "empty", splits)
+
+
+@pytest.mark.parametrize(("given", "meant"), [("set/x", "set"), (".", "set"), ("set", None)])
+def test_a_folder_above_or_below_the_masks_is_answered_with_theirs(
+    tmp_path: Path, given: str, meant: str | None
+) -> None:
+    splits = [Split("fold0", (), (), ("x/a/1", "x/b/1"), ())]
+    save(tmp_path / "set/x/a/1", MASK)
+    if meant is None:
+        assert match_masks(tmp_path / given, splits).files == {"fold0": {"x/a/1": tmp_path / "set/x/a/1.png"}}
+        return
+    with pytest.raises(UserError, match=rf"Did you mean predictions={tmp_path / meant}\?"):
+        match_masks(tmp_path / given, splits)
 
 
 @pytest.fixture
@@ -301,6 +317,7 @@ def test_missing_masks_are_listed_and_fail_the_command(
         (["predictions=x"], "name= is missing"),
         (["prediction=x", "name=a"], r"predictions= is missing.*Found prediction=x"),
         (["predictions=x", "name=a"], "data.root=... is missing"),
+        (["predictions=x", "name=a", "seed=0", "seed=1"], "seed= is given twice, 0 and 1"),
         (["predictions=x", "name=a", "method=unet"], "trains nothing"),
         (["predictions=x", "name=a", "card.titel=b"], "Did you mean 'title'"),
         (["predictions=x", "name=a", "costs.gmacs=many"], "expected a number"),
@@ -309,7 +326,7 @@ def test_missing_masks_are_listed_and_fail_the_command(
             ["predictions=x", "name=a", "card.prompt=box"],
             "card.prompt=box is unknown: expected one of none, oracle box",
         ),
-        (["predictions=x", "name=a", "about=nowhere.yaml"], "found none that can be read"),
+        (["predictions=x", "name=a", "about=nowhere.yaml"], "about=nowhere.yaml: expected a YAML file, found nothing."),
     ],
 )
 def test_mistakes_on_the_command_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
