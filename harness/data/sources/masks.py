@@ -107,12 +107,18 @@ def values_in(file: Path) -> list[float]:
     return [float(value) for value in np.unique(values.max(axis=2) if values.ndim == 3 else values)]
 
 
-def read_portable(path: Path) -> NDArray[np.uint8]:
-    """PPM and PGM as (H, W, 3); raises UserError where it is damaged or too large."""
+def read_portable(path: Path) -> NDArray[Any]:
+    """PPM and PGM as (H, W, 3) uint8; a grey one of more bits as (H, W) uint16, whose white is 65535.
+
+    Raises:
+        UserError: damaged or too large.
+    """
     try:
         with Image.open(path, formats=("PPM",)) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise UserError(f"{path}: expected at most {MOST_PIXELS // 1_000_000} million pixels.")
+            if image.mode.startswith("I"):  # scaled to 16 bits by Pillow; its conversion to RGB would cut at 255
+                return np.asarray(image).astype(np.uint16)
             return np.asarray(image.convert("RGB"))
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         message = " ".join(str(error).split())[:200]
