@@ -26,7 +26,7 @@ def from_trial(folder: str | Path) -> DeLightSAM:
     """The model that a trial trained, in eval mode; `delightsam.save` makes a file of it that needs no bench.
 
     Its `image_size` is that of the training. A model trained without its controllers (stage "decode" alone) comes without
-    them. `segment` stretches images; of a model that was trained otherwise (the bench's `training.geometry`) a warning says so.
+    them. `segment` stretches images; of a model that was trained otherwise (the bench's `training.geometry`, `tiled`) a warning says so.
 
     Args:
         folder: `<store>/trials/<id>`, with `weights.safetensors`.
@@ -47,12 +47,13 @@ def from_trial(folder: str | Path) -> DeLightSAM:
     # The numbers that the method gave the trial's modalities.
     numbers = tuple(sorted(modality_numbers(sorted(about["modalities"])).values()))
     settings |= {"modalities": numbers, "image_size": about["image_size"]}
-    if (geometry := about.get("geometry", "stretch")) != "stretch":
+    geometry, tiled = about.get("geometry", "stretch"), about.get("tiled")
+    if geometry != "stretch" or tiled:
         log.warning(
-            "The model of %s was trained with training.geometry=%s; `segment` stretches images to a square. For masks as the"
+            "The model of %s was trained with training.%s; `segment` stretches images to a square. For masks as the"
             " bench makes them: python -m harness predict.",
             folder,
-            geometry,
+            f"geometry={geometry}" if geometry != "stretch" else f"tiled=[{','.join(tiled)}]",
         )
     if bool(state.get("without_controllers", False)):
         settings["controllers"] = "none"
