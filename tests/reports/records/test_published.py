@@ -91,9 +91,9 @@ def test_entries_that_match_nothing_are_named() -> None:
     assert len(references(shown, domains)) == 1
     (elsewhere,) = left_out([*shown, entry("B", "fundus", "drve"), entry("B", "fundus", "drve")], domains)
     assert elsewhere == (
-        "2 entries are of no domain of this report and are left out: B on fundus/drve. Did you mean 'fundus/drive'?"
+        "2 entries are of no domain of this report and left out: B on fundus/drve. Did you mean 'fundus/drive'?"
     )
     several = [entry("B", "ct", None), entry("C", "fundus", "Drive"), entry("D", "xray", "jsrt", "hd95")]
     first, second = left_out(several, domains)
     assert "B on ct, C on fundus/Drive. This report has: fundus, fundus/drive, xray, xray/jsrt." in first
-    assert second == "1 entries are of other metrics than dice, which are not shown: D on xray/jsrt (hd95)."
+    assert second == "1 entry is of other metrics than dice, which are not shown: D on xray/jsrt (hd95)."
