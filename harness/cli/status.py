@@ -159,8 +159,8 @@ def _who(status: RunStatus) -> str:
     if not status.at_work:
         counts = status.counts
         ending = "stopped before its end" if counts["pending"] or counts["interrupted"] else "ended"
-        return ending + (f"; the store is held by {_process(status.holder)}" if status.holder else "")
-    return f"run by {_process(status.holder)}" if status.holder else "run from another machine"
+        return ending + ("" if status.holder is None else f"; the store is held by {_process(status.holder)}")
+    return "run from another machine" if status.holder is None else f"run by {_process(status.holder)}"
 
 
 def _process(holder: dict[str, Any]) -> str:

@@ -68,7 +68,7 @@ class RunStatus:
 
     Attributes:
         at_work: a process is running it.
-        holder: who holds the store: {pid, host, since}; None: nobody.
+        holder: who holds the store: {pid, host, since}, empty where that is not written yet; None: nobody here.
         seconds_left: for what is still to do, but for trials of `unknown` methods; None: unknown, or nothing is at work.
         unknown: methods of which no trial has shown yet how long it takes.
         command, directory: the words that run it again, and where they were typed; empty in stores of older versions.
