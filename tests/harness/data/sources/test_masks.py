@@ -61,7 +61,7 @@ def test_without_a_rule_an_array_is_black_and_white_or_a_question(tmp_path: Path
     for number, values in enumerate((GREY > 127, (GREY > 127) * 7, np.full((2, 3), 7))):
         np.testing.assert_array_equal(read_part(saved(tmp_path, values, f"{number}.npy"), None), values > 0)
     for number, values in enumerate((GREY, (GREY > 127) + 1)):
-        with pytest.raises(UserError, match="expected a binary mask, found the values .*Say which of them"):
+        with pytest.raises(UserError, match=r"expected a binary mask, found the values .*Say which of them"):
             read_part(saved(tmp_path, values, f"{number}.npy"), None)
 
 
