@@ -91,7 +91,9 @@ def extra_metric() -> Iterator[Any]:
 @pytest.fixture
 def small_dataset(_small_dataset: Path, tmp_path: Path) -> Path:
     """A fresh copy of a canonical dataset: 2 modalities x 3 domains x 4 pairs of 48 to 64 pixels, with a manifest."""
-    return Path(shutil.copytree(_small_dataset, tmp_path / "small_dataset"))
+    # The verdict of whoever opened it holds for that folder alone.
+    without = shutil.ignore_patterns(".verified.json")
+    return Path(shutil.copytree(_small_dataset, tmp_path / "small_dataset", ignore=without))
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +108,6 @@ def _small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 write_pair(root, modality, domain, f"case_{image_number}", number, domain_number)
                 number += 1
     Dataset.open(root)  # writes the manifest
-    (root / ".verified.json").unlink()  # holds for this folder's times only
     return root
 
 
