@@ -47,7 +47,7 @@ def from_trial(folder: str | Path) -> DeLightSAM:
     # The numbers that the method gave the trial's modalities.
     numbers = tuple(sorted(modality_numbers(sorted(about["modalities"])).values()))
     settings |= {"modalities": numbers, "image_size": about["image_size"]}
-    geometry, tiled = about.get("geometry", "stretch"), about.get("tiled")
+    geometry, tiled = about.get("geometry", "stretch"), about.get("tiled") or []
     if geometry != "stretch" or tiled:
         log.warning(
             "The model of %s was trained with training.%s; `segment` stretches images to a square. For masks as the"
