@@ -91,7 +91,7 @@ def extra_metric() -> Iterator[Any]:
 @pytest.fixture
 def small_dataset(_small_dataset: Path, tmp_path: Path) -> Path:
     """A fresh copy of a canonical dataset: 2 modalities x 3 domains x 4 pairs of 48 to 64 pixels, with a manifest."""
-    # The verdict of whoever opened it holds for that folder alone.
+    # A verdict is valid only in the folder that was checked.
     without = shutil.ignore_patterns(".verified.json")
     return Path(shutil.copytree(_small_dataset, tmp_path / "small_dataset", ignore=without))
 

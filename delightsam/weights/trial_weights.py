@@ -26,7 +26,7 @@ def from_trial(folder: str | Path) -> DeLightSAM:
     """The model that a trial trained, in eval mode; `delightsam.save` makes a file of it that needs no bench.
 
     Its `image_size` is that of the training. A model trained without its controllers (stage "decode" alone) comes without
-    them. `segment` stretches images; of a model that was trained otherwise (the bench's `training.geometry`, `tiled`) a warning says so.
+    them. `segment` stretches images: logs a warning where the training did not (`training.geometry`, `training.tiled`).
 
     Args:
         folder: `<store>/trials/<id>`, with `weights.safetensors`.

@@ -25,9 +25,9 @@ def measure_missing_costs(plan: Plan, store: Store) -> Iterator[str]:
     """Measures what the store lacks of the suite's methods, one at a time, and yields a line for people before each.
 
     Costs belong to a method's model, image size, the modalities it is built for (those of its first trial), the machine
-    and how long it was timed: these make the key. What was asked for and can't be measured is a warning, no line of progress:
-    it is said with -q too, and a method's results stay. Algorithms that are gone at test time share one measurement of their method: clocks would show a difference where
-    there is none.
+    and how long it was timed: these make the key. What can't be measured is logged as a warning, which -q shows too; the
+    method's results stay. Algorithms that are gone at test time share one measurement of their method: clocks would show a
+    difference where there is none.
     """
     import torch
 

@@ -51,12 +51,12 @@ def _connect() -> Connection:
     pid = os.getppid() if "PYTEST_XDIST_WORKER" in os.environ else os.getpid()
     limit, started = time.monotonic() + _SECONDS, False
     while True:
-        door = socket.socket(socket.AF_UNIX)
+        client = socket.socket(socket.AF_UNIX)
         try:
-            door.connect(_address(pid))
-            return Connection(door.detach())
+            client.connect(_address(pid))
+            return Connection(client.detach())
         except ConnectionRefusedError:
-            door.close()
+            client.close()
             if time.monotonic() > limit:
                 raise
         if not started:
@@ -77,19 +77,19 @@ def _address(pid: int) -> str:
 def serve(pid: int) -> None:
     """Starts processes until process `pid` ends; returns at once where another server has the address."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for pytest, whose end is this one's
-    door = socket.socket(socket.AF_UNIX)
+    listener = socket.socket(socket.AF_UNIX)
     try:
-        door.bind(_address(pid))
+        listener.bind(_address(pid))
     except OSError:
         return
-    door.listen(64)  # whoever asks while the libraries load waits
+    listener.listen(64)  # callers wait in its queue while the libraries load
     load()
     served = os.pidfd_open(pid)
     running: dict[int, tuple[multiprocessing.context.ForkProcess, Connection]] = {}
-    while served not in (ready := select.select([door.fileno(), served, *running], [], [])[0]):
+    while served not in (ready := select.select([listener.fileno(), served, *running], [], [])[0]):
         for number in ready:
-            if number == door.fileno():
-                connection = Connection(door.accept()[0].detach())
+            if number == listener.fileno():
+                connection = Connection(listener.accept()[0].detach())
                 with contextlib.suppress(EOFError):  # a test that was killed before it asked
                     process = _begin(connection)
                     assert process.pid is not None

@@ -16,6 +16,6 @@ def test_spoilt_inputs_end_in_words(seed: int, tmp_path: Path) -> None:
     words = ["10", "--seed", str(seed), "--workers", "1"]
     done = finished(words, tmp_path, program="tests.simulation.fuzz")
     assert done.returncode == 0, done.stdout + done.stderr
-    codes, told = done.stdout.splitlines()
-    assert told.startswith("10 inputs, 0 faults")
+    codes, summary = done.stdout.splitlines()
+    assert summary.startswith("10 inputs, 0 faults")
     assert {code.split()[1] for code in json.loads(codes)} >= {"0", "2"}

@@ -24,7 +24,7 @@ KEPT = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".webp")
 CONVERTED = (".bmp", ".gif", *PORTABLE, ".dcm", ".img", *nifti.SUFFIXES, *arrays.SUFFIXES)
 SUFFIXES = (*KEPT, *CONVERTED)
 _JSRT_SIDE, _JSRT_WHITE = 2048, 4095
-_WHITE_16 = 2**16 - 1
+_WHITE_16 = 65535.0
 _MOST_BYTES = 2**30
 
 
@@ -82,7 +82,7 @@ def read_source_image(path: Path) -> SourceImage:
         return _of(to_rgb(decode(path, "image"), path))
     if suffix in PORTABLE:
         values = read_portable(path)
-        return _of(values, float(_WHITE_16) if values.ndim == 2 else None)
+        return _of(values, _WHITE_16 if values.ndim == 2 else None)
     if suffix == ".dcm":
         return _dicom(path)
     if suffix == ".img":
