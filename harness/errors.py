@@ -71,6 +71,12 @@ def counted(count: int, word: str) -> str:
     return f"{count:,} {word}{'s' * (count != 1)}"
 
 
+def some(names: Iterable[object], most: int = 3) -> str:
+    """The first of them by name, the others by number: "a, b, c and 4 more"."""
+    known = list(names)
+    return ", ".join(map(str, known[:most])) + (f" and {len(known) - most:,} more" if len(known) > most else "")
+
+
 def found_at(path: Path) -> str:
     """What is there, for the end of a message that says what was expected: "a file.", or "nothing. Did you mean 'masks'?"."""
     if path.exists():

@@ -59,6 +59,14 @@ def pytest_collection_finish() -> None:
     gc.freeze()
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_wait_for_the_disk() -> Iterator[None]:
+    """Files reach the disk when the system likes: a killed process loses none by that, and no test cuts the power."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
+
+
 @pytest.fixture(scope="module")
 def shallow() -> Iterator[None]:
     """Light encoders of 4 attention blocks in place of 10, for files whose tests show the same at any depth."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.common import add_config_arguments, config_folder_argument, terminal
-from harness.errors import UserError, counted, did_you_mean
+from harness.errors import UserError, counted, did_you_mean, some
 from harness.files import read_json
 
 if TYPE_CHECKING:
@@ -233,6 +233,5 @@ def _conclude(results: list[Measured]) -> int:
     for each in impossible:
         reasons.setdefault(each.reason, []).append(each.trial.label)
     for reason, labels in reasons.items():
-        more = f" and {len(labels) - _SHOWN} more" if len(labels) > _SHOWN else ""
-        print(f"  {', '.join(labels[:_SHOWN])}{more}: {reason}", file=sys.stderr)
+        print(f"  {some(labels, _SHOWN)}: {reason}", file=sys.stderr)
     return 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.common import terminal
-from harness.errors import UserError, counted
+from harness.errors import UserError, counted, some
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
     with explain_disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     for why, paths in folder.skipped.items():
-        print(f"Skipped {len(paths)}, {why}: {_listed(map(str, paths))}", file=sys.stderr)
+        print(f"Skipped {len(paths)}, {why}: {some(paths, SHOWN)}", file=sys.stderr)
     targets = dict(zip(folder.images, folder.mask_names(), strict=True))
     rows: list[dict[str, Any]] = []
     faults: list[str] = []
@@ -233,8 +233,3 @@ def _conclude(rows: list[dict[str, Any]], faults: list[str], out: Path, console:
             print(f"  {fault}", file=sys.stderr)
         return 1
     return 0
-
-
-def _listed(names: Any) -> str:
-    names = list(names)
-    return ", ".join(names[:SHOWN]) + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harness.cli.common import add_config_arguments, config_folder_argument, unquoted
-from harness.errors import UserError, counted
+from harness.errors import UserError, counted, some
 
 if TYPE_CHECKING:
     from harness.store.run_status import RunStatus, TrialStatus
@@ -174,9 +174,8 @@ def _time_left(status: RunStatus) -> str:
         return "no trial is left to run: costs and the report follow"
     if not status.unknown:
         return "time left: " + ("unknown" if status.seconds_left is None else f"about {duration(status.seconds_left)}")
-    names = ", ".join(status.unknown[:3]) + (f" and {len(status.unknown) - 3} more" if len(status.unknown) > 3 else "")
     rest = f"; the rest: about {duration(status.seconds_left)}" if status.seconds_left is not None else ""
-    return f"time left: unknown for {names}{rest}"
+    return f"time left: unknown for {some(status.unknown)}{rest}"
 
 
 def _running_lines(rows: list[TrialStatus], moment: float) -> list[str]:

@@ -19,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import TrialFailed, UserError
+from harness.errors import TrialFailed, UserError, some
 from harness.files import atomic_path, atomic_write_json, atomic_write_text
 from harness.methods.trainer import CONTRACT_VERSION
 
@@ -108,9 +108,9 @@ def read_predictions(work: Path, spec: TrialSpec, samples: Mapping[str, Sample])
     found = {path.name for path in folder.iterdir() if not path.name.startswith(".")} if folder.is_dir() else set()
     faults = []
     if missing := sorted(wanted.keys() - found):
-        faults.append(f"{len(missing)} of {len(wanted)} masks are missing: {_listed(missing)}")
+        faults.append(f"{len(missing)} of {len(wanted)} masks are missing: {some(missing, _SHOWN)}")
     if extra := sorted(found - wanted.keys()):
-        faults.append(f"{len(extra)} files are no mask of a test or validation image: {_listed(extra)}")
+        faults.append(f"{len(extra)} files are no mask of a test or validation image: {some(extra, _SHOWN)}")
     if faults:
         raise TrialFailed(f"The predict command left other files in {folder} than expected: {'; '.join(faults)}.")
     for name, (role, key) in wanted.items():
@@ -152,10 +152,6 @@ def _read_mask(path: Path, sample: Sample) -> Mask:
             f" {mask.shape[1]} x {mask.shape[0]}. Masks are written at the size of their image."
         )
     return mask
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else "")
 
 
 def read_summary(work: Path) -> dict[str, Any]:

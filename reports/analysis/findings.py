@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from harness.errors import some
 from harness.statistics import Estimate
 from reports.analysis.starts import are_mixed, best_within_starts
 from reports.records.formatting import interval, number
@@ -50,7 +51,7 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
     tied = [title for title, each in leads.items() if title not in equal and not each.excludes_zero()]
     kind = "unseen-domain" if records.unseen else "test"
     way = (
-        f"and {_some(equal)} share the highest"
+        f"and {some(equal, MOST_NAMED)} share the highest"
         if equal
         else "has the highest"
         if others
@@ -58,7 +59,7 @@ def _about_the_best(records: Records, table: pd.DataFrame, lead: Callable[[str, 
     )
     notes = [f"{best.label} {way} macro {kind} Dice{',' if others else ''} {_with_interval(best, 'dice')}."]
     if tied:
-        notes[0] += f" These images show no significant difference to it for: {_some(tied)}."
+        notes[0] += f" These images show no significant difference to it for: {some(tied, MOST_NAMED)}."
     elif len(others) > len(equal):
         notes[0] += " The interval of its lead over each other ranked method excludes 0."
     if others and are_mixed(row.start for row in ranked):
@@ -86,7 +87,7 @@ def _lost_on_unseen_domains(table: pd.DataFrame) -> list[str]:
     elif losing:
         least, most = (_loss(choose(network.gap for network in losing)) for choose in (min, max))
         span = least if least == most else f"{least} to {most}"
-        each = _some([f"{network.label} {_loss(network.gap)}" for network in losing])
+        each = some([f"{network.label} {_loss(network.gap)}" for network in losing], MOST_NAMED)
         which = (
             "the learned methods"
             if len(losing) == len(networks)
@@ -94,18 +95,12 @@ def _lost_on_unseen_domains(table: pd.DataFrame) -> list[str]:
         )
         notes.append(f"On unseen domains {which} lose on average {span} Dice: {each}.")
     if gaining:
-        each = _some([f"{row.label} by {number(-row.gap, 2)}" for row in gaining])
+        each = some([f"{row.label} by {number(-row.gap, 2)}" for row in gaining], MOST_NAMED)
         notes.append(
             f"Better on unseen domains than on seen ones: {each}. The unseen test domains are easier, or validation images"
             " are few."
         )
     return notes
-
-
-def _some(names: list[str]) -> str:
-    """The first of them by name, the others by number: a sentence and no table."""
-    more = len(names) - MOST_NAMED
-    return ", ".join(names[:MOST_NAMED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _gains(row: Any) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from harness.errors import some
 from harness.methods.card import NO_WEIGHTS, NOT_STATED, SCRATCH
 from reports.analysis.means import Means
 from reports.analysis.views import rank_words
@@ -21,7 +22,6 @@ MARKS = {
     NO_WEIGHTS: "",
 }
 """Start -> what stands behind a title where rows of unequal starts meet. A method that learns no weights needs no mark."""
-_NAMED = 3
 
 
 def are_mixed(starts: Iterable[str]) -> bool:
@@ -36,8 +36,7 @@ def marked(title: str, start: str) -> str:
 
 def data_words(names: Sequence[str]) -> str:
     """The data behind a start, at most three by name."""
-    more = len(names) - _NAMED
-    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return some(names)
 
 
 def with_starts(table: pd.DataFrame, means: Means, domains: Sequence[str]) -> pd.DataFrame:

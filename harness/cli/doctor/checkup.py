@@ -21,6 +21,7 @@ from harness.cli.doctor.facts import (
     Versions,
     Weights,
 )
+from harness.errors import some
 
 PYTHON = ((3, 11), (3, 13))
 """The oldest and the newest Python, as in pyproject.toml."""
@@ -260,7 +261,7 @@ def _network(network: Network) -> Finding:
 def _named(names: tuple[str, ...]) -> str:
     if not names:
         return ""
-    return f" ({', '.join(names[:_SHOWN])}{', ...' if len(names) > _SHOWN else ''})"
+    return f" ({some(names, _SHOWN)})"
 
 
 def _bytes(number: int) -> str:

@@ -27,7 +27,7 @@ from harness.data.folder.paths import (
 )  # fmt: skip
 from harness.data.folder.sample import MODALITIES, Pair, Problem, fault_of_name
 from harness.data.reading import SUFFIXES
-from harness.errors import UserError, kinds_of, near_name
+from harness.errors import UserError, kinds_of, near_name, some
 
 _TRIED_NAMES = 20
 _MOST_HINTS = 50
@@ -119,8 +119,7 @@ def _others(folder: Path, entries: list[Path]) -> str:
     """What lies there in place of pictures, and what to do with it, for the end of a message."""
     inner = [relative(entry, folder) for entry in entries if entry.is_dir()]
     if inner:
-        names = f"{', '.join(inner[:3])}{f' and {len(inner) - 3} more' if len(inner) > 3 else ''}"
-        return f"only {'the folder' if len(inner) == 1 else 'the folders'} {names}. Move what is in them up, or remove this folder."
+        return f"only {'the folder' if len(inner) == 1 else 'the folders'} {some(inner)}. Move what is in them up, or remove this folder."
     files = [relative(entry, folder) for entry in entries]
     if not files:
         return "none. Add them, or remove this folder."

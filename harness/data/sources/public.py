@@ -12,7 +12,7 @@ from harness.data.sources.archives import Member, read_sources, unpack_nested
 from harness.data.sources.pairing import Pairing, pair_members
 from harness.data.sources.prepare import Outcome, prepare_pairs, scratch_beside
 from harness.data.sources.recipe import Recipe
-from harness.errors import UserError
+from harness.errors import UserError, some
 
 _SHOWN = 12
 
@@ -69,7 +69,7 @@ def prepare_public(
 
 def _nothing_fits(recipe: Recipe, sources: Sequence[Path], members: Sequence[Member], pairing: Pairing) -> str:
     folders = sorted({str(PurePosixPath(member.path).parent) for member in members})
-    shown = ", ".join(folders[:_SHOWN]) + (f" and {len(folders) - _SHOWN} more" if len(folders) > _SHOWN else "")
+    shown = some(folders, _SHOWN)
     expected = "\n".join(f"  {layout.image}  with  {' and '.join(layout.masks)}" for layout in recipe.layouts)
     lone = (
         f" {len(pairing.skipped)} images have no mask there: give the archive of the masks too."

@@ -20,7 +20,7 @@ from harness.data.folder.sample import Problem, list_problems
 from harness.data.reading import MaskReading
 from harness.data.reading.nifti import AFFINE
 from harness.data.reading.picture import turned_unseen
-from harness.errors import UserError
+from harness.errors import UserError, some
 from harness.evaluation.external.mask_files import examine_external_mask
 from harness.evaluation.external.matching import SHOWN, ExternalMasks
 from harness.evaluation.measure import keep_rows, measure_image, measured_keys
@@ -100,6 +100,7 @@ def evaluate_external(
         count = "a mask" if len(problems) == 1 else f"{len(problems)} masks"
         raise UserError(f"{count[0].upper()}{count[1:]} can't be used, nothing was kept:\n{list_problems(problems)}")
     _warn(reader.notes)
+    _warn_of_references(parts, rows)
     card = {**card, "external": True, **({"resized": len(reader.resized)} if reader.resized else {})}
     kept = []
     for part in parts:
@@ -227,8 +228,21 @@ def _warn(notes: dict[Path, str]) -> None:
     for path, note in notes.items():
         files.setdefault(note, []).append(path)
     for note, paths in files.items():
-        more = f" and {len(paths) - SHOWN} more" if len(paths) > SHOWN else ""
-        logger.warning("%s%s: %s", ", ".join(map(str, paths[:SHOWN])), more, note)
+        logger.warning("%s: %s", some(paths, SHOWN), note)
+
+
+def _warn_of_references(parts: Sequence[_Part], rows: dict[tuple[str, str], dict[str, Any]]) -> None:
+    """No tool draws every outline of a domain as people did: most often the wrong folder was given."""
+    equal = set()
+    for part in parts:
+        dice = [rows[part.split.name, key].get("dice") for key in part.test if (part.split.name, key) in rows]
+        if len(dice) > 1 and set(dice) == {1.0}:
+            equal.add(part.domain)
+    if equal:
+        logger.warning(
+            "All masks of %s equal the references, pixel by pixel. See that the references were not given in place of predictions.",
+            some(sorted(equal), SHOWN),
+        )
 
 
 def _own_split(part: _Part) -> Split:
@@ -257,8 +271,8 @@ def _keep(
         store.quarantine_trial(ids)
         store.start_trial(spec)
         if missing:
-            listed = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
-            reason = f"{len(missing)} of {len(spec.split.test)} masks of {spec.split.test[0].rpartition('/')[0]} are missing: {listed}"
+            domain = spec.split.test[0].rpartition("/")[0]
+            reason = f"{len(missing)} of {len(spec.split.test)} masks of {domain} are missing: {some(missing, SHOWN)}"
             store.write_status(ids.training, "failed", reason=reason)
             return
         images = measured_keys(spec)

@@ -165,6 +165,25 @@ def test_masks_read_by_a_rule_are_said(
     assert f"{file.with_suffix('.jpg')}: the file's compression changes values" in caplog.text
 
 
+def test_references_in_place_of_predictions_are_noticed(
+    dataset: Dataset, masks: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A domain by a domain: one other pixel in one mask, and they are no copy."""
+    for path in [sorted((masks / "dermoscopy" / domain).glob("*.png"))[0] for domain in ("clinic_a", "clinic_b")]:
+        mask = np.array(Image.open(path))
+        mask[0, 0] = not mask[0, 0]
+        Image.fromarray(mask).save(path)
+    assert evaluated(dataset, masks)[0] == 0
+    (warning,) = [record.getMessage() for record in caplog.records if "equal the references" in record.message]
+    assert warning.startswith(
+        "All masks of dermoscopy/clinic_c, ultrasound/scanner_a, ultrasound/scanner_b, ultrasound/sc"
+    )
+    for path in masks.rglob("*.png"):
+        Image.fromarray(np.zeros_like(np.array(Image.open(path)))).save(path)
+    caplog.clear()
+    assert evaluated(dataset, masks)[0] == 0 and "equal the references" not in caplog.text
+
+
 def test_identical_tools_share_their_rank_and_are_told_equal(
     dataset: Dataset, masks: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
