@@ -29,7 +29,7 @@ NAMES = (*SMP, *MONAI, "otsu", "mean_mask")
 
 @cache
 def chosen(name: str, *words: str) -> dict[str, Any]:
-    """What a run is told of a method."""
+    """The configuration of a method in a run."""
     method: dict[str, Any] = load_config([f"method={name}", *words]).methods[name]
     return method
 

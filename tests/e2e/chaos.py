@@ -29,7 +29,7 @@ VICTIMS = ("driver", "worker", "raylet")
 MOST_STARTS = 5
 START_SECONDS = 600
 TESTS = Path(__file__).resolve().parents[1]
-# Trained in seconds, with an epoch told several times in each: a kill may fall anywhere.
+# Trained in seconds, with several epochs reported in each: a kill may fall anywhere.
 WORDS = (
     "data.modalities=[dermoscopy,xray]",
     "data.phantoms.images_per_domain=4",
@@ -153,7 +153,7 @@ class Chaos:
         return done / self.trials
 
     def until_done(self, kills: Sequence[Sequence[Kill]]) -> tuple[int, list[Kill]]:
-        """The same command again and again, disturbed as told; returns how often it was started, and who was killed."""
+        """Repeats the command under these kills until it is done; returns how often it started and which kills hit."""
         hits = list[Kill]()
         for start in range(MOST_STARTS):
             code, hit = self.live(kills[start] if start < len(kills) else ())
@@ -243,9 +243,9 @@ def main() -> int:
             else:
                 number += 1
                 failures += bool(fault)
-                told = f"FAILED: {fault}" if fault else f"complete, same bytes, {starts} starts"
-                told += f", outlived by {', '.join(left)}" if left else ""
-                print(f"{number:3d} {kill.victim:6s} at {kill.progress:4.0%}: {told} ({seconds:.0f} s)", flush=True)
+                outcome = f"FAILED: {fault}" if fault else f"complete, same bytes, {starts} starts"
+                outcome += f", outlived by {', '.join(left)}" if left else ""
+                print(f"{number:3d} {kill.victim:6s} at {kill.progress:4.0%}: {outcome} ({seconds:.0f} s)", flush=True)
             subprocess.run(["rm", "-rf", str(bench.folder)], check=True)
     print(f"{args.rounds - failures} of {args.rounds} rounds ended complete and with the same bytes", flush=True)
     return 1 if failures else 0

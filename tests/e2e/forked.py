@@ -65,10 +65,10 @@ class Forked:
         return self._returncode
 
     def communicate(self, timeout: float = 400) -> tuple[str, str]:
-        """Waits for its end; what it printed and what it told on stderr."""
+        """Waits for its end and returns what it wrote to stdout and stderr."""
         self.wait(timeout)
-        printed, told = (path.read_text("utf-8", "replace") for path in self._logs)
-        return printed, told
+        stdout, stderr = (path.read_text("utf-8", "replace") for path in self._logs)
+        return stdout, stderr
 
     def send_signal(self, number: int) -> None:
         if self.returncode is None:
@@ -84,11 +84,11 @@ def finished(
     """Runs a command to its end, as `subprocess.run` would; kills it when it takes longer."""
     process = Forked(words, folder, **options)
     try:
-        printed, told = process.communicate(timeout)
+        stdout, stderr = process.communicate(timeout)
     finally:
         process.kill()
     assert process.returncode is not None
-    return subprocess.CompletedProcess(list(words), process.returncode, printed, told)
+    return subprocess.CompletedProcess(list(words), process.returncode, stdout, stderr)
 
 
 def run(program: str, words: list[str], folder: str, logs: list[str], environment: dict[str, str]) -> None:

@@ -112,12 +112,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 def start(words: list[str]) -> subprocess.Popen[bytes]:
     process = subprocess.Popen(words, env=SURROUNDINGS, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert process.stdout is not None
-    told = []
+    printed = []
     for line in process.stdout:
-        told.append(line.decode())
-        if "Ray runtime started" in told[-1]:
+        printed.append(line.decode())
+        if "Ray runtime started" in printed[-1]:
             return process
-    raise AssertionError(f"no node of Ray: {''.join(told)}")
+    raise AssertionError(f"no node of Ray: {''.join(printed)}")
 
 
 def may_mount() -> bool:
@@ -162,18 +162,18 @@ def test_a_run_over_two_nodes_is_stopped_goes_on_and_loses_one(cluster: Cluster)
     driver = cluster.run(f"executor.address={cluster.address}", store="runs")
     wait_for_epochs(driver, store, 2)
     driver.send_signal(signal.SIGTERM)
-    _, told = driver.communicate(timeout=240)
-    assert driver.returncode == 143, told
-    assert "running trials kept their state" in told
-    assert told.count("asked to stop after epoch") == 2
+    _, stderr = driver.communicate(timeout=240)
+    assert driver.returncode == 143, stderr
+    assert "running trials kept their state" in stderr
+    assert stderr.count("asked to stop after epoch") == 2
 
     driver = cluster.run(f"executor.address={cluster.address}", store="runs")
     wait_for_epochs(driver, store, 2)
     cluster.lose_second()
     slowly.rmdir()
-    stdout, told = driver.communicate(timeout=240)
-    assert driver.returncode == 0, told
-    assert "again  dawdles" in told
+    stdout, stderr = driver.communicate(timeout=240)
+    assert driver.returncode == 0, stderr
+    assert "again  dawdles" in stderr
     assert "(raylet)" not in stdout
     assert len(samples_of(store)) == 2
     assert samples_of(store) == samples_of(cluster.folder / "undisturbed")

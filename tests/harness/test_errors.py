@@ -55,5 +55,5 @@ def test_a_stop_is_found_behind_an_error_and_an_exit_is_none() -> None:
 def test_an_error_in_words_can_be_kept_and_shown_anywhere() -> None:
     assert described(KeyError()) == "KeyError"
     assert described(ValueError("a \udcff \x1b[31m\x00 [/b]\nä")) == r"ValueError: a \udcff \x1b[31m\x00 [/b]" + "\nä"
-    told = described(ValueError("x" * 10_000))
-    assert len(told) < 3000 and told.endswith("... (10000 characters)")
+    shortened = described(ValueError("x" * 10_000))
+    assert len(shortened) < 3000 and shortened.endswith("... (10000 characters)")

@@ -1,4 +1,4 @@
-"""Files are whole or not there; trouble with the disk is told in words; hashes name content."""
+"""Files are complete or absent; a disk error names the file and the remedy; hashes name content."""
 
 from __future__ import annotations
 

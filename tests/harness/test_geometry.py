@@ -82,7 +82,7 @@ def test_the_epochs_are_compared_by_whole_images(data: TrainingData) -> None:
 
     scores: list[float] = []
     config = replace(CONFIG, epochs=1, selection="training_domain_validation")
-    for kind in (toy_methods.ToldTheTruth, RightWindowsOnly):
+    for kind in (toy_methods.RepeatsTheTruth, RightWindowsOnly):
         state = fit(make(kind), data, config, seed=0, device=CPU, folder=Path("/nonexistent"))
         scores.append(state.curves[-1]["validation_dice"])
         assert state.images_seen == len(data.train)
@@ -100,7 +100,7 @@ def masks_of(kind: type[torch.nn.Module], data: TrainingData, keys: list[str], b
 def test_a_method_meets_batches_of_windows_and_never_more(data: TrainingData) -> None:
     sizes: list[int] = []
 
-    class Watched(toy_methods.ToldTheTruth):
+    class Watched(toy_methods.RepeatsTheTruth):
         def predict_oracle(self, images: Tensor, modality: Tensor, masks: Tensor) -> Tensor:
             sizes.append(len(images))
             return super().predict_oracle(images, modality, masks)
@@ -212,8 +212,8 @@ def test_tiled_modalities_are_checked_and_part_of_the_ids(toy_plan: ToyPlan) -> 
 def test_the_truth_as_prompt_gives_the_truth_on_tiles(toy_config: Callable[..., Any], context: TrialContext) -> None:
     from harness.planning.plan import build_plan
 
-    config = toy_config("ToldTheTruth", geometry="tiles")
-    config.methods["toldthetruth"]["card"] = {**config.methods["toldthetruth"]["card"], "prompt": "oracle box"}
+    config = toy_config("RepeatsTheTruth", geometry="tiles")
+    config.methods["repeatsthetruth"]["card"] = {**config.methods["repeatsthetruth"]["card"], "prompt": "oracle box"}
     (trial,) = build_plan(config).trials
     assert run_trial(trial, context)["state"] == "done"
     samples = Store(context.store_root).load(trial.ids).samples

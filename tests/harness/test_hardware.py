@@ -44,6 +44,6 @@ def test_a_spec_says_what_was_chosen(
     toy_config: Callable[..., RunConfig], chosen: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("harness.planning.plan.native_amp", lambda device: chosen)
-    told: dict[str, Any] = {amp: build_plan(toy_config(amp=amp)).trials[0] for amp in ("auto", chosen)}
-    assert told["auto"].trained.amp == chosen
-    assert told["auto"].id == told[chosen].id
+    by_amp: dict[str, Any] = {amp: build_plan(toy_config(amp=amp)).trials[0] for amp in ("auto", chosen)}
+    assert by_amp["auto"].trained.amp == chosen
+    assert by_amp["auto"].id == by_amp[chosen].id

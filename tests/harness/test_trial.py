@@ -1,4 +1,4 @@
-"""One trial from spec to stored result; what goes wrong is told, kept, and harms no other trial."""
+"""One trial from spec to stored result; a failure is reported and stored, and harms no other trial."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ def test_a_killed_trial_goes_on_and_ends_with_the_same_bytes(toy_plan: ToyPlan, 
     assert store.status(trial.id).state == "interrupted"
     assert store.result(trial.ids) is None
     assert run(trial, context, report=kill)["state"] == "done"
-    assert epochs == [1, 2, 3, 4, 0]  # an epoch is told after its state was kept
+    assert epochs == [1, 2, 3, 4, 0]  # an epoch is reported after its state was saved
     whole = Store(context.store_root + "-whole").measurement_folder(trial.ids)
     assert files_of(store.measurement_folder(trial.ids)) == files_of(whole)
 
@@ -237,7 +237,7 @@ def test_a_stop_that_a_librarys_clean_up_hides_is_no_failure(
     assert Store(context.store_root).status(trial.id).state == "interrupted"
 
 
-def test_a_library_that_raises_is_told_by_the_line_that_called_it(toy_plan: ToyPlan, context: TrialContext) -> None:
+def test_an_error_in_a_library_names_the_line_that_called_it(toy_plan: ToyPlan, context: TrialContext) -> None:
     (trial,) = toy_plan("TargetsDiffer").trials
     source = Path(toy_methods.__file__).read_text("utf-8").splitlines()
     (line,) = [number for number, text in enumerate(source, 1) if "masks[:, :, 1:])" in text]
@@ -372,7 +372,7 @@ def test_a_method_gets_the_shared_cache_and_its_guesses_are_kept(toy_plan: ToyPl
 def test_a_card_that_hides_the_truth_stops_the_run_before_it_starts(toy_plan: ToyPlan, context: TrialContext) -> None:
     from harness.planning.checks import check_methods
 
-    suite = toy_plan("ToldTheTruth")
+    suite = toy_plan("RepeatsTheTruth")
     with pytest.raises(UserError, match="its card says prompt: none"):
         check_methods(suite.trials)
     with pytest.raises(UserError, match="its card says prompt: none"):

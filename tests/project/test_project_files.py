@@ -54,7 +54,7 @@ def test_the_citation_has_what_readers_of_cff_need() -> None:
 
 
 @pytest.mark.parametrize("path", PEOPLES, ids=lambda path: path.name)
-def test_commands_and_files_that_people_are_told_of_exist(path: Path) -> None:
+def test_commands_and_files_named_for_contributors_exist(path: Path) -> None:
     text = path.read_text("utf-8")
     named = set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.MULTILINE))
     assert named <= targets()

@@ -307,7 +307,9 @@ def test_a_run_without_a_finished_trial_says_so(make_store: Callable[..., Any], 
     assert words in text.getvalue()
 
 
-def test_what_failed_is_told_in_full_with_name_and_traceback(make_store: Callable[..., Any], tmp_path: Path) -> None:
+def test_what_failed_is_reported_in_full_with_name_and_traceback(
+    make_store: Callable[..., Any], tmp_path: Path
+) -> None:
     cards = {name: {"title": "U-Net", "prompt": "none"} for name in ("unet", "unet_wide")}
     simulated = make_store(cards=cards, faults={("unet", 0): "failed", ("unet_wide", 1): "failed"}, folds=2)
     trial = simulated.ids["unet", "fold0", 0].training

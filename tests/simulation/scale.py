@@ -80,9 +80,9 @@ class Watch:
             self.seconds.append(time.monotonic() - self.began)
             self.driver.append(resident(os.getpid()))
             self.others = ray_processes()
-            told = ", ".join(f"{name} {size:.0f}" for name, size in sorted(self.others.items()))
+            others = ", ".join(f"{name} {size:.0f}" for name, size in sorted(self.others.items()))
             print(
-                f"{self.ended:6d} trials {self.seconds[-1]:7.1f} s  driver {self.driver[-1]:.0f} MiB, {told}",
+                f"{self.ended:6d} trials {self.seconds[-1]:7.1f} s  driver {self.driver[-1]:.0f} MiB, {others}",
                 flush=True,
             )
 

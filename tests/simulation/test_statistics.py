@@ -15,7 +15,7 @@ from harness.statistics import DomainBootstrap, paired_tests, tie_groups
 
 ROUNDS = 1000
 FAMILY_ROUNDS = 4000
-"""More, so that 5 % can be told from 4.5 %."""
+"""More rounds, so that 5 % can be distinguished from 4.5 %."""
 Draw = Callable[[np.random.Generator, int], np.ndarray]
 
 # Mean of each: a / (a + b) of a beta distribution, mixed by hand.

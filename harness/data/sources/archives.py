@@ -305,7 +305,7 @@ def _copy_bounded(stream: IO[bytes], out: IO[bytes], path: Path) -> None:
 
 
 def _checked_name(path: Path, name: str) -> str:
-    """The name with `/` between its parts; refused where it leads out of the archive or can't be told on a terminal."""
+    """The name with `/` between its parts; refused where it leads out of the archive or is not printable."""
     plain = name.replace("\\", "/")
     parts = plain.split("/")
     if plain.startswith("/") or re.match(r"[A-Za-z]:", plain) or ".." in parts:

@@ -1,7 +1,8 @@
 """The image of a pair from what was downloaded, as the canonical folder keeps it.
 
-PNG, JPEG, TIFF and WebP stay as they are, to the byte. Everything else becomes PNG without loss: of 8 bits where the format tells
-what is white, else of 16 bits (or TIFF of real numbers) with the white level told apart, as `harness/data/reading/image.py` wants it.
+PNG, JPEG, TIFF and WebP are kept byte for byte. Everything else becomes PNG without loss: of 8 bits where the format
+defines what is white, else of 16 bits (or TIFF of real numbers). Then the white level is given separately, as
+`harness/data/reading/image.py` expects it.
 """
 
 from __future__ import annotations

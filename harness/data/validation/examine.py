@@ -161,8 +161,8 @@ def _misfit(root: Path, pair: Pair, size: tuple[int, int], orientation: int, mas
             "applied when it is read.)"
         )
         return Problem("sizes differ", relative(pair.mask, root), message)
-    told_by_size = width != height and (orientation >= 5) != (mask.orientation >= 5)
-    if orientation == mask.orientation or told_by_size:
+    settled_by_size = width != height and (orientation >= 5) != (mask.orientation >= 5)
+    if orientation == mask.orientation or settled_by_size:
         return None
     message = (
         f"its EXIF tag says that it is stored turned or mirrored (orientation {orientation}), its mask "

@@ -14,7 +14,7 @@ def test_images_and_masks_are_mixed_with_the_same_weight() -> None:
     batch = disks(6, (8, 8), modality=[0, 0, 0, 1, 1, 1])
     for i in range(6):
         batch.images[i], batch.masks[i] = i / 10, float(i % 2)
-    batch.images[4:] = batch.images[3]  # so that a partner can be told from the mixture in the first three only
+    batch.images[4:] = batch.images[3]  # so that the mixture reveals its partner in the first three only
     torch.manual_seed(0)
     changed = make(Mixup, alpha=1.0).changed(batch)
     for i in range(3):

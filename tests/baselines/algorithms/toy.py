@@ -148,7 +148,7 @@ def disks(
 ) -> Batch:
     """Bright disks on dark noise, another brightness and tint in each domain.
 
-    Two modalities that alternate, each of two domains (numbers 0 and 1, 2 and 3), unless told otherwise.
+    By default two modalities alternate, each of two domains (numbers 0 and 1, 2 and 3).
     """
     generator = torch.Generator().manual_seed(seed)
     height, width = size

@@ -47,12 +47,12 @@ def test_a_name_is_its_number_and_grey_is_repeated(build: Build) -> None:
         ([[1, 2]], "found list"),
     ],
 )
-def test_what_is_no_image_is_told(image: np.ndarray, message: str) -> None:
+def test_what_is_no_image_is_refused(image: np.ndarray, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         as_rgb(image)
 
 
-def test_unknown_modalities_are_told(build: Build) -> None:
+def test_unknown_modalities_are_refused(build: Build) -> None:
     model = build(image_size=64)
     with pytest.raises(ValueError, match="Did you mean 'fundus'"):
         modality_number("fundos")

@@ -114,11 +114,11 @@ def test_method_goes_by_its_guess_once_it_is_fitted() -> None:
     assert [(s.name, s.gradient) for s in method.stages()] == [("joint", True), ("modality", False)]
     wrong = (batch.modality + 1) % 3
     with torch.no_grad():
-        told = method.predict(batch.images, batch.modality)
-        assert not torch.equal(method.predict(batch.images, wrong), told)
+        expected = method.predict(batch.images, batch.modality)
+        assert not torch.equal(method.predict(batch.images, wrong), expected)
         method.observe(batch)
         assert torch.equal(method.guess_modality(batch.images), batch.modality)
-        assert torch.equal(method.predict(batch.images, wrong), told)
+        assert torch.equal(method.predict(batch.images, wrong), expected)
 
 
 def test_training_on_forgets_the_guess() -> None:

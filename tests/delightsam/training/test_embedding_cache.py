@@ -104,7 +104,7 @@ def folder_in_its_place(path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [truncate, flip, empty, folder_in_its_place])
-def test_a_damaged_file_is_told_and_computed_again(
+def test_a_damaged_file_is_reported_and_computed_again(
     damage: Callable[[Path], None], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     expected = EmbeddingCache(tmp_path).get_or_compute(KEYS, compute, CPU)
@@ -136,7 +136,7 @@ def test_many_writers_leave_whole_files_and_nothing_else(tmp_path: Path) -> None
     assert [path.name for path in files(tmp_path)] == names(keys)
 
 
-def test_a_full_disk_is_told_once_and_work_goes_on(
+def test_a_full_disk_is_reported_once_and_work_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(self: Path, target: Path) -> None:

@@ -152,7 +152,7 @@ def test_common_looks_at_no_mask() -> None:
     assert torch.equal(method.training_loss(batch, step("common"))[0], loss) and torch.isfinite(loss)
 
 
-def test_joint_imitates_where_it_is_told_to() -> None:
+def test_joint_imitates_only_with_a_distillation_weight() -> None:
     batch = disc_batch()
     without, with_teacher = make().eval(), make(distillation_weight=0.5).eval()
     plain, terms = without.training_loss(batch, step("joint"))

@@ -169,10 +169,10 @@ def test_faults_of_a_file_are_named(meta_state: dict[str, Tensor], tmp_path: Pat
         "image_encoder.extra": torch.zeros(2),
     }
     del wrong["image_encoder.blocks.3.attn.rel_pos_h"]
-    told = message(wrong)
-    assert "missing 'image_encoder.blocks.3.attn.rel_pos_h', expected shape (63, 32)" in told
-    assert "unexpected 'image_encoder.extra' of shape (2,)" in told
-    assert "'image_encoder.neck.0.weight' has shape (256, 64, 1, 1), expected (256, 128, 1, 1)" in told
+    faults = message(wrong)
+    assert "missing 'image_encoder.blocks.3.attn.rel_pos_h', expected shape (63, 32)" in faults
+    assert "unexpected 'image_encoder.extra' of shape (2,)" in faults
+    assert "'image_encoder.neck.0.weight' has shape (256, 64, 1, 1), expected (256, 128, 1, 1)" in faults
     other = {"image_encoder.patch_embed.proj.bias": torch.zeros(1024)}
     assert "a SAM of size 'l' where 'b' was asked for" in message(other, "b")
 

@@ -87,7 +87,7 @@ def test_mixed_batches_of_old_and_new_equal_one_at_a_time(build: Build, images: 
     assert min((masks[i] - masks[j]).abs().max() for i, j in ((0, 1), (0, 2), (1, 2))) > 1e-3
 
 
-def test_a_new_modality_starts_where_it_was_told_to(build: Build, images: Images) -> None:
+def test_a_new_modality_starts_as_a_copy_or_as_the_mean(build: Build, images: Images) -> None:
     old, x = build(), images(2, 64)
     copied, fresh = add_modality(old, 6, like=5), add_modality(old, 6)
     assert torch.equal(copied.encode(x, 6), old.encode(x, 5))

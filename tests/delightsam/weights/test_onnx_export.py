@@ -39,7 +39,7 @@ def test_the_file_equals_the_model_for_any_batch(
         assert np.abs(found - expected).max() <= 1e-4 * max(1.0, np.abs(expected).max())
 
 
-def test_what_can_not_be_exported_is_told(build: Build, tmp_path: Path) -> None:
+def test_what_can_not_be_exported_is_refused(build: Build, tmp_path: Path) -> None:
     model = build(image_size=64)
     with pytest.raises(ValueError, match="knows the modality numbers"):
         export_onnx(model, "fundus", tmp_path / "x.onnx")

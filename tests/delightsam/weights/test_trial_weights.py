@@ -81,7 +81,9 @@ def test_without_controllers_it_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("geometry", [{"geometry": "tiles"}, {"geometry": "letterbox"}, {"tiled": ["fundus"]}])
-def test_another_geometry_is_told(geometry: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_another_geometry_gives_a_warning(
+    geometry: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     trial(tmp_path / "trial", {"_target_": target(DeLightSAMMethod), "stem": "pixel"}, **geometry)
     with caplog.at_level(logging.WARNING):
         from_trial(tmp_path / "trial")
@@ -89,7 +91,7 @@ def test_another_geometry_is_told(geometry: dict[str, Any], tmp_path: Path, capl
     assert f"training.{key}=" in caplog.text and "python -m harness predict" in caplog.text
 
 
-def test_what_is_no_trial_of_it_is_told(tmp_path: Path) -> None:
+def test_what_is_no_trial_of_it_is_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"Expected a trial's folder with weights\.safetensors"):
         from_trial(tmp_path)
     trial(tmp_path / "other", {"_target_": "baselines.trivial.MeanMask"})

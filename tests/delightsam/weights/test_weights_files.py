@@ -58,7 +58,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 @pytest.mark.parametrize("name", BAD)
-def test_bad_files_are_told_apart(name: str, tmp_path: Path) -> None:
+def test_each_kind_of_bad_file_has_its_own_message(name: str, tmp_path: Path) -> None:
     write, message = BAD[name]
     path = tmp_path / "weights.pth"
     write(path)

@@ -111,7 +111,7 @@ def test_words_stand_before_between_and_after_options(toys: Path) -> None:
         (["data", "verify", "x", "--jsn"], "Did you mean '--json'?\nSee `python -m harness data verify --help`"),
     ],
 )
-def test_a_word_out_of_place_is_told_with_the_commands_own_help(
+def test_a_word_out_of_place_is_refused_with_the_commands_own_help(
     arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit, match="2"):
@@ -291,16 +291,16 @@ def test_a_damaged_result_is_run_again(
     assert "1 of them already in" in capsys.readouterr().err
 
 
-def test_more_threads_than_cores_are_told(
+def test_more_threads_than_cores_give_a_warning(
     words: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     quick_end: Callable[[], int],
 ) -> None:
     monkeypatch.setattr("harness.hardware.usable_cores", lambda: 2)
-    for threads, told in ((3, True), (2, False)):
+    for threads, warned in ((3, True), (2, False)):
         assert main(["run", *words, "method=[tinyconv]", f"training.cpu_threads={threads}"]) == 0
-        assert (f"training.cpu_threads={threads}, and this machine has 2 cores" in capsys.readouterr().err) is told
+        assert (f"training.cpu_threads={threads}, and this machine has 2 cores" in capsys.readouterr().err) is warned
 
 
 def test_a_run_that_can_t_begin_leaves_no_report(

@@ -273,7 +273,7 @@ def test_several_stores_one_after_the_other(
         (["suite=ablation"], "has no run of ablation. Run it first"),
     ],
 )
-def test_mistakes_are_told(
+def test_mistakes_are_refused(
     run_words: list[str], store: Store, extra: list[str], said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = [word for word in run_words if not word.startswith("method=")] if "suite=ablation" in extra else run_words

@@ -33,8 +33,8 @@ def test_a_card_is_that_of_the_composed_method(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["unet", "otsu", "delightsam"])
 def test_counts_are_those_of_the_method(name: str) -> None:
-    told, counts = load_config([f"method={name}"]).methods[name], method_counts()[name]
-    method = build_method(name, told["model"], list(MODALITIES)).eval()
+    config, counts = load_config([f"method={name}"]).methods[name], method_counts()[name]
+    method = build_method(name, config["model"], list(MODALITIES)).eval()
     found = count_parameters(method)
     assert (found["parameters_total"], found["parameters_active"]) == (counts.parameters, counts.active)
     macs = count_macs(method, torch.rand(1, 3, COUNTED_SIZE, COUNTED_SIZE))

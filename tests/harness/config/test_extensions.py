@@ -48,8 +48,8 @@ def test_every_command_knows_its_metric(site: Path) -> None:
     assert shown.returncode == 0 and "half          Half, higher is better." in shown.stdout
 
 
-def test_a_name_that_is_taken_is_told_in_one_sentence(site: Path) -> None:
-    """In this process: only the words are looked at."""
+def test_a_name_that_is_taken_is_refused_in_one_sentence(site: Path) -> None:
+    """Runs in this process, since only the message is of interest."""
     import importlib.metadata
 
     from harness.config import extensions

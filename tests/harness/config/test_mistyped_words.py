@@ -1,4 +1,4 @@
-"""A mistake on the command line is told by its key, with what was meant."""
+"""A mistake on the command line is reported by its key, with what was probably meant."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ from harness.errors import UserError
         ("methods.unet.model.encoder_weights=~/w", "Write $HOME for ~."),
     ],
 )
-def test_a_mistake_is_told_by_its_key(word: str, said: str) -> None:
+def test_a_mistake_is_reported_by_its_key(word: str, said: str) -> None:
     with pytest.raises(UserError) as caught:
         load_config([word])
     assert said in str(caught.value)
@@ -137,7 +137,7 @@ def composed() -> RunConfig:
 
 
 @pytest.mark.parametrize(("word", "said"), VALUES)
-def test_a_value_is_told_by_its_key(word: str, said: str, composed: RunConfig) -> None:
+def test_a_wrong_value_is_reported_by_its_key(word: str, said: str, composed: RunConfig) -> None:
     """Hydra takes any value of the key's type, so it need not compose a configuration for each."""
     config = deepcopy(composed)
     key, _, value = word.partition("=")
@@ -182,7 +182,7 @@ def test_what_yaml_takes_for_a_number_is_an_unknown_name(word: str) -> None:
         (["trackers=mlflow", "+trackers=[tensorboard]"], "'trackers=[mlflow,tensorboard]'"),
     ],
 )
-def test_a_list_in_two_words_is_told_to_be_written_in_one(words: list[str], one: str) -> None:
+def test_a_list_in_two_words_is_refused_and_shown_as_one(words: list[str], one: str) -> None:
     with pytest.raises(UserError, match="is given more than once") as caught:
         load_config(["suite=domain_generalization", *words])
     assert one in str(caught.value)

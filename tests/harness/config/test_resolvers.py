@@ -1,4 +1,4 @@
-"""Files that a YAML names by package or repository: found, or told with the next step."""
+"""Files that a YAML names by package or repository: found, or refused with the next step."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_a_file_of_a_package_is_found_without_importing_it(package: Path) -> Non
     assert "shipped_weights" not in sys.modules
 
 
-def test_a_package_or_file_that_is_missing_is_told_with_the_next_step(package: Path) -> None:
+def test_a_missing_package_or_file_is_named_with_the_next_step(package: Path) -> None:
     with pytest.raises(
         UserError, match=r"'no_such_one', which is not installed: pip install no-such-one, or give a local"
     ):
@@ -106,7 +106,7 @@ def test_a_file_of_the_hub_comes_from_the_cache_first(monkeypatch: pytest.Monkey
         assert hub_file("some/where", "w.pth") == "/new/w.pth" and asked == [("some/where", "w.pth")]
 
 
-def test_without_the_hub_the_next_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_hub_the_error_names_the_next_step(monkeypatch: pytest.MonkeyPatch) -> None:
     hub(monkeypatch, None, ConnectionError("Name or service not known\nand more"))
     with pytest.raises(
         UserError, match=r"w\.pth of huggingface\.co/some/where.*\(Name or service not known\).*local file"

@@ -1,4 +1,4 @@
-"""What pydantic finds is told by the key as a user writes it, with what was expected and what was found."""
+"""What pydantic finds is reported by the key as a user writes it, with what was expected and what was found."""
 
 from __future__ import annotations
 
@@ -67,13 +67,13 @@ def test_what_fits_becomes_an_object() -> None:
         ({"rest": 3}, "net.rest=3: expected lines of key: value or null, found 3."),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told(change: dict[Any, Any], message: str) -> None:
+def test_a_mistake_is_reported(change: dict[Any, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         validated(Network, {**SOUND, **change}, "net")
     assert str(caught.value) == message
 
 
-def test_all_mistakes_are_told_at_once_and_missing_keys_together() -> None:
+def test_all_mistakes_are_reported_at_once_and_missing_keys_together() -> None:
     with pytest.raises(UserError) as caught:
         validated(Network, {"rate": 0, "shar": 1})
     assert str(caught.value).splitlines() == [
@@ -90,7 +90,7 @@ def test_content_that_is_no_mapping() -> None:
         validated(Layer, [])
 
 
-def test_what_a_key_takes_is_told_without_a_value() -> None:
+def test_what_a_key_takes_is_known_without_a_value() -> None:
     assert expectation(Network, "rate") == "a number or null"
     assert expectation(Network, "inputs") == "a list of names or null, for example inputs=[a,b]"
     assert mismatch(Network, "rate", "fast") == "rate=fast: expected a number or null, found 'fast'."

@@ -1,4 +1,4 @@
-"""Opening a dataset: what a sound one gives, and that every fault is told with file, expectation, finding and remedy."""
+"""Opening a dataset: a sound one is read; an error names the file, what was expected, what was found and the remedy."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TestSound:
         assert not hasattr(first, "spacing_mm")
         assert caplog.text == ""
 
-    def test_a_column_nearly_named_as_an_optional_one_is_told(
+    def test_a_column_nearly_named_as_an_optional_one_is_reported(
         self, small_dataset: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         edit_manifest(small_dataset, lambda rows: [{**row, "subjects": "p"} for row in rows])
@@ -86,7 +86,7 @@ class TestSound:
     def test_modality_numbers_are_the_published_ones(self) -> None:
         assert MODALITIES == ("dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy")
 
-    def test_a_mistyped_modality_is_told(self, small_dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_a_mistyped_modality_is_reported(self, small_dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
         (small_dataset / "manifest.csv").unlink()
         (small_dataset / "dermoscopy").rename(small_dataset / "dermscopy")
         assert Dataset.open(small_dataset).modalities() == ["ultrasound", "dermscopy"]
@@ -262,7 +262,7 @@ class TestFaultyFiles:
                 "masks/case_2.png: expected its image dermoscopy/clinic_a/images/case_2.<ext>, found none." in message
             )
 
-    def test_all_faults_are_told_at_once(self, root: Path) -> None:
+    def test_all_faults_are_reported_at_once(self, root: Path) -> None:
         for name in ("case_0", "case_1"):
             replace(root / f"dermoscopy/clinic_a/masks/{name}.png", np.full((9, 9), 7, np.uint8))
         (root / "ultrasound/scanner_a/images/case_3.png").write_bytes(b"")

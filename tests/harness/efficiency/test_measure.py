@@ -112,7 +112,7 @@ def test_a_row_has_every_column_in_plain_types() -> None:
     assert method.training
 
 
-def test_frozen_and_inactive_parameters_are_told_apart() -> None:
+def test_frozen_and_inactive_parameters_are_counted_apart() -> None:
     method = Switched()
     method.layer.weight.requires_grad_(False)
     assert efficiency.count_parameters(method) == {

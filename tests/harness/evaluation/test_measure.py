@@ -189,12 +189,12 @@ def test_a_mask_of_bool_is_not_taken_for_logits(dataset: Dataset, cache: ArrayCa
 
 
 def test_a_method_that_is_shown_the_truth_is_tested_with_it(dataset: Dataset, cache: ArrayCache) -> None:
-    rows = measure(toy_methods.ToldTheTruth(dataset.modalities()), dataset, cache)
+    rows = measure(toy_methods.RepeatsTheTruth(dataset.modalities()), dataset, cache)
     assert min(row["dice"] for row in rows) > 0.95
 
 
 @pytest.mark.parametrize("guess", [torch.tensor([7] * 5), torch.tensor([0.0] * 5), torch.tensor([[0]] * 5)])
-def test_a_guess_that_is_no_modality_is_told(dataset: Dataset, cache: ArrayCache, guess: Tensor) -> None:
+def test_a_guess_that_is_no_modality_is_refused(dataset: Dataset, cache: ArrayCache, guess: Tensor) -> None:
     class Wrong(toy_methods.TinyConv):
         def guess_modality(self, images: Tensor) -> Tensor:
             return guess[: len(images)]

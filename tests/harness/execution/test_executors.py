@@ -56,9 +56,9 @@ def test_serial_runs_all_and_a_failure_stops_no_other(
     assert "a mistake in the method's code" in str(outcomes[0].reason)
     store = Store(context.store_root)
     assert [store.result(trial.ids) is not None for trial in trials] == [False, True, True]
-    told = lines.getvalue()
-    assert "failed broken fold0 seed 0" in told
-    assert "(3/3)" in told
+    printed = lines.getvalue()
+    assert "failed broken fold0 seed 0" in printed
+    assert "(3/3)" in printed
 
 
 def test_serial_stops_where_going_on_makes_no_sense(
@@ -86,7 +86,7 @@ def quiet_ray() -> Iterator[None]:
 
 
 def family_at_shutdown(monkeypatch: pytest.MonkeyPatch) -> dict[psutil.Process, list[str]]:
-    """Filled with what Ray has started when it is told to end, and its words; call it when an executor has imported Ray."""
+    """At Ray's shutdown, filled with the processes it started and their command lines; call it once Ray is imported."""
     import ray
 
     before, family = set(psutil.Process().children(recursive=True)), dict[psutil.Process, list[str]]()
@@ -156,10 +156,10 @@ def test_ray_gives_the_same_bytes_and_workers_that_die_are_tried_again(
     assert store.load(trials[3].ids).status.state == "done"
     assert not (store.root / "ray").exists()
     assert sys.stdout is stdout
-    told = lines.getvalue()
-    assert all(f"start  {method} fold0 seed 0" in told for method in by_method)
-    assert "again  diesonce fold0 seed 0\n       its process died: " in told
-    assert "(4/3)" in told  # the display was told of three
+    printed = lines.getvalue()
+    assert all(f"start  {method} fold0 seed 0" in printed for method in by_method)
+    assert "again  diesonce fold0 seed 0\n       its process died: " in printed
+    assert "(4/3)" in printed  # the display expects three
 
 
 def test_progress_off_a_terminal_is_plain_lines(monkeypatch: pytest.MonkeyPatch, lines: io.StringIO) -> None:

@@ -136,7 +136,7 @@ def test_trials_are_handed_over_one_by_one(toy_plan: ToyPlan, context: TrialCont
     assert queue.error is None
 
 
-def test_a_store_that_fails_ends_the_feed_and_is_told(
+def test_a_store_that_fails_ends_the_queue_and_is_reported(
     toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = Store(context.store_root)
@@ -163,7 +163,7 @@ def test_a_store_that_fails_ends_the_feed_and_is_told(
         ),
     ],
 )
-def test_causes_are_told_in_words(error: str, words: str) -> None:
+def test_causes_are_described_in_words(error: str, words: str) -> None:
     assert words in cause_of(error)
 
 

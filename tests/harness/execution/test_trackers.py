@@ -1,4 +1,4 @@
-"""Trackers: what each tool's own reader finds in what it was told, and that each epoch is told once."""
+"""Trackers: what each tool's own reader finds in its files, and that each epoch is logged once."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def event(epoch: int) -> dict[str, Any]:
     return {**row, "seconds": 0.1}
 
 
-def told(epoch: int) -> EpochResult:
+def result_of(epoch: int) -> EpochResult:
     return EpochResult(epoch, 6, "all", 1 / epoch, float("nan") if epoch == 2 else epoch / 10, "validation", 0.01, 0.1)
 
 
@@ -84,22 +84,22 @@ def follower_of(name: str, store: Store) -> Follower:
 
 
 def killed(follower: Follower) -> None:
-    """Waits until it has told what it heard, and forgets it, as SIGKILL of the driver would."""
-    told_all = threading.Event()
-    follower.calls.put(told_all.set)
-    assert told_all.wait(60)
+    """Waits until it has logged all that it received, then drops it, as SIGKILL of the driver would."""
+    logged_all = threading.Event()
+    follower.calls.put(logged_all.set)
+    assert logged_all.wait(60)
     assert not follower.broken
     follower.calls.put(None)
 
 
 def disturbed(name: str, store: Store) -> None:
-    """Three epochs, SIGKILL, and on from the checkpoint of the second; nobody hears the fifth."""
+    """Three epochs, SIGKILL, and on from the checkpoint of the second; the fifth is never reported."""
     first = follower_of(name, store)
     first.__enter__()
     progress = display(first)
     progress.start(TRIAL.id, TRIAL.label)
     for epoch in (1, 2, 3):
-        progress.update(TRIAL.id, told(epoch))
+        progress.update(TRIAL.id, result_of(epoch))
     killed(first)
     if name == "wandb":
         sys.modules["wandb"].teardown()  # its own process would have gone with the driver
@@ -107,7 +107,7 @@ def disturbed(name: str, store: Store) -> None:
         progress = display(second)
         progress.start(TRIAL.id, TRIAL.label)
         for epoch in (3, 4, 6):
-            progress.update(TRIAL.id, told(epoch))
+            progress.update(TRIAL.id, result_of(epoch))
         progress.update(TRIAL.id, None)
         finish(store)
         progress.end(TRIAL.id, "done", None)
@@ -174,7 +174,7 @@ def leveldb_records(content: bytes) -> Iterator[bytes]:
 @pytest.mark.parametrize(
     ("name", "read"), [("tensorboard", read_tensorboard), ("mlflow", read_mlflow), ("wandb", read_wandb)]
 )
-def test_each_epoch_is_told_once_whatever_is_killed(
+def test_each_epoch_is_logged_once_whatever_is_killed(
     name: str, read: Callable[[Store], Any], store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "WANDB_MODE", "WANDB_DIR", "WANDB_PROJECT"):
@@ -218,7 +218,7 @@ class Notebook:
 def test_what_a_worker_finished_alone_is_made_up_for(store: Store) -> None:
     with Follower("notes", Notebook(), store, [TRIAL]) as follower:
         follower.start(TRIAL.id)
-        follower.update(TRIAL.id, told(1))
+        follower.update(TRIAL.id, result_of(1))
     finish(store, epochs=2)
     tool = Notebook()
     with Follower("notes", tool, store, [TRIAL]):
@@ -238,9 +238,9 @@ def test_a_trial_that_failed_goes_on_in_the_same_run(store: Store) -> None:
     for _ in range(2):
         with Follower("notes", tool, store, [TRIAL]) as follower:
             follower.start(TRIAL.id)
-            follower.update(TRIAL.id, told(1))
+            follower.update(TRIAL.id, result_of(1))
             follower.start(TRIAL.id)  # a worker died: the next try of the same run
-            follower.update(TRIAL.id, told(1))
+            follower.update(TRIAL.id, result_of(1))
             follower.end_trial(TRIAL.id, "failed")
     name = f"unet fold0 seed 3 {TRIAL.id[:12]}"
     closed = ("close", "r1", "failed", {})
@@ -262,7 +262,7 @@ def test_a_tool_that_fails_costs_one_warning(call: str, store: Store, caplog: py
     with caplog.at_level(logging.WARNING), Follower("notes", tool, store, [TRIAL]) as follower:
         follower.start(TRIAL.id)
         for epoch in (1, 2, 3):
-            follower.update(TRIAL.id, told(epoch))
+            follower.update(TRIAL.id, result_of(epoch))
         follower.end_trial(TRIAL.id, "done")
     assert [name for name, *_ in tool.calls].count(call) == 1
     (record,) = caplog.records
@@ -278,13 +278,13 @@ def test_a_tool_that_hangs_holds_up_no_trial(
     monkeypatch.setattr("harness.execution.trackers.follower._END_SECONDS", 0.05)
     with caplog.at_level(logging.WARNING), Follower("notes", tool, store, [TRIAL]) as follower:
         follower.start(TRIAL.id)
-        follower.update(TRIAL.id, told(1))
+        follower.update(TRIAL.id, result_of(1))
     assert "did not end" in caplog.text
     release.set()
     follower.thread.join(10)
 
 
-def test_a_missing_library_is_told_with_the_extra(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_library_is_refused_with_the_extra_to_install(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
     monkeypatch.delitem(sys.modules, "harness.execution.trackers.wandb", raising=False)
     with pytest.raises(UserError, match=r"delightsam-bench\[trackers\]"):

@@ -108,11 +108,11 @@ def test_a_machine_that_sees_the_same_has_no_fault(question: NodeRequirements, s
     assert facts.lock_reaches is True
 
 
-def test_each_difference_of_a_node_is_told_with_what_to_do(question: NodeRequirements) -> None:
+def test_each_difference_of_a_node_is_reported_with_what_to_do(question: NodeRequirements) -> None:
     question = replace(question, files={"/weights/sam.pth": 10})
     facts = replace(inspect_node(question, "here"), files={"/weights/sam.pth": 10})
     assert mismatches(question, facts) == []
-    told = {
+    found = {
         name: mismatches(question, replace(facts, **{name: value}))  # type: ignore[arg-type]
         for name, value in {
             "nonce": "No such file or directory",
@@ -124,15 +124,15 @@ def test_each_difference_of_a_node_is_told_with_what_to_do(question: NodeRequire
             "libraries": facts.libraries | {"torch": "1.0"},
         }.items()
     }
-    assert all(len(lines) == 1 for lines in told.values())
-    assert "does not see the store" in told["nonce"][0]
-    assert "NFS" in told["nonce"][0]
-    assert "can't write to the store" in told["answer"][0]
-    assert "its data at" in told["manifests"][0]
-    assert "/weights/sam.pth are missing" in told["files"][0]
-    assert "can't import toy_methods" in told["missing_modules"][0]
-    assert "Python 3.9.1" in told["python"][0]
-    assert "torch 1.0" in told["libraries"][0]
+    assert all(len(lines) == 1 for lines in found.values())
+    assert "does not see the store" in found["nonce"][0]
+    assert "NFS" in found["nonce"][0]
+    assert "can't write to the store" in found["answer"][0]
+    assert "its data at" in found["manifests"][0]
+    assert "/weights/sam.pth are missing" in found["files"][0]
+    assert "can't import toy_methods" in found["missing_modules"][0]
+    assert "Python 3.9.1" in found["python"][0]
+    assert "torch 1.0" in found["libraries"][0]
 
 
 def test_builds_of_one_version_for_other_devices_are_the_same(question: NodeRequirements) -> None:
@@ -184,12 +184,12 @@ def test_the_bench_and_methods_that_are_not_installed_travel(
         ("no.such.host.invalid:6379", r"No Ray cluster answers at executor\.address=no\.such\.host"),
     ],
 )
-def test_no_such_cluster_is_told_at_once(address: str, words: str) -> None:
+def test_no_such_cluster_is_refused_at_once(address: str, words: str) -> None:
     with pytest.raises(UserError, match=words):
         _reachable(address)
 
 
-def test_something_else_than_ray_is_told_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_not_ray_is_refused_in_bounded_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.execution.ray.cluster._PROBE_SECONDS", 3)
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -197,7 +197,7 @@ def test_something_else_than_ray_is_told_in_bounded_time(monkeypatch: pytest.Mon
             _reachable(f"127.0.0.1:{port}")
 
 
-def test_another_version_is_told_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     probe = (
         "import sys; print('Version mismatch: The cluster was started with: Ray: 2.40.0 Python: 3.12.1'); sys.exit(1)"
     )

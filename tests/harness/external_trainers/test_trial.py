@@ -107,11 +107,11 @@ def test_no_test_mask_is_within_reach(outside_trial: Trial, context: TrialContex
 
 
 def test_the_trainers_variables_name_no_data(outside_trial: Trial, context: TrialContext, tmp_path: Path) -> None:
-    told = tmp_path / "told.json"
-    code = f"import json, os, sys; json.dump([sys.argv, dict(os.environ)], open({str(told)!r}, 'w')); sys.exit(1)"
+    received = tmp_path / "received.json"
+    code = f"import json, os, sys; json.dump([sys.argv, dict(os.environ)], open({str(received)!r}, 'w')); sys.exit(1)"
     trial = outside_trial(train=["{python}", "-c", code, "{work}"])
     run_trial(trial, context)
-    words, variables = json.loads(told.read_text())
+    words, variables = json.loads(received.read_text())
     assert words[1:] == [str(work_of(trial, context))]
     new = {key: value for key, value in variables.items() if os.environ.get(key) != value}
     assert {key: new[key] for key in new if key.startswith("BENCH_")} == {

@@ -1,4 +1,4 @@
-"""`predict`: the trial's own masks come out again, odd files are told, mistakes write nothing."""
+"""`predict`: the trial's own masks come out again, odd files are reported, mistakes write nothing."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def store(tmp_path: Path) -> Store:
 def finish(suite: Plan, store: Store, tmp_path: Path, **context: Any) -> list[str]:
     """Runs the suite's trials into the store, as `run` does; their ids."""
     store.prepare()
-    told = [TrialEntry.of(trial) for trial in suite.trials]
-    store.start_suite(suite.config.name, "{}", told)
+    entries = [TrialEntry.of(trial) for trial in suite.trials]
+    store.start_suite(suite.config.name, "{}", entries)
     for trial in suite.trials:
         settings = TrialContext(str(store.root), str(tmp_path / "cache"), **context)
         assert run_trial(trial, settings)["state"] == "done"
@@ -92,7 +92,7 @@ def test_a_trials_masks_come_out_again(
     assert row["seconds"] > 0
 
 
-def test_odd_files_are_told_and_the_others_are_done(
+def test_odd_files_are_reported_and_the_others_are_predicted(
     toy_plan: MakeSuite, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (trial_id,) = finish(toy_plan("Floor"), store, tmp_path)
@@ -158,10 +158,10 @@ def test_the_modality_is_given_or_guessed_where_the_method_needs_it(
     assert modality(guessing, "3", "--modality", "auto") == "ultrasound"
     assert predict(store, tmp_path / "images", tmp_path / "4", plain, "--modality", "ultrasond") == 2
     assert "was not trained on modality 'ultrasond'. Did you mean 'ultrasound'?" in capsys.readouterr().err
-    told = replace(suite.config, methods={k: _told(v) for k, v in suite.config.methods.items()})
+    config = replace(suite.config, methods={k: _using_modality(v) for k, v in suite.config.methods.items()})
     from harness.planning.plan import build_plan
 
-    (needs, _) = finish(build_plan(replace(told, seeds=(1,))), store, tmp_path)
+    (needs, _) = finish(build_plan(replace(config, seeds=(1,))), store, tmp_path)
     assert predict(store, tmp_path / "images", tmp_path / "5", needs) == 2
     assert "needs to know what the images show: --modality dermoscopy|ultrasound" in capsys.readouterr().err
     assert predict(store, tmp_path / "images", tmp_path / "5", needs, "--modality", "auto") == 2
@@ -169,7 +169,7 @@ def test_the_modality_is_given_or_guessed_where_the_method_needs_it(
     assert not (tmp_path / "5").exists()
 
 
-def _told(method: dict[str, Any]) -> dict[str, Any]:
+def _using_modality(method: dict[str, Any]) -> dict[str, Any]:
     return {**method, "card": {**method["card"], "uses_modality": True}}
 
 
@@ -215,7 +215,7 @@ def test_the_best_trial_is_chosen_by_validation_never_by_test(
         (["TRIAL", "--device", "cuda"], "torch finds no GPU"),
     ],
 )
-def test_a_mistake_is_told_and_nothing_is_written(
+def test_a_mistake_is_reported_and_nothing_is_written(
     words: list[str],
     said: str,
     toy_plan: MakeSuite,
@@ -244,19 +244,19 @@ def test_trials_that_cannot_predict_say_why(
     (whole, other) = finish(suite, store, tmp_path)
     picture(tmp_path / "images" / "a.png")
 
-    def told(trial_id: str) -> str:
+    def message(trial_id: str) -> str:
         assert predict(store, tmp_path / "images", tmp_path / "out", trial_id) == 2
         return capsys.readouterr().err
 
     weights = store.weights(whole)
     content = weights.read_bytes()
     weights.write_bytes(content[:-40])
-    assert "does not fit tinyconv" in told(whole)
+    assert "does not fit tinyconv" in message(whole)
     weights.unlink()
-    assert "store.keep_weights=false" in told(whole)
+    assert "store.keep_weights=false" in message(whole)
     (store.trial_folder(other) / "result.json").unlink()
-    assert "has no result yet" in told(other)
-    assert "begins 2 trials" in told("")
+    assert "has no result yet" in message(other)
+    assert "begins 2 trials" in message("")
 
 
 def test_weights_files_of_the_library_are_used_by_their_path(

@@ -1,4 +1,4 @@
-"""The contract of a method: what fits is built, what does not fit is told before anything is trained."""
+"""The contract of a method: what fits is built, what does not fit is refused before anything is trained."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_rates_and_views_out_of_range_are_refused(stage: Stage, said: str) -> No
 
 
 def test_who_is_shown_the_truth_says_so_and_who_says_so_is_shown_it() -> None:
-    target = {"_target_": "toy_methods.ToldTheTruth"}
+    target = {"_target_": "toy_methods.RepeatsTheTruth"}
     assert build_method("mine", target, ["xray"], prompt="oracle patches").predict_oracle
     with pytest.raises(
         UserError, match=r"shown the true masks, but its card says prompt: none. Expected one of: oracle box"
@@ -190,7 +190,7 @@ def test_a_sound_method_yaml_passes() -> None:
         ),
     ],
 )
-def test_a_mistake_in_a_method_yaml_is_told_by_its_key(config: Any, said: str) -> None:
+def test_a_mistake_in_a_method_yaml_is_reported_by_its_key(config: Any, said: str) -> None:
     with pytest.raises(UserError) as caught:
         check_method_config("mine", config)
     assert said in str(caught.value)
@@ -244,6 +244,6 @@ def test_a_broken_card_names_its_file(tmp_path: Path) -> None:
         ((torch.zeros(()), {}), "depends on none"),
     ],
 )
-def test_a_wrong_loss_is_told_with_the_contract(answer: object, said: str) -> None:
+def test_a_wrong_loss_is_refused_with_the_contract(answer: object, said: str) -> None:
     with pytest.raises(TrialFailed, match=rf"object.training_loss must return \(loss, \{{name: value\}}\).*{said}"):
         checked_loss(object(), answer)

@@ -61,13 +61,13 @@ def test_without_algorithms_the_methods_alone() -> None:
 
 
 def test_a_card_says_when_test_images_are_seen() -> None:
-    told = {**MIX, "card": {**MIX["card"], "sees_test_images": True}}
-    pairs = crossed({"unet": UNET}, {"mix": MIX, "tent": told})
+    tent = {**MIX, "card": {**MIX["card"], "sees_test_images": True}}
+    pairs = crossed({"unet": UNET}, {"mix": MIX, "tent": tent})
     assert [pair["card"]["sees_test_images"] for pair in pairs.values()] == [False, True]
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"modle": {}}, r"algorithms\.mix\.modle is unknown\. Did you mean 'model'"),
         ({"model": {"alpha": 1}}, r"algorithms\.mix\.model\._target_ is missing"),
@@ -78,6 +78,6 @@ def test_a_card_says_when_test_images_are_seen() -> None:
         ),
     ],
 )
-def test_a_wrong_file_is_told(change: dict[str, Any], told: str) -> None:
-    with pytest.raises(UserError, match=told):
+def test_a_wrong_file_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         crossed({"unet": UNET}, {"mix": {**MIX, **change}})

@@ -48,7 +48,7 @@ def doubt(method: Any) -> None:
     ("mistake", "said"),
     [(leave, "SystemExit: no"), (look_up, "KeyError: 'x'"), (doubt, "AssertionError")],
 )
-def test_an_error_of_init_is_told_with_its_type_and_line(
+def test_an_error_of_init_is_reported_with_its_type_and_line(
     monkeypatch: pytest.MonkeyPatch, mistake: Any, said: str
 ) -> None:
     with pytest.raises(UserError, match=rf"'mine' could not be built .*: {said} \(test_mistakes.py, line \d+\)$"):
@@ -145,7 +145,7 @@ def batch() -> Batch:
     ],
 )
 @pytest.mark.parametrize("function", ["predict", "predict_tested", "predict_oracle"])
-def test_what_is_no_logits_is_told_with_the_function_that_gave_it(
+def test_what_is_no_logits_is_refused_with_the_function_that_gave_it(
     monkeypatch: pytest.MonkeyPatch, function: str, answer: Any, said: str
 ) -> None:
     module = TinyConv(["xray"])
@@ -154,7 +154,7 @@ def test_what_is_no_logits_is_told_with_the_function_that_gave_it(
         MethodAdapter(module).test_logits(batch(), "off")
 
 
-def test_guesses_that_are_no_tensor_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_guesses_that_are_no_tensor_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     module = TinyConv(["xray"])
     monkeypatch.setattr(module, "guess_modality", lambda images: [0], raising=False)
     with pytest.raises(TrialFailed, match=r"guess_modality gave list: expected a tensor \(1,\) int64"):

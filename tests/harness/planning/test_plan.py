@@ -169,7 +169,7 @@ def test_a_methods_own_training_is_in_its_spec_alone(toy_config: ToyConfig) -> N
     assert by_method == {"tinyconv": 2, "floor": 1}
 
 
-def test_mistakes_are_told_before_any_data_is_read(toy_config: ToyConfig, tmp_path: Path) -> None:
+def test_mistakes_are_refused_before_any_data_is_read(toy_config: ToyConfig, tmp_path: Path) -> None:
     config = toy_config()
     config.methods["tinyconv"]["modell"] = {}
     with pytest.raises(UserError, match="modell is unknown"):
@@ -209,7 +209,7 @@ def test_without_a_root_phantoms_are_drawn_once(tmp_path: Path, monkeypatch: pyt
     assert all(count == 2 for count in (sum(s.domain == d for s in first.samples) for d in first.domains("dermoscopy")))
 
 
-def test_the_cache_lies_in_the_store_unless_told_otherwise(tmp_path: Path) -> None:
+def test_the_cache_lies_in_the_store_unless_configured_otherwise(tmp_path: Path) -> None:
     config = RunConfig()
     config.store.root = str(tmp_path / "runs")
     assert cache_folder(config) == tmp_path / "runs" / "cache"

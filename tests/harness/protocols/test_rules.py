@@ -1,4 +1,4 @@
-"""Splits of datasets of any shape: what must hold for all of them, and what a user is told."""
+"""Splits of datasets of any shape: what must hold for all of them, and what is refused."""
 
 from __future__ import annotations
 

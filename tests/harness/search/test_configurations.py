@@ -70,7 +70,7 @@ def test_the_yaml_asks_for_the_searched_trials(suite: Plan, tmp_path: Path) -> N
         ("methods.tinyconv.model.width", "choice", (2, "wide"), "width"),
     ],
 )
-def test_what_a_method_can_not_have_is_told_before_anything_runs(
+def test_what_a_method_can_not_have_is_refused_before_anything_runs(
     suite: Plan, key: str, kind: str, values: tuple[object, ...], message: str
 ) -> None:
     with pytest.raises(UserError, match=message):

@@ -1,4 +1,4 @@
-"""A configuration is judged by validation Dice alone; what was trained once is only told again."""
+"""A configuration is judged by validation Dice alone; what was trained before is reported again without training."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_the_running_mean_over_folds(suite: Plan, context: TrialContext, tmp_pat
     assert reports[-1]["objective"] == end["objective"]
 
 
-def test_what_is_known_is_told_again_without_training(
+def test_what_is_known_is_reported_again_without_training(
     suite: Plan, context: TrialContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first: Reports = []
@@ -52,7 +52,7 @@ def test_what_is_known_is_told_again_without_training(
 
     monkeypatch.setattr(judging, "run_trial", never)
     again: Reports = []
-    # In another sweep's folder too: a finished trial tells its own epochs.
+    # In another sweep's folder too: a finished trial reports its own epochs.
     assert evaluate_configuration(suite.trials, context, 2, tmp_path / "other", again.append) == end
     assert again == first
 
@@ -61,10 +61,10 @@ def test_a_stopped_configuration_can_be_continued(suite: Plan, context: TrialCon
     undisturbed: Reports = []
     fresh = TrialContext(context.store_root + "-fresh", context.cache_folder)
     evaluate_configuration(suite.trials, fresh, 2, tmp_path / "fresh", undisturbed.append)
-    told: Reports = []
+    reports: Reports = []
 
     def stop_after_three(report: dict[str, Any]) -> None:
-        told.append(report)
+        reports.append(report)
         if report["time"] == 3:
             raise SystemExit(0)
 
@@ -78,7 +78,7 @@ def test_a_stopped_configuration_can_be_continued(suite: Plan, context: TrialCon
         pass
     again: Reports = []
     evaluate_configuration(suite.trials, context, 2, tmp_path / "sweep", again.append)
-    assert told == undisturbed[:3] and again == undisturbed
+    assert reports == undisturbed[:3] and again == undisturbed
     samples = [(Store(root).measurement_folder(second.ids) / "samples.parquet").read_bytes()
                for root in (context.store_root, fresh.store_root)]  # fmt: skip
     assert samples[0] == samples[1]

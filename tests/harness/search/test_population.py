@@ -108,8 +108,8 @@ def test_a_member_that_changes_nothing_is_the_ordinary_trial(
     run_trial(trial, context)
     record = Store(context.store_root).load(trial.ids)
     assert parent is not None and record.curves is not None and record.samples is not None
-    told = read_step_result(step)
-    assert told is not None and told.reason is None
+    result = read_step_result(step)
+    assert result is not None and result.reason is None
     one, two = (
         load_file(parent / "0" / "model.safetensors"),
         load_file(record.folder / "weights.safetensors"),

@@ -62,10 +62,10 @@ def proposals(default: dict[str, Any], trials: int, seed: int = 0) -> list[dict[
     searcher = optuna_searcher(SPACE, default, trials, seed)
     found = []
     for number in range(100):
-        told = searcher.suggest(str(number))
-        if told == Searcher.FINISHED:
+        suggestion = searcher.suggest(str(number))
+        if suggestion == Searcher.FINISHED:
             break
-        found.append(told["configuration"])
+        found.append(suggestion["configuration"])
         value = -abs(found[-1]["values"]["rate"] - 0.01)
         searcher.on_trial_result(str(number), {"objective": value, "time": 1})
         if number % 3:  # else stopped early

@@ -29,7 +29,7 @@ def test_keys_may_be_dotted_or_nested() -> None:
 
 
 @pytest.mark.parametrize(
-    ("told", "sampler", "message"),
+    ("space", "sampler", "message"),
     [
         ({}, "random", "no parameters"),
         ({"training.learning_rate": 0.1}, "random", "expected one of .*log_uniform"),
@@ -47,9 +47,9 @@ def test_keys_may_be_dotted_or_nested() -> None:
         ({"training.optimizer": {"choice": ["adam"]}}, "grid", "Give the values to try"),
     ],
 )
-def test_mistakes_are_told(told: dict[str, Any], sampler: str, message: str) -> None:
+def test_mistakes_are_refused(space: dict[str, Any], sampler: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
-        parse_space(told, sampler)
+        parse_space(space, sampler)
 
 
 def test_draws_stay_inside_and_are_even_on_their_scale() -> None:

@@ -65,7 +65,7 @@ def test_no_validation_dice_at_all_is_a_failure() -> None:
     ) as caught:
         sweeping._check_found(found, folds, setting)
     assert caught.value.folds == folds
-    # The end of a budget is no failure: what there is is told.
+    # The end of a budget is no failure: what was found until then is reported.
     found.ended = "its hours are used up"
     sweeping._check_found(found, folds, setting)
 

@@ -1,4 +1,4 @@
-"""Rounding is no difference: sums in another order, twins and constants are never ranked or told apart."""
+"""Rounding is no difference: sums in another order, twins and constants share a rank and never differ."""
 
 from __future__ import annotations
 

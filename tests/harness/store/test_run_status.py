@@ -1,4 +1,4 @@
-"""`status`: what is told of a run by its store alone."""
+"""`status`: the state of a run, read from its store alone."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def states(store: Store, suite: Path) -> dict[str, str]:
     return {row.id: row.state for row in StatusReader(store).read(suite).rows}
 
 
-def test_every_state_is_told_from_the_store_alone(store: Store, suite: Path) -> None:
+def test_every_state_is_read_from_the_store_alone(store: Store, suite: Path) -> None:
     finish(store, "a")
     place = {"started": ago(100), "host": "node7", "pid": 1}
     store.write_status("b", "running", **place, epoch=4, epochs=10, dice=0.75, epoch_seconds=20.0)
@@ -165,8 +165,8 @@ def test_done_trials_are_read_once(store: Store, suite: Path) -> None:
     assert reader.read(suite).rows[0].seconds == 60.0
 
 
-def row(state: str, method: str = "unet", **told: Any) -> TrialStatus:
-    return TrialStatus(f"{state}{told}", method, "fold0", 0, state, **told)
+def row(state: str, method: str = "unet", **fields: Any) -> TrialStatus:
+    return TrialStatus(f"{state}{fields}", method, "fold0", 0, state, **fields)
 
 
 def test_time_left() -> None:
@@ -226,9 +226,9 @@ def test_the_command(store: Store, suite: Path, capsys: pytest.CaptureFixture[st
     capsys.readouterr()
     store.write_status("b", "failed", reason="x")
     assert main([*words, "suite=toys", "--json"]) == 1
-    told = json.loads(capsys.readouterr().out)
-    assert told["counts"]["failed"] == 1
-    assert [trial["state"] for trial in told["trials"]] == ["done", "failed", "pending", "pending", "pending"]
+    printed = json.loads(capsys.readouterr().out)
+    assert printed["counts"]["failed"] == 1
+    assert [trial["state"] for trial in printed["trials"]] == ["done", "failed", "pending", "pending", "pending"]
 
 
 def test_watching_off_a_terminal_prints_lines_until_the_run_ends(
@@ -316,7 +316,7 @@ def test_looking_imports_nothing_heavy(store: Store, suite: Path) -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-def test_a_fold_without_a_choice_is_told_with_its_reason(store: Store) -> None:
+def test_a_fold_without_a_choice_is_shown_with_its_reason(store: Store) -> None:
     search = SearchChoice({}, 6, missing="The search of this fold failed.")
     entry = replace(TrialEntry(ids("nowhere"), "unet", "fold0", 0), search=search)
     (row,) = StatusReader(store).read(store.start_suite("tuned", "name: tuned\n", [entry], COMMAND)).rows

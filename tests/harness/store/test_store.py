@@ -292,7 +292,7 @@ def test_costs_and_suites_come_back(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("number", "words"), [(errno.EROFS, "read-only"), (errno.ENOSPC, "disk is full")])
-def test_a_store_that_cannot_be_written_is_told_before_anything_runs(
+def test_a_store_that_cannot_be_written_is_refused_before_anything_runs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, words: str
 ) -> None:
     def refuse(self: Path, *args: Any, **options: Any) -> None:
@@ -319,7 +319,7 @@ with Store(sys.argv[1]).exclusive():
 """
 
 
-def test_a_second_run_is_told_who_holds_the_store(store: Store) -> None:
+def test_a_second_run_is_refused_and_names_the_holder_of_the_store(store: Store) -> None:
     with subprocess.Popen(
         [sys.executable, "-c", HOLD, str(store.root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as other:

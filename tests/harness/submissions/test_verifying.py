@@ -70,7 +70,7 @@ def test_metrics_that_were_not_measured_are_computed(honest: bytes, data: Path) 
 
 
 @pytest.mark.parametrize("change", ["image", "mask", "subject", "one more"])
-def test_other_data_are_told(honest: bytes, data: Path, change: str) -> None:
+def test_other_data_are_refused(honest: bytes, data: Path, change: str) -> None:
     """The fingerprint covers images, masks and subjects of all roles."""
     dataset = Dataset.open(data)
     first, *others = dataset.samples
@@ -84,7 +84,7 @@ def test_other_data_are_told(honest: bytes, data: Path, change: str) -> None:
         check_data(parse_submission(honest), Dataset(dataset.root, (*changed[change], *others)))
 
 
-def test_splits_that_the_protocol_does_not_give_are_told(honest: bytes, data: Path) -> None:
+def test_splits_that_the_protocol_does_not_give_are_refused(honest: bytes, data: Path) -> None:
     """A split of one's own choice has hashes that fit, and a protocol that does not."""
 
     def other(manifest: dict[str, list[dict[str, dict[str, int]]]]) -> None:

@@ -96,7 +96,9 @@ def test_a_micro_batch_that_had_to_shrink_stays_small_after_an_interruption(tmp_
     assert run(make(toy_methods.TinyConv, norm=False), folder=tmp_path).micro_batch == 2
 
 
-def test_a_damaged_checkpoint_is_told_and_trained_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_damaged_checkpoint_is_reported_and_training_starts_anew(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     (tmp_path / "training.pt").write_bytes(b"PK\x03\x04 not a checkpoint")
     whole, method = make(toy_methods.TinyConv), make(toy_methods.TinyConv)
     run(whole)
@@ -130,7 +132,7 @@ def test_checkpoints_are_rarer_than_short_epochs_and_the_last_epoch_needs_none(t
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_full_disk_is_told_when_a_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_reported_when_a_checkpoint_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def onto_full_device(dir: Path, prefix: str, suffix: str) -> tuple[int, str]:
         temporary = Path(dir) / f"{prefix}x{suffix}"
         temporary.symlink_to("/dev/full")
@@ -185,7 +187,7 @@ def test_training_goes_on_while_a_snapshot_is_written(tmp_path: Path, monkeypatc
     assert torch.equal(loaded.weight, before)
 
 
-def test_a_snapshot_that_could_not_be_written_is_told_with_the_next(
+def test_a_snapshot_that_could_not_be_written_is_reported_with_the_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(path: Path, content: bytes) -> None:

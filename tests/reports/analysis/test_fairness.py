@@ -1,4 +1,4 @@
-"""Equal terms: what differs between methods is told, and nothing else."""
+"""Equal terms: what differs between methods is listed, and nothing else."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ def test_the_geometry_is_shown_where_it_is_not_the_same_for_all(records: Records
     assert "64 px ·" in headline(records)
 
 
-@pytest.mark.parametrize(("seen", "told"), [(484, False), (960, True)])
-def test_another_budget_is_told_but_not_the_rounding_of_batches(records: Records, seen: int, told: bool) -> None:
+@pytest.mark.parametrize(("seen", "listed"), [(484, False), (960, True)])
+def test_another_budget_is_listed_but_not_the_rounding_of_batches(records: Records, seen: int, listed: bool) -> None:
     found = differences(change(records, "unet", {"images_seen": seen}))
-    assert bool(found) == told
-    if told:
+    assert bool(found) == listed
+    if listed:
         assert found[0].what == ("saw 960 images in training (others: 480)",)
 
 

@@ -108,7 +108,7 @@ def seen(images: int, epochs: int, **spec: Any) -> Callable[[ReportedTrial], Rep
     return change
 
 
-def test_budgets_are_told_of_every_kind_of_method(complete: Simulated) -> None:
+def test_budgets_are_reported_for_every_kind_of_method(complete: Simulated) -> None:
     records = read_records(Store(complete.root), find_suite(Store(complete.root)))
 
     def words(change: Callable[[ReportedTrial], ReportedTrial]) -> tuple[str, str, tuple[str, ...]]:

@@ -30,7 +30,7 @@ def attempt(number: int, rate: float, kind: str, objective: float | None, last: 
     }
 
 
-def told() -> dict[str, Any]:
+def search_json() -> dict[str, Any]:
     attempts = [
         attempt(0, 1e-3, "one_cycle", 0.5, 0.5),
         attempt(1, 3e-3, "cosine", 0.6, 0.6),
@@ -70,7 +70,7 @@ def page_of(content: dict[str, Any], folder: Path) -> Path:
 
 
 def test_the_page_tells_the_search_and_its_worth(tmp_path: Path) -> None:
-    html = page_of(told(), tmp_path).read_text("utf-8")
+    html = page_of(search_json(), tmp_path).read_text("utf-8")
     assert "The search beats the default: validation Dice 0.600 against 0.500." in html
     assert "it is 0.050 higher (0.550 against 0.500)." in html
     for words in ("Best so far", "Curves of all configurations", "Parallel coordinates", "Importance of parameters"):
@@ -82,16 +82,16 @@ def test_the_page_tells_the_search_and_its_worth(tmp_path: Path) -> None:
 
 
 def test_honest_headlines() -> None:
-    content = told()
+    content = search_json()
     content["overall"]["attempts"][1]["objective"] = 0.5
     content["best"] = 0
     assert (
         headline(record_of(content)) == "The search did not beat the default, whose validation Dice is 0.500: keep it."
     )
-    content = told()
+    content = search_json()
     content["score"]["difference"] = [-0.01, -0.05, 0.03]
     assert "0.010 lower" in headline(record_of(content)) and "do not tell from none" in headline(record_of(content))
-    content = told()
+    content = search_json()
     content["overall"]["attempts"][0]["objective"] = None
     assert "the budget ended before the default was trained" in headline(record_of(content))
     content["overall"], content["best"], content["score"] = None, None, None
@@ -99,7 +99,7 @@ def test_honest_headlines() -> None:
 
 
 def test_importance_finds_the_parameter_that_matters() -> None:
-    content = told()
+    content = search_json()
     content["overall"]["attempts"] = [
         attempt(number, 1e-4 * 10 ** (number / 10), ("one_cycle", "cosine")[number % 2], 0.1, 0.02 * number)
         for number in range(20)
@@ -116,7 +116,7 @@ def test_importance_finds_the_parameter_that_matters() -> None:
 
 
 def test_a_population_shows_its_schedule_and_a_budget_its_end(tmp_path: Path) -> None:
-    content = told()
+    content = search_json()
     content["scheduler"], content["folds"][0]["search"]["ended"] = "pbt", "its hours are used up"
     for member in content["overall"]["attempts"][1:]:
         member["schedule"] = [{"from_epoch": 1, "to_epoch": 2, "values": member["values"]}]
@@ -137,6 +137,6 @@ def test_a_newer_file_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_opens_in_a_browser(tmp_path: Path, open_page: Callable[..., Any], scheme: str) -> None:
-    page = open_page(page_of(told(), tmp_path), 390, color_scheme=scheme)
+    page = open_page(page_of(search_json(), tmp_path), 390, color_scheme=scheme)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     assert page.locator("figure svg").count() == 4

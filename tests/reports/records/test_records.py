@@ -59,7 +59,7 @@ def test_interrupted_and_damaged_trials_are_holes_not_errors(make_store: Callabl
     assert damaged.exists()
 
 
-def test_a_trial_that_runs_is_told_from_one_whose_process_is_gone(make_store: Callable[..., Any]) -> None:
+def test_a_running_trial_is_distinguished_from_one_whose_process_is_gone(make_store: Callable[..., Any]) -> None:
     simulated = make_store(faults={("unet", 0): "running"}, predictions=False)
     with Store(simulated.root).trial_lock(simulated.ids["unet", "fold0", 0].training):
         (alive,) = (trial for trial in read(simulated).trials if trial.state != "done")
@@ -69,7 +69,7 @@ def test_a_trial_that_runs_is_told_from_one_whose_process_is_gone(make_store: Ca
     assert (gone.state, gone.reason) == ("unfinished", "interrupted before the end of its first epoch")
 
 
-def test_methods_of_one_title_are_told_apart_by_name(make_store: Callable[..., Any]) -> None:
+def test_methods_of_one_title_are_distinguished_by_name(make_store: Callable[..., Any]) -> None:
     cards = {
         "unet": {"title": "U-Net"},
         "unet_wide": {"title": "u-net"},

@@ -127,7 +127,7 @@ def test_the_layout_is_documented_and_names_todays_metrics() -> None:
     assert set(METRICS) == set(shown_metrics())
 
 
-def test_a_paper_may_be_told_in_some_sentences(data: Path, tmp_path: Path) -> None:
+def test_a_paper_may_take_several_sentences(data: Path, tmp_path: Path) -> None:
     """Cards of adaptations say what differs from their paper: a long one can be submitted."""
     from harness.config.loading import load_config
 

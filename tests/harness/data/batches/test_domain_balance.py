@@ -69,7 +69,7 @@ def test_a_function_of_seed_and_epoch() -> None:
     assert one.epoch_keys(4) == other.epoch_keys(4) != one.epoch_keys(5)
 
 
-def test_a_batch_too_small_for_two_domains_is_told() -> None:
+def test_a_batch_too_small_for_two_domains_is_refused() -> None:
     cache, samples = invented({"xray": 4})
     with pytest.raises(UserError, match=r"expected training\.batch_size of 4 or more, found 3"):
         EpochLoader(Pixels(cache, samples), list(samples), ["xray"], samples, 3, batching="domain_balanced")

@@ -190,7 +190,7 @@ class TestBatches:
 
 class TestFaults:
     @pytest.mark.parametrize(
-        ("options", "told"),
+        ("options", "message"),
         [
             ({"sampling": "equel"}, r"Unknown training\.sampling 'equel'\. Did you mean 'equal'\?"),
             ({"batching": "single"}, r"Unknown training\.batching 'single'\. Available: domain_balanced, mixed"),
@@ -201,10 +201,10 @@ class TestFaults:
             ({"modalities": ["dermoscopy"]}, "built for the modalities dermoscopy; found images of 'xray'"),
         ],
     )
-    def test_options(self, options: dict[str, object], told: str) -> None:
+    def test_options(self, options: dict[str, object], message: str) -> None:
         cache, samples = invented({"xray": 3})
         arguments = {"keys": list(samples), "modalities": MODALITIES, "batch_size": 2} | options
-        with pytest.raises(UserError, match=told):
+        with pytest.raises(UserError, match=message):
             EpochLoader(Pixels(cache, samples), samples_by_key=samples, **arguments)  # type: ignore[arg-type]
 
     def test_batch_size_of_evaluation(self) -> None:

@@ -1,4 +1,4 @@
-"""Folders as people bring them: each fault is told once, with the level that is missing or the name that is wrong."""
+"""Folders as people bring them: each fault is reported once, with the missing level or the wrong name."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class TestNames:
         assert "has a problem" in message
         assert "dermoscopy/clinic_a/images: all 4 images end in '_img': rename them so that each image has its mask's name" in message  # fmt: skip
 
-    def test_what_the_affix_does_not_explain_is_told_besides(self, root: Path) -> None:
+    def test_what_the_affix_does_not_explain_is_reported_besides(self, root: Path) -> None:
         folder = root / "dermoscopy/clinic_a/masks"
         rename(folder, lambda stem: f"{stem}_mask")
         (folder / "case_3_mask.png").rename(folder / "other.png")
@@ -118,7 +118,7 @@ class TestFolders:
 class TestLevels:
     """No `<modality>/<domain>/images` anywhere: what is missing, and the tree for this case."""
 
-    def told(self, root: Path) -> str:
+    def refusal(self, root: Path) -> str:
         with pytest.raises(UserError) as caught:
             verify(root)
         assert str(caught.value) == error_of(root)
@@ -126,7 +126,7 @@ class TestLevels:
 
     def test_pictures_in_the_root(self, root: Path, tmp_path: Path) -> None:
         shutil.copytree(root / "dermoscopy/clinic_a/images", tmp_path / "d")
-        message = self.told(tmp_path / "d")
+        message = self.refusal(tmp_path / "d")
         assert "pictures lie directly in it; the level of modality, domain and images or masks is missing." in message
         assert f"{tmp_path}/d/<modality>/<domain>/masks/<id>.png" in message
 
@@ -136,7 +136,7 @@ class TestLevels:
         if capitals:
             (tmp_path / "d/images").rename(tmp_path / "d/Images")
             (tmp_path / "d/masks").rename(tmp_path / "d/Masks")
-        message = self.told(tmp_path / "d")
+        message = self.refusal(tmp_path / "d")
         assert "images and masks lie directly in it; the level of modality and domain is missing." in message
         assert f"{tmp_path}/d/<modality>/<domain>/images/<id>.png" in message
         assert f"python -m harness data add {tmp_path}/d --modality MODALITY --root NEW_FOLDER" in message
@@ -154,38 +154,38 @@ class TestLevels:
 
     def test_no_domain(self, root: Path, tmp_path: Path) -> None:
         shutil.copytree(root / "dermoscopy/clinic_a", tmp_path / "d/dermoscopy")
-        message = self.told(tmp_path / "d")
+        message = self.refusal(tmp_path / "d")
         assert "images lie in dermoscopy/images; the level of domain is missing." in message
         assert f"{tmp_path}/d/dermoscopy/<domain>/images/<id>.png" in message
 
     def test_no_domain_or_no_modality(self, root: Path, tmp_path: Path) -> None:
         shutil.copytree(root / "dermoscopy/clinic_a", tmp_path / "d/ph2")
-        message = self.told(tmp_path / "d")
+        message = self.refusal(tmp_path / "d")
         assert "images lie in ph2/images; one level is missing." in message
         assert f"{tmp_path}/d/ph2/<domain>/images/<id>.png" in message
         assert f"{tmp_path}/d/<modality>/ph2/images/<id>.png" in message
 
     def test_a_part_of_a_dataset(self, root: Path) -> None:
-        assert f"Give the folder that holds the modalities: {root}." in self.told(root / "dermoscopy")
-        assert f"Give the folder that holds the modalities: {root}." in self.told(root / "dermoscopy/clinic_a")
+        assert f"Give the folder that holds the modalities: {root}." in self.refusal(root / "dermoscopy")
+        assert f"Give the folder that holds the modalities: {root}." in self.refusal(root / "dermoscopy/clinic_a")
 
     def test_folders_of_classes(self, root: Path, tmp_path: Path) -> None:
         for name in ("benign", "malignant"):
             shutil.copytree(root / "dermoscopy/clinic_a/images", tmp_path / "d" / name)
-        message = self.told(tmp_path / "d")
+        message = self.refusal(tmp_path / "d")
         assert "pictures lie directly in benign, malignant, as in folders of classes; the level of modality and domain" in message  # fmt: skip
         assert "<modality>/<domain>/masks/<id>.png" in message and "A class is no level" in message
 
     def test_pictures_in_modalities_or_domains(self, root: Path, tmp_path: Path) -> None:
         shutil.copytree(root / "dermoscopy/clinic_a/images", tmp_path / "d/xray")
-        assert f"{tmp_path}/d/xray/<domain>/images/<id>.png" in self.told(tmp_path / "d")
+        assert f"{tmp_path}/d/xray/<domain>/images/<id>.png" in self.refusal(tmp_path / "d")
         shutil.copytree(root / "dermoscopy/clinic_a/images", tmp_path / "e/xray/montgomery")
-        message = self.told(tmp_path / "e")
+        message = self.refusal(tmp_path / "e")
         assert "pictures lie directly in xray/montgomery; the level of images and masks is missing." in message
         assert f"{tmp_path}/e/xray/montgomery/masks/<id>.png" in message
 
     def test_too_deep(self, root: Path, tmp_path: Path) -> None:
         shutil.copytree(root, tmp_path / "d/train")
-        assert f"Did you mean {tmp_path}/d/train?" in self.told(tmp_path / "d")
+        assert f"Did you mean {tmp_path}/d/train?" in self.refusal(tmp_path / "d")
         shutil.copytree(root, tmp_path / "d/test")
-        assert "there is a level too many above the modalities (test, train)." in self.told(tmp_path / "d")
+        assert "there is a level too many above the modalities (test, train)." in self.refusal(tmp_path / "d")

@@ -33,7 +33,7 @@ class TestManifest:
         assert Dataset.open(small_dataset).samples == expected
 
     @pytest.mark.parametrize(
-        ("column", "value", "told"),
+        ("column", "value", "expected"),
         [
             ("width", "wide", "expected a whole number of at least 1 as width, found 'wide'"),
             ("height", "0", "expected a whole number of at least 1 as height, found '0'"),
@@ -50,11 +50,11 @@ class TestManifest:
             ("mask", "C:\\data\\mask.png", "expected a path inside the dataset's folder as mask"),
         ],
     )
-    def test_bad_values(self, small_dataset: Path, column: str, value: str, told: str) -> None:
+    def test_bad_values(self, small_dataset: Path, column: str, value: str, expected: str) -> None:
         edit_manifest(small_dataset, lambda rows: rows[4].update({column: value}))
         message = error_of(small_dataset)
         assert "manifest.csv line 6: " in message
-        assert told in message
+        assert expected in message
 
     def test_duplicate_keys(self, small_dataset: Path) -> None:
         edit_manifest(small_dataset, lambda rows: [*rows, rows[2]])
@@ -95,7 +95,7 @@ class TestManifest:
         message = error_of(small_dataset)
         assert "dermoscopy/clinic_a/" in message and "as in manifest.csv, found" in message
 
-    def test_pictures_without_a_row_are_told(self, small_dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def test_pictures_without_a_row_are_reported(self, small_dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
         edit_manifest(small_dataset, lambda rows: rows[1:])
         assert len(Dataset.open(small_dataset).samples) == 23
         assert (

@@ -169,7 +169,7 @@ class TestFolder:
             (lambda text: b"", "expected at least the columns"),
         ],
     )
-    def test_a_manifest_that_can_not_be_read_is_told_before_any_work(
+    def test_a_manifest_that_can_not_be_read_is_refused_before_any_work(
         self, small_dataset: Path, tmp_path: Path, own: Callable[[str], bytes], said: str
     ) -> None:
         path = small_dataset / "manifest.csv"

@@ -134,7 +134,7 @@ def test_a_dead_link_is_refused_by_name(dataset: Dataset, masks: Path, capsys: p
 
 
 def test_a_split_that_is_named_as_a_modality(dataset: Dataset, masks: Path, tmp_path: Path) -> None:
-    """`in_domain` with one model for each modality: both layouts are told apart by what fits."""
+    """`in_domain` with one model for each modality: the layout is recognised by which one fits the files."""
     protocol = ProtocolConfig(name="in_domain", scope="per_modality")
     splits = make_splits(dataset, protocol)
     assert {split.name for split in splits} == {"dermoscopy", "ultrasound"}
@@ -184,7 +184,7 @@ def test_references_in_place_of_predictions_are_noticed(
     assert evaluated(dataset, masks)[0] == 0 and "equal the references" not in caplog.text
 
 
-def test_identical_tools_share_their_rank_and_are_told_equal(
+def test_identical_tools_share_their_rank_and_are_reported_as_equal(
     dataset: Dataset, masks: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     evaluated(dataset, masks)
@@ -199,7 +199,7 @@ def test_identical_tools_share_their_rank_and_are_told_equal(
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("sides", [(12, 20), (12, 12)])
-def test_images_that_are_stored_turned_are_said_where_their_size_does_not_tell(
+def test_images_that_are_stored_turned_are_found_where_their_size_does_not_show_it(
     tmp_path: Path, orientation: int, sides: tuple[int, int]
 ) -> None:
     from harness.data.reading.picture import turned_unseen
@@ -208,8 +208,8 @@ def test_images_that_are_stored_turned_are_said_where_their_size_does_not_tell(
     exif[0x0112] = orientation
     for suffix in ("jpg", "webp"):
         Image.new("RGB", sides).save(tmp_path / f"a.{suffix}", exif=exif)
-        told = orientation >= 5 and sides[0] != sides[1]
-        assert turned_unseen(tmp_path / f"a.{suffix}") == (1 if told else orientation)
+        shown_by_size = orientation >= 5 and sides[0] != sides[1]
+        assert turned_unseen(tmp_path / f"a.{suffix}") == (1 if shown_by_size else orientation)
 
 
 def test_a_mask_of_a_turned_image_is_never_scored_without_a_word(
