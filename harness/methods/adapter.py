@@ -40,6 +40,17 @@ _OPTIONAL: dict[str, tuple[str, ...]] = {
     "deployed_method": (),
 }
 """The contract's optional functions and what each is called with."""
+_OF_TRAINING = (
+    "training_loss",
+    "stages",
+    "observe",
+    "use_cache",
+    "prepare",
+    "recording_key",
+    "after_step",
+    "after_epoch",
+)
+"""What is called of a method while it is trained."""
 
 
 class MethodAdapter:
@@ -63,6 +74,11 @@ class MethodAdapter:
         self._fast_for: tuple[int, int, str] | None = None
 
     # --- training ------------------------------------------------------------------------------------------------
+
+    def own_parts_of_training(self) -> list[str]:
+        """The functions called in training that its class defines, and doesn't merely pass on to a method that it wraps."""
+        found = {name: getattr(type(self.module), name, None) for name in _OF_TRAINING}
+        return [name for name, part in found.items() if part and not getattr(part, "methods_own", False)]
 
     def stages(self) -> list[Stage]:
         """The method's stages in order; a method may use any class with the same attributes, or mappings.

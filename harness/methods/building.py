@@ -14,18 +14,6 @@ if TYPE_CHECKING:
     from harness.methods.adapter import MethodAdapter
     from harness.methods.contract import Stage
 
-_OF_TRAINING = (
-    "training_loss",
-    "stages",
-    "observe",
-    "use_cache",
-    "prepare",
-    "recording_key",
-    "after_step",
-    "after_epoch",
-)
-"""What is called of a method while it is trained."""
-
 
 def build_method(name: str, model_config: dict[str, Any], modalities: list[str], prompt: str = "none") -> nn.Module:
     """Instantiates a method's `model:` and checks it against the contract.
@@ -154,7 +142,9 @@ def check_changes_no_training(name: str, method: nn.Module) -> None:
     Raises:
         UserError: it has a function of training or a weight of its own, or keeps the method under another name than `method`.
     """
-    own = next((f"the function {part}" for part in _OF_TRAINING if _is_own(type(method), part)), None)
+    from harness.methods.adapter import MethodAdapter
+
+    own = next((f"the function {part}" for part in MethodAdapter(method).own_parts_of_training()), None)
     own = own or next((f"the weights '{key}'" for key in method.state_dict() if not key.startswith(WRAPPED)), None)
     if own:
         raise UserError(
@@ -162,11 +152,6 @@ def check_changes_no_training(name: str, method: nn.Module) -> None:
             " Expected those of the wrapped method alone, which it keeps as self.method; baselines.algorithms.base.Algorithm"
             " passes them on. Without changes_training it is trained like any other."
         )
-
-
-def _is_own(kind: type, part: str) -> bool:
-    function = getattr(kind, part, None)
-    return function is not None and not getattr(function, "methods_own", False)
 
 
 def _check_oracle(name: str, adapter: MethodAdapter, prompt: str) -> None:
