@@ -44,6 +44,12 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
 
 
 @pytest.fixture(scope="session")
+def without_masks(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    """As `complete`, of one seed and without predictions."""
+    return write_store(tmp_path_factory.mktemp("without_masks"), faults={}, predictions=False)
+
+
+@pytest.fixture(scope="session")
 def complete_records(complete: Simulated) -> Records:
     store = Store(complete.root)
     return read_records(store, find_suite(store))
