@@ -135,6 +135,8 @@ def _only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leaves out what the run of `folder` or another test does: the page's figures, files of them, imports in another process."""
     monkeypatch.setattr("reports.figures.all_figures.draw_figures", lambda *_, **__: [])
     monkeypatch.setattr("reports.figures.all_figures.FORMATS", ("svg",))
+    for kind in ("dice_against_cost", "latency_by_size", "rank_map", "critical_difference_diagram", "distributions"):
+        monkeypatch.setattr(f"reports.figures.all_figures.{kind}", lambda *_, **__: None)
     monkeypatch.setattr("harness.cli.doctor.facts.import_probe", lambda names: dict.fromkeys(names, ""))
 
 
@@ -154,7 +156,8 @@ def _snippets(folder: Path) -> None:
     for snippet in SNIPPETS:
         if KEEPS in snippet.text:
             continue
-        code = snippet.text.replace("words = [", "words = ['data.phantoms.images_per_domain=4', 'store.root=others', ")
+        small = "'data.phantoms.images_per_domain=4', 'data.phantoms.image_size=64', 'store.root=others', "
+        code = snippet.text.replace("words = [", f"words = [{small}")
         names: dict[str, object] = {}
         exec(compile(code, snippet.page, "exec"), names)
         if "segment" in code:

@@ -12,6 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from harness.data.phantoms import write_phantoms
+
 from .conftest import PLAIN, SMALL, Bench
 from .forked import Forked
 
@@ -29,16 +31,12 @@ def refused(done: subprocess.CompletedProcess[str], *parts: str) -> None:
 
 
 @pytest.fixture
-def dataset(tmp_path: Path, bench: Bench) -> Path:
+def dataset(tmp_path: Path) -> Path:
     """A small folder in the canonical layout, without a manifest."""
-    done = bench("data", "phantoms", "--out", "images", "--images-per-domain", "2", "--image-size", "64")
-    assert done.returncode == 0, done.stderr
     root = tmp_path / "images"
+    write_phantoms(root, images_per_domain=2, image_size=64, modalities=["dermoscopy", "xray"])
     (root / "manifest.csv").unlink()
     (root / "phantoms.json").unlink(missing_ok=True)
-    for modality in root.iterdir():
-        if modality.is_dir() and modality.name not in ("dermoscopy", "xray"):
-            shutil.rmtree(modality)
     return root
 
 

@@ -44,6 +44,12 @@ def complete(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
 
 
 @pytest.fixture(scope="session")
+def without_masks(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
+    """As `complete`, of one seed and without predictions."""
+    return write_store(tmp_path_factory.mktemp("without_masks"), faults={}, predictions=False)
+
+
+@pytest.fixture(scope="session")
 def complete_records(complete: Simulated) -> Records:
     store = Store(complete.root)
     return read_records(store, find_suite(store))
@@ -58,6 +64,18 @@ def complete_board(complete_records: Records) -> Leaderboard:
 def without_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports that a test makes have no figures, which take most of the time; shared reports have them."""
     monkeypatch.setattr("reports.figures.all_figures.draw_figures", lambda *_, **__: [])
+
+
+@pytest.fixture
+def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports that a test makes have the figure of the summary and one of the section of figures."""
+    from reports.figures import all_figures
+
+    for kind in (
+        "dice_against_cost", "latency_by_size", "seen_and_unseen", "learning_curves", "dice_by_severity", "heat_map",
+        "distributions",
+    ):  # fmt: skip
+        monkeypatch.setattr(all_figures, kind, lambda *_, **__: None)
 
 
 ARGUMENTS = [
@@ -80,25 +98,62 @@ def browser() -> Iterator[Any]:
         context.close()
 
 
-@pytest.fixture
-def open_page(browser: Any) -> Iterator[Callable[..., Any]]:
-    """Opens a file; afterwards there must have been no error and no request beyond the disk."""
-    pages, faults = [], []
+@pytest.fixture(scope="session")
+def windows(browser: Any) -> dict[str, Any]:
+    """Pages of the browser by their options: to begin one costs as much as to load a report in it."""
+    return {}
 
-    def open_file(path: Path, width: int = 1440, **options: Any) -> Any:
-        page = browser.new_page(viewport={"width": width, "height": 900}, **options)
-        page.on(
-            "console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None
-        )
-        page.on("pageerror", lambda error: faults.append(str(error)))
-        page.on("request", lambda r: None if r.url.startswith(("file:", "data:")) else faults.append(r.url))
+
+@pytest.fixture
+def open_page(browser: Any, windows: dict[str, Any]) -> Iterator[Callable[..., Any]]:
+    """Opens a file; afterwards there must have been no error and no request beyond the disk.
+
+    In a window that is kept for the same `options`, and that leaves what a test had open there; `own`: in a new one.
+    """
+    pages, faults = set(), []
+
+    def note(message: Any) -> None:
+        if message.type in ("error", "warning"):
+            faults.append(message.text)
+
+    def note_error(error: Any) -> None:
+        faults.append(str(error))
+
+    def note_request(request: Any) -> None:
+        if not request.url.startswith(("file:", "data:", "about:")):
+            faults.append(request.url)
+
+    listeners = {"console": note, "pageerror": note_error, "request": note_request}
+
+    def open_file(
+        path: Path, width: int = 1440, *, color_scheme: str = "light", own: bool = False, **options: Any
+    ) -> Any:
+        page = None if own else windows.get(str(options))
+        if page is None:
+            page = browser.new_page(**options)
+            if not own:
+                windows[str(options)] = page
+        if page not in pages:
+            pages.add(page)
+            for event, listener in listeners.items():
+                page.on(event, listener)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(media="null", color_scheme=color_scheme)
         page.goto(path.as_uri())
-        pages.append(page)
         return page
 
     yield open_file
     for page in pages:
-        page.close()
+        if page not in windows.values():
+            page.close()
+            continue
+        page.goto("about:blank")
+        # Of what the report remembers; now, when none of its events is to come.
+        session = page.context.new_cdp_session(page)
+        session.send("Storage.clearDataForOrigin", {"origin": "file://", "storageTypes": "local_storage"})
+        session.detach()
+        for event, listener in listeners.items():
+            page.remove_listener(event, listener)
     assert faults == []
 
 

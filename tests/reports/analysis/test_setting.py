@@ -51,8 +51,8 @@ def test_the_line_says_what_the_numbers_are(make_store: Callable[..., Any]) -> N
     )
 
 
-def test_no_budget_is_too_small_for_what_learns_nothing_by_epochs(make_store: Callable[..., Any]) -> None:
-    records = read(make_store(faults={}, predictions=False))
+def test_no_budget_is_too_small_for_what_learns_nothing_by_epochs(without_masks: Any) -> None:
+    records = read(without_masks)
     budget(records, 1)
     assert "at most 1 epoch of" in cautions(records)[0]
     budget(records, 0)
@@ -98,8 +98,8 @@ def test_phantoms_are_said_before_anything_else(make_store: Callable[..., Any], 
     assert words in text.getvalue() and "3 folds · 64 px" in text.getvalue()
 
 
-def test_a_tiny_budget_is_said_and_a_large_one_is_not(make_store: Callable[..., Any]) -> None:
-    records = read(make_store(faults={}, predictions=False))
+def test_a_tiny_budget_is_said_and_a_large_one_is_not(without_masks: Any) -> None:
+    records = read(without_masks)
     assert cautions(records) == [
         "Tiny budget: at most 2 epochs of 20 training images. Shows what methods learn in a short time, not how good they"
         " become."
@@ -110,8 +110,8 @@ def test_a_tiny_budget_is_said_and_a_large_one_is_not(make_store: Callable[..., 
     assert cautions(records) == []
 
 
-def test_a_budget_is_what_was_trained(make_store: Callable[..., Any]) -> None:
+def test_a_budget_is_what_was_trained(without_masks: Any) -> None:
     """Each of several stages has an epoch at least, so more may be trained than were asked for."""
-    records = read(make_store(faults={}, predictions=False))
+    records = read(without_masks)
     records.trials[0] = replace(records.trials[0], summary=records.trials[0].summary | {"epochs": 40})
     assert "at most 40 epochs of 20 training images" in cautions(records)[0]

@@ -20,7 +20,7 @@ from reports.build import build_report, build_report_of
 from reports.records.reading import read_records
 from reports.records.records import Records, ReportedTrial
 from reports.records.runs import find_suite, read_runs
-from tests.reports.simulated_store import Simulated
+from tests.reports.simulated_store import Simulated, write_store
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 RATE = "training.learning_rate"
@@ -32,10 +32,10 @@ CHOICES = {
 NOWHERE = TrialIds(*[sha256_json("nowhere")] * 3)
 
 
-@pytest.fixture
-def tuned(make_store: Callable[..., Simulated]) -> Simulated:
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> Simulated:
     """A plain run, and one in which U-Net was searched and has no choice on fold2."""
-    simulated = make_store(faults={})
+    simulated = write_store(tmp_path_factory.mktemp("tuned"), faults={})
     store = Store(simulated.root)
     entries = [
         TrialEntry(ids, method, fold, seed, CHOICES[fold] if method == "unet" else None)

@@ -25,12 +25,13 @@ def opened(page: Any) -> list[str]:
 
 
 @pytest.fixture
-def lazy_report(complete: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReportPaths:
+def lazy_report(few_figures: None, complete: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ReportPaths:
     """As of a large run: sections are text until they are opened."""
     monkeypatch.setattr("reports.page.folds.LARGE", 0)
     return build_report(complete.root, complete.suite, tmp_path / "lazy")
 
 
+@pytest.mark.usefixtures("few_figures")
 def test_two_screens_before_details(
     make_store: Callable[..., Any], open_page: Callable[..., Any], tmp_path: Path
 ) -> None:
@@ -86,16 +87,16 @@ def test_an_address_opens_its_section_and_state_is_remembered(
     assert opened(page) == []
 
 
-@pytest.mark.parametrize("found", ["'null'", "'{'", '\'[1, {}, "<b>", "picture-0", "nowhere"]\'', "'7'"])
-def test_a_spoilt_memory_is_no_memory(complete_report: ReportPaths, open_page: Callable[..., Any], found: str) -> None:
+def test_a_spoilt_memory_is_no_memory(complete_report: ReportPaths, open_page: Callable[..., Any]) -> None:
     page = open_page(complete_report.html)
-    page.evaluate(f"localStorage.setItem('delightsam-bench ' + location.pathname, {found})")
-    page.reload()
-    assert opened(page) == [] and page.is_visible("#open-all")
+    for found in ("'null'", "'{'", '\'[1, {}, "<b>", "picture-0", "nowhere"]\'', "'7'"):
+        page.evaluate(f"localStorage.setItem('delightsam-bench ' + location.pathname, {found})")
+        page.reload()
+        assert opened(page) == [] and page.is_visible("#open-all"), found
 
 
 def test_without_storage_sections_still_open(complete_report: ReportPaths, open_page: Callable[..., Any]) -> None:
-    page = open_page(complete_report.html)
+    page = open_page(complete_report.html, own=True)
     page.add_init_script("Object.defineProperty(window, 'localStorage', {get() { throw new Error('denied'); }})")
     page.reload()
     page.click("nav a[href='#costs']")
@@ -171,6 +172,6 @@ def test_sections_of_a_large_run_are_made_when_opened(lazy_report: ReportPaths, 
     plain = open_page(lazy_report.html, java_script_enabled=False)
     plain.click("summary:has(#costs-title)")
     assert plain.is_visible("#costs-caption")
-    paper = open_page(lazy_report.html)
+    paper = open_page(lazy_report.html, own=True)
     paper.evaluate("window.dispatchEvent(new Event('beforeprint'))")
     assert paper.is_visible("#domain-1 table")
