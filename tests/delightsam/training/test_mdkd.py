@@ -92,7 +92,7 @@ def test_only_what_shall_learn_moves(
         distillation_weight=1.0,
     )  # fmt: skip
     before = everything(method)
-    run(method, replace(CONFIG, epochs=2, learning_rate=1e-3), make_data(train=4, validation=2))
+    run(method, replace(CONFIG, epochs=2, batch_size=2, learning_rate=1e-3), make_data(train=2, validation=2))
     moved = {name for name, tensor in everything(method).items() if not torch.equal(tensor, before[name])}
     moved.discard("through_teacher")
     statistics = {name for name in moved if name.endswith(("running_mean", "running_var", "num_batches_tracked"))}
