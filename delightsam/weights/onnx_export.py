@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,27 @@ class _OneModality(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         return self.model.predict(images, self.number)
+
+
+def _simplify(model: Any) -> None:
+    """Has constants computed and what occurs twice kept once, in place, in an `onnx_ir.Model`.
+
+    The exporter's own optimisation also looks for patterns, which takes most of the export's time. ONNX Runtime finds them
+    as it loads the file, and is as fast without.
+    """
+    from onnx_ir.passes import Sequential, common
+    from onnxscript.optimizer import fold_constants
+
+    common.InlinePass()(model)
+    fold_constants(model, onnx_shape_inference=True)
+    Sequential(
+        common.RemoveUnusedNodesPass(),
+        common.RemoveUnusedOpsetsPass(),
+        common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0),
+        common.DeduplicateInitializersPass(),
+        common.CommonSubexpressionEliminationPass(),
+        common.RemoveUnusedNodesPass(),
+    )(model)
 
 
 def export_onnx(model: DeLightSAM, modality: str | int, path: str | Path) -> None:
@@ -74,7 +96,9 @@ def export_onnx(model: DeLightSAM, modality: str | int, path: str | Path) -> Non
             output_names=["logits"],
             dynamic_shapes={"images": {0: torch.export.Dim("batch")}},
             verbose=False,
+            optimize=False,
         )
     assert program is not None
+    _simplify(program.model)
     with whole_file(path) as temporary:
         program.save(str(temporary))

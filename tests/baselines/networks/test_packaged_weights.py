@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+from functools import cache
 from pathlib import Path
 
 import pytest
 import timm
 import torch
+from support.methods import others_slow
 from torch import Tensor, nn
 
 from baselines.networks.smp import SmpNetwork
@@ -66,6 +68,12 @@ def as_packaged(model: nn.Module) -> dict[str, Tensor]:
     return renamed
 
 
+@cache
+def packaged() -> dict[str, Tensor]:
+    """`as_packaged` of one model, made once. Not to be changed."""
+    return as_packaged(timm_model(LITE))
+
+
 def features(model: str, state: dict[str, Tensor], images: Tensor) -> list[Tensor]:
     """Of timm's own feature extractor, which drops the head of the model that it loads."""
     whole = timm.create_model(model)
@@ -92,8 +100,13 @@ def test_a_packaged_file_gives_the_features_of_timm_s_model(tmp_path: Path) -> N
         torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("model", ["test_resnet", "convnext_atto", LITE])
-@pytest.mark.parametrize("classes", [1000, 3])
+@pytest.mark.parametrize(
+    ("model", "classes"),
+    [
+        ("test_resnet", 1000), ("convnext_atto", 3), (LITE, 3),
+        *(pytest.param(*other, marks=pytest.mark.slow) for other in (("test_resnet", 3), ("convnext_atto", 1000), (LITE, 1000))),
+    ],
+)  # fmt: skip
 def test_timm_s_own_checkpoint_loads_into_its_encoder(model: str, classes: int, tmp_path: Path) -> None:
     torch.manual_seed(5)
     state = timm.create_model(model, num_classes=classes).state_dict()
@@ -114,7 +127,7 @@ def test_images_are_normalised_as_the_weights_expect(tmp_path: Path) -> None:
 
 
 def test_a_file_that_does_not_fit_is_refused(tmp_path: Path) -> None:
-    good = as_packaged(timm_model(LITE))
+    good = packaged()
     file = tmp_path / "lite.pth"
 
     def load(state: dict[str, Tensor], encoder: str = f"tu-{LITE}") -> SmpNetwork:
@@ -151,7 +164,7 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path = tmp_path / package / file
     path.parent.mkdir(parents=True)
     (tmp_path / package / "__init__.py").touch()
-    torch.save(as_packaged(timm_model(LITE)), path)
+    torch.save(packaged(), path)
     monkeypatch.syspath_prepend(tmp_path)
     found = importlib.util.find_spec
 
@@ -162,7 +175,10 @@ def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", [f"{name}_imagenet" for name in NAMES])
+# DeepLab alone asks its encoder for larger maps.
+@pytest.mark.parametrize(
+    "name", others_slow([f"{name}_imagenet" for name in NAMES], ["unet_imagenet", "deeplabv3plus_imagenet"])
+)
 def test_networks_start_from_the_package_and_say_so(name: str, packages: Path) -> None:
     config = load_config([f"method={name}"]).methods[name]
     assert config["model"]["encoder_weights"] == str(packages.resolve())
@@ -172,7 +188,7 @@ def test_networks_start_from_the_package_and_say_so(name: str, packages: Path) -
     assert "ImageNet-1k" in card["pretrained"] and "EfficientNet-Lite0, ImageNet start" in card["title"]
     assert method_cards()[name] == card
     method = build_method(name, config["model"], ["xray"]).eval()
-    expected = as_packaged(timm_model(LITE))["_conv_stem.weight"]
+    expected = packaged()["_conv_stem.weight"]
     assert any(
         torch.equal(tensor, expected) for tensor in method.state_dict().values() if tensor.shape == expected.shape
     )

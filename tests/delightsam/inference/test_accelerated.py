@@ -20,7 +20,8 @@ pytestmark = pytest.mark.usefixtures("shallow")
 
 Build = Callable[..., DeLightSAM]
 Images = Callable[[int, int], Tensor]
-MIXED = torch.tensor([5, 0, 2, 0, 2])
+# Out of order, and one of them twice.
+MIXED = torch.tensor([5, 0, 5])
 VARIANTS: list[dict[str, Any]] = [
     {},
     {"stem": "pixel"},
@@ -46,7 +47,7 @@ CASES = [
 def test_it_computes_what_the_model_does(
     build: Build, images: Images, fields: dict[str, Any], numbers: Any, side: int
 ) -> None:
-    model, x = build(**fields), images(5, side)
+    model, x = build(**fields), images(len(MIXED), side)
     fast = accelerate(model)
     with torch.inference_mode():
         expected, counted = model(x, numbers), operations(lambda: fast(x, numbers))
@@ -59,7 +60,7 @@ def test_it_computes_what_the_model_does(
     st.sampled_from([64, 96, 128]),
     st.sampled_from([64, 96]),
 )
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_any_batch_of_any_shape(numbers: list[int], height: int, width: int) -> None:
     model, fast = _shared()
     x = torch.randn((len(numbers), 3, height, width), generator=torch.Generator().manual_seed(0))
@@ -104,9 +105,9 @@ def test_few_operations_whatever_the_batch(build: Build, images: Images) -> None
         assert operations(lambda: model(images(1, 256), 2)).count > 4 * one.count
 
 
-@pytest.mark.parametrize(("dtype", "side"), [(torch.bfloat16, 160), (torch.float16, 96)])
+@pytest.mark.parametrize(("dtype", "side"), [(torch.bfloat16, 96), (torch.float16, 64)])
 def test_half_precision(build: Build, images: Images, dtype: torch.dtype, side: int) -> None:
-    model, x = build(), images(5, side)
+    model, x = build(), images(len(MIXED), side)
     fast = accelerate(model, dtype=dtype)
     with torch.inference_mode():
         exact = model(x, MIXED)

@@ -86,7 +86,7 @@ def test_each_stage_moves_its_parts_and_nothing_else(make: Callable[..., DeLight
         seen[event.stage] = {".".join(name.split(".")[:2]) for name in moved}
         before.update(copy_of(method))
 
-    run(method, SETTINGS, on_epoch=look)
+    run(method, SETTINGS, make_data(train=4, validation=2), on_epoch=look)
     assert seen["decode"] == {"network.prompts", "network.decoder", "without_controllers"}
     assert seen["joint"] == {"network.controllers", "network.prompts", "network.decoder", "without_controllers"}
 
@@ -95,7 +95,7 @@ def test_a_backbone_may_learn_slowly(make: Callable[..., DeLightSAMMethod]) -> N
     slow = {"name": "joint", "trainable": ["network.*"], "learning_rate": {"network.encoder.*": 1e-4}}
     method = make(stages=[slow])
     before = copy_of(method)
-    run(method, replace(SETTINGS, epochs=1, optimizer="sgd", clip_norm=None))
+    run(method, replace(SETTINGS, epochs=1, optimizer="sgd", clip_norm=None), make_data(train=4, validation=2))
 
     def moved(part: str) -> float:
         names = [name for name, _ in method.named_parameters() if name.startswith(part)]
@@ -115,7 +115,7 @@ def test_decoding_computes_each_view_once_for_all_trials(
         return encode(self, images, modality)
 
     monkeypatch.setattr(DeLightSAM, "encode", counted)
-    config, data = replace(SETTINGS, epochs=4), make_data()
+    config, data = replace(SETTINGS, epochs=3), make_data(train=4, validation=2)
     first, second = (make(stages=BOTH[:1], cache=tmp_path) for _ in range(2))
     run(first, config, data)
     # Two views of each training image, and the validation images as they are; one image at a time.
@@ -128,8 +128,9 @@ def test_decoding_computes_each_view_once_for_all_trials(
 
 def test_what_is_in_the_cache_changes_no_bit(make: Callable[..., DeLightSAMMethod], tmp_path: Path) -> None:
     cold, warm = make(cache=tmp_path), make(cache=tmp_path)
-    expected = run(cold, SETTINGS)
-    assert curves(run(warm, SETTINGS)) == curves(expected)
+    data = make_data(train=4, validation=2)
+    expected = run(cold, SETTINGS, data)
+    assert curves(run(warm, SETTINGS, data)) == curves(expected)
     assert same_bits(cold, warm)
 
 
@@ -143,16 +144,17 @@ def test_a_killed_training_goes_on_in_its_stage(
 ) -> None:
     config = replace(SETTINGS, epochs=4, selection="training_domain_validation")
     whole = make(cache=tmp_path / "cache")
-    expected = run(whole, config)
+    data = make_data(train=4, validation=2)
+    expected = run(whole, config, data)
 
     def kill(event: EpochResult) -> None:
         if event.epoch == last + 1:
             raise Killed
 
     with pytest.raises(Killed):
-        run(make(cache=tmp_path / "cache"), config, folder=tmp_path, on_epoch=kill)
+        run(make(cache=tmp_path / "cache"), config, data, folder=tmp_path, on_epoch=kill)
     resumed = make(seed=9, cache=tmp_path / "cache")
-    assert curves(run(resumed, config, folder=tmp_path)) == curves(expected)
+    assert curves(run(resumed, config, data, folder=tmp_path)) == curves(expected)
     assert same_bits(whole, resumed)
     assert not resumed.without_controllers
 
@@ -164,7 +166,7 @@ def test_prediction_leaves_the_controllers_out_from_decode_to_joint(
     make: Callable[..., DeLightSAMMethod], tmp_path: Path
 ) -> None:
     method = make(stages=BOTH[:1], cache=tmp_path)
-    run(method, SETTINGS)
+    run(method, SETTINGS, make_data(train=4, validation=2))
     assert method.without_controllers
     images, modality = torch.rand(2, 3, 32, 32), torch.tensor([0, 0])
     with torch.no_grad():

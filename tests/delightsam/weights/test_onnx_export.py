@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -29,6 +30,8 @@ def test_the_file_equals_the_model_for_any_batch(
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     export_onnx(model, "ultrasound", tmp_path / "ultrasound.onnx")
     assert not model.fused and all(torch.equal(before[k], v) for k, v in model.state_dict().items())
+    file = onnx.load(tmp_path / "ultrasound.onnx")
+    assert not file.functions and len(file.graph.node) < 200 * sum(blocks)  # as traced: three times as many
     session = onnxruntime.InferenceSession(tmp_path / "ultrasound.onnx", providers=["CPUExecutionProvider"])
     for batch in (1, 3):
         images = torch.rand(batch, 3, 64, 64, generator=torch.Generator().manual_seed(batch))

@@ -33,6 +33,9 @@ WITH_DECODER = ("samed", "medical_sam_adapter", "autosam", "mask_decoder", "fine
 
 
 def make_anew(name: str, family: str, weights: object, seed: int = 0, **settings: Any) -> Adaptation:
+    """AutoSAM's guide is a small one, unless another is asked for."""
+    if name == "autosam":
+        settings = {"guide": "mobilenet_v2", **settings}
     torch.manual_seed(seed)
     return ADAPTATIONS[name](MODALITIES, family=family, weights=str(weights), **settings).eval()
 
