@@ -16,7 +16,7 @@ from support.stores import finished_trial
 from harness.data.corruptions.form import CorruptionSpec
 from harness.store.records import TrialEntry
 from harness.store.store import Store
-from harness.trial_spec import TrialIds
+from harness.trial_spec import TrialIds, TrialSpec
 
 MODALITIES = ("dermoscopy", "fundus")
 DOMAINS = ("atlas", "clinic", "screening")
@@ -100,6 +100,17 @@ def rows(method: str, part: dict[str, Any], seed: int, fold: int) -> pd.DataFram
     return pd.DataFrame(table)
 
 
+def _leave(store: Store, spec: TrialSpec, fault: str) -> None:
+    """A trial without a result."""
+    if fault == "missing":
+        return
+    store.start_trial(spec)
+    if fault == "failed":
+        store.write_status(spec.id, "failed", reason="The loss became NaN in epoch 2 of 2.")
+    else:
+        store.write_status(spec.id, "running", epoch=1, epochs=2)
+
+
 def write_store(
     root: Path,
     *,
@@ -136,14 +147,8 @@ def write_store(
                 ids[method, part["name"], seed] = spec.ids
                 entries.append(TrialEntry.of(spec))
                 fault = faults.get((method, fold))
-                if fault == "missing":
-                    continue
-                store.start_trial(spec)
-                if fault == "failed":
-                    store.write_status(spec.id, "failed", reason="The loss became NaN in epoch 2 of 2.")
-                    continue
-                if fault == "running":
-                    store.write_status(spec.id, "running", epoch=1, epochs=2)
+                if fault is not None:
+                    _leave(store, spec, fault)
                     continue
                 masks = {
                     ("test", key): disk(64, 32 + index % 9, 30, 8 + 7 * SKILL.get(method, 0.5))
