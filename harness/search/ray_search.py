@@ -18,7 +18,7 @@ from ray.tune.search import Searcher
 
 from harness.config import ExecutorConfig, SweepConfig
 from harness.errors import UserError
-from harness.execution.ray.cluster import started_ray
+from harness.execution.ray.cluster import Cluster
 from harness.search.configurations import Values, configured, default_values
 from harness.search.objective import evaluate_configuration
 from harness.search.sampling import listed, needed, optuna_searcher
@@ -238,15 +238,10 @@ def _placed(function: Any, trials: Sequence[TrialSpec], setting: Setting) -> Any
     )
 
 
-@contextlib.contextmanager
-def placed(setting: Setting, config: ExecutorConfig, trials: Sequence[TrialSpec]) -> Iterator[Setting]:
-    """Ray as the executor starts it, for all searches of a sweep; gives the setting with a configuration's resources.
-
-    `executor=serial` means one configuration at a time here too.
-    """
-    with started_ray(config, setting.context, trials) as cluster:
-        slots = 1 if config.name == "serial" else max(1, cluster.slots)
-        yield replace(setting, resources=cluster.resources(trials[0]), slots=slots, retries=config.retries)
+def placed(setting: Setting, cluster: Cluster, config: ExecutorConfig, trials: Sequence[TrialSpec]) -> Setting:
+    """The setting with a configuration's resources. `executor=serial` means one configuration at a time here too."""
+    slots = 1 if config.name == "serial" else max(1, cluster.slots(trials))
+    return replace(setting, resources=cluster.resources(trials[0]), slots=slots, retries=config.retries)
 
 
 @contextlib.contextmanager

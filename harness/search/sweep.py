@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -29,6 +30,7 @@ from harness.trial_spec import TrialSpec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.execution.ray.cluster import Cluster
     from harness.search.ray_search import ConfigurationResult, Search, SearchProgress, Setting
 
 SCHEMA_VERSION = 1
@@ -192,22 +194,19 @@ def _folder(config: RunConfig, plan: Plan, space: Sequence[Parameter]) -> Path:
     return Path(config.store.root).expanduser().resolve() / "sweeps" / f"{sweep.name}-{method}-{sha256_json(asked)[:8]}"
 
 
-def run_sweep(plan: SweepPlan, store: Store, command: Sequence[str], listener: SearchProgress) -> Outcome:
-    """Runs all searches, tests the folds' choices and writes `search.json` and the chosen configuration.
-
-    The folds' searches come first: they must not even be hastened by what the search over all folds, which has seen their
-    test domains, already trained.
-
-    Raises:
-        UserError: the data or the store is at fault.
-        SearchFailed: no configuration got a validation Dice.
-    """
+@contextlib.contextmanager
+def ray_for(trials: Sequence[TrialSpec], config: RunConfig, context: TrialContext) -> Iterator[Cluster]:
+    """Ray as the executor starts it, for all searches that train these trials with other hyperparameters."""
     for key, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
-    from harness.search.ray_search import Setting, placed
+    from harness.execution.ray.cluster import started_ray
 
-    config, folds = plan.config, plan.folds()
-    context = TrialContext(
+    with started_ray(config.executor, context, trials) as cluster:
+        yield cluster
+
+
+def context_of(config: RunConfig, store: Store, command: Sequence[str]) -> TrialContext:
+    return TrialContext(
         store_root=str(store.root),
         cache_folder=str(cache_folder(config)),
         predictions=config.store.predictions,
@@ -215,8 +214,29 @@ def run_sweep(plan: SweepPlan, store: Store, command: Sequence[str], listener: S
         checkpoint_seconds=config.store.checkpoint_seconds,
         command=tuple(command),
     )
-    setting = Setting(config.sweep, plan.space, context, plan.epochs, plan.folder)
-    with placed(setting, config.executor, plan.trials) as setting:
+
+
+def run_sweep(
+    plan: SweepPlan, store: Store, command: Sequence[str], listener: SearchProgress, cluster: Cluster | None = None
+) -> Outcome:
+    """Runs all searches, tests the folds' choices and writes `search.json` and the chosen configuration.
+
+    The folds' searches come first: they must not even be hastened by what the search over all folds, which has seen their
+    test domains, already trained.
+
+    Args:
+        cluster: of `ray_for`, where several sweeps share it; None: one is started.
+
+    Raises:
+        UserError: the data or the store is at fault.
+        SearchFailed: no configuration got a validation Dice.
+    """
+    config, folds, context = plan.config, plan.folds(), context_of(plan.config, store, command)
+    with contextlib.nullcontext(cluster) if cluster else ray_for(plan.trials, config, context) as cluster:
+        from harness.search.ray_search import Setting, placed
+
+        setting = Setting(config.sweep, plan.space, context, plan.epochs, plan.folder)
+        setting = placed(setting, cluster, config.executor, plan.trials)
         outcome = _outcome_of(plan, setting, command)
         shares = _shares(config, setting, len(folds))
         for name, trials in folds.items():

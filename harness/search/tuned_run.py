@@ -23,9 +23,11 @@ from harness.search.sweep import (
     Outcome,
     SearchFailed,
     SweepPlan,
+    context_of,
     epochs_of,
     nothing_found,
     plan_sweep,
+    ray_for,
     run_sweep,
 )
 from harness.store.records import SearchChoice, TrialEntry
@@ -111,17 +113,19 @@ def search_all(
     Raises:
         UserError: the data or the store is at fault.
     """
-    choices: Choices = {}
-    for name, sweep in tuned.sweeps.items():
-        begin(sweep)
-        outcome: Outcome | None = None
-        try:
-            outcome = run_sweep(sweep, store, command, listener)
-            folds = outcome.folds
-        except SearchFailed as error:
-            folds = error.folds
-        choices[name] = {fold.name: choice_of(fold) for fold in folds}
-        end(sweep, outcome)
+    config, choices = tuned.plan.config, Choices()
+    trials = [trial for sweep in tuned.sweeps.values() for trial in sweep.trials]
+    with ray_for(trials, config, context_of(config, store, command)) as cluster:
+        for name, sweep in tuned.sweeps.items():
+            begin(sweep)
+            outcome: Outcome | None = None
+            try:
+                outcome = run_sweep(sweep, store, command, listener, cluster)
+                folds = outcome.folds
+            except SearchFailed as error:
+                folds = error.folds
+            choices[name] = {fold.name: choice_of(fold) for fold in folds}
+            end(sweep, outcome)
     return choices
 
 

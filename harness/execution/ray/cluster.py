@@ -76,19 +76,24 @@ class Cluster:
         servers: Ray's processes that this one started; empty on a cluster.
         cpus: what a trial of so many threads asks for.
         gpus: what every trial asks for.
-        slots: trials at a time.
+        nodes: the machines.
         question: what workers ask themselves before their first trial; None on a local Ray.
     """
 
     servers: dict[str, subprocess.Popen[bytes]]
     cpus: dict[int, int]
     gpus: float
-    slots: int
+    nodes: list[Node]
     question: NodeRequirements | None
 
     def resources(self, trial: TrialSpec) -> dict[str, float]:
         """What the trial asks for, in Ray's names of resources."""
         return {"CPU": float(self.cpus[_threads(trial)])} | ({"GPU": self.gpus} if self.gpus else {})
+
+    def slots(self, trials: Sequence[TrialSpec]) -> int:
+        """How many of these trials run at a time."""
+        most = max((self.cpus[_threads(trial)] for trial in trials), default=1)
+        return slots(self.nodes, most, self.gpus)
 
 
 @contextlib.contextmanager
@@ -109,11 +114,10 @@ def started_ray(config: ExecutorConfig, context: TrialContext, trials: Sequence[
         gpus = gpus_per_trial(config, nodes)
         threads = {_threads(trial) for trial in trials}
         cpus = {count: cpus_per_trial(count, nodes, gpus, local=local) for count in sorted(threads)}
-        most = max(cpus.values(), default=1)
         with contextlib.nullcontext() if local else publish_requirements(trials, context) as question:
             if question is not None:
                 _check_nodes(fitting(nodes, min(cpus.values()), gpus), question)
-            yield Cluster(servers, cpus, gpus, slots(nodes, most, gpus), question)
+            yield Cluster(servers, cpus, gpus, nodes, question)
 
 
 @contextlib.contextmanager

@@ -55,7 +55,7 @@ class RayTuneExecutor:
             try:
                 # Ray prints page by page what befalls its servers; our display reports causes, once.
                 with stop.on_sigterm(), Path(os.devnull).open("w") as nowhere, redirect_stdout(nowhere):
-                    self._tune(queue, listener, cluster, context, len(trials))
+                    self._tune(queue, listener, cluster, context, trials)
             except StopExpired:
                 pass
             except RayIsGone as gone:
@@ -65,12 +65,17 @@ class RayTuneExecutor:
         return [_outcome(trial, store, listener, stop) for trial in trials]
 
     def _tune(
-        self, queue: TrialQueue, listener: RunCallback, cluster: Cluster, context: TrialContext, total: int
+        self,
+        queue: TrialQueue,
+        listener: RunCallback,
+        cluster: Cluster,
+        context: TrialContext,
+        trials: Sequence[TrialSpec],
     ) -> None:
         # Ray's own bookkeeping is worth nothing: neither that of a killed run, nor ours once every trial is in the store.
         experiment = queue.store.root / "ray"
         shutil.rmtree(experiment, ignore_errors=True)
-        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(cluster.slots, _MOST_PENDING))
+        os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(min(cluster.slots(trials), _MOST_PENDING))
         function = tune.with_parameters(
             run_in_worker,
             context=asdict(context),
@@ -82,7 +87,7 @@ class RayTuneExecutor:
             tune.Tuner(
                 tune.with_resources(function, lambda config: tune.PlacementGroupFactory([config["resources"]])),
                 tune_config=tune.TuneConfig(
-                    search_alg=queue, num_samples=total, reuse_actors=True, trial_dirname_creator=_short_name
+                    search_alg=queue, num_samples=len(trials), reuse_actors=True, trial_dirname_creator=_short_name
                 ),
                 run_config=tune.RunConfig(
                     name=f"experiment-{uuid4().hex[:8]}",

@@ -6,7 +6,6 @@ import logging
 import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ from harness.search.objective import evaluate_configuration
 from harness.search.ray_search import ConfigurationResult, Search, SearchProgress, Setting, placed, run_search
 from harness.search.sampling import listed
 from harness.search.space import Parameter
+from harness.search.sweep import ray_for
 from harness.search.tuned_run import plan_tuned_run, search_all, tuned_trials
 from harness.store.records import SearchChoice
 from harness.store.store import Store
@@ -85,7 +85,9 @@ def test_a_poisoned_test_domain_changes_no_decision(
     context = TrialContext(str(tmp_path / "runs"), str(tmp_path / "cache"))
     setting = Setting(sweep, SPACE, context, 3, tmp_path / "sweep")
     found: dict[str, Any] = {}
-    with placed(setting, suites["clean"].config.executor, suites["clean"].trials) as setting:
+    trials, config = suites["clean"].trials, suites["clean"].config
+    with ray_for(trials, config, context) as cluster:
+        setting = placed(setting, cluster, config.executor, trials)
         assert setting.slots == 1
         for name, suite in suites.items():
             own = replace(
@@ -125,10 +127,10 @@ def searched_here(title: str, trials: Sequence[TrialSpec], setting: Setting, *_:
 
 
 def test_with_several_methods_no_fold_is_helped_by_its_test_domain(
-    toy_config: Callable[..., RunConfig], small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    toy_config: Callable[..., RunConfig], small_dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    no_ray: list[Any],
+) -> None:  # fmt: skip
     monkeypatch.setattr(ray_search, "run_search", searched_here)
-    monkeypatch.setattr(ray_search, "placed", lambda setting, *_: nullcontext(setting))
 
     def choices(name: str, *poisoned: str) -> dict[tuple[str, str], SearchChoice]:
         config = toy_config("TinyConv", "TwoStages", epochs=2)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,6 @@ import pytest
 
 from harness.config import RunConfig
 from harness.planning.plan import build_plan
-from harness.search import ray_search
 from harness.search import sweep as sweeping
 from harness.search.ray_search import ConfigurationResult, Search, SearchProgress
 from harness.search.sweep import SearchFailed, plan_sweep, run_sweep
@@ -20,7 +18,11 @@ from harness.store.store import Store
 
 @pytest.mark.parametrize("failing", ["fold1", "all folds"])
 def test_a_search_in_which_all_fails_ends_the_sweep_when_every_fold_is_searched(
-    toy_config: Callable[..., RunConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+    toy_config: Callable[..., RunConfig],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    no_ray: list[Any],
+    failing: str,
 ) -> None:
     searched: list[str] = []
 
@@ -33,7 +35,6 @@ def test_a_search_in_which_all_fails_ends_the_sweep_when_every_fold_is_searched(
     config.protocol.max_folds = 2
     config.sweep.parameters = {"training.learning_rate": {"uniform": [0.1, 0.2]}}
     monkeypatch.setattr(sweeping, "_search", search)
-    monkeypatch.setattr(ray_search, "placed", lambda setting, *_: nullcontext(setting))
     plan = plan_sweep(config, build_plan(config))
     with pytest.raises(SearchFailed, match=r"None of 1 configurations.*its loss is NaN") as caught:
         run_sweep(plan, Store(tmp_path / "runs"), [], SearchProgress())

@@ -115,7 +115,9 @@ def test_a_failed_or_incomplete_search_chooses_nothing() -> None:
     assert ended.values == {} and "incomplete: its hours are used up" in ended.missing
 
 
-def test_a_failed_search_ends_no_other(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_search_ends_no_other(
+    config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_ray: list[Any]
+) -> None:
     def run_sweep(sweep: SweepPlan, *_: Any) -> Outcome:
         own = search(None, None, None) if sweep.trials[0].method.name == "tinyconv" else search(0.5, 0.7, 0.6)
         folds = [Fold("fold0", [], own), Fold("fold1", [], search(0.5, 0.4, 0.3))]
@@ -130,6 +132,8 @@ def test_a_failed_search_ends_no_other(config: RunConfig, tmp_path: Path, monkey
         lambda sweep, outcome: ended.append((sweep.trials[0].method.name, outcome is not None)),
     )  # fmt: skip
     assert ended == [("tinyconv", False), ("twostages", True)]
+    # Ray is started once, for all of them.
+    assert [{trial.method.name for trial in trials} for trials in no_ray] == [{"tinyconv", "twostages"}]
     assert choices["tinyconv"]["fold0"].missing and choices["tinyconv"]["fold1"].values == {RATE: 0.01}
     assert choices["twostages"]["fold0"].values == {RATE: 0.001}
 
