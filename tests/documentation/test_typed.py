@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -134,11 +135,12 @@ def test_what_looks_at_a_run_works(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def _only_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leaves out what other tests show: the page's figures, their files, imports in another process."""
+    """Leaves out what other tests show: the page's figures, their files, other processes that import and measure."""
     monkeypatch.setattr("reports.figures.all_figures.draw_figures", lambda *_, **__: [])
     monkeypatch.setattr("reports.figures.all_figures.FORMATS", ("svg",))
     for kind in ("dice_against_cost", "latency_by_size", "rank_map", "critical_difference_diagram", "distributions"):
         monkeypatch.setattr(f"reports.figures.all_figures.{kind}", lambda *_, **__: None)
+    monkeypatch.setattr("harness.execution.measuring.measuring_pool", lambda _: nullcontext(map))
     monkeypatch.setattr("harness.cli.doctor.facts.import_probe", lambda names: dict.fromkeys(names, ""))
 
 
