@@ -48,12 +48,15 @@ def build_plan(config: RunConfig) -> Plan:
     trials: list[TrialSpec] = []
     for protocol in _protocols(config.protocol):
         apart = config.protocol.scope == "both" and protocol.scope == "per_modality"
+        asked = _one_per_modality(methods) if apart else methods
+        # Once for all splits and seeds: files of weights are read whole for their hashes.
+        specs = {name: _method_spec(name, method) for name, method in asked.items()}
         for split in make_splits(dataset, protocol):
             check_split(split, samples)
             splits.append(split)
             trials += [
-                _make_trial(config, protocol, dataset, split, name, method, seed)
-                for name, method in (_one_per_modality(methods) if apart else methods).items()
+                _make_trial(config, protocol, dataset, split, specs[name], method.get("training") or {}, seed)
+                for name, method in asked.items()
                 for seed in config.seeds
             ]
     if not splits:
@@ -99,17 +102,17 @@ def _make_trial(
     protocol: ProtocolConfig,
     dataset: Dataset,
     split: Split,
-    name: str,
-    method: dict[str, Any],
+    method: MethodSpec,
+    own_training: dict[str, Any],
     seed: int,
 ) -> TrialSpec:
     """All trials of a split share one `Split`: 10,000 of them name 10,000 images each."""
-    training = training_for_method(config.training, name, method.get("training") or {})
+    training = training_for_method(config.training, method.name, own_training)
     if training.amp == "auto":
         training = replace(training, amp=native_amp(config.executor.device))
     training = replace(training, tiled=_tiled(training, dataset.modalities(), split))
     return TrialSpec(
-        method=_method_spec(name, method),
+        method=method,
         data=DataSpec(str(dataset.root), "phantoms" if config.data.root is None else dataset.root.name),
         split=split,
         protocol=protocol,

@@ -9,12 +9,14 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from harness.cli import evaluate, make_parser
 from harness.config.loading import load_config
+from harness.config.schema import RunConfig
 from harness.data.corruptions.registry import CORRUPTIONS
 from harness.data.sources.recipe import recipes
 from harness.metrics import REGISTRY
@@ -35,6 +37,11 @@ def newcomer(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@cache
+def _composed(words: tuple[str, ...], own: Path | None) -> RunConfig:
+    return load_config(words, own)
+
+
 def harness_command(words: list[str], folder: Path) -> None:
     """Parses as the command line does; what is a configuration composes, what is a name exists."""
     if words and set(words[-1]) == {"."}:
@@ -47,7 +54,9 @@ def harness_command(words: list[str], folder: Path) -> None:
     overrides = list(getattr(args, "overrides", []))
     if args.command in ("run", "plan", "measure", "sweep", "evaluate"):
         others = evaluate._sorted_words(overrides)[2] if args.command == "evaluate" else overrides
-        config = load_config(others, folder / args.config_dir if args.config_dir else None)
+        # Any folder will do for a root, and commands that differ in it alone are composed once.
+        others = [word for word in others if not word.startswith(("data.root=", "store.root="))]
+        config = _composed(tuple(others), folder / args.config_dir if args.config_dir else None)
         assert args.command != "sweep" or config.sweep.parameters
     elif args.command in ("status", "report", "doctor"):
         assert all(word.startswith("store.root=") for word in overrides)

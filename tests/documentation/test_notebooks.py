@@ -16,9 +16,10 @@ from tests.e2e.forked import Forked
 pytestmark = pytest.mark.e2e
 
 LESS = {
-    '"data.phantoms.images_per_domain=8"': '"data.phantoms.images_per_domain=4"',
+    '"data.phantoms.images_per_domain=8"': '"data.phantoms.images_per_domain=2"',
     '"efficiency_seconds=0.1"': '"efficiency_seconds=0.1", "efficiency_image_size=32"',
-    '"training.epochs=6"': '"training.epochs=1", "methods.unet.model.encoder_name=mobilenet_v2"',
+    '"training.epochs=6"': '"training.epochs=1", "methods.unet.model.encoder_name=mobilenet_v2", '
+    '"+methods.unet.model.decoder_channels=[16,16,8,8,8]"',
 }
 
 

@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 from support.hostile import ATTACKS
 
+from harness.cli import main
 from harness.data.phantoms import write_phantoms
+from harness.submissions.guard import Guarded
 
 from .conftest import Bench
 
@@ -28,7 +30,9 @@ SENT = (
 )  # fmt: skip
 
 
-def test_from_a_run_to_a_site(bench: Bench, tmp_path: Path) -> None:
+def test_from_a_run_to_a_site(
+    bench: Bench, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_phantoms(tmp_path / DATA, images_per_domain=4, image_size=64, modalities=["dermoscopy", "xray"])
     done = bench("run", *RUN, f"data.root={DATA}")
     assert done.returncode == 0, done.stderr
@@ -40,8 +44,11 @@ def test_from_a_run_to_a_site(bench: Bench, tmp_path: Path) -> None:
     assert bench("submit", "--out", "again.zip", "--name", "Our lab", "--licence", "CC0").returncode == 0
     assert (tmp_path / "again.zip").read_bytes() == honest
 
-    alone = bench("leaderboard", "build", "in", "--out", "unverified")
-    assert alone.returncode == 0 and alone.stdout.startswith("unverified: ours.zip"), alone.stdout + alone.stderr
+    with monkeypatch.context() as patch:  # in this process: the next one shows it guarded
+        patch.chdir(tmp_path)
+        patch.setattr(Guarded, "call", lambda _, function, *args: function(*args))
+        assert main(["leaderboard", "build", "in", "--out", "unverified"]) == 0
+    assert capsys.readouterr().out.startswith("unverified: ours.zip")
 
     attacks = {name: ATTACKS[name] for name in SENT}
     for name, attack in attacks.items():
@@ -65,8 +72,6 @@ def test_from_a_run_to_a_site(bench: Bench, tmp_path: Path) -> None:
 
 
 def test_mistakes_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    from harness.cli import main
-
     monkeypatch.chdir(tmp_path)
     for words, fragment in (
         (("submit", "--out", "ours.txt"), "ends in .zip"),

@@ -17,9 +17,10 @@ from support.specs import trial_spec
 
 from harness.errors import UserError
 from reports.build import ReportPaths, build_report
-from tests.reports.simulated_store import DOMAINS, split
+from tests.reports.simulated_store import CARDS, DOMAINS, split
 
 pytestmark = pytest.mark.usefixtures("without_figures")
+FEW = {name: CARDS[name] for name in ("unet", "otsu")}
 EVIL = "<script>window.hacked=1</script>\"'&{{7*7}}$x$|`_*"
 VOID = {"meta", "img", "br", "link", "input", "hr", "use", "path"}
 
@@ -180,7 +181,7 @@ def test_columns_say_when_seen_and_unseen_are_of_different_domains(
 ) -> None:
     def page(**options: Any) -> str:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
-        simulated = make_store(faults={}, predictions=False, **options)
+        simulated = make_store(cards=FEW, faults={}, predictions=False, **options)
         return build_report(simulated.root, simulated.suite, folder).html.read_text("utf-8")
 
     words = "not every tested domain was seen in another fold"
@@ -206,7 +207,7 @@ def test_the_terminal_never_cuts_a_number(report: ReportPaths, width: int) -> No
 def test_pictures_that_are_gone_are_said_to_be_gone(make_store: Callable[..., Any], tmp_path: Path) -> None:
     import shutil
 
-    simulated = make_store(faults={})
+    simulated = make_store(cards=FEW, faults={}, folds=1)
     shutil.rmtree(simulated.root.parent / "data")
     page = build_report(simulated.root, simulated.suite, tmp_path / "out").html.read_text("utf-8")
     assert "The images can&#39;t be shown" in page and 'class="tile' not in page
@@ -329,7 +330,7 @@ def test_what_failed_is_reported_in_full_with_name_and_traceback(
 def test_a_device_with_a_comma_in_its_name_stays_whole(make_store: Callable[..., Any], tmp_path: Path) -> None:
     from harness.store.store import Store
 
-    simulated = make_store(faults={}, predictions=False)
+    simulated = make_store(cards=FEW, faults={}, folds=1, predictions=False)
     Store(simulated.root).write_efficiency("x", {"method": "unet", "device": "CPU (Sky, IBRS)", "threads": 2})
     page = build_report(simulated.root, simulated.suite, tmp_path / "out").html.read_text("utf-8")
     assert '<bdi class="main">CPU (Sky, IBRS)</bdi> <bdi class="detail">2 threads</bdi>' in page

@@ -6,14 +6,16 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from harness.config.schema import ProtocolConfig
+from harness.config.schema import MetricsConfig, ProtocolConfig
 from harness.data.dataset import Dataset
+from harness.data.folder.sample import Sample
 from harness.data.reading import read_mask
 from harness.evaluation.measure import measure_image
 from harness.files import canonical_json, sha256_json
@@ -69,8 +71,9 @@ def write_lab(
                 metrics=metrics,
             )
             keys = [(role, key) for role in ("test", "validation") for key in split.of(role)]
-            masks = {(role, key): np.roll(read_mask(samples[key].mask), moved, 1) for role, key in keys}
-            rows = [measure_image(samples[key], mask, role, spec.evaluation) for (role, key), mask in masks.items()]
+            measured = [_measured(samples[key], moved, tuple(asdict(spec.evaluation).items())) for _, key in keys]
+            masks = {place: mask for place, (mask, _) in zip(keys, measured, strict=True)}
+            rows = [{**row, "role": role} for (role, _), (_, row) in zip(keys, measured, strict=True)]
             finished_trial(
                 store, spec, pd.DataFrame(rows), masks=masks if with_masks else None, epochs=2, images_seen=24,
                 provenance={
@@ -81,6 +84,13 @@ def write_lab(
             entries.append(TrialEntry.of(spec))
     store.start_suite("lab", "name: lab\ndata: {root: /home/me/secret/small}\n", entries)
     return store
+
+
+@cache
+def _measured(sample: Sample, moved: int, rules: tuple[tuple[str, Any], ...]) -> tuple[np.ndarray, dict[str, Any]]:
+    """The reference moved by so many pixels, and its row: the same in every fold and in many tests."""
+    mask = np.roll(read_mask(sample.mask), moved, 1)
+    return mask, measure_image(sample, mask, "test", MetricsConfig(**dict(rules)))
 
 
 def packed(store: Store, *, with_masks: bool = True, **submitter: str) -> Packed:

@@ -126,6 +126,20 @@ def test_methods_folds_and_seeds_are_crossed(toy_config: ToyConfig) -> None:
     }
 
 
+def test_files_of_weights_are_read_once_for_all_trials(
+    toy_config: ToyConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "w.pt").write_bytes(b"weights")
+    config = replace(toy_config(), seeds=[0, 7], protocol=ProtocolConfig())
+    (method,) = config.methods.values()
+    method["model"]["table"] = str(tmp_path / "w.pt")
+    read = []
+    monkeypatch.setattr("harness.trial_spec.sha256_file", lambda path: read.append(path) or "0" * 64)
+    trials = build_plan(config).trials
+    assert len(trials) > 2 and all(trial.method.files == {"table": "0" * 64} for trial in trials)
+    assert read == [tmp_path / "w.pt"]
+
+
 def test_a_spec_survives_json_and_names_its_trial(toy_plan: ToyPlan) -> None:
     (trial,) = toy_plan().trials
     back = TrialSpec.from_json(json.loads(json.dumps(trial.to_json())))

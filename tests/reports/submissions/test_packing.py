@@ -11,6 +11,7 @@ from PIL import Image
 from support.submissions import packed, write_lab
 
 from harness.api.running import evaluate
+from harness.config.schema import ProtocolConfig
 from harness.data.dataset import Dataset
 from harness.errors import UserError
 from harness.metrics import shown_metrics
@@ -21,6 +22,8 @@ from harness.submissions.layout import IMAGES, LARGEST, MANIFEST, MEMBERS, METRI
 from harness.submissions.reading import parse_submission
 from reports.records.runs import find_suite, read_runs
 from reports.submissions.packing import pack_records, without_paths
+
+ONE_FOLD = ProtocolConfig(max_folds=1)
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +116,7 @@ def test_incomplete_methods_are_left_out(store: Store) -> None:
 
 
 def test_masks_that_were_not_kept_are_said(data: Path, tmp_path: Path) -> None:
-    store = write_lab(tmp_path, data, {"unet": 2}, with_masks=False)
+    store = write_lab(tmp_path, data, {"unet": 2}, with_masks=False, protocol=ONE_FOLD)
     with pytest.raises(UserError, match=r"store\.predictions=true.*--without-masks"):
         packed(store)
     assert set(unpack(packed(store, with_masks=False).content)) == {MANIFEST, SPLITS, IMAGES}
@@ -133,7 +136,7 @@ def test_a_paper_may_take_several_sentences(data: Path, tmp_path: Path) -> None:
 
     paper = load_config(["method=mask_decoder_litemedsam"]).methods["mask_decoder_litemedsam"]["card"]["paper"]
     assert len(paper) > 300
-    store = write_lab(tmp_path, data, {"unet": 1}, cards={"unet": {"paper": paper}})
+    store = write_lab(tmp_path, data, {"unet": 1}, cards={"unet": {"paper": paper}}, protocol=ONE_FOLD)
     assert parse_submission(packed(store).content).trials
 
 
@@ -144,7 +147,8 @@ def test_a_method_with_an_algorithm_can_be_submitted(data: Path, tmp_path: Path)
 
     config = load_config(["method=unet", "algorithm=flips"])
     ((name, pair),) = crossed(config.methods, config.algorithms).items()
-    store = write_lab(tmp_path, data, {name: 1}, cards={name: pair["card"]}, version=pair["version"])
+    cards = {name: pair["card"]}
+    store = write_lab(tmp_path, data, {name: 1}, cards=cards, version=pair["version"], protocol=ONE_FOLD)
     (method,) = {
         (trial.spec.method.name, trial.spec.method.version) for trial in parse_submission(packed(store).content).trials
     }
@@ -153,11 +157,11 @@ def test_a_method_with_an_algorithm_can_be_submitted(data: Path, tmp_path: Path)
 
 @pytest.mark.parametrize("version", [2, 1.5, "1.2-rc1"])
 def test_a_version_is_a_number_or_a_word(version: object, data: Path, tmp_path: Path) -> None:
-    store = write_lab(tmp_path, data, {"unet": 1}, version=version)
+    store = write_lab(tmp_path, data, {"unet": 1}, version=version, protocol=ONE_FOLD)
     assert parse_submission(packed(store).content).trials[0].spec.method.version == version
 
 
 @pytest.mark.parametrize("version", ["<b>", "a b", "", {"a": 1}])
 def test_other_versions_are_refused(version: object, data: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="version"):
-        packed(write_lab(tmp_path, data, {"unet": 1}, version=version))
+        packed(write_lab(tmp_path, data, {"unet": 1}, version=version, protocol=ONE_FOLD))
