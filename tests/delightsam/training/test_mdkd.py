@@ -47,7 +47,7 @@ def sam_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def make(modalities: list[str] = NAMES, seed: int = 0, **settings: Any) -> MDKDMethod:
     torch.manual_seed(seed)
-    return MDKDMethod(modalities, **{"teacher": "tiny", "stem": "pixel", "stages": CHAIN, **settings})
+    return MDKDMethod(modalities, **{"teacher": "tiny", "stages": CHAIN, **settings})
 
 
 def disc_batch(modality: tuple[int, ...] = (0, 1, 1, 0)) -> Any:
@@ -129,8 +129,8 @@ def test_targets(sam_file: str) -> None:
         for name, parameter in method.teacher.controllers.named_parameters():
             parameter.add_(torch.randn_like(parameter) if "up" in name else 0)
         method.eval()
-        plain = method.teacher(batch.images, (8, 8), None)
-        adapted = method.teacher(batch.images, (8, 8), torch.tensor([1, 3, 3, 1]))
+        plain = method.teacher(batch.images, (2, 2), None)
+        adapted = method.teacher(batch.images, (2, 2), torch.tensor([1, 3, 3, 1]))
         for stage, target in (("common", plain), ("controllers", adapted)):
             method._views = {stage: None}
             numbers = None if stage == "common" else torch.tensor([1, 3, 3, 1])
@@ -167,7 +167,7 @@ def test_the_stage_says_who_predicts() -> None:
     student = set(method.network.parameters())
     teacher = {p for name, p in method.named_parameters() if name.startswith(("teacher.", *HEADS))}
     with torch.no_grad():
-        embedding = method.teacher(batch.images, (8, 8), numbers)
+        embedding = method.teacher(batch.images, (2, 2), numbers)
         by_teacher = method.network.decode(embedding, numbers, (32, 32)).logits
         by_student = method.network.predict(batch.images, numbers)
         assert torch.equal(method.predict(batch.images, batch.modality), by_student)  # `joint` comes last
@@ -241,7 +241,7 @@ def test_weights_of_a_file_are_not_kept_again(sam_file: str, tmp_path: Path) -> 
 
 def test_the_student_starts_alike_with_and_without_a_teacher() -> None:
     torch.manual_seed(0)
-    alone = DeLightSAMMethod(NAMES, stem="pixel").network
+    alone = DeLightSAMMethod(NAMES).network
     assert same_bits(alone, make().network)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
+from support.depth import SHALLOW, depth
 from torch import Tensor
 
 from delightsam import (
@@ -29,6 +30,7 @@ Build = Callable[..., DeLightSAM]
 State = dict[str, Tensor]
 
 
+@depth(SHALLOW)
 def test_own_format_round_trip_is_bit_identical(build: Build, tmp_path: Path) -> None:
     model = build(modalities=(1, 4), stem="pixel", preprocessing="minmax", image_size=128)
     save(model, tmp_path / "model.safetensors")
@@ -153,6 +155,7 @@ def test_export_as_file_needs_the_preprocessing_of_their_code(authors_state: Sta
     assert not list(tmp_path.iterdir())
 
 
+@depth(SHALLOW)
 def test_own_format_errors(build: Build, tmp_path: Path) -> None:
     model = build(modalities=(0,))
     save(model, tmp_path / "ok.safetensors")
