@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
+from support.numbers import nothing_drawn
 from torch import Tensor
 from toy_training import CONFIG, copy_of, curves, make_data, run, same_bits
 
@@ -179,6 +180,7 @@ def test_the_stage_says_who_predicts() -> None:
         assert torch.equal(alone.predict(batch.images, batch.modality), by_teacher)
 
 
+@nothing_drawn()
 def test_active_parameters_are_those_of_one_modality() -> None:
     for stage in ("teacher", "joint"):
         alone, two = make(["xray"], stages=[stage]), make(stages=[stage])
@@ -297,6 +299,7 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
     assert not second.through_teacher  # the student is what comes out of these stages
 
 
+@nothing_drawn()
 def test_wrong_starts_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"none\.safetensors"):
         make(start_from=str(tmp_path / "none.safetensors"))
@@ -332,6 +335,7 @@ def settings_of(name: str) -> dict[str, Any]:
     return yaml.safe_load((Path(suites.__file__).parent / "method" / f"{name}.yaml").read_text("utf-8"))
 
 
+@nothing_drawn()
 def test_the_tiny_chain_of_the_suite() -> None:
     method = build_method("delightsam_mdkd_tiny", settings_of("delightsam_mdkd_tiny")["model"], ["fundus"])
     assert [stage.name for stage in method.stages()] == ["teacher", "common", "controllers", "joint"]
@@ -340,6 +344,7 @@ def test_the_tiny_chain_of_the_suite() -> None:
 
 
 @pytest.mark.parametrize("size", ["b", "l", "h"])
+@nothing_drawn()
 def test_published_teachers_of_the_suite(size: str, sam_file: str) -> None:
     settings = settings_of(f"delightsam_mdkd_{size}")
     assert settings["card"]["pretrained_on"] == ["SA-1B"]

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 import yaml
+from support.numbers import nothing_drawn
 
 from delightsam import WeightsError, save
 from delightsam.modeling.config import modality_numbers
@@ -78,6 +79,7 @@ def test_same_seed_same_step() -> None:
     assert all(torch.equal(a, b) for a, b in zip(step(), step(), strict=True))
 
 
+@nothing_drawn()
 def test_from_scratch_everything_learns_in_one_stage() -> None:
     method = DeLightSAMMethod(["fundus"])
     (stage,) = method.stages()
@@ -85,6 +87,7 @@ def test_from_scratch_everything_learns_in_one_stage() -> None:
     assert all(any(fnmatchcase(name, p) for p in stage.trainable) for name, _ in method.named_parameters())
 
 
+@nothing_drawn()
 def test_state_dict_holds_the_network_and_whether_the_controllers_are_left_out() -> None:
     names = DeLightSAMMethod(["fundus"]).state_dict()
     assert [name for name in names if not name.startswith("network.")] == ["without_controllers"]
@@ -115,6 +118,7 @@ def test_unknown_loss_is_named() -> None:
         DeLightSAMMethod(["xray"], loss="dice")
 
 
+@nothing_drawn()
 def test_settings_of_the_suite_build_the_method() -> None:
     import suites
 
@@ -157,6 +161,7 @@ def test_a_recorded_step_has_the_same_loss_and_gradients() -> None:
         assert torch.allclose(gradient, expected[name], atol=1e-4), name
 
 
+@nothing_drawn()
 def test_batches_of_the_same_modalities_share_a_recording() -> None:
     def key(modalities: list[int], method: DeLightSAMMethod) -> object:
         return method.recording_key(SimpleNamespace(modality=None, modality_list=modalities), JOINT)  # type: ignore[arg-type]
