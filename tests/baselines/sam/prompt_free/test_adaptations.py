@@ -27,6 +27,8 @@ every_name = pytest.mark.parametrize("name", ADAPTATIONS)
 OWN_GUIDE = {"autosam": {"guide": "resnet18"}}
 # What learns lies within the encoder, beside it, and behind it.
 every_kind = pytest.mark.parametrize("name", others_slow(list(ADAPTATIONS), ["samed", "autosam", "conv_decoder"]))
+# Where heads behind the encoder add nothing of their own.
+within_and_beside = pytest.mark.parametrize("name", others_slow(list(ADAPTATIONS), ["samed", "autosam"]))
 every_family = pytest.mark.parametrize("family", ["lite_medsam", "sam"])
 
 # An adaptation treats all blocks alike.
@@ -92,7 +94,8 @@ def expected_to_learn(name: str, names: set[str], idle: tuple[str, ...]) -> set[
 def test_gradients_flow_where_they_should_and_nothing_else_moves(
     name: str, family: str, weights: dict[str, str], tmp_path: Path
 ) -> None:
-    made, batch = make(name, family, weights[family]), squares(2, SIDE, SIDE)
+    settings = OWN_GUIDE.get(name, {})
+    made, batch = make(name, family, weights[family], **settings), squares(2, SIDE, SIDE)
     names = {key for key, _ in made.named_parameters()}
     idle = tuple(f"start.decoder.{part}" for part in getattr(made.start, "idle", ()))
     wanted = expected_to_learn(name, names, idle or ("no such",))
@@ -108,7 +111,7 @@ def test_gradients_flow_where_they_should_and_nothing_else_moves(
     assert all(key.startswith("guide.") for key in statistics), "a frozen BatchNorm moved"
     # And its file gives the same bits, in one built anew from another seed.
     torch.save(made.state_dict(), tmp_path / "state.pt")
-    other = make(name, family, weights[family], seed=1)
+    other = make(name, family, weights[family], seed=1, **settings)
     changed = predict(made, batch)
     assert not torch.equal(predict(other, batch), changed)
     other.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
@@ -206,7 +209,7 @@ def test_a_few_steps_lower_the_loss(name: str, lite_medsam: str) -> None:
     assert losses[-1] < losses[0] - 0.01, losses
 
 
-@every_kind
+@within_and_beside
 def test_losses_by_image_belong_to_the_loss(name: str, lite_medsam: str) -> None:
     made, batch = make(name, "lite_medsam", lite_medsam), squares(3, SIDE, SIDE)
     loss, own = made.losses_by_image(batch, None)
@@ -214,7 +217,7 @@ def test_losses_by_image_belong_to_the_loss(name: str, lite_medsam: str) -> None
     torch.testing.assert_close(own.mean(), loss)
 
 
-@every_kind
+@within_and_beside
 def test_the_same_seed_gives_the_same_bits(name: str, lite_medsam: str) -> None:
     trained = []
     for _ in range(2):
@@ -317,7 +320,7 @@ def test_parameters_are_those_counted_by_hand(name: str, total: int, learns: int
         assert count_parameters(made) == expected
 
 
-@every_kind
+@within_and_beside
 def test_two_images_cost_twice_as_much_as_one(name: str, lite_medsam: str) -> None:
     made, image = make(name, "lite_medsam", lite_medsam), squares(1, SIDE, SIDE).images
     assert count_macs(made, torch.cat((image, image))) == pytest.approx(2 * count_macs(made, image), rel=0.02)
