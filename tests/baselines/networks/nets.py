@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, partial
 
 import torch
+from support.copies import copies_of
 from torch import Tensor
 
 from baselines.networks import monai
@@ -68,13 +68,13 @@ def build(name: str, seed: int = 0) -> Network:
 
 
 @cache
-def _built(name: str) -> Network:
-    return build(name)
+def _built(name: str) -> Callable[[], Network]:
+    return copies_of(build(name))
 
 
 def fresh(name: str) -> Network:
     """A copy of one that was built once, with the weights of seed 0."""
-    return copy.deepcopy(_built(name))
+    return _built(name)()
 
 
 def disks(count: int, height: int, width: int, seed: int = 0) -> Batch:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 from support.depth import REAL, depth
+from support.methods import others_slow
 from torch import Tensor
 
 from baselines.sam.method import BoxSam, OracleSam, SamMethod, WholeSam, build
@@ -23,10 +24,10 @@ from tests.baselines.sam.tiny import MODALITIES, Batch, method, method_anew, squ
 
 # MobileSAM is LiteMedSAM but for its stem, MedSAM is SAM but for what it is fed: see test_light.py and test_hub.py.
 FAMILIES = ("lite_medsam", "sam", "sam_hq", "sam2")
-LEARNING = ("decoder", "lora")
 
 every_family = pytest.mark.parametrize("family", FAMILIES)
-every_learner = pytest.mark.parametrize("mode", LEARNING)
+# One in our own code, and one that transformers computes.
+every_kind = pytest.mark.parametrize("family", others_slow(list(FAMILIES), ["lite_medsam", "sam"]))
 
 # test_light.py compares whole encoders.
 pytestmark = pytest.mark.usefixtures("shallow")
@@ -67,7 +68,7 @@ def test_logits_have_the_size_of_the_images(family: str, prompt: str, weights: d
         assert answer.shape == (2, 1, *size) and answer.isfinite().all()
 
 
-@every_family
+@every_kind
 def test_an_image_s_logits_don_t_depend_on_its_batch(family: str, weights: dict[str, str]) -> None:
     made, batch = method(family, weights[family], jitter=3), squares(3)
     together = logits(made, batch)
@@ -75,8 +76,15 @@ def test_an_image_s_logits_don_t_depend_on_its_batch(family: str, weights: dict[
         torch.testing.assert_close(logits(made, batch.part(index)), together[index : index + 1], atol=1e-4, rtol=1e-4)
 
 
-@every_family
-@every_learner
+# LoRA goes into each family's own layers; decoders are alike.
+@pytest.mark.parametrize(
+    ("mode", "family"),
+    [
+        *(("lora", family) for family in FAMILIES),
+        *(("decoder", family) for family in ("lite_medsam", "sam")),
+        *(pytest.param("decoder", family, marks=pytest.mark.slow) for family in ("sam_hq", "sam2")),
+    ],
+)
 def test_what_learns_gets_gradients_and_the_rest_does_not_move(
     family: str, mode: str, weights: dict[str, str], tmp_path: Path
 ) -> None:
@@ -105,7 +113,7 @@ def test_lora_starts_as_the_network_itself(family: str, weights: dict[str, str])
     )
 
 
-@every_family
+@every_kind
 def test_the_same_seed_gives_the_same_bits(family: str, weights: dict[str, str]) -> None:
     trained = []
     for _ in range(2):
@@ -115,7 +123,7 @@ def test_the_same_seed_gives_the_same_bits(family: str, weights: dict[str, str])
     assert torch.equal(*trained)
 
 
-@every_family
+@every_kind
 def test_bfloat16_autocast_trains_and_stays_near_float32(family: str, weights: dict[str, str]) -> None:
     made, batch = method(family, weights[family], mode="decoder"), squares(2)
     full = logits(made, batch)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import torch
+from support.copies import copies_of
 from torch import Tensor, nn
 
 from baselines.sam.method import SamMethod, build
@@ -105,14 +106,16 @@ def squares(count: int = 3, height: int = SIDE, width: int = SIDE) -> Batch:
 
 def method(family: str, weights: object, prompt: str = "oracle box", seed: int = 0, **settings: Any) -> SamMethod:
     """A copy of what `method_anew` made once: its file need not be read again."""
-    made = copy.deepcopy(_method(family, str(weights), prompt, seed, tuple(settings.items())))
+    made = _method(family, str(weights), prompt, seed, tuple(settings.items()))()
     torch.manual_seed(seed)
     return made
 
 
 @lru_cache(maxsize=16)
-def _method(family: str, weights: str, prompt: str, seed: int, settings: tuple[tuple[str, Any], ...]) -> SamMethod:
-    return method_anew(family, weights, prompt, seed, **dict(settings))
+def _method(
+    family: str, weights: str, prompt: str, seed: int, settings: tuple[tuple[str, Any], ...]
+) -> Callable[[], SamMethod]:
+    return copies_of(method_anew(family, weights, prompt, seed, **dict(settings)))
 
 
 def method_anew(family: str, weights: object, prompt: str = "oracle box", seed: int = 0, **settings: Any) -> SamMethod:

@@ -39,7 +39,8 @@ VARIANTS: list[dict[str, Any]] = [
 # 96: maps that don't divide into windows; 224: maps that divide in the first stages. A pixel stem reduces nothing.
 CASES = [
     *((fields, MIXED, 24 if fields.get("stem") == "pixel" else 96) for fields in VARIANTS),
-    ({}, MIXED, 224), ({}, 2, 96), ({}, 2, 224), ({"stem": "pixel"}, 2, 24), ({"controllers": "none"}, 2, 96),
+    ({}, MIXED, 224), ({}, 2, 96), ({"controllers": "none"}, 2, 96),
+    *(pytest.param(*case, marks=pytest.mark.slow) for case in (({}, 2, 224), ({"stem": "pixel"}, 2, 24))),
 ]  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def _shared(kept: list[Any] = []) -> Any:  # noqa: B006 (one model for all examp
 
 def test_added_modalities_see_their_own_query(build: Build, images: Images) -> None:
     model = add_modality(build(), 7).eval()
-    fast, x = accelerate(model), images(4, 96)
+    fast, x = accelerate(model), images(4, 64)
     for numbers in (7, 2, torch.tensor([7, 0, 7, 5]), torch.tensor([0, 2, 0, 5])):
         with torch.inference_mode():
             expected = model(x, numbers)
@@ -98,7 +99,7 @@ def test_few_operations_whatever_the_batch(build: Build, images: Images) -> None
     fast = accelerate(model)
     fast(images(1, 256), 2)
     one = operations(lambda: fast(images(1, 256), 2))
-    mixed = operations(lambda: fast(images(6, 256), torch.arange(6)))
+    mixed = operations(lambda: fast(images(3, 256), torch.tensor([0, 3, 5])))
     assert one.count <= 600, one.names
     assert mixed.count <= 1.1 * one.count, mixed.names
     with torch.inference_mode():

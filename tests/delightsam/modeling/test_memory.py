@@ -13,6 +13,8 @@ from delightsam import DeLightSAM
 from delightsam.training.losses import dice_bce
 from harness.efficiency.measure import _peak_growth_on_cpu
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 Build = Callable[..., DeLightSAM]
 Images = Callable[[int, int], Tensor]
 MIXED = torch.tensor([2, 0, 2])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from support.operations import operations
@@ -17,14 +19,10 @@ KNOWN = (0, 2, 3, 5)
 NUMBERS = [2, 0, 5, 2]
 
 
-def model(**fields: object) -> DeLightSAM:
-    """In float64, with controllers that have an effect."""
-    torch.manual_seed(0)
-    made = DeLightSAM(modalities=KNOWN, **fields).double()
-    with torch.no_grad():
-        for parameter in made.controllers.parameters():
-            parameter.normal_(std=0.1)
-    return made
+@pytest.fixture
+def model(build: Callable[..., DeLightSAM]) -> Callable[..., DeLightSAM]:
+    """Builds one in float64, with controllers that have an effect."""
+    return lambda **fields: build(modalities=KNOWN, **fields).double()
 
 
 def learned(made: DeLightSAM, images: Tensor, modality: list[int] | Mixture) -> tuple[Tensor, dict[str, Tensor]]:
@@ -48,8 +46,8 @@ def learned(made: DeLightSAM, images: Tensor, modality: list[int] | Mixture) -> 
         {"decoder": "convolutional"},
     ],
 )
-def test_a_mixture_is_the_list(fields: dict[str, object]) -> None:
-    made = model(**fields).eval()
+def test_a_mixture_is_the_list(model: Callable[..., DeLightSAM], fields: dict[str, object]) -> None:
+    made = model(**fields)
     images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     logits, gradients = learned(made, images, NUMBERS)
     mixed, mixed_gradients = learned(made, images, made.mixture(torch.tensor(NUMBERS), sorted(set(NUMBERS))))
@@ -60,8 +58,8 @@ def test_a_mixture_is_the_list(fields: dict[str, object]) -> None:
         assert torch.allclose(gradient, gradients[name], atol=1e-9), name
 
 
-def test_all_batches_are_the_same_operations() -> None:
-    made = model().eval()
+def test_all_batches_are_the_same_operations(model: Callable[..., DeLightSAM]) -> None:
+    made = model()
     images = torch.randn(4, 3, 32, 32, dtype=torch.float64)
     made.outputs(images, made.mixture(torch.tensor(NUMBERS), KNOWN))  # makes its constants
     counted = [
@@ -71,7 +69,7 @@ def test_all_batches_are_the_same_operations() -> None:
     assert counted[0] == counted[1] == counted[2]
 
 
-def test_a_model_with_added_modalities_takes_lists() -> None:
-    made = add_modality(DeLightSAM(modalities=KNOWN), 7).eval()
+def test_a_model_with_added_modalities_takes_lists(build: Callable[..., DeLightSAM]) -> None:
+    made = add_modality(build(modalities=KNOWN), 7)
     with pytest.raises(ValueError, match="as a list"):
         made.outputs(torch.rand(1, 3, 32, 32), made.mixture(torch.tensor([0]), KNOWN))

@@ -73,6 +73,8 @@ def test_logits(modality: int, forward: Forward, authors_outputs: dict[str, Tens
     assert (logits[0, 0, ::32, ::32] - theirs).abs().max() <= 1e-3
 
 
+# Of a small image in test_fused.py.
+@pytest.mark.slow
 def test_whole_fused_model_gives_the_same(
     authors_state: dict[str, Tensor], authors_input: Tensor, authors_outputs: dict[str, Tensor]
 ) -> None:

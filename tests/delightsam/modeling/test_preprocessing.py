@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from support.depth import SHALLOW, depth
 
 from delightsam import DeLightSAM, load, save
 from delightsam.modeling.preprocessing import PRESETS, normalise
@@ -38,6 +39,7 @@ def test_the_slip_makes_a_difference() -> None:
 
 
 @pytest.mark.parametrize("preset", ["authors", "minmax"])
+@depth(SHALLOW)
 def test_a_model_keeps_its_preset(preset: str, tmp_path: Path) -> None:
     """What `predict` computes after loading is what it computed before saving, by that preset."""
     torch.manual_seed(0)

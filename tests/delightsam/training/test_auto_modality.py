@@ -104,7 +104,7 @@ def test_head_is_part_of_the_model_s_file(build: Build, tmp_path: Path) -> None:
 def batch_of_three_looks() -> Any:
     modality = torch.tensor([0, 1, 2, 1, 0, 2])
     level = torch.tensor([0.1, 0.5, 0.9])[modality][:, None, None, None]
-    images = (torch.rand(6, 3, 32, 32) * 0.1 + level).clamp(0, 1)
+    images = (torch.rand(6, 3, 16, 16) * 0.1 + level).clamp(0, 1)
     return SimpleNamespace(images=images, masks=(images[:, :1] > level).float(), modality=modality)
 
 

@@ -13,6 +13,7 @@ import pytest
 import torch
 import yaml
 from safetensors.torch import save_file
+from support.numbers import nothing_drawn
 from torch import Tensor
 from toy_training import CONFIG, copy_of, curves, make_data, run, same_bits
 
@@ -47,7 +48,7 @@ def sam_file(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def make(modalities: list[str] = NAMES, seed: int = 0, **settings: Any) -> MDKDMethod:
     torch.manual_seed(seed)
-    return MDKDMethod(modalities, **{"teacher": "tiny", "stem": "pixel", "stages": CHAIN, **settings})
+    return MDKDMethod(modalities, **{"teacher": "tiny", "stages": CHAIN, **settings})
 
 
 def disc_batch(modality: tuple[int, ...] = (0, 1, 1, 0)) -> Any:
@@ -129,8 +130,8 @@ def test_targets(sam_file: str) -> None:
         for name, parameter in method.teacher.controllers.named_parameters():
             parameter.add_(torch.randn_like(parameter) if "up" in name else 0)
         method.eval()
-        plain = method.teacher(batch.images, (8, 8), None)
-        adapted = method.teacher(batch.images, (8, 8), torch.tensor([1, 3, 3, 1]))
+        plain = method.teacher(batch.images, (2, 2), None)
+        adapted = method.teacher(batch.images, (2, 2), torch.tensor([1, 3, 3, 1]))
         for stage, target in (("common", plain), ("controllers", adapted)):
             method._views = {stage: None}
             numbers = None if stage == "common" else torch.tensor([1, 3, 3, 1])
@@ -167,7 +168,7 @@ def test_the_stage_says_who_predicts() -> None:
     student = set(method.network.parameters())
     teacher = {p for name, p in method.named_parameters() if name.startswith(("teacher.", *HEADS))}
     with torch.no_grad():
-        embedding = method.teacher(batch.images, (8, 8), numbers)
+        embedding = method.teacher(batch.images, (2, 2), numbers)
         by_teacher = method.network.decode(embedding, numbers, (32, 32)).logits
         by_student = method.network.predict(batch.images, numbers)
         assert torch.equal(method.predict(batch.images, batch.modality), by_student)  # `joint` comes last
@@ -179,6 +180,7 @@ def test_the_stage_says_who_predicts() -> None:
         assert torch.equal(alone.predict(batch.images, batch.modality), by_teacher)
 
 
+@nothing_drawn()
 def test_active_parameters_are_those_of_one_modality() -> None:
     for stage in ("teacher", "joint"):
         alone, two = make(["xray"], stages=[stage]), make(stages=[stage])
@@ -241,7 +243,7 @@ def test_weights_of_a_file_are_not_kept_again(sam_file: str, tmp_path: Path) -> 
 
 def test_the_student_starts_alike_with_and_without_a_teacher() -> None:
     torch.manual_seed(0)
-    alone = DeLightSAMMethod(NAMES, stem="pixel").network
+    alone = DeLightSAMMethod(NAMES).network
     assert same_bits(alone, make().network)
 
 
@@ -297,6 +299,7 @@ def test_stages_one_by_one(tmp_path: Path) -> None:
     assert not second.through_teacher  # the student is what comes out of these stages
 
 
+@nothing_drawn()
 def test_wrong_starts_are_named(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"none\.safetensors"):
         make(start_from=str(tmp_path / "none.safetensors"))
@@ -332,6 +335,7 @@ def settings_of(name: str) -> dict[str, Any]:
     return yaml.safe_load((Path(suites.__file__).parent / "method" / f"{name}.yaml").read_text("utf-8"))
 
 
+@nothing_drawn()
 def test_the_tiny_chain_of_the_suite() -> None:
     method = build_method("delightsam_mdkd_tiny", settings_of("delightsam_mdkd_tiny")["model"], ["fundus"])
     assert [stage.name for stage in method.stages()] == ["teacher", "common", "controllers", "joint"]
@@ -340,6 +344,7 @@ def test_the_tiny_chain_of_the_suite() -> None:
 
 
 @pytest.mark.parametrize("size", ["b", "l", "h"])
+@nothing_drawn()
 def test_published_teachers_of_the_suite(size: str, sam_file: str) -> None:
     settings = settings_of(f"delightsam_mdkd_{size}")
     assert settings["card"]["pretrained_on"] == ["SA-1B"]

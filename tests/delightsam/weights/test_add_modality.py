@@ -49,7 +49,7 @@ def learn(model: DeLightSAM, number: int, images: Tensor) -> None:
 def test_the_others_stay_bit_identical_while_it_learns(
     build: Build, images: Images, fields: dict[str, object], like: int | None
 ) -> None:
-    old, x, mixed = build(**fields), images(3, 64), torch.tensor([5, 0, 2])
+    old, x, mixed = build(**fields), images(3, 32), torch.tensor([5, 0, 2])
     before = outputs(old, x, mixed)
     new = add_modality(old, 6, like=like)
     assert new.config.modalities == (0, 2, 5, 6) and new.config.added == (6,)
@@ -76,8 +76,8 @@ def test_the_others_stay_bit_identical_while_it_learns(
 
 def test_mixed_batches_of_old_and_new_equal_one_at_a_time(build: Build, images: Images) -> None:
     model = add_modality(add_modality(build(queries=7), 6, like=0), 1)
-    learn(model, 1, images(1, 64))
-    x, modality = images(7, 64), torch.tensor([6, 1, 0, 5, 1, 2, 6])
+    learn(model, 1, images(1, 32))
+    x, modality = images(7, 32), torch.tensor([6, 1, 0, 5, 1, 2, 6])
     together = outputs(model, x, modality)
     alone = [outputs(model, x[i : i + 1], modality[i : i + 1]) for i in range(7)]
     for i, tensor in enumerate(together):
@@ -88,7 +88,7 @@ def test_mixed_batches_of_old_and_new_equal_one_at_a_time(build: Build, images: 
 
 
 def test_a_new_modality_starts_as_a_copy_or_as_the_mean(build: Build, images: Images) -> None:
-    old, x = build(), images(2, 64)
+    old, x = build(), images(2, 32)
     copied, fresh = add_modality(old, 6, like=5), add_modality(old, 6)
     assert torch.equal(copied.encode(x, 6), old.encode(x, 5))
     assert torch.equal(copied.decoder.added_queries["6"], old.decoder.queries[5])
@@ -99,7 +99,7 @@ def test_a_new_modality_starts_as_a_copy_or_as_the_mean(build: Build, images: Im
 
 
 def test_round_trip(build: Build, images: Images, tmp_path: Path) -> None:
-    model, x = add_modality(build(), 8, like=0), images(2, 64)
+    model, x = add_modality(build(), 8, like=0), images(2, 32)
     save(model, tmp_path / "seven.safetensors")
     again = load(tmp_path / "seven.safetensors")
     assert again.config == model.config and again.config.added == (8,)
@@ -110,7 +110,7 @@ def test_round_trip(build: Build, images: Images, tmp_path: Path) -> None:
 
 def test_an_ablated_model_takes_a_further_modality(build: Build, images: Images) -> None:
     one_query = build(controllers="none", queries=1, hypernetworks="shared", prompts="none")
-    new, x = add_modality(one_query, 6), images(2, 64)
+    new, x = add_modality(one_query, 6), images(2, 32)
     assert same_bits(outputs(new, x, 2), outputs(one_query, x, 2))
     assert list(modality_parameters(new, 6)) == ["decoder.added_queries.6"]
     plain = add_modality(build(decoder="convolutional"), 6, like=2)

