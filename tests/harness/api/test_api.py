@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import json
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 import harness
+import harness.api
 import harness.api.figures
 import harness.api.results
 import harness.api.running
@@ -51,10 +54,10 @@ def no_open_figures() -> Iterator[None]:
 
 
 @pytest.fixture
-def small(small_dataset: Path, tmp_path: Path) -> list[str]:
+def small(_small_dataset: Path, tmp_path: Path) -> list[str]:
     """Words of a small run."""
     return [
-        f"data.root={small_dataset}",
+        f"data.root={_small_dataset}",
         f"store.root={tmp_path / 'runs'}",
         "executor=serial",
         "training.image_size=32",
@@ -64,7 +67,10 @@ def small(small_dataset: Path, tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("module", [harness.api.results, harness.api.running, harness.api.figures])
 @pytest.mark.usefixtures("no_open_figures")
-def test_the_examples_in_docstrings_run(module: Any, holed: Simulated, small: list[str], tmp_path: Path) -> None:
+def test_the_examples_in_docstrings_run(
+    module: Any, holed: Simulated, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
     names = {**vars(module), "load_results": load_results, "store": holed.root, "small": small, "folder": tmp_path}
     finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     tests = [test for test in finder.find(module, globs=names) if test.examples]
@@ -88,12 +94,12 @@ def test_importing_the_bench_loads_nothing_heavy() -> None:
 
 
 def test_a_notebook_without_widgets_shows_no_warning_of_tqdm() -> None:
-    program = (
-        "import harness.api, warnings; "
-        "warnings.warn('IProgress not found. Please update jupyter and ipywidgets.'); warnings.warn('another')"
-    )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
-    assert "another" in said and "IProgress" not in said
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.resetwarnings()
+        importlib.reload(harness.api)
+        warnings.warn("IProgress not found. Please update jupyter and ipywidgets.", stacklevel=1)
+        warnings.warn("another", stacklevel=1)
+    assert [str(warning.message) for warning in shown] == ["another"]
 
 
 def test_tables_have_the_documented_columns_and_one_row_for_each_image_and_trial(holed: Simulated) -> None:
@@ -211,6 +217,7 @@ def test_run_and_predict(small: list[str], tmp_path: Path, monkeypatch: pytest.M
     assert results.complete and results.report.is_file()
     assert plan(*words).trials["done"].all()
     assert results.trials["trial"].tolist() == planned.trials["trial"].tolist()
+    monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
     assert run(*words, quiet=True).images.equals(results.images)  # nothing is run again
 
     unet = results.trained(method="unet", device="cpu")
@@ -240,16 +247,16 @@ def test_run_says_what_is_wrong_before_it_makes_anything(small: list[str], tmp_p
     assert not (tmp_path / "runs").exists()
 
 
-def test_evaluate_gives_results_with_holes(small_dataset: Path, tmp_path: Path) -> None:
+def test_evaluate_gives_results_with_holes(_small_dataset: Path, tmp_path: Path) -> None:
     from PIL import Image
 
-    for sample in Dataset.open(small_dataset).samples:
+    for sample in Dataset.open(_small_dataset).samples:
         if sample.id != "case_0" or sample.domain != "clinic_a":
             path = tmp_path / "masks" / f"{sample.key}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(read_mask(sample.mask)).save(path)
     results = evaluate(
-        tmp_path / "masks", "perfect tool", f"data.root={small_dataset}", f"store.root={tmp_path / 'runs'}", quiet=True
+        tmp_path / "masks", "perfect tool", f"data.root={_small_dataset}", f"store.root={tmp_path / 'runs'}", quiet=True
     )
     assert set(results.trials["method"]) == {"perfect tool"}
     assert not results.complete

@@ -269,6 +269,7 @@ def test_one_trial_under_two_names_runs_once_and_is_two_rows(
     assert first.ids == second.ids and {first.method, second.method} == {"tinyconv", "tinyconv@per_modality"}
     table = (record.folder / "report" / "leaderboard.csv").read_text("utf-8").splitlines()
     assert len(table) == 3 and len({line.split(",")[4] for line in table[1:]}) == 1
+    monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
     assert main(both) == 0
     assert "2 trials, 2 of them already in" in capsys.readouterr().err
 
@@ -340,11 +341,12 @@ def test_a_reader_who_leaves_early_is_no_error(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_installed_command_finds_modules_in_the_folder_it_runs_in(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, _small_dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As `python -m harness` does, so that both take the same methods."""
     (tmp_path / "here.py").write_text("from toy_methods import NoPredict")
     words = ["plan", "method=[unet]", "methods.unet.model._target_=here.NoPredict", "store.root=runs"]
+    words.append(f"data.root={_small_dataset}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     monkeypatch.setattr(sys, "argv", ["delightsam-bench", *words])
