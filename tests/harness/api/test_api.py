@@ -32,6 +32,7 @@ from harness.errors import UserError
 from harness.metrics import shown_metrics
 from harness.store.store import Store
 from reports.records.tidy import IMAGE_COLUMNS, TRIAL_COLUMNS
+from tests.harness.cli.conftest import write_toys
 from tests.reports.simulated_store import Simulated, write_store
 
 
@@ -124,7 +125,9 @@ def test_a_trials_metric_is_the_mean_over_images_and_then_over_domains(complete:
 
 
 def test_a_metric_that_was_not_measured_is_nan(tmp_path: Path) -> None:
-    store = write_store(tmp_path, faults={}, change=lambda method, frame: frame.drop(columns="cldice"))
+    store = write_store(
+        tmp_path, faults={}, folds=1, predictions=False, change=lambda method, frame: frame.drop(columns="cldice")
+    )
     results = load_results(store.root)
     assert results.images["cldice"].isna().all() and results.images["cldice"].dtype == float
     assert results.trials["cldice"].isna().all() and results.trials["dice"].notna().all()
@@ -185,7 +188,7 @@ def test_pictures_of_chosen_images(complete: Results, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_open_figures")
 def test_pictures_say_which_mask_or_image_is_gone(tmp_path: Path) -> None:
-    results = load_results(write_store(tmp_path).root)
+    results = load_results(write_store(tmp_path, folds=1).root)
     rows = results.images.query("role == 'test'").head(1)
     (key,) = rows["key"]
     for mask in tmp_path.rglob(f"predictions/*/test/{key}.png"):
@@ -206,33 +209,33 @@ def test_a_figure_that_the_data_dont_allow_says_why(complete: Results) -> None:
 @pytest.mark.usefixtures("no_open_figures")
 def test_run_and_predict(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
-    words = [*small, "method=[unet,otsu]", "methods.unet.model.encoder_name=mobilenet_v2", "training.epochs=1"]
-    words += ["protocol.max_folds=1", "training.amp=off"]
-    planned = plan(*words)
+    words = [*small, "method=[tinyconv,otsu]", "training.epochs=1", "protocol.max_folds=1", "training.amp=off"]
+    ours = write_toys(tmp_path / "ours")
+    planned = plan(*words, config_dir=ours)
     assert planned.trials["done"].tolist() == [False, False]
     assert planned.splits["test"].tolist() == [8]
     mine, _ = plt.subplots()
-    results = run(*words, quiet=True)
+    results = run(*words, config_dir=ours, quiet=True)
     assert plt.get_fignums() == [mine.number]  # the report leaves open figures alone
     assert results.complete and results.report.is_file()
-    assert plan(*words).trials["done"].all()
+    assert plan(*words, config_dir=ours).trials["done"].all()
     assert results.trials["trial"].tolist() == planned.trials["trial"].tolist()
     monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
-    assert run(*words, quiet=True).images.equals(results.images)  # nothing is run again
+    assert run(*words, config_dir=ours, quiet=True).images.equals(results.images)  # nothing is run again
 
-    unet = results.trained(method="unet", device="cpu")
-    assert unet.id == results.trials.set_index("method").loc["unet", "trial"]
-    store, (record,) = Store(results.store), [trial for trial in results.records.trials if trial.method == "unet"]
+    network = results.trained(method="tinyconv", device="cpu")
+    assert network.id == results.trials.set_index("method").loc["tinyconv", "trial"]
+    store, (record,) = Store(results.store), [trial for trial in results.records.trials if trial.method == "tinyconv"]
     assert record.spec is not None
     keys = record.spec.split.test[:3]
     images = Dataset.open(Path(record.spec.data.root)).by_key()
-    masks = unet.predict([images[key].image for key in keys])
+    masks = network.predict([images[key].image for key in keys])
     for key, mask in zip(keys, masks, strict=True):
         assert np.array_equal(mask, read_mask(store.mask(record.ids, "test", key)))
     with pytest.raises(UserError, match=r"found float64 of shape \(4, 4, 3\)"):
-        unet.predict([np.zeros((4, 4, 3))])
+        network.predict([np.zeros((4, 4, 3))])
     with pytest.raises(UserError, match="was not trained on modality"):
-        results.trained(unet.id[:10], device="cpu").predict([], "xray")
+        results.trained(network.id[:10], device="cpu").predict([], "xray")
     with pytest.raises(UserError, match="either a trial's id or method"):
         results.trained()
 
@@ -269,7 +272,7 @@ def test_evaluate_gives_results_with_holes(_small_dataset: Path, tmp_path: Path)
 def test_the_guides_lines_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guide = (Path(harness.__file__).parents[1] / "docs" / "guides" / "python.md").read_text("utf-8")
     (code,) = [text for text in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "heat_map" in text]
-    write_store(tmp_path, faults={})
+    write_store(tmp_path, faults={}, predictions=False)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(code, names)
