@@ -381,8 +381,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     path = folder / "config.yaml"
     try:
-        # In C: a twelfth of the time, and each report, measure and status reads those of all runs.
-        config = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        config = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # 12 times as fast
     except (OSError, yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
