@@ -47,7 +47,7 @@ DOMAINS = {"dermoscopy": ("clinic_a", "clinic_b", "clinic_c"), "ultrasound": ("s
 IMAGES_PER_DOMAIN = 4
 
 # On a busy machine drawing an example may take long; that says nothing of what is tested.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("busy", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
 
@@ -120,10 +120,11 @@ def small_dataset(_small_dataset: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture(scope="session")
-def _small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def _small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """What `small_dataset` is a copy of, for what only reads it: copying it and checking the copy takes longer than many tests."""
     from harness.data.dataset import Dataset
 
-    root = tmp_path_factory.mktemp("data") / "small"
+    root = tmp_path_factory.mktemp("data") / "small_dataset"
     number = 0
     for modality, domains in DOMAINS.items():
         for domain_number, domain in enumerate(domains):
@@ -131,7 +132,10 @@ def _small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 write_pair(root, modality, domain, f"case_{image_number}", number, domain_number)
                 number += 1
     Dataset.open(root)  # writes the manifest
-    return root
+    before = {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(root.rglob("*.*"))}
+    yield root
+    after = {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(root.rglob("*.*"))}
+    assert after == before, "a test changed the shared dataset; it needs `small_dataset`, a copy of its own"
 
 
 def write_pair(root: Path, modality: str, domain: str, name: str, number: int, domain_number: int) -> None:

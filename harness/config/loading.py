@@ -6,7 +6,8 @@ Hydra's own errors speak of its insides. Here each becomes a UserError that name
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from functools import cache
 from pathlib import Path
@@ -31,11 +32,6 @@ from harness.config.yaml_tree import (
 from harness.errors import UserError, did_you_mean
 
 logger = logging.getLogger(__name__)
-# Groups of Hydra's own, of which only its programs make use: to read them is a fifth of the time.
-_WITHOUT = [
-    f"~hydra/{group}"
-    for group in ("launcher", "sweeper", "help", "hydra_help", "output", "hydra_logging", "job_logging", "env")
-]
 
 
 def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> RunConfig:
@@ -65,8 +61,8 @@ def load_config(overrides: Sequence[str], extra_folder: Path | None = None) -> R
     _register()
     GlobalHydra.instance().clear()
     try:
-        with initialize_config_dir(str(config_folder()), version_base="1.3"):
-            composed = compose("config", overrides=[*words, *search, *_WITHOUT])
+        with initialize_config_dir(str(config_folder()), version_base="1.3"), _without_groups_of_hydra():
+            composed = compose("config", overrides=[*words, *search])
         if not any(word.lstrip("+").startswith("method=") for word in words):
             _leave_out_without_weights(composed)
         config = OmegaConf.to_object(composed)
@@ -96,6 +92,30 @@ def _register() -> None:
     ConfigStore.instance().store(name="run_config", node=RunConfig)
     register_resolvers()
     register_card_resolvers()
+
+
+@contextmanager
+def _without_groups_of_hydra() -> Iterator[None]:
+    """Keeps Hydra from reading its own groups (launcher, help and so on), of which only its programs make use: a third of the time."""
+    from hydra.core.config_store import ConfigStore
+
+    stored = ConfigStore.instance().repo["hydra"]
+    whole = stored["config.yaml"]
+    stored["config.yaml"] = _hydra_alone()
+    try:
+        yield
+    finally:
+        stored["config.yaml"] = whole
+
+
+@cache
+def _hydra_alone() -> Any:
+    from hydra.conf import HydraConf
+    from hydra.core.config_store import ConfigNode
+    from omegaconf import OmegaConf
+
+    node = OmegaConf.structured(HydraConf(defaults=[]))
+    return ConfigNode(name="config.yaml", node=node, group="hydra", package=None, provider="hydra")
 
 
 def _leave_out_without_weights(composed: Any) -> None:

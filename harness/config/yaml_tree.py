@@ -183,7 +183,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.safe_load(_text(path)) or {}
+        content = yaml.load(_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
     except yaml.YAMLError as error:
         raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(content, dict):

@@ -381,7 +381,7 @@ def read_config(folder: Path) -> dict[str, Any]:
 
     path = folder / "config.yaml"
     try:
-        config = yaml.safe_load(path.read_text("utf-8"))
+        config = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # 12 times as fast
     except (OSError, yaml.YAMLError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(

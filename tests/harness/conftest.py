@@ -21,14 +21,20 @@ TOY_TRAINING = {"image_size": 32, "epochs": 2, "batch_size": 8, "augmentation": 
 
 
 @pytest.fixture
-def toy_config(small_dataset: Path, tmp_path: Path) -> Callable[..., RunConfig]:
-    """`toy_config("TinyConv", "Broken", epochs=3)`: one fold of each of the small dataset's two modalities."""
+def toy_config(request: pytest.FixtureRequest, _small_dataset: Path, tmp_path: Path) -> Callable[..., RunConfig]:
+    """`toy_config("TinyConv", "Broken", epochs=3)`: one fold of each of the small dataset's two modalities.
+
+    All tests share these images; one that changes some names `small_dataset`, and is given its own.
+    """
     from harness.config import DataConfig, ExecutorConfig, ProtocolConfig, RunConfig, StoreConfig, TrainingConfig
+
+    own = "small_dataset" in request.fixturenames
+    data = request.getfixturevalue("small_dataset") if own else _small_dataset
 
     def make(*classes: str, **training: Any) -> RunConfig:
         return RunConfig(
             name="toys",
-            data=DataConfig(root=str(small_dataset), cache=str(tmp_path / "cache")),
+            data=DataConfig(root=str(data), cache=str(tmp_path / "cache")),
             protocol=ProtocolConfig(max_folds=1),
             training=TrainingConfig(**{**TOY_TRAINING, **training}),
             executor=ExecutorConfig(name="serial", device="cpu"),

@@ -277,6 +277,7 @@ def test_a_split_that_is_not_what_its_fingerprint_says_is_refused(toy_plan: ToyP
         run_trial(spec, context)
 
 
+@pytest.mark.usefixtures("small_dataset")
 def test_images_that_changed_since_the_plan_are_refused(toy_plan: ToyPlan, context: TrialContext) -> None:
     suite = toy_plan()
     (trial,) = suite.trials
@@ -291,6 +292,7 @@ def test_images_that_changed_since_the_plan_are_refused(toy_plan: ToyPlan, conte
         run(trial, context)
 
 
+@pytest.mark.usefixtures("small_dataset")
 def test_an_image_that_is_gone_is_named(toy_plan: ToyPlan, context: TrialContext) -> None:
     suite = toy_plan()
     (trial,) = suite.trials
@@ -331,6 +333,7 @@ def test_the_oracle_is_scored_on_the_test_domain_and_says_so(toy_plan: ToyPlan, 
     assert "validation_dice" not in record.curves
 
 
+@pytest.mark.usefixtures("small_dataset")
 def test_test_images_reach_nothing_but_the_test_rows(toy_plan: ToyPlan, context: TrialContext) -> None:
     """The whole trial again on data whose test images (and only they) are noise."""
     suite = toy_plan(augmentation="standard")

@@ -80,6 +80,7 @@ def test_other_rules_of_measuring_train_nothing(
     assert not first["nsd"].equals(second["nsd"])
 
 
+@pytest.mark.usefixtures("small_dataset")
 def test_corrected_references_train_and_predict_nothing(
     toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

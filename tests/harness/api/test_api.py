@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import doctest
+import importlib
 import json
 import re
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 import harness
+import harness.api
 import harness.api.figures
 import harness.api.results
 import harness.api.running
@@ -29,6 +32,7 @@ from harness.errors import UserError
 from harness.metrics import shown_metrics
 from harness.store.store import Store
 from reports.records.tidy import IMAGE_COLUMNS, TRIAL_COLUMNS
+from tests.harness.cli.conftest import write_toys
 from tests.reports.simulated_store import Simulated, write_store
 
 
@@ -51,10 +55,10 @@ def no_open_figures() -> Iterator[None]:
 
 
 @pytest.fixture
-def small(small_dataset: Path, tmp_path: Path) -> list[str]:
+def small(_small_dataset: Path, tmp_path: Path) -> list[str]:
     """Words of a small run."""
     return [
-        f"data.root={small_dataset}",
+        f"data.root={_small_dataset}",
         f"store.root={tmp_path / 'runs'}",
         "executor=serial",
         "training.image_size=32",
@@ -64,7 +68,10 @@ def small(small_dataset: Path, tmp_path: Path) -> list[str]:
 
 @pytest.mark.parametrize("module", [harness.api.results, harness.api.running, harness.api.figures])
 @pytest.mark.usefixtures("no_open_figures")
-def test_the_examples_in_docstrings_run(module: Any, holed: Simulated, small: list[str], tmp_path: Path) -> None:
+def test_the_examples_in_docstrings_run(
+    module: Any, holed: Simulated, small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
     names = {**vars(module), "load_results": load_results, "store": holed.root, "small": small, "folder": tmp_path}
     finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     tests = [test for test in finder.find(module, globs=names) if test.examples]
@@ -88,12 +95,12 @@ def test_importing_the_bench_loads_nothing_heavy() -> None:
 
 
 def test_a_notebook_without_widgets_shows_no_warning_of_tqdm() -> None:
-    program = (
-        "import harness.api, warnings; "
-        "warnings.warn('IProgress not found. Please update jupyter and ipywidgets.'); warnings.warn('another')"
-    )
-    said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stderr
-    assert "another" in said and "IProgress" not in said
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.resetwarnings()
+        importlib.reload(harness.api)
+        warnings.warn("IProgress not found. Please update jupyter and ipywidgets.", stacklevel=1)
+        warnings.warn("another", stacklevel=1)
+    assert [str(warning.message) for warning in shown] == ["another"]
 
 
 def test_tables_have_the_documented_columns_and_one_row_for_each_image_and_trial(holed: Simulated) -> None:
@@ -118,7 +125,9 @@ def test_a_trials_metric_is_the_mean_over_images_and_then_over_domains(complete:
 
 
 def test_a_metric_that_was_not_measured_is_nan(tmp_path: Path) -> None:
-    store = write_store(tmp_path, faults={}, change=lambda method, frame: frame.drop(columns="cldice"))
+    store = write_store(
+        tmp_path, faults={}, folds=1, predictions=False, change=lambda method, frame: frame.drop(columns="cldice")
+    )
     results = load_results(store.root)
     assert results.images["cldice"].isna().all() and results.images["cldice"].dtype == float
     assert results.trials["cldice"].isna().all() and results.trials["dice"].notna().all()
@@ -179,7 +188,7 @@ def test_pictures_of_chosen_images(complete: Results, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("no_open_figures")
 def test_pictures_say_which_mask_or_image_is_gone(tmp_path: Path) -> None:
-    results = load_results(write_store(tmp_path).root)
+    results = load_results(write_store(tmp_path, folds=1).root)
     rows = results.images.query("role == 'test'").head(1)
     (key,) = rows["key"]
     for mask in tmp_path.rglob(f"predictions/*/test/{key}.png"):
@@ -200,32 +209,33 @@ def test_a_figure_that_the_data_dont_allow_says_why(complete: Results) -> None:
 @pytest.mark.usefixtures("no_open_figures")
 def test_run_and_predict(small: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.cli.run._measure_costs", lambda *_: None)
-    words = [*small, "method=[unet,otsu]", "methods.unet.model.encoder_name=mobilenet_v2", "training.epochs=1"]
-    words += ["protocol.max_folds=1", "training.amp=off"]
-    planned = plan(*words)
+    words = [*small, "method=[tinyconv,otsu]", "training.epochs=1", "protocol.max_folds=1", "training.amp=off"]
+    ours = write_toys(tmp_path / "ours")
+    planned = plan(*words, config_dir=ours)
     assert planned.trials["done"].tolist() == [False, False]
     assert planned.splits["test"].tolist() == [8]
     mine, _ = plt.subplots()
-    results = run(*words, quiet=True)
+    results = run(*words, config_dir=ours, quiet=True)
     assert plt.get_fignums() == [mine.number]  # the report leaves open figures alone
     assert results.complete and results.report.is_file()
-    assert plan(*words).trials["done"].all()
+    assert plan(*words, config_dir=ours).trials["done"].all()
     assert results.trials["trial"].tolist() == planned.trials["trial"].tolist()
-    assert run(*words, quiet=True).images.equals(results.images)  # nothing is run again
+    monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
+    assert run(*words, config_dir=ours, quiet=True).images.equals(results.images)  # nothing is run again
 
-    unet = results.trained(method="unet", device="cpu")
-    assert unet.id == results.trials.set_index("method").loc["unet", "trial"]
-    store, (record,) = Store(results.store), [trial for trial in results.records.trials if trial.method == "unet"]
+    network = results.trained(method="tinyconv", device="cpu")
+    assert network.id == results.trials.set_index("method").loc["tinyconv", "trial"]
+    store, (record,) = Store(results.store), [trial for trial in results.records.trials if trial.method == "tinyconv"]
     assert record.spec is not None
     keys = record.spec.split.test[:3]
     images = Dataset.open(Path(record.spec.data.root)).by_key()
-    masks = unet.predict([images[key].image for key in keys])
+    masks = network.predict([images[key].image for key in keys])
     for key, mask in zip(keys, masks, strict=True):
         assert np.array_equal(mask, read_mask(store.mask(record.ids, "test", key)))
     with pytest.raises(UserError, match=r"found float64 of shape \(4, 4, 3\)"):
-        unet.predict([np.zeros((4, 4, 3))])
+        network.predict([np.zeros((4, 4, 3))])
     with pytest.raises(UserError, match="was not trained on modality"):
-        results.trained(unet.id[:10], device="cpu").predict([], "xray")
+        results.trained(network.id[:10], device="cpu").predict([], "xray")
     with pytest.raises(UserError, match="either a trial's id or method"):
         results.trained()
 
@@ -240,16 +250,16 @@ def test_run_says_what_is_wrong_before_it_makes_anything(small: list[str], tmp_p
     assert not (tmp_path / "runs").exists()
 
 
-def test_evaluate_gives_results_with_holes(small_dataset: Path, tmp_path: Path) -> None:
+def test_evaluate_gives_results_with_holes(_small_dataset: Path, tmp_path: Path) -> None:
     from PIL import Image
 
-    for sample in Dataset.open(small_dataset).samples:
+    for sample in Dataset.open(_small_dataset).samples:
         if sample.id != "case_0" or sample.domain != "clinic_a":
             path = tmp_path / "masks" / f"{sample.key}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(read_mask(sample.mask)).save(path)
     results = evaluate(
-        tmp_path / "masks", "perfect tool", f"data.root={small_dataset}", f"store.root={tmp_path / 'runs'}", quiet=True
+        tmp_path / "masks", "perfect tool", f"data.root={_small_dataset}", f"store.root={tmp_path / 'runs'}", quiet=True
     )
     assert set(results.trials["method"]) == {"perfect tool"}
     assert not results.complete
@@ -262,7 +272,7 @@ def test_evaluate_gives_results_with_holes(small_dataset: Path, tmp_path: Path) 
 def test_the_guides_lines_run_as_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     guide = (Path(harness.__file__).parents[1] / "docs" / "guides" / "python.md").read_text("utf-8")
     (code,) = [text for text in re.findall(r"```python\n(.*?)```", guide, re.DOTALL) if "heat_map" in text]
-    write_store(tmp_path, faults={})
+    write_store(tmp_path, faults={}, predictions=False)
     monkeypatch.chdir(tmp_path)
     names: dict[str, Any] = {}
     exec(code, names)

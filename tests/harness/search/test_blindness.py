@@ -133,7 +133,7 @@ def test_with_several_methods_no_fold_is_helped_by_its_test_domain(
     monkeypatch.setattr(ray_search, "run_search", searched_here)
 
     def choices(name: str, *poisoned: str) -> dict[tuple[str, str], SearchChoice]:
-        config = toy_config("TinyConv", "TwoStages", epochs=2)
+        config = toy_config("TinyConv", "TwoStages", epochs=1)
         config.protocol.max_folds, config.sweep.sampler, config.sweep.budget.trials = 2, "grid", None
         config.sweep.parameters = {"training.learning_rate": {"grid": [1e-4, 0.1]}}
         config.store.root = str(tmp_path / f"runs-{name}")

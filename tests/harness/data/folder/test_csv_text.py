@@ -57,12 +57,12 @@ READ: dict[str, tuple[Callable[[str], str], str]] = {
 
 
 @pytest.mark.parametrize("name", READ)
-def test_read_alike(small_dataset: Path, name: str) -> None:
-    expected = Dataset.open(small_dataset).samples
-    path = small_dataset / "manifest.csv"
+def test_read_alike(own_manifest: Path, name: str) -> None:
+    expected = Dataset.open(own_manifest).samples
+    path = own_manifest / "manifest.csv"
     change, encoding = READ[name]
     path.write_bytes(change(path.read_text()).encode(encoding))
-    assert Dataset.open(small_dataset).samples == expected
+    assert Dataset.open(own_manifest).samples == expected
 
 
 def with_split(text: str, word: str) -> str:
@@ -86,9 +86,9 @@ def with_split(text: str, word: str) -> str:
         (lambda text: text.splitlines()[0].encode(), "expected one row a pair, found none"),
     ],
 )  # fmt: skip
-def test_refused_with_the_cause(small_dataset: Path, change: Callable[[str], bytes], said: str) -> None:
-    path = small_dataset / "manifest.csv"
+def test_refused_with_the_cause(own_manifest: Path, change: Callable[[str], bytes], said: str) -> None:
+    path = own_manifest / "manifest.csv"
     path.write_bytes(change(path.read_text()))
     with pytest.raises(UserError) as caught:
-        Dataset.open(small_dataset)
+        Dataset.open(own_manifest)
     assert said in str(caught.value) and "manifest.csv" in str(caught.value)

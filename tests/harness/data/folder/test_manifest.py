@@ -18,19 +18,19 @@ from tests.harness.data.editing import Row, edit_manifest, error_of, replace
 
 
 class TestManifest:
-    def test_missing_columns(self, small_dataset: Path) -> None:
+    def test_missing_columns(self, own_manifest: Path) -> None:
         edit_manifest(
-            small_dataset, lambda rows: [{k: v for k, v in r.items() if k not in ("domain", "id")} for r in rows]
+            own_manifest, lambda rows: [{k: v for k, v in r.items() if k not in ("domain", "id")} for r in rows]
         )
-        message = error_of(small_dataset)
-        assert f"{small_dataset / 'manifest.csv'}: expected at least the columns modality, domain, id" in message
+        message = error_of(own_manifest)
+        assert f"{own_manifest / 'manifest.csv'}: expected at least the columns modality, domain, id" in message
         assert "; domain, id missing" in message
 
-    def test_semicolons(self, small_dataset: Path) -> None:
-        path = small_dataset / "manifest.csv"
-        expected = Dataset.open(small_dataset).samples
+    def test_semicolons(self, own_manifest: Path) -> None:
+        path = own_manifest / "manifest.csv"
+        expected = Dataset.open(own_manifest).samples
         path.write_text(path.read_text().replace(",", ";"))
-        assert Dataset.open(small_dataset).samples == expected
+        assert Dataset.open(own_manifest).samples == expected
 
     @pytest.mark.parametrize(
         ("column", "value", "expected"),
@@ -50,34 +50,34 @@ class TestManifest:
             ("mask", "C:\\data\\mask.png", "expected a path inside the dataset's folder as mask"),
         ],
     )
-    def test_bad_values(self, small_dataset: Path, column: str, value: str, expected: str) -> None:
-        edit_manifest(small_dataset, lambda rows: rows[4].update({column: value}))
-        message = error_of(small_dataset)
+    def test_bad_values(self, own_manifest: Path, column: str, value: str, expected: str) -> None:
+        edit_manifest(own_manifest, lambda rows: rows[4].update({column: value}))
+        message = error_of(own_manifest)
         assert "manifest.csv line 6: " in message
         assert expected in message
 
-    def test_duplicate_keys(self, small_dataset: Path) -> None:
-        edit_manifest(small_dataset, lambda rows: [*rows, rows[2]])
-        message = error_of(small_dataset)
+    def test_duplicate_keys(self, own_manifest: Path) -> None:
+        edit_manifest(own_manifest, lambda rows: [*rows, rows[2]])
+        message = error_of(own_manifest)
         assert (
             "manifest.csv line 26: expected every pair once, found dermoscopy/clinic_a/case_2 here and in line 4"
             in message
         )
 
-    def test_a_short_row(self, small_dataset: Path) -> None:
-        path = small_dataset / "manifest.csv"
+    def test_a_short_row(self, own_manifest: Path) -> None:
+        path = own_manifest / "manifest.csv"
         path.write_text(path.read_text() + "dermoscopy,clinic_a,case_9\n")
-        assert "manifest.csv line 26: expected as many values as there are columns" in error_of(small_dataset)
+        assert "manifest.csv line 26: expected as many values as there are columns" in error_of(own_manifest)
 
-    def test_no_rows(self, small_dataset: Path) -> None:
-        path = small_dataset / "manifest.csv"
+    def test_no_rows(self, own_manifest: Path) -> None:
+        path = own_manifest / "manifest.csv"
         path.write_text(path.read_text().splitlines()[0] + "\n")
-        assert "manifest.csv: expected one row a pair, found none." in error_of(small_dataset)
+        assert "manifest.csv: expected one row a pair, found none." in error_of(own_manifest)
 
     @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00m\x00o", b"PK\x03\x04"])
-    def test_no_csv(self, small_dataset: Path, content: bytes) -> None:
-        (small_dataset / "manifest.csv").write_bytes(content)
-        assert f"{small_dataset / 'manifest.csv'}: expected" in error_of(small_dataset)
+    def test_no_csv(self, own_manifest: Path, content: bytes) -> None:
+        (own_manifest / "manifest.csv").write_bytes(content)
+        assert f"{own_manifest / 'manifest.csv'}: expected" in error_of(own_manifest)
 
     def test_a_changed_file(self, small_dataset: Path) -> None:
         image = small_dataset / "dermoscopy/clinic_a/images/case_0.png"
@@ -90,14 +90,14 @@ class TestManifest:
         assert "move manifest.csv away" in message
 
     @pytest.mark.parametrize(("column", "value"), [("width", "500"), ("foreground_fraction", "0.9")])
-    def test_the_manifest_says_otherwise(self, small_dataset: Path, column: str, value: str) -> None:
-        edit_manifest(small_dataset, lambda rows: rows[0].update({column: value}))
-        message = error_of(small_dataset)
+    def test_the_manifest_says_otherwise(self, own_manifest: Path, column: str, value: str) -> None:
+        edit_manifest(own_manifest, lambda rows: rows[0].update({column: value}))
+        message = error_of(own_manifest)
         assert "dermoscopy/clinic_a/" in message and "as in manifest.csv, found" in message
 
-    def test_pictures_without_a_row_are_reported(self, small_dataset: Path, caplog: pytest.LogCaptureFixture) -> None:
-        edit_manifest(small_dataset, lambda rows: rows[1:])
-        assert len(Dataset.open(small_dataset).samples) == 23
+    def test_pictures_without_a_row_are_reported(self, own_manifest: Path, caplog: pytest.LogCaptureFixture) -> None:
+        edit_manifest(own_manifest, lambda rows: rows[1:])
+        assert len(Dataset.open(own_manifest).samples) == 23
         assert (
             "2 picture(s) without a row in manifest.csv are not used (dermoscopy/clinic_a/images/case_0.png"
             in caplog.text
@@ -119,38 +119,38 @@ class TestShortManifest:
 
     @pytest.mark.parametrize("verify", [True, False])
     @pytest.mark.parametrize("columns", [("id", "domain", "modality", "subject"), ("modality", "domain", "id")])
-    def test_the_rest_is_found(self, small_dataset: Path, columns: tuple[str, ...], verify: bool) -> None:
-        whole = Dataset.open(small_dataset).samples
-        content = short_manifest(small_dataset, columns)
+    def test_the_rest_is_found(self, own_manifest: Path, columns: tuple[str, ...], verify: bool) -> None:
+        whole = Dataset.open(own_manifest).samples
+        content = short_manifest(own_manifest, columns)
         for _ in range(2):  # measured, then from what was kept
-            samples = Dataset.open(small_dataset, verify=verify).samples
+            samples = Dataset.open(own_manifest, verify=verify).samples
             for sample, expected in zip(samples, whole, strict=True):
                 assert vars(sample) == vars(expected) | {
                     "subject": sample.subject,
                     "foreground_fraction": pytest.approx(expected.foreground_fraction, abs=1e-6),
                 }
             assert samples[2].subject == samples[3].subject == ("patient 1" if "subject" in columns else None)
-            assert (small_dataset / "manifest.csv").read_bytes() == content
+            assert (own_manifest / "manifest.csv").read_bytes() == content
 
-    def test_measured_once(self, small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        short_manifest(small_dataset)
-        first = Dataset.open(small_dataset)
+    def test_measured_once(self, own_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        short_manifest(own_manifest)
+        first = Dataset.open(own_manifest)
         monkeypatch.setattr("harness.data.dataset.examine_pairs", lambda *_: pytest.fail("decoded a second time"))
-        assert Dataset.open(small_dataset).fingerprint() == first.fingerprint()
+        assert Dataset.open(own_manifest).fingerprint() == first.fingerprint()
 
-    def test_read_only(self, small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        short_manifest(small_dataset)
-        small_dataset.chmod(0o555)
-        first = Dataset.open(small_dataset)
+    def test_read_only(self, own_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        short_manifest(own_manifest)
+        own_manifest.chmod(0o555)
+        first = Dataset.open(own_manifest)
         monkeypatch.setattr("harness.data.dataset.examine_pairs", lambda *_: pytest.fail("decoded a second time"))
-        assert Dataset.open(small_dataset).fingerprint() == first.fingerprint()
+        assert Dataset.open(own_manifest).fingerprint() == first.fingerprint()
         assert first.samples[0].subject == "patient 0"
 
-    def test_verify_measures_for_opening(self, small_dataset: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        short_manifest(small_dataset)
-        assert integrity.verify(small_dataset).ok
+    def test_verify_measures_for_opening(self, own_manifest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        short_manifest(own_manifest)
+        assert integrity.verify(own_manifest).ok
         monkeypatch.setattr("harness.data.dataset.examine_pairs", lambda *_: pytest.fail("checked again"))
-        assert Dataset.open(small_dataset).samples[0].subject == "patient 0"
+        assert Dataset.open(own_manifest).samples[0].subject == "patient 0"
 
     def test_a_changed_file_is_measured_again(self, small_dataset: Path) -> None:
         short_manifest(small_dataset)
@@ -161,15 +161,15 @@ class TestShortManifest:
         after = Dataset.open(small_dataset).samples[0]
         assert after.sha256_image == sha256_file(before.image) != before.sha256_image
 
-    def test_what_is_stated_is_compared(self, small_dataset: Path) -> None:
-        short_manifest(small_dataset, ("modality", "domain", "id", "sha256_image"))
-        edit_manifest(small_dataset, lambda rows: rows[0].update(sha256_image="0" * 64))
-        assert "images/case_0.png: expected SHA-256 000000000000..." in error_of(small_dataset)
+    def test_what_is_stated_is_compared(self, own_manifest: Path) -> None:
+        short_manifest(own_manifest, ("modality", "domain", "id", "sha256_image"))
+        edit_manifest(own_manifest, lambda rows: rows[0].update(sha256_image="0" * 64))
+        assert "images/case_0.png: expected SHA-256 000000000000..." in error_of(own_manifest)
 
-    def test_empty_cells(self, small_dataset: Path) -> None:
-        whole = Dataset.open(small_dataset)
-        edit_manifest(small_dataset, lambda rows: rows[3].update(mask="", width="", sha256_mask=""))
-        assert Dataset.open(small_dataset).fingerprint() == whole.fingerprint()
+    def test_empty_cells(self, own_manifest: Path) -> None:
+        whole = Dataset.open(own_manifest)
+        edit_manifest(own_manifest, lambda rows: rows[3].update(mask="", width="", sha256_mask=""))
+        assert Dataset.open(own_manifest).fingerprint() == whole.fingerprint()
 
     def test_other_suffixes_and_places(self, small_dataset: Path) -> None:
         """The image is looked for by its name; one that is named may lie anywhere in the folder."""
@@ -183,12 +183,12 @@ class TestShortManifest:
         assert (first.image.name, first.mask.name) == ("case_0.tif", "case_0.png")
         assert second.mask == small_dataset / "one.png"
 
-    def test_files_that_are_not_found(self, small_dataset: Path) -> None:
-        short_manifest(small_dataset)
+    def test_files_that_are_not_found(self, own_manifest: Path) -> None:
+        short_manifest(own_manifest)
         edit_manifest(
-            small_dataset, lambda rows: [{**rows[0], "id": "case_9"}, {**rows[1], "id": "case_1.png"}, *rows[2:]]
+            own_manifest, lambda rows: [{**rows[0], "id": "case_9"}, {**rows[1], "id": "case_1.png"}, *rows[2:]]
         )
-        message = error_of(small_dataset)
+        message = error_of(own_manifest)
         assert "dermoscopy/clinic_a/images/case_9: expected this file with one of the suffixes" in message
         assert "expected an id without a file's suffix in manifest.csv, found 'case_1.png'" in message
 
@@ -208,15 +208,15 @@ class TestVerdict:
         monkeypatch.setattr("harness.data.dataset.examine_pairs", lambda *args: done.append(1) or original(*args))
         return done
 
-    def test_checked_once(self, small_dataset: Path, checks: list[int]) -> None:
+    def test_checked_once(self, own_manifest: Path, checks: list[int]) -> None:
         for _ in range(3):
-            Dataset.open(small_dataset)
+            Dataset.open(own_manifest)
         assert len(checks) == 1
-        assert (small_dataset / ".verified.json").is_file()
+        assert (own_manifest / ".verified.json").is_file()
 
-    def test_not_checked_when_not_asked(self, small_dataset: Path, checks: list[int]) -> None:
-        Dataset.open(small_dataset, verify=False)
-        assert not checks and not (small_dataset / ".verified.json").exists()
+    def test_not_checked_when_not_asked(self, own_manifest: Path, checks: list[int]) -> None:
+        Dataset.open(own_manifest, verify=False)
+        assert not checks and not (own_manifest / ".verified.json").exists()
 
     @pytest.mark.parametrize("change", ["time", "manifest", "new file", "version", "damage"])
     def test_checked_again_after_a_change(
@@ -243,20 +243,20 @@ class TestVerdict:
             assert "images/case_0.png" in error_of(small_dataset)
         assert len(checks) == 2
 
-    def test_read_only_dataset(self, small_dataset: Path, checks: list[int], tmp_path: Path) -> None:
+    def test_read_only_dataset(self, own_manifest: Path, checks: list[int], tmp_path: Path) -> None:
         """Kept in the user's cache folder; nothing is written to the dataset, not even by root."""
-        small_dataset.chmod(0o555)
-        Dataset.open(small_dataset)
-        Dataset.open(small_dataset)
+        own_manifest.chmod(0o555)
+        Dataset.open(own_manifest)
+        Dataset.open(own_manifest)
         assert len(checks) == 1
-        assert not (small_dataset / ".verified.json").exists()
-        assert verified.user_cache_path(small_dataset).is_relative_to(tmp_path / "xdg_cache" / "delightsam-bench")
+        assert not (own_manifest / ".verified.json").exists()
+        assert verified.user_cache_path(own_manifest).is_relative_to(tmp_path / "xdg_cache" / "delightsam-bench")
 
     def test_no_place_for_the_verdict(
-        self, small_dataset: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+        self, own_manifest: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        small_dataset.chmod(0o555)
-        (small_dataset.parent / "file").write_text("")
-        monkeypatch.setenv("XDG_CACHE_HOME", str(small_dataset.parent / "file"))
-        assert len(Dataset.open(small_dataset).samples) == 24
+        own_manifest.chmod(0o555)
+        (own_manifest.parent / "file").write_text("")
+        monkeypatch.setenv("XDG_CACHE_HOME", str(own_manifest.parent / "file"))
+        assert len(Dataset.open(own_manifest).samples) == 24
         assert "can't be kept, so it is checked again next time" in caplog.text

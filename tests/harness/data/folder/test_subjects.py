@@ -34,54 +34,52 @@ def subjects(root: Path) -> list[str | None]:
      "SUBJECT", "participant_id", "patient-no", "patient_nr"],
 )  # fmt: skip
 def test_a_column_of_another_name_is_taken_and_said(
-    small_dataset: Path, name: str, caplog: pytest.LogCaptureFixture
+    own_manifest: Path, name: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    give(small_dataset, **{name: ["p1", "p1", "p2"]})
-    assert subjects(small_dataset)[:4] == ["p1", "p1", "p2", "p1"]
+    give(own_manifest, **{name: ["p1", "p1", "p2"]})
+    assert subjects(own_manifest)[:4] == ["p1", "p1", "p2", "p1"]
     assert name.lower() == "subject" or f"the column '{name}' is taken as the subject" in caplog.text
 
 
 @pytest.mark.parametrize("name", ["age", "lesion", "casement", "grade", "operator", "eye"])
-def test_other_columns_are_named_and_not_taken(
-    small_dataset: Path, name: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_other_columns_are_named_and_not_taken(own_manifest: Path, name: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
-    give(small_dataset, **{name: ["p1"]})
-    assert set(subjects(small_dataset)) == {None}
+    give(own_manifest, **{name: ["p1"]})
+    assert set(subjects(own_manifest)) == {None}
     assert f"not used are the columns {name}" in caplog.text
 
 
-def test_several_columns_that_may_be_meant_are_refused(small_dataset: Path) -> None:
-    give(small_dataset, patient_id=["1"], study=["2"])
+def test_several_columns_that_may_be_meant_are_refused(own_manifest: Path) -> None:
+    give(own_manifest, patient_id=["1"], study=["2"])
     with pytest.raises(
         UserError, match=r"manifest\.csv: the columns patient_id, study may each .* Rename the right one"
     ):
-        Dataset.open(small_dataset)
+        Dataset.open(own_manifest)
 
 
-def test_the_column_itself_goes_first(small_dataset: Path) -> None:
-    give(small_dataset, patient_id=["1"], subject=["2"])
-    assert set(subjects(small_dataset)) == {"2"}
+def test_the_column_itself_goes_first(own_manifest: Path) -> None:
+    give(own_manifest, patient_id=["1"], subject=["2"])
+    assert set(subjects(own_manifest)) == {"2"}
     assert subject_column(["id", "subject", "patient"]) == "subject"
 
 
 @pytest.mark.parametrize(
     "text", ["", "nan", "NaN", "NA", "N/A", "None", "null", "-", "--", "?", "unknown", "<NA>", "NaT", "#N/A"]
 )
-def test_unknown_subjects_are_no_patient(small_dataset: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
-    give(small_dataset, subject=["p1", text])
+def test_unknown_subjects_are_no_patient(own_manifest: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
+    give(own_manifest, subject=["p1", text])
     assert is_unknown(text)
-    assert subjects(small_dataset)[:4] == ["p1", None, "p1", None]
+    assert subjects(own_manifest)[:4] == ["p1", None, "p1", None]
     assert not text or f"12 rows have '{text}' as subject: an unknown one, each image its own" in caplog.text
-    assert any("the subject is known of 12 of 24 images" in note for note in verify(small_dataset).notes)
+    assert any("the subject is known of 12 of 24 images" in note for note in verify(own_manifest).notes)
 
 
-def test_numbers_and_text_with_zeros_in_front_stay_apart(small_dataset: Path) -> None:
+def test_numbers_and_text_with_zeros_in_front_stay_apart(own_manifest: Path) -> None:
     names = ["7", "007", "7.0", "07", "0", "1e3", "-1", "True"]
-    give(small_dataset, subject=names)
-    assert subjects(small_dataset)[:8] == names
+    give(own_manifest, subject=names)
+    assert subjects(own_manifest)[:8] == names
 
 
-def test_one_name_in_two_domains_is_pointed_out(small_dataset: Path) -> None:
-    give(small_dataset, subject=["p1"])
-    assert any("taken for different people: p1 (" in note for note in verify(small_dataset).notes)
+def test_one_name_in_two_domains_is_pointed_out(own_manifest: Path) -> None:
+    give(own_manifest, subject=["p1"])
+    assert any("taken for different people: p1 (" in note for note in verify(own_manifest).notes)

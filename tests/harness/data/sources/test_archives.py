@@ -186,6 +186,19 @@ def zip_that_states(path: Path, bytes: int) -> Path:
     return path
 
 
+def zip_of_empty_files(path: Path, count: int) -> None:
+    """Built of bytes, as an attacker may: `zipfile` takes seconds for 100 000. One file's data stand for all."""
+    one = make_zip(path, {"000000": b""}).read_bytes()
+    start, end = one.index(b"PK\x01\x02"), one.index(b"PK\x05\x06")
+    row = one[start:end]
+    rows = b"".join(row.replace(b"000000", b"%06d" % number) for number in range(count))
+    # Where there are more than 65 535, a second trailer states their number, and a pointer leads to it.
+    trailer64 = struct.pack("<4sQHHIIQQQQ", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, len(rows), start)
+    pointer = struct.pack("<4sIQI", b"PK\x06\x07", 0, start + len(rows), 1)
+    trailer = struct.pack("<4sHHHHIIH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF, 0xFFFFFFFF, 0)
+    path.write_bytes(one[:start] + rows + trailer64 + pointer + trailer)
+
+
 class TestBombs:
     def test_zip_that_states_it(self, tmp_path: Path) -> None:
         path = zip_that_states(tmp_path / "x.zip", bytes=1_180_000_000)
@@ -223,7 +236,11 @@ class TestBombs:
 
     @pytest.mark.parametrize("kind", ["x.zip", pytest.param("x.tar.gz", marks=pytest.mark.slow)])
     def test_100_000_entries(self, kind: str, tmp_path: Path) -> None:
-        source = PACKERS[kind](tmp_path / kind, {f"{n}": b"" for n in range(100_000)})
+        source = tmp_path / kind
+        if kind == "x.zip":
+            zip_of_empty_files(source, 100_000)
+        else:
+            PACKERS[kind](source, {f"{n}": b"" for n in range(100_000)})
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         with pytest.raises(UserError, match="expected at most 99999 entries"):
             read_sources([source], tmp_path / "scratch")

@@ -20,8 +20,14 @@ from harness.store.store import Store
 
 
 @pytest.fixture
-def dataset(small_dataset: Path) -> Dataset:
-    return Dataset.open(small_dataset)
+def dataset(_small_dataset: Path) -> Dataset:
+    return Dataset.open(_small_dataset)
+
+
+@pytest.fixture
+def no_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of tests that don't read it: to write it takes longer than all else."""
+    monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
 
 
 @pytest.fixture
@@ -165,6 +171,7 @@ def test_masks_read_by_a_rule_are_said(
     assert f"{file.with_suffix('.jpg')}: the file's compression changes values" in caplog.text
 
 
+@pytest.mark.usefixtures("no_report")
 def test_references_in_place_of_predictions_are_noticed(
     dataset: Dataset, masks: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -185,9 +192,11 @@ def test_references_in_place_of_predictions_are_noticed(
 
 
 def test_identical_tools_share_their_rank_and_are_reported_as_equal(
-    dataset: Dataset, masks: Path, capsys: pytest.CaptureFixture[str]
+    dataset: Dataset, masks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluated(dataset, masks)
+    with monkeypatch.context() as patch:
+        patch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
+        evaluated(dataset, masks)
     _, rows = evaluated(dataset, masks, "name=twin")
     assert [row["rank"] for row in rows] == ["1–2", "1–2"]
     board = sorted((masks.parent / "runs/suites").glob("*/*/report/leaderboard.json"))[-1]
@@ -212,9 +221,11 @@ def test_images_that_are_stored_turned_are_found_where_their_size_does_not_show_
         assert turned_unseen(tmp_path / f"a.{suffix}") == (1 if shown_by_size else orientation)
 
 
+@pytest.mark.usefixtures("no_report")
 def test_a_mask_of_a_turned_image_is_never_scored_without_a_word(
-    dataset: Dataset, masks: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+    small_dataset: Path, masks: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    dataset = Dataset.open(small_dataset)
     sample = dataset.samples[0]
     exif = Image.Exif()
     exif[0x0112] = 3

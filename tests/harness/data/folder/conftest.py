@@ -1,0 +1,20 @@
+"""What tests of layouts and manifests share."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def own_manifest(_small_dataset: Path, tmp_path: Path) -> Path:
+    """The small dataset with a manifest to be changed; its images are links to those that all tests share."""
+    root = tmp_path / "small_dataset"
+    root.mkdir()
+    shutil.copy(_small_dataset / "manifest.csv", root)
+    for folder in _small_dataset.iterdir():
+        if folder.is_dir():
+            (root / folder.name).symlink_to(folder)
+    return root
