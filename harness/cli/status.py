@@ -112,7 +112,7 @@ def _run_of(config: Any, store: Store) -> Path:
         UserError: there is none.
     """
     from harness.store.queries import find_run, run_folders
-    from harness.store.store import read_config
+    from harness.store.records import read_config
 
     newest, wanted = find_run(store, config.name), asdict(config)
     for folder in reversed(run_folders(store)):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.config.encoder_weights import encoder_data, encoder_start, encoder_state
-from harness.config.yaml_tree import config_folder, config_folders
+from harness.config.yaml_tree import config_folder, config_folders, parse_yaml
 from harness.errors import UserError
 
 _OF_WEIGHTS = {"start": encoder_start, "pretrained": encoder_state, "pretrained_on": encoder_data}
@@ -85,19 +85,12 @@ def _content(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = _yaml(path.read_text("utf-8")) or {}
+        content = parse_yaml(path.read_text("utf-8")) or {}
     except (OSError, yaml.YAMLError) as error:
         raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected lines of key: value, found a {type(content).__name__}.")
     return content
-
-
-def _yaml(text: str) -> Any:
-    import yaml
-
-    # The reader in C where it is there: `list` reads a hundred files.
-    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 def _plain(card: dict[str, Any], model: dict[str, Any]) -> dict[str, Any]:
@@ -118,4 +111,4 @@ def _without_interpolation(value: Any) -> Any:
     if not isinstance(value, str) or not value.startswith("${"):
         return value
     default = re.fullmatch(r"\$\{oc\.select:[^,]+,(.*)\}", value)
-    return _yaml(default[1]) if default else "none"
+    return parse_yaml(default[1]) if default else "none"

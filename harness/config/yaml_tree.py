@@ -18,6 +18,13 @@ ENTRY_POINTS = "delightsam_bench.configs"
 GROUPS = ("suite", "method", "algorithm", "data", "protocol", "training", "executor", "sweep")
 
 
+def parse_yaml(text: str) -> Any:
+    """Reads YAML, by the reader in C where it is installed: 12 times as fast."""
+    import yaml
+
+    return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+
+
 def config_folder() -> Path:
     """The folder of the shipped YAML tree."""
     return Path(str(resources.files("suites")))
@@ -183,7 +190,7 @@ def _mapping(path: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        content = yaml.load(_text(path), getattr(yaml, "CSafeLoader", yaml.SafeLoader)) or {}
+        content = parse_yaml(_text(path)) or {}
     except yaml.YAMLError as error:
         raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(content, dict):

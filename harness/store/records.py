@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from harness.config.yaml_tree import parse_yaml
+from harness.errors import UserError
 from harness.store.trial_state import TrialState
 from harness.trial_spec import TrialIds, TrialSpec
 
@@ -100,3 +102,26 @@ class SuiteRecord:
     folder: Path
     config: dict[str, Any]
     trials: list[TrialEntry]
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The composed configuration of the run in `folder`.
+
+    Raises:
+        UserError: it is damaged.
+    """
+    import yaml
+
+    path = folder / "config.yaml"
+    try:
+        config = parse_yaml(path.read_text("utf-8"))
+    except (OSError, yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"{path}: expected YAML, found a damaged file ({reason}). Move this run's folder away."
+        ) from error
+    if not isinstance(config, dict):
+        raise UserError(
+            f"{path}: expected lines of key: value, found a {type(config).__name__}. Move this run's folder away."
+        )
+    return config

@@ -32,7 +32,7 @@ from harness.files import (
     sha256_file,
 )
 from harness.store.locks import hold_store, hold_trial, is_held
-from harness.store.records import SuiteRecord, TrialEntry, TrialRecord
+from harness.store.records import SuiteRecord, TrialEntry, TrialRecord, read_config
 from harness.store.sealed_folder import RESULT, SCHEMA_VERSION, fault, read_sealed, read_versioned, seal
 from harness.store.trial_state import TrialState, read_state, write_state
 from harness.trial_spec import TrialIds, TrialSpec
@@ -369,29 +369,6 @@ class Store:
             trials = [TrialEntry.from_json(entry) for entry in read_versioned(path)["trials"]]
             records.append(SuiteRecord(folder.parent.name, folder.name, folder, config, trials))
         return sorted(records, key=lambda record: (record.time, record.name))
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """The composed configuration of the run in `folder`.
-
-    Raises:
-        UserError: it is damaged.
-    """
-    import yaml
-
-    path = folder / "config.yaml"
-    try:
-        config = yaml.load(path.read_text("utf-8"), getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # 12 times as fast
-    except (OSError, yaml.YAMLError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise UserError(
-            f"{path}: expected YAML, found a damaged file ({reason}). Move this run's folder away."
-        ) from error
-    if not isinstance(config, dict):
-        raise UserError(
-            f"{path}: expected lines of key: value, found a {type(config).__name__}. Move this run's folder away."
-        )
-    return config
 
 
 def _write_parquet(path: Path, table: pd.DataFrame) -> None:
