@@ -17,7 +17,7 @@ import importlib
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +47,7 @@ DOMAINS = {"dermoscopy": ("clinic_a", "clinic_b", "clinic_c"), "ultrasound": ("s
 IMAGES_PER_DOMAIN = 4
 
 # On a busy machine drawing an example may take long; that says nothing of what is tested.
-settings.register_profile("busy", max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("busy")
 
 
@@ -112,15 +112,15 @@ def extra_metric() -> Iterator[Any]:
 
 
 @pytest.fixture
-def small_dataset(_small_dataset: Path, tmp_path: Path) -> Path:
+def small_dataset(shared_dataset: Path, tmp_path: Path) -> Path:
     """A fresh copy of a canonical dataset: 2 modalities x 3 domains x 4 pairs of 48 to 64 pixels, with a manifest."""
     # A verdict is valid only in the folder that was checked.
     without = shutil.ignore_patterns(".verified.json")
-    return Path(shutil.copytree(_small_dataset, tmp_path / "small_dataset", ignore=without))
+    return Path(shutil.copytree(shared_dataset, tmp_path / "small_dataset", ignore=without))
 
 
 @pytest.fixture(scope="session")
-def _small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def shared_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """What `small_dataset` is a copy of, for what only reads it: copying it and checking the copy takes longer than many tests."""
     from harness.data.dataset import Dataset
 
@@ -132,10 +132,28 @@ def _small_dataset(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
                 write_pair(root, modality, domain, f"case_{image_number}", number, domain_number)
                 number += 1
     Dataset.open(root)  # writes the manifest
-    before = {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(root.rglob("*.*"))}
+    before = _states(root.rglob("*.*"))
     yield root
-    after = {path: (path.stat().st_size, path.stat().st_mtime_ns) for path in sorted(root.rglob("*.*"))}
-    assert after == before, "a test changed the shared dataset; it needs `small_dataset`, a copy of its own"
+    assert _states(root.rglob("*.*")) == before, _CHANGED
+
+
+@pytest.fixture(autouse=True)
+def _leaves_the_shared_dataset(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Names the test that changes its manifest; all is looked at when the last test has ended."""
+    if "shared_dataset" not in request.fixturenames:
+        yield
+        return
+    manifest = request.getfixturevalue("shared_dataset") / "manifest.csv"
+    before = _states([manifest])
+    yield
+    assert _states([manifest]) == before, _CHANGED
+
+
+_CHANGED = "a test changed `shared_dataset`; it needs `small_dataset`, a copy of its own"
+
+
+def _states(paths: Iterable[Path]) -> set[tuple[Path, int, int]]:
+    return {(path, path.stat().st_size, path.stat().st_mtime_ns) for path in paths if path.is_file()}
 
 
 def write_pair(root: Path, modality: str, domain: str, name: str, number: int, domain_number: int) -> None:

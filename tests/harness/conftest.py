@@ -21,7 +21,7 @@ TOY_TRAINING = {"image_size": 32, "epochs": 2, "batch_size": 8, "augmentation": 
 
 
 @pytest.fixture
-def toy_config(request: pytest.FixtureRequest, _small_dataset: Path, tmp_path: Path) -> Callable[..., RunConfig]:
+def toy_config(request: pytest.FixtureRequest, shared_dataset: Path, tmp_path: Path) -> Callable[..., RunConfig]:
     """`toy_config("TinyConv", "Broken", epochs=3)`: one fold of each of the small dataset's two modalities.
 
     All tests share these images; one that changes some names `small_dataset`, and is given its own.
@@ -29,7 +29,7 @@ def toy_config(request: pytest.FixtureRequest, _small_dataset: Path, tmp_path: P
     from harness.config import DataConfig, ExecutorConfig, ProtocolConfig, RunConfig, StoreConfig, TrainingConfig
 
     own = "small_dataset" in request.fixturenames
-    data = request.getfixturevalue("small_dataset") if own else _small_dataset
+    data = request.getfixturevalue("small_dataset") if own else shared_dataset
 
     def make(*classes: str, **training: Any) -> RunConfig:
         return RunConfig(

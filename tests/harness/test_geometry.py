@@ -41,9 +41,9 @@ OTHERS = ("letterbox", "tiles")
 
 
 @pytest.fixture
-def data(_small_dataset: Path, tmp_path: Path) -> TrainingData:
+def data(shared_dataset: Path, tmp_path: Path) -> TrainingData:
     """Of images of 48 to 64 pixels, as tiles of 32; 12 to train on, 6 to score."""
-    samples = Dataset.open(_small_dataset).by_key()
+    samples = Dataset.open(shared_dataset).by_key()
     cache = ArrayCache.open(list(samples.values()), 32, tmp_path / "cache", geometry=Geometry("tiles"))
     keys = sorted(samples)
     return TrainingData(cache, samples, ["dermoscopy", "ultrasound"], keys[::2], keys[1::4])
@@ -141,7 +141,7 @@ def test_an_image_is_taken_for_what_most_of_its_windows_are(data: TrainingData) 
 @pytest.mark.e2e
 @pytest.mark.parametrize("geometry", OTHERS)
 def test_predict_uses_the_geometry_of_the_training(
-    geometry: str, toy_plan: ToyPlan, context: TrialContext, _small_dataset: Path, tmp_path: Path
+    geometry: str, toy_plan: ToyPlan, context: TrialContext, shared_dataset: Path, tmp_path: Path
 ) -> None:
     suite = toy_plan("TinyConv", geometry=geometry)
     (trial,) = suite.trials
@@ -152,7 +152,7 @@ def test_predict_uses_the_geometry_of_the_training(
     with safe_open(store.weights(trial.id), framework="pt") as file:
         about = json.loads(file.metadata()["method"])
     assert (about["geometry"], about["image_size"]) == (geometry, 32)
-    words = ["--store", str(store.root), "--images", str(_small_dataset), "--out", str(tmp_path / "out")]
+    words = ["--store", str(store.root), "--images", str(shared_dataset), "--out", str(tmp_path / "out")]
     assert main(["predict", trial.id[:8], *words]) == 0
     stored = store.prediction_folder(trial.ids) / "test"
     tested = sorted(stored.rglob("*.png"))
@@ -168,7 +168,7 @@ def test_predict_uses_the_geometry_of_the_training(
 
 @pytest.mark.e2e
 def test_modalities_in_tiles_beside_whole_images(
-    toy_plan: ToyPlan, context: TrialContext, _small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    toy_plan: ToyPlan, context: TrialContext, shared_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite = toy_plan("TinyConv", tiled=["ultrasound", "fundus"])
     (trial,) = suite.trials
@@ -180,7 +180,7 @@ def test_modalities_in_tiles_beside_whole_images(
     with safe_open(store.weights(trial.id), framework="pt") as file:
         assert json.loads(file.metadata()["method"])["tiled"] == ["ultrasound"]
 
-    words = ["predict", trial.id[:8], "--store", str(store.root), "--images", str(_small_dataset)]
+    words = ["predict", trial.id[:8], "--store", str(store.root), "--images", str(shared_dataset)]
     assert main([*words, "--out", str(tmp_path / "unknown")]) == 2
     assert (
         "tiles of ultrasound" in (message := capsys.readouterr().err) and "--modality dermoscopy|ultrasound" in message

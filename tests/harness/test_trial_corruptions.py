@@ -118,8 +118,8 @@ def test_a_method_that_guesses_the_modality_is_asked_for_corrupted_images_too(
     assert samples_of(context, other)["guessed_modality"].eq("ultrasound").all()
 
 
-def test_batches_are_corrupted_on_the_way_and_named_apart(_small_dataset: Path, tmp_path: Path) -> None:
-    dataset = Dataset.open(_small_dataset)
+def test_batches_are_corrupted_on_the_way_and_named_apart(shared_dataset: Path, tmp_path: Path) -> None:
+    dataset = Dataset.open(shared_dataset)
     cache = ArrayCache.open(dataset.samples, 32, tmp_path / "cache")
     keys = [sample.key for sample in dataset.samples][:5]
     source = CorruptedPixels(cache, "cpu", "noise", 4, seed=3)

@@ -55,10 +55,10 @@ def no_open_figures() -> Iterator[None]:
 
 
 @pytest.fixture
-def small(_small_dataset: Path, tmp_path: Path) -> list[str]:
+def small(shared_dataset: Path, tmp_path: Path) -> list[str]:
     """Words of a small run."""
     return [
-        f"data.root={_small_dataset}",
+        f"data.root={shared_dataset}",
         f"store.root={tmp_path / 'runs'}",
         "executor=serial",
         "training.image_size=32",
@@ -250,16 +250,16 @@ def test_run_says_what_is_wrong_before_it_makes_anything(small: list[str], tmp_p
     assert not (tmp_path / "runs").exists()
 
 
-def test_evaluate_gives_results_with_holes(_small_dataset: Path, tmp_path: Path) -> None:
+def test_evaluate_gives_results_with_holes(shared_dataset: Path, tmp_path: Path) -> None:
     from PIL import Image
 
-    for sample in Dataset.open(_small_dataset).samples:
+    for sample in Dataset.open(shared_dataset).samples:
         if sample.id != "case_0" or sample.domain != "clinic_a":
             path = tmp_path / "masks" / f"{sample.key}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(read_mask(sample.mask)).save(path)
     results = evaluate(
-        tmp_path / "masks", "perfect tool", f"data.root={_small_dataset}", f"store.root={tmp_path / 'runs'}", quiet=True
+        tmp_path / "masks", "perfect tool", f"data.root={shared_dataset}", f"store.root={tmp_path / 'runs'}", quiet=True
     )
     assert set(results.trials["method"]) == {"perfect tool"}
     assert not results.complete

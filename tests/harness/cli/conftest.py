@@ -23,17 +23,17 @@ def toys(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def words(_small_dataset: Path, tmp_path: Path, toys: Path) -> list[str]:
+def words(shared_dataset: Path, tmp_path: Path, toys: Path) -> list[str]:
     """A small run of toys, but for its methods."""
-    return small_run(toys, _small_dataset, tmp_path / "runs")
+    return small_run(toys, shared_dataset, tmp_path / "runs")
 
 
 @pytest.fixture(scope="session")
-def finished(_small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+def finished(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
     """The words of a finished run of a network, but for its store, and that store: to be copied, not changed."""
     folder = tmp_path_factory.mktemp("finished")
     words = [
-        *small_run(write_toys(folder / "ours"), _small_dataset, folder / "runs"),
+        *small_run(write_toys(folder / "ours"), shared_dataset, folder / "runs"),
         "method=[tinyconv]",
         "seeds=[0,1]",
     ]

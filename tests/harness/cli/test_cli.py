@@ -342,12 +342,12 @@ def test_a_reader_who_leaves_early_is_no_error(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_the_installed_command_finds_modules_in_the_folder_it_runs_in(
-    tmp_path: Path, _small_dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, shared_dataset: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """As `python -m harness` does, so that both take the same methods."""
     (tmp_path / "here.py").write_text("from toy_methods import NoPredict")
     words = ["plan", "method=[unet]", "methods.unet.model._target_=here.NoPredict", "store.root=runs"]
-    words.append(f"data.root={_small_dataset}")
+    words.append(f"data.root={shared_dataset}")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [path for path in sys.path if path])
     monkeypatch.setattr(sys, "argv", ["delightsam-bench", *words])

@@ -169,14 +169,14 @@ def test_plan_says_what_is_only_measured(
 
 
 def test_masks_of_other_tools_are_measured_along(
-    run_words: list[str], store: Store, _small_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    run_words: list[str], store: Store, shared_dataset: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     one_process: None,
 ) -> None:  # fmt: skip
-    for path in _small_dataset.glob("*/*/masks/*.png"):
+    for path in shared_dataset.glob("*/*/masks/*.png"):
         target = tmp_path / "masks" / path.parts[-4] / path.parts[-3] / path.name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, target)
-    words = [f"data.root={_small_dataset}", f"store.root={store.root}", "protocol.max_folds=1"]
+    words = [f"data.root={shared_dataset}", f"store.root={store.root}", "protocol.max_folds=1"]
     assert main(["evaluate", f"predictions={tmp_path / 'masks'}", "name=nnunet", *words]) == 0
     before = contents(store)
     assert main(["measure", *run_words, "metrics.nsd_tolerance=9"]) == 0

@@ -24,8 +24,8 @@ from harness.trial_spec import TrialIds
 
 
 @pytest.fixture
-def dataset(_small_dataset: Path) -> Dataset:
-    return Dataset.open(_small_dataset)
+def dataset(shared_dataset: Path) -> Dataset:
+    return Dataset.open(shared_dataset)
 
 
 @pytest.fixture

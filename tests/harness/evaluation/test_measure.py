@@ -29,8 +29,8 @@ SIZE = 64
 
 
 @pytest.fixture
-def dataset(_small_dataset: Path) -> Dataset:
-    return Dataset.open(_small_dataset).select(max_per_domain=2)
+def dataset(shared_dataset: Path) -> Dataset:
+    return Dataset.open(shared_dataset).select(max_per_domain=2)
 
 
 @pytest.fixture

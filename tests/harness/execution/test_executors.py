@@ -62,10 +62,10 @@ def test_serial_runs_all_and_a_failure_stops_no_other(
 
 
 def test_serial_stops_where_going_on_makes_no_sense(
-    toy_plan: ToyPlan, context: TrialContext, progress: ProgressDisplay
+    toy_plan: ToyPlan, small_dataset: Path, context: TrialContext, progress: ProgressDisplay
 ) -> None:
     suite = toy_plan("TinyConv", "Floor")
-    (suite.dataset.root / "manifest.csv").write_text("nonsense")
+    (small_dataset / "manifest.csv").write_text("nonsense")
     with pytest.raises(UserError, match=r"manifest\.csv"):
         make_executor(ExecutorConfig(name="serial", device="cpu")).run(suite.trials, context, progress)
 

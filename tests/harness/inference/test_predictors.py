@@ -60,12 +60,12 @@ def picture(path: Path, height: int = 20, width: int = 30, **options: Any) -> No
 
 @pytest.mark.e2e
 def test_a_trials_masks_come_out_again(
-    toy_plan: MakeSuite, store: Store, tmp_path: Path, _small_dataset: Path, capsys: pytest.CaptureFixture[str]
+    toy_plan: MakeSuite, store: Store, tmp_path: Path, shared_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     suite = toy_plan("TinyConv")
     (trial_id,) = finish(suite, store, tmp_path)
     out = tmp_path / "out"
-    assert predict(store, _small_dataset, out, trial_id[:8]) == 0
+    assert predict(store, shared_dataset, out, trial_id[:8]) == 0
     error = capsys.readouterr().err
     assert "Skipped 24, a dataset's mask" in error
     assert "tinyconv fold0 seed 0" in error
@@ -87,7 +87,7 @@ def test_a_trials_masks_come_out_again(
     assert len(table) == 24
     row = table.iloc[5]
     mask = read_mask(out / row["mask"])
-    assert (row["height"], row["width"]) == mask.shape == read_image(_small_dataset / row["file"]).shape[:2]
+    assert (row["height"], row["width"]) == mask.shape == read_image(shared_dataset / row["file"]).shape[:2]
     assert row["foreground_fraction"] == pytest.approx(mask.mean(), abs=1e-6)
     assert row["seconds"] > 0
 

@@ -9,9 +9,9 @@ from support.submissions import packed, write_lab
 
 
 @pytest.fixture(scope="session")
-def data(_small_dataset: Path) -> Path:
+def data(shared_dataset: Path) -> Path:
     """The verifier's own copy of the data."""
-    return _small_dataset
+    return shared_dataset
 
 
 @pytest.fixture(scope="session")

@@ -21,8 +21,8 @@ CARDS = {
 
 
 @pytest.fixture(scope="module")
-def store(_small_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
-    return write_lab(tmp_path_factory.mktemp("lab"), _small_dataset, {"unet": 3, "boxed": 1}, cards=CARDS)
+def store(shared_dataset: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
+    return write_lab(tmp_path_factory.mktemp("lab"), shared_dataset, {"unet": 3, "boxed": 1}, cards=CARDS)
 
 
 @pytest.fixture(scope="module")

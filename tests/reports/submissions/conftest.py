@@ -16,8 +16,8 @@ _DAY = 86_400
 
 
 @pytest.fixture(scope="session")
-def data(_small_dataset: Path) -> Path:
-    return _small_dataset
+def data(shared_dataset: Path) -> Path:
+    return shared_dataset
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,8 @@ from harness.store.store import Store
 
 
 @pytest.fixture
-def dataset(_small_dataset: Path) -> Dataset:
-    return Dataset.open(_small_dataset)
+def dataset(shared_dataset: Path) -> Dataset:
+    return Dataset.open(shared_dataset)
 
 
 @pytest.fixture

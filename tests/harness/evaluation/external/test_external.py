@@ -157,8 +157,8 @@ def test_a_folder_above_or_below_the_masks_is_answered_with_theirs(
 
 
 @pytest.fixture
-def dataset(_small_dataset: Path) -> Dataset:
-    return Dataset.open(_small_dataset)
+def dataset(shared_dataset: Path) -> Dataset:
+    return Dataset.open(shared_dataset)
 
 
 @pytest.fixture
