@@ -33,7 +33,7 @@ def _memory_folder() -> str | None:
     """A new folder in memory, where that is plenty and the environment asks for no other place."""
     memory = Path("/dev/shm")
     free = shutil.disk_usage(memory).free if os.access(memory, os.W_OK) else 0
-    if "TMPDIR" in os.environ or min(free / 8, free_main_memory() / 16) < 2**30:
+    if "TMPDIR" in os.environ or min(free / 4, free_main_memory() / 12) < 2**30:
         return None
     return tempfile.mkdtemp(prefix="tests-", dir=memory)
 
