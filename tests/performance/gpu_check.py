@@ -252,12 +252,11 @@ def bare_loop(data: TrainingData, epochs: int) -> float:
 def sharing() -> dict[str, float]:
     """Seconds of four trainings at once against four one after another, each in a process of its own; without a GPU of one."""
     number = 4 if ON_GPU else 1
-    # CUDA does not outlive a fork; a process that has loaded the libraries spares four seconds where there is none.
-    context = multiprocessing.get_context("spawn" if ON_GPU else "fork")
+    context = multiprocessing.get_context("spawn")  # CUDA does not outlive a fork
 
     def seconds(number: int) -> list[float]:
         times: Any = context.SimpleQueue()
-        processes = [context.Process(target=one_trial, args=(times,)) for _ in range(number)]  # type: ignore[attr-defined]
+        processes = [context.Process(target=one_trial, args=(times,)) for _ in range(number)]
         for process in processes:
             process.start()
         for process in processes:

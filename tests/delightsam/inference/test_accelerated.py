@@ -99,7 +99,7 @@ def test_few_operations_whatever_the_batch(build: Build, images: Images) -> None
     fast = accelerate(model)
     fast(images(1, 256), 2)
     one = operations(lambda: fast(images(1, 256), 2))
-    mixed = operations(lambda: fast(images(3, 256), torch.tensor([0, 3, 5])))
+    mixed = operations(lambda: fast(images(6, 256), torch.arange(6)))
     assert one.count <= 600, one.names
     assert mixed.count <= 1.1 * one.count, mixed.names
     with torch.inference_mode():

@@ -18,7 +18,7 @@ from harness.errors import UserError
 modalities = st.dictionaries(st.sampled_from(["dermoscopy", "ultrasound", "xray"]), st.integers(1, 40), min_size=1)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(counts=modalities, batch_size=st.integers(4, 17), epoch=st.integers(0, 3))
 def test_each_modality_of_a_batch_shows_its_domains_equally(
     counts: dict[str, int], batch_size: int, epoch: int
@@ -38,7 +38,7 @@ def test_each_modality_of_a_batch_shows_its_domains_equally(
 
 
 @given(counts=modalities, epoch=st.integers(0, 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_the_budget_is_that_of_other_batches(counts: dict[str, int], epoch: int) -> None:
     loader, samples = make_loader(counts, 8, batching="domain_balanced")
     seen = Counter(samples[key].modality for batch in loader.epoch_keys(epoch) for key in batch)
