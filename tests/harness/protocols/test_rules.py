@@ -95,7 +95,7 @@ def splits_or_refusal(data: Dataset, protocol: ProtocolConfig) -> list[Split]:
 
 
 @given(datasets(), protocols)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=80, deadline=None)
 def test_every_split_of_any_dataset_is_sound(data: Dataset, protocol: ProtocolConfig) -> None:
     samples = data.by_key()
     splits = splits_or_refusal(data, protocol)
@@ -142,7 +142,7 @@ def test_leave_one_domain_out_tests_every_domain(data: Dataset, scope: str, spli
 
 
 @given(datasets(), st.floats(0.05, 0.5), st.integers(0, 3))
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_validation_is_a_part_of_every_training_domain_that_can_be_parted(
     data: Dataset, fraction: float, split_seed: int
 ) -> None:

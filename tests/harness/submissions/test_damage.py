@@ -14,7 +14,7 @@ from harness.submissions.layout import IMAGES, MANIFEST, PREDICTIONS, SPLITS, Re
 from harness.submissions.manifest import read_manifest
 from harness.submissions.reading import parse_submission
 
-_FAST = settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+_FAST = settings(max_examples=80, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 _CUTS = st.tuples(st.floats(0, 1), st.integers(0, 64), st.binary(max_size=64))
 """Where, how many bytes are taken out, and which come in their place."""
 

@@ -18,7 +18,7 @@ from harness.evaluation.external import read_external_mask
 from tests.support.containers import IMAGES, MASKS, NIFTI
 
 SIDES = st.tuples(st.integers(3, 40), st.integers(3, 40))
-FEW = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+FEW = settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 # What must be read and not merely refused: nobody would understand why not.
 MAY_BE_REFUSED = ("jpeg", "webp 50", "webp 80", "webp 100", "tiff L jpeg", "tifffile uint32", "tifffile int16")
 
