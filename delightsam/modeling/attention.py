@@ -3,8 +3,7 @@
 # torch types the call of a module as Any.
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Self
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from delightsam.modeling import kernels
 from delightsam.modeling.controllers import MixedRoute, Route, Routes
 from delightsam.modeling.layers import Linear
+from delightsam.modeling.remembered import Remembered
 from delightsam.modeling.windows import IntoWindows, OutOfWindows, window_rows
 
 
@@ -44,12 +44,7 @@ class WindowAttention(nn.Module):
         # [query row, query column, key row, key column] -> column of offset_bias
         index = distance[:, None, :, None] * window + distance[None, :, None, :]
         self.register_buffer("offset_index", index, persistent=False)
-        self.cache_bias = False
-        self._cached: dict[tuple[int, int], Tensor] = {}
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._cached.clear()  # a move to another device or type must not leave the old bias behind
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self._remembered = Remembered[Tensor]()
 
     def forward(self, x: Tensor, routes: Routes = ()) -> Tensor:
         """Attends inside windows.
@@ -141,16 +136,17 @@ class WindowAttention(nn.Module):
 
     def _bias(self, h: int, w: int) -> Tensor:
         """Bias (heads, h * w, h * w) of the real tokens, with one column more for the padded ones where there are any."""
-        if (h, w) in self._cached:
-            return self._cached[h, w]
+        if torch.is_grad_enabled():
+            return self._bias_of_offsets(h, w)
+        return self._remembered((h, w), [self.offset_bias], lambda: self._bias_of_offsets(h, w))
+
+    def _bias_of_offsets(self, h: int, w: int) -> Tensor:
         full = self.offset_bias[:, self.offset_index[:h, :w]]  # (heads, h, w, window, window)
         bias = full[..., :h, :w].reshape(self.heads, h * w, h * w)
         if h < self.window or w < self.window:
             beside, below = full[..., :h, w:].flatten(3), full[..., h:, :].flatten(3)
             merged = torch.logsumexp(torch.cat((beside, below), dim=3), dim=3).flatten(1)
             bias = torch.cat((bias, merged[..., None]), dim=2)
-        if self.cache_bias:
-            self._cached[h, w] = bias
         return bias
 
 

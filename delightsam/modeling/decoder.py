@@ -7,9 +7,8 @@ The two-way transformer and the upscaling are those of SAM's mask decoder (Kiril
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby, pairwise
-from typing import Self
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +18,7 @@ from delightsam.modeling import kernels
 from delightsam.modeling.controllers import Group, Mixture
 from delightsam.modeling.encoder import EMBEDDING_CHANNELS
 from delightsam.modeling.layers import LayerNorm2d, Linear
+from delightsam.modeling.remembered import Remembered
 
 HYPERNETWORKS = ("per_modality", "shared")
 HEADS = 8
@@ -118,8 +118,7 @@ class Decoder(nn.Module):
         self.queries = nn.Parameter(torch.randn(queries, EMBEDDING_CHANNELS))
         self.added_queries = nn.ParameterDict({str(k): torch.randn(EMBEDDING_CHANNELS) for k in added})
         self.register_buffer("frequencies", torch.randn(2, EMBEDDING_CHANNELS // 2))
-        self.cache_position = False
-        self._cached: dict[tuple[int, int], Tensor] = {}
+        self._remembered = Remembered[Tensor]()
         self.layers = nn.ModuleList(TwoWayBlock(first=i == 0) for i in range(DEPTH))
         self.final_attention = Attention(EMBEDDING_CHANNELS // ATTENTION_DOWNSAMPLE)
         self.final_norm = nn.LayerNorm(EMBEDDING_CHANNELS)
@@ -132,10 +131,6 @@ class Decoder(nn.Module):
         )
         names = [SHARED] if hypernetworks == "shared" else [str(k) for k in modalities]
         self.hypernetworks = nn.ModuleDict({name: Hypernetwork() for name in names})
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._cached.clear()  # a move to another device or type must not leave the old code behind
-        return super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
 
     def forward(self, embedding: Tensor, groups: Sequence[Group] | Mixture) -> Tensor:
         """Mask logits (B, 1, 4h, 4w) of the prompted embedding (B, 256, h, w), sorted by modality as `groups` say.
@@ -208,8 +203,9 @@ class Decoder(nn.Module):
 
     def position(self, height: int, width: int) -> Tensor:
         """SAM's random-Fourier position code of a grid: (1, height * width, 256) in row-major order."""
-        if (height, width) in self._cached:
-            return self._cached[height, width]
+        return self._remembered((height, width), [self.frequencies], lambda: self._code(height, width))
+
+    def _code(self, height: int, width: int) -> Tensor:
         # In float32 whatever the autocast: the code multiplies by up to 2 pi times a large random frequency.
         with torch.autocast(self.frequencies.device.type, enabled=False):
             frequencies = self.frequencies.float()
@@ -217,10 +213,7 @@ class Decoder(nn.Module):
             x = (torch.arange(width, device=frequencies.device) + 0.5) / width * 2 - 1
             grid = torch.stack((x.expand(height, width), y[:, None].expand(height, width)), dim=-1)
             angle = 2 * math.pi * (grid @ frequencies)
-            code = torch.cat((angle.sin(), angle.cos()), dim=-1).flatten(0, 1)[None]
-        if self.cache_position:
-            self._cached[height, width] = code
-        return code
+            return torch.cat((angle.sin(), angle.cos()), dim=-1).flatten(0, 1)[None]
 
 
 def _from_zero(run: Sequence[Group]) -> list[Group]:

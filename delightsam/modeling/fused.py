@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from delightsam.modeling.attention import WindowAttention
 from delightsam.modeling.decoder import Decoder
 from delightsam.modeling.layers import ConvNorm, TokenMLP
 
@@ -14,17 +13,13 @@ from delightsam.modeling.layers import ConvNorm, TokenMLP
 def fuse_modules(model: nn.Module, dtype: torch.dtype = torch.float32) -> None:
     """Does once what every pass of a model in eval mode would do again, in place, then converts it to `dtype`.
 
-    Every BatchNorm goes into its convolution, the affine part of every MLP's LayerNorm into its first linear layer;
-    attention biases and position codes are kept from the first pass on.
+    Every BatchNorm goes into its convolution, the affine part of every MLP's LayerNorm into its first linear layer.
     """
     frequencies = {}
     for module in model.modules():
         if isinstance(module, ConvNorm | TokenMLP):
             module.fuse()
-        elif isinstance(module, WindowAttention):
-            module.cache_bias = True
         elif isinstance(module, Decoder):
-            module.cache_position = True
             frequencies[module] = module.frequencies
     model.to(dtype)
     for decoder, exact in frequencies.items():

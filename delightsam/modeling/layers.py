@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from delightsam.modeling import kernels
+from delightsam.modeling.remembered import Remembered
 
 STRIPE_ROWS = 16  # of a chain's output: at 1024 px the widest map of a stripe then has 5 MB, the whole map 67 MB
 
@@ -33,13 +34,18 @@ class ConvNorm(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, kernel // 2, groups=groups, bias=False)
         self.norm: nn.Module = nn.BatchNorm2d(out_channels)
+        self._remembered = Remembered[tuple[Tensor, Tensor]]()
 
     def forward(self, x: Tensor) -> Tensor:
         return self.norm(self.conv(x))
 
-    @torch.no_grad()
     def folded(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """Weight and bias of the one convolution that equals both in eval mode."""
+        """Weight and bias, without gradient, of the one convolution that equals both in eval mode."""
+        tensors = [*self.conv.parameters(), *self.norm.parameters(), *self.norm.buffers()]
+        return self._remembered(dtype, tensors, lambda: self._fold(dtype))
+
+    @torch.no_grad()
+    def _fold(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         norm, weight = self.norm, self.conv.weight
         if not isinstance(norm, nn.BatchNorm2d):
             assert self.conv.bias is not None
@@ -53,7 +59,7 @@ class ConvNorm(nn.Module):
     @torch.no_grad()
     def fuse(self) -> None:
         """Folds the norm's running statistics into the convolution, in place. For inference only."""
-        weight, bias = self.folded(self.conv.weight.dtype)
+        weight, bias = self._fold(self.conv.weight.dtype)
         self.conv.weight.copy_(weight)
         self.conv.bias = nn.Parameter(bias, requires_grad=False)
         self.norm = nn.Identity()

@@ -1,0 +1,50 @@
+"""What depends on weights alone: computed again only after one of them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from typing import Generic, TypeVar
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+
+T = TypeVar("T")
+
+
+class Remembered(Generic[T]):
+    """Values made of tensors, one for each key, kept until one of their tensors changes.
+
+    Nothing is kept where operations are recorded (export, `torch.compile`, a CUDA graph): tensors may hold no values there.
+    Copies and pickles start empty.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Hashable, tuple[object, list[Tensor], T]] = {}
+
+    def __call__(self, key: Hashable, tensors: Sequence[Tensor], compute: Callable[[], T]) -> T:
+        """`compute()`, or what it gave before for this key and the same values of `tensors`.
+
+        Args:
+            key: what the value depends on beside the tensors.
+            compute: gives a value without gradient.
+        """
+        if _is_recorded() or any(tensor.is_inference() for tensor in tensors):
+            return compute()
+        # Every change in place raises a tensor's version; every other one gives it other memory, for the old is held here.
+        state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
+        if key not in self._kept or self._kept[key][0] != state:
+            with torch.inference_mode(False), torch.no_grad():  # a tensor that training may use, too
+                self._kept[key] = (state, [tensor.detach() for tensor in tensors], compute())
+        return self._kept[key][2]
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        return type(self), ()
+
+
+def _is_recorded() -> bool:
+    return (
+        torch.compiler.is_compiling()
+        or any(mode.is_infra_mode() for mode in _get_current_dispatch_mode_stack())
+        or (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing())
+    )
