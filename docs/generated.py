@@ -17,7 +17,7 @@ from typing import Any, get_args, get_type_hints
 from docs.docstrings import api, functions, module_text
 from docs.metric_pages import empty_policies, metric_table, one_metric
 from docs.notebook_pages import notebook
-from docs.result_pages import results
+from docs.result_pages import result_differences, results
 
 _MARKER = re.compile(r"^<!-- generated: (?P<name>[a-z_]+)(?P<words>[^>]*?) -->$", re.MULTILINE)
 
@@ -249,6 +249,7 @@ PARTS: dict[str, Callable[..., str]] = {
     "notebook": notebook,
     "options": options,
     "presets": presets,
+    "result_differences": result_differences,
     "results": results,
     "suites": suites,
 }

@@ -3,23 +3,111 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from reports.submissions.rankings import Ranking
+    from reports.tables.cells import Column
 
 FOLDER = Path(__file__).resolve().parents[1] / "results"
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy")
+_NOTHING = ("", "—", "unknown device")
 
 
 def results(file: str) -> str:
-    """The tables of `results/FILE`."""
-    from harness.submissions.guard import judge
-    from reports.submissions.entries import Entry
-    from reports.submissions.rankings import build_rankings
+    """The tables of `results/FILE`, and where its numbers come from."""
     from reports.tables.cost_columns import cost_columns
     from reports.tables.files import markdown
     from reports.tables.leaderboard import columns_of
 
-    (ranking,), _ = build_rankings([Entry(file, "", judge(FOLDER / file, None))])
+    ranking = ranking_of(file)
     records, board = ranking.records, ranking.board
-    text = markdown(records, board, columns_of(board, records), cost_columns(board.costs), file)
+    costs = _measured(cost_columns(board.costs), board.costs)
+    text = markdown(records, board, columns_of(board, records), costs, file)
     _, _, tables = text.partition("\n\n")
     # A method's name in the file's own ranking ends in the file's digest, which tells a reader nothing.
-    return re.sub(r"^## ", "### ", re.sub(r"@[0-9a-f]{16}-\d+", "", tables), flags=re.MULTILINE)
+    tables = re.sub(r"^## ", "### ", re.sub(r"@[0-9a-f]{16}-\d+", "", tables), flags=re.MULTILINE)
+    return f"{tables}\n### Where the numbers come from\n\n{_provenance(ranking)}"
+
+
+def result_differences(file: str, *pairs: str) -> str:
+    """Differences in the Dice on test domains, paired by image: a row for each of `pairs`, "better/worse" by their names.
+
+    They are over all domains, over those that no start is known to hold, and over the latter by modality.
+    """
+    from reports.analysis.means import Means
+    from reports.analysis.starts import marked, surely_unseen
+    from reports.records.formatting import interval
+
+    records = ranking_of(file).records
+    means, unlisted = Means(records), surely_unseen(records)
+    names = {facts.origin: name for name, facts in records.methods.items()}
+    scopes = {f"all {len(records.domains)} domains": list(records.domains)}
+    scopes[f"{len(unlisted)} that no start is known to hold"] = unlisted
+    for modality in dict.fromkeys(domain.partition("/")[0] for domain in unlisted):
+        own = [domain for domain in unlisted if domain.startswith(f"{modality}/")]
+        scopes[f"of these, {modality} ({len(own)})"] = own
+    lines = [["Difference in Dice [95 %], one seed", *scopes], ["---"] + ["---:"] * len(scopes)]
+    for pair in pairs:
+        better, worse = (names[name] for name in pair.split("/"))
+        titles = [marked(records.methods[name].title, records.methods[name].start) for name in (better, worse)]
+        cells = [means.lead(better, worse, domains) for domains in scopes.values()]
+        lines.append(
+            [" − ".join(titles), *(f"{e.value:+.3f} {interval(e.low, e.high)}".replace("-", "−") for e in cells)]
+        )
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+@cache
+def ranking_of(file: str) -> Ranking:
+    """All of `results/FILE` as one ranking."""
+    from harness.submissions.guard import judge
+    from reports.submissions.entries import Entry
+    from reports.submissions.rankings import build_rankings
+
+    (ranking,), _ = build_rankings([Entry(file, "", judge(FOLDER / file, None))])
+    return ranking
+
+
+def _measured(columns: list[Column], costs: pd.DataFrame) -> list[Column]:
+    """The columns that hold anything: a file of results has no times, which depend on the machine."""
+    return [column for column in columns if any(column.cell(row).text() not in _NOTHING for _, row in costs.iterrows())]
+
+
+def _provenance(ranking: Ranking) -> str:
+    """Code, machine, dates, folds and licence, as the file says."""
+    trials = ranking.records.trials
+    row = next(iter(ranking.rows.values()))
+    manifest = row.entry.submission.manifest
+    found: list[dict[str, Any]] = [trial.provenance for trial in trials]
+    machines = [each["machine"] for each in found]
+    splits = {trial.fold: trial.spec.split for trial in trials if trial.spec}
+    folds = [
+        f"{name}: {len(split.of('train'))} images train, {len(split.of('validation'))} validate, {len(split.of('test'))}"
+        f" test ({', '.join(split.held_out)})"
+        for name, split in splits.items()
+    ]
+    submitter: Any = manifest["submitter"]
+    runs: Any = manifest["runs"]
+    lines = {
+        "commit": _each(each["code"]["commit"] for each in found),
+        "machine": _each(f"{m['processor']}, {m['cores']} cores, on {m['device']} in {m['threads']} thread" for m in machines),
+        "libraries": _each(
+            ", ".join([f"Python {each['python']}", *(f"{name} {each['libraries'][name]}" for name in _LIBRARIES)])
+            for each in found
+        ),
+        "seeds": _each(str(trial.seed) for trial in trials),
+        "folds": "; ".join(folds),
+        "packed from the runs of": _each(f"{run['time'][:10]} {run['time'][11:16].replace('-', ':')} UTC" for run in runs),
+        "by": f"{submitter['name']}, {submitter['licence']}",
+    }  # fmt: skip
+    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {words} |" for name, words in lines.items())]) + "\n"
+
+
+def _each(values: Any) -> str:
+    """Every value once, in order."""
+    return "; ".join(sorted(set(values)))

@@ -69,7 +69,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     parser = _Parser(
         prog="python -m harness",
-        description="A bench on which medical image segmentation methods prove that they generalise.",
+        description="A bench that measures how medical image segmentation methods generalise.",
         epilog="Start with: python -m harness run suite=domain_generalization",
     )
     parser.add_argument("--version", action="version", version=f"delightsam-bench {__version__}")

@@ -80,11 +80,12 @@ class Means:
         weights = np.stack([self.test.weights(self.column(name, metric), domains) for name in names])
         return dict(zip(names, self.test.contrasts(weights), strict=True))
 
-    def lead(self, method: str, other: str) -> Estimate:
-        """How much higher the macro Dice of one complete method is, paired by image."""
+    def lead(self, method: str, other: str, domains: Sequence[str] | None = None) -> Estimate:
+        """How much higher the macro Dice of one complete method is, paired by image; over all domains, or over `domains`."""
         assert self.test is not None
-        weights = self.test.weights(self.column(method)) - self.test.weights(self.column(other))
-        return self.test.contrast(weights)
+        columns = (self.column(method), self.column(other))
+        ours, theirs = (self.test.weights(column, domains) for column in columns)
+        return self.test.contrast(ours - theirs)
 
     def alike(self, methods: Sequence[str]) -> list[list[str]]:
         """Groups of `methods` that have the same Dice on every image."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from docs.generated import expand
-from docs.result_pages import FOLDER
+from docs.result_pages import FOLDER, result_differences
 from harness.submissions.reading import read_submission
 from reports.analysis.submitted import submitted_results
 
@@ -43,3 +43,27 @@ def test_the_page_shows_its_numbers() -> None:
         if one.domain is not None:
             assert f"{one.value:.3f}" in page, one
     assert "@" not in page
+
+
+def test_the_page_says_where_its_numbers_come_from_and_shows_no_empty_costs() -> None:
+    (path,) = FILES
+    page = expand(f"<!-- generated: results {path.name} -->")
+    costs, _, origin = page[page.index("### Costs") :].partition("### Where the numbers come from")
+    assert "GMACs" in costs and "unknown device" not in costs
+    header, _, *rows = [line.strip("|").split("|") for line in costs.splitlines() if line.startswith("|")]
+    assert all({cells[at].strip() for cells in rows} != {"—"} for at in range(len(header)))
+    provenance = read_submission(path).trials[0].provenance
+    assert provenance["code"]["commit"] in origin and provenance["machine"]["processor"] in origin
+    assert re.search(r"\| seeds \| \d", origin) and re.search(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC", origin)
+
+
+def test_a_difference_is_that_of_the_means() -> None:
+    (path,) = FILES
+    means = {
+        title: [one.value for one in submitted_results(path) if one.domain is not None and one.method.startswith(title)]
+        for title in ("De-LightSAM (LiteMedSAM start) [", "U-Net (ResNet-18) [")
+    }
+    better, worse = (sum(values) / len(values) for values in means.values())
+    row = result_differences(path.name, "delightsam_litemedsam/unet").splitlines()[-1]
+    assert "[medical-image start]" in row and "[from scratch]" in row
+    assert row.split("|")[2].split()[0] == f"{better - worse:+.3f}"
