@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from harness.data.batches.array_cache import ArrayCache
     from harness.data.dataset import Dataset
     from harness.data.folder.sample import Sample
+    from harness.evaluation.measure import MeasuringThreads
     from harness.inference.predict import Prediction
     from harness.methods.adapter import MethodAdapter
     from harness.training.checkpoint import FitState
@@ -150,7 +151,7 @@ def _run(
             _take_over(prepared, store, source)
         report(None)
         with MeasuringThreads(store, spec, samples, list(REGISTRY), spec.trained.cpu_threads) as measuring:
-            predict_and_keep(prepared, store, kept=measuring.begin)
+            predict_and_keep(prepared, store, measuring)
         map_ = measuring.map
     measure_masks(store, spec, samples, list(REGISTRY), map_)
     (store.trial_folder(spec.id) / "error.txt").unlink(missing_ok=True)  # of an earlier attempt
@@ -262,15 +263,10 @@ def _keep_training(prepared: PreparedTrial, store: Store, context: TrialContext,
     )
 
 
-def predict_and_keep(
-    prepared: PreparedTrial, store: Store, kept: Callable[[str, str], None] = lambda role, key: None
-) -> None:
-    """Predicts the test and validation images of a trained method, and keeps the masks in the store.
+def predict_and_keep(prepared: PreparedTrial, store: Store, measuring: MeasuringThreads) -> None:
+    """Predicts the test and validation images of a trained method; `measuring` keeps the masks in the store.
 
     Corrupted forms of the test images, where the trial asks for them, are made batch by batch.
-
-    Args:
-        kept: called with role and key of each mask, as soon as it is kept.
     """
     import pandas as pd
 
@@ -284,10 +280,10 @@ def predict_and_keep(
     corrupted = [(form.role, prepared.predict(keys, form, adapter)) for form, keys in spec.corrupted()]
     for role, predictions in [*plain, *corrupted]:
         for found in predictions:
-            store.write_mask(spec.ids, role, found.key, found.mask)
-            kept(role, found.key)
+            measuring.keep(role, found.key, found.mask)
             if found.guessed_modality is not None:
                 guesses.append({"role": role, "key": found.key, "guessed_modality": found.guessed_modality})
+    measuring.all_kept()
     store.finish_prediction(
         spec.ids,
         masks=measured_keys(spec),

@@ -8,10 +8,12 @@ the Dice as their only metric.
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 from harness.config.schema import MetricsConfig
@@ -89,13 +91,17 @@ def measure_file(task: MaskTask) -> dict[str, Any]:
     return measure_image(task.sample, read_mask(task.mask), task.role, task.evaluation, task.metrics)
 
 
+_MASKS_A_THREAD = 4
+
+
 class MeasuringThreads:
-    """Measures masks of a trial in threads, while others are still predicted: most of it is done without Python's lock.
+    """Keeps and measures masks of a trial in threads, while others are still predicted: most of it is done without Python's
+    lock.
 
     Args:
         samples: sample key -> sample.
         metrics: names of those to compute.
-        threads: how many.
+        threads: how many. At most four masks for each wait in memory.
     """
 
     def __init__(
@@ -104,6 +110,9 @@ class MeasuringThreads:
         self.tasks = {(task.role, task.sample.key): task for task in _tasks(store, spec, samples, metrics)}
         self.begun: dict[tuple[str, str], Future[dict[str, Any]]] = {}
         self.pool = ThreadPoolExecutor(threads, thread_name_prefix="measuring")
+        self._store, self._ids = store, spec.ids
+        self._room = Semaphore(_MASKS_A_THREAD * threads)
+        self._writing: deque[Future[None]] = deque()
 
     def __enter__(self) -> MeasuringThreads:
         return self
@@ -111,9 +120,28 @@ class MeasuringThreads:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         self.pool.shutdown(cancel_futures=error is not None)
 
-    def begin(self, role: str, key: str) -> None:
-        """The mask is kept: it can be measured."""
-        self.begun[role, key] = self.pool.submit(measure_file, self.tasks[role, key])
+    def keep(self, role: str, key: str, mask: Mask) -> None:
+        """Has a mask (H, W) bool written to the store, then measured. Waits where too many are under way.
+
+        Raises:
+            OSError: an earlier mask can't be written.
+        """
+        self._room.acquire()
+        written = self.pool.submit(self._store.write_mask, self._ids, role, key, mask)
+        self._writing.append(written)
+        self.begun[role, key] = self.pool.submit(_measure_written, written, self.tasks[role, key])
+        self.begun[role, key].add_done_callback(lambda _: self._room.release())
+        while self._writing[0].done() and len(self._writing) > 1:
+            self._writing.popleft().result()
+
+    def all_kept(self) -> None:
+        """Waits until every mask is written.
+
+        Raises:
+            OSError: one can't be.
+        """
+        while self._writing:
+            self._writing.popleft().result()
 
     def map(self, measure: Callable[[MaskTask], dict[str, Any]], tasks: Sequence[MaskTask]) -> Iterable[dict[str, Any]]:
         """The rows of the `tasks`, of which none is measured again, for `measure_masks`.
@@ -123,6 +151,11 @@ class MeasuringThreads:
         """
         assert measure is measure_file
         return [self.begun[task.role, task.sample.key].result() for task in tasks]
+
+
+def _measure_written(written: Future[None], task: MaskTask) -> dict[str, Any]:
+    written.result()  # begun before this, so it never waits for a thread
+    return measure_file(task)
 
 
 Map = Callable[[Callable[[MaskTask], dict[str, Any]], Sequence[MaskTask]], Iterable[dict[str, Any]]]

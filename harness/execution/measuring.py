@@ -15,7 +15,7 @@ from typing import Literal
 
 from harness.data.dataset import Dataset
 from harness.errors import TrialFailed, UserError, described, raise_stop_behind
-from harness.evaluation.measure import Map, measure_masks, missing_metrics
+from harness.evaluation.measure import Map, MeasuringThreads, measure_masks, missing_metrics
 from harness.external_trainers import OutsideTrial
 from harness.hardware import usable_cores
 from harness.metrics import REGISTRY
@@ -77,7 +77,9 @@ def measure_missing(
             elif predicted:
                 prepared = prepare_trial(trial, context, samples, (*trial.split.test, *trial.split.validation))
                 prepared.load_weights(store.weights(trial.id))
-                predict_and_keep(prepared, store)
+                with MeasuringThreads(store, trial, samples, metrics, usable_cores()) as measuring:
+                    predict_and_keep(prepared, store, measuring)
+                map_ = measuring.map
             measure_masks(store, trial, samples, metrics, map_)
         except OSError:  # the store, or the disk below it
             raise

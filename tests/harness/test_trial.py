@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import tempfile
 import threading
+import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -128,6 +131,49 @@ def test_a_mask_that_cannot_be_measured_loses_no_prediction(
         assert run(trial, context)["state"] == "failed"
     assert store.has_masks(trial.ids)
     monkeypatch.setattr("harness.trial.predict_and_keep", None)  # is not called again
+    assert run(trial, context)["state"] == "done"
+
+
+def test_few_masks_wait_in_memory(toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One thread writes and measures, so four masks wait at most, however slow it is."""
+    (trial,) = toy_plan().trials
+    under_way, most = Counter[str](), 0
+    keep, measure = measure_module.MeasuringThreads.keep, measure_module.measure_file
+
+    def counted(self: measure_module.MeasuringThreads, role: str, key: str, mask: Any) -> None:
+        nonlocal most
+        keep(self, role, key, mask)
+        under_way["kept"] += 1
+        most = max(most, under_way["kept"] - under_way["measured"])
+
+    def slowly(task: measure_module.MaskTask) -> dict[str, Any]:
+        time.sleep(0.02)
+        row = measure(task)
+        under_way["measured"] += 1
+        return row
+
+    monkeypatch.setattr(measure_module.MeasuringThreads, "keep", counted)
+    monkeypatch.setattr(measure_module, "measure_file", slowly)
+    assert run(trial, context)["state"] == "done"
+    assert under_way["kept"] == under_way["measured"] > 8
+    assert 1 < most <= 4
+
+
+def test_a_mask_that_cannot_be_written_ends_the_prediction_soon(
+    toy_plan: ToyPlan, context: TrialContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (trial,) = toy_plan().trials
+    tried = []
+
+    def full(store: Store, ids: TrialIds, role: str, key: str, mask: Any) -> None:
+        tried.append(key)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Store, "write_mask", full)
+        assert run(trial, context)["state"] == "failed"
+    assert len(tried) < len(measure_module.measured_keys(trial))
+    assert not Store(context.store_root).has_masks(trial.ids)
     assert run(trial, context)["state"] == "done"
 
 
