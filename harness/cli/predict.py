@@ -7,6 +7,7 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from harness.inference.predictors import Predictor
+
+    _Batch = list[tuple[Path, NDArray[np.uint8]]]
 
 logger = logging.getLogger(__name__)
 PIXELS_AT_ONCE = 32_000_000
@@ -154,36 +157,64 @@ def _predict_all(
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from harness.errors import TrialFailed
+    from harness.hardware import usable_cores
 
     progress = Progress(
         TextColumn("images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=console,
         disable=not console.is_terminal,
     )  # fmt: skip
-    with progress:
-        task = progress.add_task("images", total=len(targets))
+    started = time.perf_counter()
+    writing: list[tuple[dict[str, Any], Future[None]]] = []
+
+    def conclude() -> None:
+        """Adds the rows of the batch that is being written, once it is; their seconds are those since the batch before."""
+        nonlocal started
+        for _, written in writing:
+            written.result()
+        seconds = (time.perf_counter() - started) / max(1, len(writing))
+        rows.extend({**row, "seconds": seconds} for row, _ in writing)
+        writing.clear()
+        progress.update(task, completed=len(rows) + len(faults))
         started = time.perf_counter()
-        for batch in _batches(root, list(targets), predictor.batch_size, faults, white_level):
-            try:
-                masks, modalities = predictor.segment([image for _, image in batch])
-            except (TrialFailed, ValueError) as error:
-                raise UserError(f"{predictor.title}: {error}") from error
-            for (path, image), mask in zip(batch, masks, strict=True):
-                _write_pictures(out, targets[path], image, mask)
-            seconds = (time.perf_counter() - started) / len(batch)
-            for (path, image), mask, modality in zip(batch, masks, modalities, strict=True):
-                height, width = image.shape[:2]
-                values = (path, f"masks/{targets[path].as_posix()}", modality, width, height, mask.mean(), seconds)
-                rows.append(dict(zip(COLUMNS, values, strict=True)))
-            progress.update(task, completed=len(rows) + len(faults))
-            started = time.perf_counter()
+
+    # While a batch is predicted, the one before is written and the next one is read.
+    with progress, ThreadPoolExecutor(usable_cores()) as pool:
+        task = progress.add_task("images", total=len(targets))
+        try:
+            for batch in _ahead(_batches(root, list(targets), predictor.batch_size, faults, white_level)):
+                try:
+                    masks, modalities = predictor.segment([image for _, image in batch])
+                except (TrialFailed, ValueError) as error:
+                    raise UserError(f"{predictor.title}: {error}") from error
+                conclude()
+                for (path, image), mask, modality in zip(batch, masks, modalities, strict=True):
+                    written = pool.submit(_write_pictures, out, targets[path], image, mask)
+                    writing.append((_row(path, targets[path], modality, mask), written))
+        finally:
+            conclude()
+
+
+def _row(path: Path, target: Path, modality: str, mask: NDArray[np.bool_]) -> dict[str, Any]:
+    height, width = mask.shape
+    values = (path, f"masks/{target.as_posix()}", modality, width, height, mask.mean())
+    return dict(zip(COLUMNS, values, strict=False))  # `seconds` follows
+
+
+def _ahead(batches: Iterator[_Batch]) -> Iterator[_Batch]:
+    """The batches; while one is in use, a thread reads the next."""
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
 
 
 def _batches(
     root: Path, paths: list[Path], size: int, faults: list[str], white_level: float | None
-) -> Iterator[list[tuple[Path, NDArray[np.uint8]]]]:
+) -> Iterator[_Batch]:
     from harness.data.reading import read_image
 
-    batch: list[tuple[Path, NDArray[np.uint8]]] = []
+    batch: _Batch = []
     for path in paths:
         try:
             batch.append((path, read_image(root / path, white_level)))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import threading
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +143,64 @@ def test_a_batch_holds_no_more_than_some_pixels(
     monkeypatch.setattr("harness.cli.predict.PIXELS_AT_ONCE", 500)
     assert predict(store, tmp_path / "images", tmp_path / "out", trial_id) == 0
     assert sizes == [2, 2, 1]
+
+
+def test_one_batch_is_read_and_one_is_written_while_one_is_predicted(
+    toy_plan: MakeSuite, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second of four batches is done only after the third was read and the first was written: in one thread it never is."""
+    from harness.cli import predict as command
+    from harness.inference.predictors import TrialPredictor
+
+    (trial_id,) = finish(toy_plan("Floor"), store, tmp_path)
+    for number in range(4):
+        picture(tmp_path / "images" / f"{number}.png", 20, 20)
+    monkeypatch.setattr(command, "PIXELS_AT_ONCE", 300)
+    events = {name: threading.Event() for name in ("2.png read", "0.png written")}
+    read, write, segment, batches = read_image, command._write_pictures, TrialPredictor.segment, count()
+
+    def told_read(path: Path, *rest: Any) -> Any:
+        image = read(path, *rest)
+        events.get(f"{path.name} read", threading.Event()).set()
+        return image
+
+    def told_write(out: Path, target: Path, *rest: Any) -> None:
+        write(out, target, *rest)
+        events.get(f"{target.name} written", threading.Event()).set()
+
+    def waiting_segment(self: TrialPredictor, images: Any) -> Any:
+        assert next(batches) != 1 or all(event.wait(60) for event in events.values())
+        return segment(self, images)
+
+    monkeypatch.setattr("harness.data.reading.read_image", told_read)
+    monkeypatch.setattr(command, "_write_pictures", told_write)
+    monkeypatch.setattr(TrialPredictor, "segment", waiting_segment)
+    assert predict(store, tmp_path / "images", tmp_path / "out", trial_id) == 0
+    assert list(pd.read_csv(tmp_path / "out/predictions.csv").file) == [f"{number}.png" for number in range(4)]
+
+
+@pytest.mark.parametrize(("error", "code"), [(KeyboardInterrupt, 130), (OSError(errno.ENOSPC, "full"), 2)])
+def test_what_was_written_before_a_stop_is_in_the_table(
+    error: BaseException, code: int, toy_plan: MakeSuite, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from harness.inference.predictors import TrialPredictor
+
+    (trial_id,) = finish(toy_plan("Floor"), store, tmp_path)
+    for number in range(4):
+        picture(tmp_path / "images" / f"{number}.png", 20, 20)
+    monkeypatch.setattr("harness.cli.predict.PIXELS_AT_ONCE", 300)
+    segment, batches = TrialPredictor.segment, count()
+
+    def stopped_segment(self: TrialPredictor, images: Any) -> Any:
+        if next(batches) == 2:
+            raise error
+        return segment(self, images)
+
+    monkeypatch.setattr(TrialPredictor, "segment", stopped_segment)
+    assert predict(store, tmp_path / "images", tmp_path / "out", trial_id) == code
+    named = list(pd.read_csv(tmp_path / "out/predictions.csv")["mask"])
+    assert named == ["masks/0.png", "masks/1.png"]
+    assert tree(tmp_path / "out/masks") == {"0.png", "1.png"}
 
 
 def test_the_modality_is_given_or_guessed_where_the_method_needs_it(
