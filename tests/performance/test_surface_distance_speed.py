@@ -133,3 +133,17 @@ def peak_memory(run: Callable[[Mask, Mask], object], pair: tuple[Mask, Mask]) ->
         return tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize(("make", "milliseconds"), [(lesion_pair, 15.0), (vessel_pair, 40.0)])
+def test_all_metrics_of_a_pair(make: Callable[..., tuple[Mask, Mask]], milliseconds: float) -> None:
+    """Every metric of the registry, as `measure` computes them: processor time of this thread."""
+    evaluate_pair(*make(256))  # compiles the loops
+    for seed in range(3):
+        pair, took = make(SIZE, seed), []
+        for _ in range(ROUNDS):
+            started = time.thread_time()
+            evaluate_pair(*pair)
+            took.append(1000 * (time.thread_time() - started))
+        print(f"{make.__name__} {seed}: {min(took):.1f} ms")
+        assert min(took) < milliseconds
