@@ -136,7 +136,7 @@ class WindowAttention(nn.Module):
 
     def _bias(self, h: int, w: int) -> Tensor:
         """Bias (heads, h * w, h * w) of the real tokens, with one column more for the padded ones where there are any."""
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() and self.offset_bias.requires_grad:
             return self._bias_of_offsets(h, w)
         return self._remembered((h, w), [self.offset_bias], lambda: self._bias_of_offsets(h, w))
 

@@ -128,3 +128,18 @@ def test_a_convolution_is_folded_once_for_many_images() -> None:
     first = layer.folded(torch.float32)
     assert all(a is b for a, b in zip(first, layer.folded(torch.float32), strict=True))
     assert layer.folded(torch.float64)[0].dtype == torch.float64
+
+
+def test_a_frozen_bias_is_laid_out_once_in_training_and_a_learning_one_gets_its_gradient() -> None:
+    torch.manual_seed(0)
+    layer = WindowAttention(8, heads=2, window=4)
+    x = torch.randn(1, 6, 6, 8)
+    layer.offset_bias.requires_grad_(False)
+    assert layer._bias(4, 4) is layer._bias(4, 4)
+    with torch.no_grad():
+        layer.offset_bias.add_(1.5)
+    frozen = layer(x)
+    layer.offset_bias.requires_grad_(True)
+    torch.testing.assert_close(frozen, layer(x), rtol=0, atol=0)
+    layer(x).square().sum().backward()
+    assert layer.offset_bias.grad is not None and layer.offset_bias.grad.abs().max() > 0
