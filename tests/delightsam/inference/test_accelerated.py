@@ -82,6 +82,20 @@ def _shared(kept: list[Any] = []) -> Any:  # noqa: B006 (one model for all examp
     return kept
 
 
+@pytest.mark.parametrize("numbers", [2, MIXED, torch.tensor([7, 0, 7])], ids=["one", "several", "an added one"])
+@pytest.mark.parametrize("side", [64, 96, 160])
+def test_without_controllers(build: Build, images: Images, numbers: Any, side: int) -> None:
+    """As after the stage decode; 160: a CPU passes the model in pieces."""
+    model, x = add_modality(build(), 7).eval(), images(3, side)
+    fast = accelerate(model, controllers=False)
+    with torch.inference_mode():
+        expected = model.decode(model.encode(x, None), numbers, (side, side)).logits
+        other = model(x, numbers)
+    for found in (fast(x, numbers), operations(lambda: fast(x, numbers)).result):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(other, expected, atol=1e-3)
+
+
 def test_added_modalities_see_their_own_query(build: Build, images: Images) -> None:
     model = add_modality(build(), 7).eval()
     fast, x = accelerate(model), images(4, 64)
