@@ -190,7 +190,7 @@ def put_back(batch: Tensor, order: list[int]) -> Tensor:
 def _index(order: list[int], device: torch.device) -> Tensor:
     index = torch.tensor(order)
     # Pinned: else the program waits until the device has it, and with it for all that the device has still to do.
-    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
+    return (index.pin_memory() if device.type == "cuda" else index).to(device, non_blocking=True)
 
 
 def apply_experts(x: Tensor, routes: Routes) -> Tensor | None:

@@ -67,6 +67,9 @@ class DeLightSAMMethod(nn.Module):
         WeightsError: a weights file that is missing, damaged, or lacks one of the modalities.
     """
 
+    takes_modality_list = True
+    """`predict` takes modalities as a list of int, too; of a tensor on a GPU the program waits for them."""
+
     numbers: Tensor
     without_controllers: Tensor
 
@@ -114,7 +117,7 @@ class DeLightSAMMethod(nn.Module):
         """Keeps the embeddings of the frozen encoder in `folder`, which other trainings may share."""
         self._embeddings.use(folder)
 
-    def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+    def predict(self, images: Tensor, modality: Tensor | Sequence[int]) -> Tensor:
         """Mask logits (B, 1, S, S) of images (B, 3, S, S) in [0, 1]; `modality` (B,) indexes `modalities`."""
         return self.outputs(images, modality).logits
 

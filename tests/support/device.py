@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,6 +25,8 @@ SIZED_BY_VALUES = (
 MAKERS = ("tensor", "as_tensor", "new_tensor")
 """They copy numbers of Python: to a device with `device=` from memory that is not pinned, which makes the program wait."""
 
+_PAGEABLE = " of memory that is not pinned"
+
 
 class StandInDevice:
     """Counts waits for the device and copies to it, inside a `with` block.
@@ -34,11 +37,13 @@ class StandInDevice:
 
     Attributes:
         waits: by what made the program wait.
+        places: where each of them was, as "file:line", in order.
         copies: shapes of what was copied from the host to the device, in order.
     """
 
     def __init__(self) -> None:
         self.waits: Counter[str] = Counter()
+        self.places: list[str] = []
         self.copies: list[tuple[int, ...]] = []
         # Views share their storage; a storage that is held is not given to another tensor.
         self._host: dict[int, torch.UntypedStorage] = {}
@@ -72,7 +77,8 @@ class StandInDevice:
                     self._copied(name, (len(index),))
         if name in MAKERS:
             return self._made(name, function, args, kwargs)
-        self._making_for_host = kwargs.get("device") is None
+        given = any(isinstance(leaf, Tensor) for leaf in tree_leaves((args, kwargs)))
+        self._making_for_host = kwargs.get("device") is None and not given
         try:
             return function(*args, **kwargs)
         finally:
@@ -90,7 +96,7 @@ class StandInDevice:
             for tensor in tree_leaves(result):
                 self.of_host(tensor)
         elif name in SIZED_BY_VALUES:
-            self.waits[name] += 1
+            self._waits(name)
         elif name == "aten::copy_":
             self._assigned(*host[:2], given[1], args)
         elif name in ("aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"):
@@ -105,7 +111,7 @@ class StandInDevice:
 
     def _read(self, name: str, function: Any, own: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if not self.is_host(own):
-            self.waits[f"Tensor.{name}"] += 1
+            self._waits(f"Tensor.{name}")
         with self._uncounted():
             result = function(*args, **kwargs)
             return self.of_host(result.clone()) if name == "cpu" else result
@@ -121,7 +127,7 @@ class StandInDevice:
                 result = function(*args, **kwargs)
             return self.of_host(result) if host else result
         if not kwargs.get("non_blocking"):
-            self.waits[f"Tensor.{name} of memory that is not pinned"] += 1
+            self._waits(f"Tensor.{name}{_PAGEABLE}")
         self.copies.append(tuple(own.shape))
         with self._uncounted():
             result = function(*args, **kwargs)
@@ -140,22 +146,28 @@ class StandInDevice:
 
     def _assigned(self, to_host: bool, of_host: bool, source: Tensor, args: tuple[Any, ...]) -> None:
         if to_host and not of_host:
-            self.waits["Tensor.copy_ to the host"] += 1
+            self._waits("Tensor.copy_ to the host")
         if of_host and not to_host:
             self.copies.append(tuple(source.shape))
             if not args[2:] or not args[2]:
-                self.waits["Tensor.copy_ of memory that is not pinned"] += 1
+                self._waits(f"Tensor.copy_{_PAGEABLE}")
 
     def _indexed(self, name: str, index: Any) -> None:
         if isinstance(index, Tensor) and index.dtype in (torch.bool, torch.uint8):
-            self.waits[f"{name} with a mask"] += 1
+            self._waits(f"{name} with a mask")
         elif isinstance(index, Tensor) and self.is_host(index):
             self._copied(name, tuple(index.shape))
 
     def _copied(self, name: str, shape: tuple[int, ...]) -> None:
         """To the device, of memory that is not pinned."""
-        self.waits[f"{name} of memory that is not pinned"] += 1
+        self._waits(f"{name}{_PAGEABLE}")
         self.copies.append(shape)
+
+    def _waits(self, why: str) -> None:
+        self.waits[why] += 1
+        callers = [frame for frame in traceback.extract_stack() if "/torch/" not in frame.filename]
+        outside = [frame for frame in callers if frame.filename != __file__]
+        self.places.append(f"{outside[-1].filename}:{outside[-1].lineno}")
 
     @contextmanager
     def _uncounted(self) -> Iterator[None]:

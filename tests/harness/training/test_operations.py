@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,57 +9,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from invented_samples import invented
 from support.device import StandInDevice
 from support.operations import Counting
+from support.waits import CPU, MODALITIES, READ_ONCE, train_inside, train_on_a_stand_in, training_data
 from torch import nn
 
 from baselines.networks.smp import SmpNetwork
 from delightsam.training.method import DeLightSAMMethod
-from harness.config import TrainingConfig
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.corrupted import CorruptedPixels
 from harness.data.batches.loader import evaluation_batches
 from harness.data.batches.pixels import Pixels
-from harness.training import steps
-from harness.training.fit import TrainingData, fit
-
-CPU = torch.device("cpu")
-MODALITIES = ["dermoscopy", "xray"]
-CONFIG = TrainingConfig(image_size=32, epochs=3, batch_size=4, augmentation="standard", clip_norm=1.0)
-READ_ONCE = Counter({"Tensor.tolist": 1})
-"""Of an epoch: its losses are read together, after the last step."""
-
-
-@pytest.fixture
-def data() -> TrainingData:
-    cache, samples = invented({"dermoscopy": 8, "xray": 8})
-    keys = sorted(samples)
-    return TrainingData(cache, samples, MODALITIES, keys[:6] + keys[8:14], keys[6:8] + keys[14:])
-
-
-def train_on_a_stand_in(
-    method: nn.Module, data: TrainingData, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[StandInDevice]:
-    """Trains; what the steps of each epoch waited for and copied (without validation)."""
-    return train_inside(StandInDevice, method, data, folder, monkeypatch)
-
-
-def train_inside(
-    context: Any, method: nn.Module, data: TrainingData, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[Any]:
-    epochs: list[Any] = []
-    train_epoch = steps.train_epoch
-
-    def counted(*arguments: Any) -> float:
-        with context() as counting:
-            loss = train_epoch(*arguments)
-        epochs.append(counting)
-        return loss
-
-    monkeypatch.setattr("harness.training.fit.train_epoch", counted)
-    fit(method, data, CONFIG, seed=0, device=CPU, folder=folder)
-    return epochs
 
 
 def networks() -> Iterator[Any]:
@@ -70,10 +29,10 @@ def networks() -> Iterator[Any]:
 
 @pytest.mark.parametrize("build", networks())
 @pytest.mark.usefixtures("shallow")
-def test_an_epoch_waits_once(build: Any, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_epoch_waits_once(build: Any, tmp_path: Path) -> None:
     """For all its losses together. Constants are made in the first."""
-    for epoch in train_on_a_stand_in(build(), data, tmp_path, monkeypatch)[1:]:
-        assert epoch.waits == READ_ONCE
+    for epoch in train_on_a_stand_in(build(), tmp_path)[1:]:
+        assert epoch.waits == READ_ONCE, epoch.places
 
 
 READS: dict[str, Callable[[torch.Tensor], object]] = {
@@ -98,9 +57,7 @@ READS: dict[str, Callable[[torch.Tensor], object]] = {
 
 
 @pytest.mark.parametrize("read", READS)
-def test_a_wait_in_a_step_is_seen(
-    read: str, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wait_in_a_step_is_seen(read: str, tmp_path: Path) -> None:
     """Each once in each of three steps; the epoch's own comes on top."""
 
     class Waits(Straight):
@@ -109,13 +66,11 @@ def test_a_wait_in_a_step_is_seen(
             READS[read](loss)
             return loss, parts
 
-    for epoch in train_on_a_stand_in(Waits(), data, tmp_path, monkeypatch)[1:]:
+    for epoch in train_on_a_stand_in(Waits(), tmp_path)[1:]:
         assert (epoch.waits - READ_ONCE).total() == 3, epoch.waits
 
 
-def test_what_lies_on_the_host_is_read_without_a_wait(
-    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_lies_on_the_host_is_read_without_a_wait(tmp_path: Path) -> None:
     class Draws(Straight):
         def training_loss(self, batch: Any, step: Any) -> Any:
             drawn = torch.rand(4)
@@ -123,7 +78,7 @@ def test_what_lies_on_the_host_is_read_without_a_wait(
                 raise AssertionError
             return super().training_loss(batch, step)
 
-    for epoch in train_on_a_stand_in(Draws(), data, tmp_path, monkeypatch)[1:]:
+    for epoch in train_on_a_stand_in(Draws(), tmp_path)[1:]:
         assert epoch.waits == READ_ONCE
 
 
@@ -141,29 +96,25 @@ class Straight(nn.Module):
         return (self.conv(batch.images) - batch.masks).mean(), {}
 
 
-def test_few_operations_beside_the_network(data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_operations_beside_the_network(tmp_path: Path) -> None:
     """Batch, augmentation, clipping, optimiser, loss: 60 at most for a step."""
     method = Straight()
     batch = torch.rand(4, 3, 32, 32)
     with Counting() as own:
         (method.conv(batch) - 0.5).mean().backward()
-    epoch = train_inside(Counting, method, data, tmp_path, monkeypatch)[1]
+    epoch = train_inside(Counting, method, tmp_path)[1]
     assert epoch.count / 3 - own.count <= 60, dict(epoch.names)
 
 
 NUMBERS, IMAGES, MASKS = (3, 12), (4, 32, 32, 3), (4, 32, 32)
 
 
-def test_an_epoch_copies_its_numbers_once_and_each_batch(
-    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for epoch in train_on_a_stand_in(Straight(), data, tmp_path, monkeypatch)[1:]:
+def test_an_epoch_copies_its_numbers_once_and_each_batch(tmp_path: Path) -> None:
+    for epoch in train_on_a_stand_in(Straight(), tmp_path)[1:]:
         assert epoch.copies == [NUMBERS, *[IMAGES, MASKS] * 3]
 
 
-def test_images_that_lie_on_the_device_are_not_copied(
-    data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_that_lie_on_the_device_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Resident(Pixels):
         """As on a GPU with room for them."""
 
@@ -172,11 +123,12 @@ def test_images_that_lie_on_the_device_are_not_copied(
             self._resident = torch.from_numpy(cache.images.copy()), torch.from_numpy(cache.masks.copy())
 
     monkeypatch.setattr("harness.training.fit.Pixels", Resident)
-    for epoch in train_on_a_stand_in(Straight(), data, tmp_path, monkeypatch)[1:]:
+    for epoch in train_on_a_stand_in(Straight(), tmp_path)[1:]:
         assert epoch.copies == [NUMBERS] and epoch.waits == READ_ONCE
 
 
-def test_validation_and_corrupted_images_are_copied_without_a_wait(data: TrainingData) -> None:
+def test_validation_and_corrupted_images_are_copied_without_a_wait() -> None:
+    data = training_data()
     keys = sorted(data.samples)[:6]
     corrupted = CorruptedPixels(data.cache, CPU, "noise", 3, 0)
     for source in (None, corrupted):
