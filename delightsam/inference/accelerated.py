@@ -21,6 +21,7 @@ from delightsam.modeling.model import DeLightSAM, Numbers
 from delightsam.modeling.preprocessing import normalise
 from delightsam.modeling.segmentation import Mask, segment
 from delightsam.modeling.tiny_vit import STEMS
+from delightsam.modeling.transfer import sent
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Up to here a CPU, too, is faster with few operations; larger maps leave its cache, and pass the model in pieces.
@@ -161,7 +162,7 @@ class AcceleratedDeLightSAM(nn.Module):
         positions = [self._position[number] for number in numbers]
         if len(set(positions)) == 1:
             return positions[0]
-        return torch.tensor(positions, device=self.device)
+        return sent(torch.tensor(positions), self.device)
 
     def _run(self, images: Tensor, chosen: Chosen, added: bool) -> Tensor:
         return self._draw(self._embed(images, chosen), chosen, added, images.shape[-2:])
@@ -184,6 +185,6 @@ class AcceleratedDeLightSAM(nn.Module):
         embedding = self._embed(images, chosen)
         logits = images.new_empty((len(images), 1, *images.shape[-2:]), dtype=torch.float32)
         for kind in (False, True):
-            rows = torch.tensor([i for i, one in enumerate(added) if one == kind], device=images.device)
+            rows = sent(torch.tensor([i for i, one in enumerate(added) if one == kind]), images.device)
             logits[rows] = self._draw(embedding[rows], chosen[rows], kind, images.shape[-2:])
         return logits

@@ -23,6 +23,8 @@ import torch
 from filelock import FileLock, Timeout
 from torch import Tensor, nn
 
+from delightsam.modeling.transfer import sent
+
 log = logging.getLogger(__name__)
 
 # Raised when an encoder gives other bits for the same weights: embeddings of older code are then left alone.
@@ -97,7 +99,7 @@ class EmbeddingCache:
             if found is None:
                 missing.append(key)
             else:
-                values[key] = self._keep(key, torch.from_numpy(found).to(device))
+                values[key] = self._keep(key, sent(torch.from_numpy(found), device))
         return missing
 
     def _compute(

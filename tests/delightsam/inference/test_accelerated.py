@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.device import StandInDevice
 from support.operations import operations
 from torch import Tensor
 
@@ -141,6 +142,16 @@ def test_the_model_is_left_as_it_is_and_later_changes_do_not_reach_the_copy(buil
     with torch.no_grad():
         model.encoder.neck[0].weight.zero_()
     assert torch.equal(fast(x, 2), expected)
+
+
+@pytest.mark.parametrize("numbers", [[2, 2, 2], [5, 0, 5], [7, 0, 7]])
+def test_no_wait_for_the_device(build: Build, images: Images, numbers: list[int]) -> None:
+    """Modalities that the program knows are sent; 7 was added."""
+    fast, x = accelerate(add_modality(build(), 7).eval()), images(3, 64)
+    fast(x, numbers)  # makes its constants
+    with StandInDevice() as device:
+        fast(x, numbers)
+    assert not device.waits, device.places
 
 
 def test_autocast_changes_nothing(build: Build, images: Images) -> None:

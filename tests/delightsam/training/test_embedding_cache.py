@@ -16,6 +16,7 @@ from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.device import StandInDevice
 from torch import Tensor, nn
 
 from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_setting
@@ -245,6 +246,15 @@ def test_the_setting_names_all_that_a_value_depends_on() -> None:
     torch.set_num_threads(threads)
     assert len(set(settings)) == len(settings)
     assert embedding_setting("weights", images[:1], "sam") == settings[0]
+
+
+def test_what_lies_on_the_disk_reaches_the_device_without_a_wait(tmp_path: Path) -> None:
+    EmbeddingCache(tmp_path).get_or_compute(KEYS, compute, CPU)
+    cache = EmbeddingCache(tmp_path)
+    with StandInDevice() as device:
+        cache.get_or_compute(KEYS, never, CPU)
+        cache.get_or_compute(KEYS, never, CPU)
+    assert not device.waits and device.copies == [(4, 2, 2)] * 3
 
 
 def test_the_digest_follows_the_weights() -> None:
