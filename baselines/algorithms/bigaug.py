@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from baselines.algorithms.changed_batches import ChangedBatches
-from baselines.algorithms.draws import chosen, uniform
+from baselines.algorithms.draws import chosen, sent, uniform
 
 # Taps of a blur on each side of its middle: over three standard deviations of the widest.
 _RADIUS = 5
@@ -97,7 +97,7 @@ class BigAug(ChangedBatches):
         """(B, 2, H, W) in pixels: smoothed uniform noise."""
         count, (height, width) = len(images), images.shape[-2:]
         strength, smoothness = self._amount(images, 0, 1000, 0), uniform(count, 10, 13, images.device)
-        points = torch.randn(count, 2, height // _SPACING + 2, width // _SPACING + 2).to(images.device)
+        points = sent(torch.randn(count, 2, height // _SPACING + 2, width // _SPACING + 2), images.device)
         smooth = _blurred(points, smoothness / _SPACING)
         # Of one pixel of the noise, uniform in [-1, 1], and what smoothing in three dimensions leaves of it.
         deviation = strength / math.sqrt(3) / (2 * math.sqrt(math.pi) * smoothness) ** 1.5

@@ -1,7 +1,8 @@
 """What algorithms share that compare a method's predictions on several views of the same images.
 
 A method may offer `loss_and_logits(batch, step) -> (loss, parts, logits (B, 1, H, W))`: what `training_loss` gives, and
-the logits of the same pass. It saves a pass; without it, `predict` is asked once more.
+the logits of the same pass. It saves a pass; without it, `predict` is asked once more. A method with an attribute
+`takes_modality_list` that is true takes modalities as a list of int, too, which a GPU need not be asked for.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ def loss_and_logits(method: Any, batch: Any, step: Any) -> tuple[Tensor, dict[st
 def logits_of(method: nn.Module, views: Sequence[Tensor], batch: Any) -> Tensor:
     """The logits (V * B, 1, H, W) of V views of the batch's images, in one pass, with their graph."""
     images = torch.cat(list(views))
-    modality = batch.modality.repeat(len(views))
+    takes_list = getattr(method, "takes_modality_list", False)
+    modality = batch.modality_list * len(views) if takes_list else batch.modality.repeat(len(views))
     logits: Tensor
     if hasattr(method, "predict_oracle"):
         logits = method.predict_oracle(images, modality, batch.masks.repeat(len(views), 1, 1, 1))  # type: ignore[operator]

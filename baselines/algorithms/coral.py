@@ -51,7 +51,7 @@ class CORAL(DomainPenalty):
         with torch.autocast(features.device.type, enabled=False):
             x = features.float().movedim(channel_axis, -1)
             return loss, mean(
-                mean(distance(x[a], x[b]) for a, b in combinations(inside.values(), 2))
+                mean(distance(x[a.on_device], x[b.on_device]) for a, b in combinations(inside.values(), 2))
                 for inside in comparable(domains).values()
             )
 

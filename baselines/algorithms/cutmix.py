@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.algorithms.changed_batches import ChangedBatches
-from baselines.algorithms.draws import beta, chosen, partners
+from baselines.algorithms.draws import beta, chosen, partners, sent
 from baselines.algorithms.settings import check_range
 
 
@@ -58,6 +58,6 @@ class CutMix(ChangedBatches):
 def _inside(side: Tensor, length: int) -> Tensor:
     """(B, 1, 1, length) bool: the pixels of an interval of a share `side` of the length, with its centre anywhere."""
     half = (side * length).floor() // 2
-    centre = torch.randint(length, side.shape).to(side.device)
+    centre = sent(torch.randint(length, side.shape), side.device)
     pixel = torch.arange(length, device=side.device)
     return (pixel >= centre - half) & (pixel < centre + half)

@@ -9,29 +9,52 @@ batch makes a pass of its own through `training_loss`, in which batch norm sees 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from baselines.algorithms.base import Algorithm
+from baselines.algorithms.draws import sent
 from baselines.algorithms.settings import check_range
 
-Domains = dict[int, dict[int, Tensor]]
-"""Modality -> domain -> the positions of its images in the batch, int64; in order of their numbers."""
+
+@dataclass(frozen=True)
+class Rows:
+    """Images of a batch.
+
+    Attributes:
+        positions: theirs in the batch.
+        on_device: the same, (N,) int64 on the batch's device.
+    """
+
+    positions: list[int]
+    on_device: Tensor
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+Domains = dict[int, dict[int, Rows]]
+"""Modality -> domain -> its images in the batch; in order of their numbers."""
 
 
 def domains_of(batch: Any) -> Domains:
     """All images of a batch, by modality and domain."""
     groups: dict[int, dict[int, list[int]]] = {}
-    for position, (modality, domain) in enumerate(zip(batch.modality.tolist(), batch.domain.tolist(), strict=True)):
+    for position, (modality, domain) in enumerate(zip(batch.modality_list, batch.domain_list, strict=True)):
         groups.setdefault(modality, {}).setdefault(domain, []).append(position)
-    return {
-        modality: {domain: torch.tensor(rows, device=batch.domain.device) for domain, rows in sorted(inside.items())}
-        for modality, inside in sorted(groups.items())
-    }
+    ordered = [(m, d, rows) for m, inside in sorted(groups.items()) for d, rows in sorted(inside.items())]
+    # In one copy: each costs a launch.
+    positions = sent(torch.tensor([row for _, _, rows in ordered for row in rows]), batch.domain.device)
+    domains: Domains = {}
+    for (modality, domain, rows), own in zip(
+        ordered, positions.split([len(rows) for *_, rows in ordered]), strict=True
+    ):
+        domains.setdefault(modality, {})[domain] = Rows(rows, own)
+    return domains
 
 
 def comparable(domains: Domains, images: int = 1) -> Domains:
@@ -49,16 +72,10 @@ def losses_by_domain(method: nn.Module, batch: Any, step: Any, domains: Domains)
     names = [domain for inside in domains.values() for domain in inside]
     if hasattr(method, "losses_by_image"):
         loss, by_image = method.losses_by_image(batch, step)  # type: ignore[operator]
-        return loss, {name: by_image[group].mean() for name, group in zip(names, rows, strict=True)}
-    losses = [method.training_loss(part_of(batch, group), step)[0] for group in rows]  # type: ignore[operator]
+        return loss, {name: by_image[group.on_device].mean() for name, group in zip(names, rows, strict=True)}
+    losses = [method.training_loss(batch.part(group.positions, group.on_device), step)[0] for group in rows]  # type: ignore[operator]
     whole = sum(loss * (len(group) / len(batch.keys)) for loss, group in zip(losses, rows, strict=True))
     return torch.as_tensor(whole), dict(zip(names, losses, strict=True))
-
-
-def part_of(batch: Any, rows: Tensor) -> Any:
-    """The images at these positions, as a batch."""
-    tensors = {name: getattr(batch, name)[rows] for name in ("images", "masks", "modality", "domain")}
-    return dataclasses.replace(batch, **tensors, keys=[batch.keys[row] for row in rows.tolist()])
 
 
 def mean(values: Iterable[Tensor]) -> Tensor:

@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 
+def sent(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the CPU on a device; on a CPU itself. The program does not wait until a GPU has it."""
+    return (tensor.pin_memory() if device.type == "cuda" else tensor).to(device, non_blocking=True)
+
+
 def partners(batch: Any, *, other_domain: bool) -> Tensor:
     """Another image of the same modality for each image, at random; the image itself where there is no other.
 
@@ -19,7 +24,7 @@ def partners(batch: Any, *, other_domain: bool) -> Tensor:
     """
     count, device = len(batch.modality), batch.modality.device
     # Of the candidates with the best rank, the one with the highest number from [0, 1).
-    rank = torch.rand(count, count).to(device)
+    rank = sent(torch.rand(count, count), device)
     rank += 2 * (batch.modality[:, None] == batch.modality)
     if other_domain:
         rank += (batch.modality[:, None] == batch.modality) & (batch.domain[:, None] != batch.domain)
@@ -29,16 +34,16 @@ def partners(batch: Any, *, other_domain: bool) -> Tensor:
 
 def chosen(count: int, probability: float, device: torch.device) -> Tensor:
     """(count, 1, 1, 1) bool, each true with this probability."""
-    return (torch.rand(count, 1, 1, 1) < probability).to(device)
+    return sent(torch.rand(count, 1, 1, 1) < probability, device)
 
 
 def uniform(count: int, low: float, high: float, device: torch.device) -> Tensor:
     """(count, 1, 1, 1) float32 in [low, high)."""
-    return (torch.rand(count, 1, 1, 1) * (high - low) + low).to(device)
+    return sent(torch.rand(count, 1, 1, 1) * (high - low) + low, device)
 
 
 def beta(count: int, alpha: float, device: torch.device) -> Tensor:
     """(count, 1, 1, 1) float32 in [0, 1] from Beta(alpha, alpha), alpha at least 0.01."""
     # In double precision: for small alphas both Gamma variables behind it underflow in single precision, which gives 0.5.
     concentration = torch.tensor(alpha, dtype=torch.float64)
-    return torch.distributions.Beta(concentration, concentration).sample((count, 1, 1, 1)).float().to(device)
+    return sent(torch.distributions.Beta(concentration, concentration).sample((count, 1, 1, 1)).float(), device)

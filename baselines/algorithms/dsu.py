@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.algorithms.changed_features import ChangedFeatures
+from baselines.algorithms.draws import sent
 
 
 class DSU(ChangedFeatures):
@@ -35,7 +36,7 @@ class DSU(ChangedFeatures):
 
 
 def _noise(shape: torch.Size, device: torch.device) -> Tensor:
-    return torch.randn(shape).to(device)
+    return sent(torch.randn(shape), device)
 
 
 def _variation(values: Tensor, modality: Tensor) -> Tensor:

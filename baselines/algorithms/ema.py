@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from baselines.algorithms.averaging import averaged_tensors, move_towards
 from baselines.algorithms.base import Algorithm
+from baselines.algorithms.memory import Count
 from baselines.algorithms.settings import check_range
 
 
@@ -41,6 +42,7 @@ class EMA(Algorithm):
         self.decay = decay
         self.average = copy.deepcopy(self.method).requires_grad_(False)
         self.register_buffer("steps", torch.tensor(0))
+        self._count = Count()
 
     def predict(self, images: Tensor, modality: Tensor) -> Tensor:
         logits: Tensor = self._tested().predict(images, modality)  # type: ignore[operator]
@@ -56,8 +58,8 @@ class EMA(Algorithm):
     @torch.no_grad()
     def after_step(self, step: Any) -> None:
         super().after_step(step)
-        count = int(self.steps)
-        self.steps += 1
+        count = self._count.value(self.steps)
+        self._count.add_one(self.steps)
         # Copied first; what is averaged is put right afterwards.
         averaged, current = averaged_tensors(self.average), averaged_tensors(self.method)
         theirs = dict(self.method.named_buffers())

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from baselines.algorithms.base import required
-from baselines.algorithms.domains import DomainPenalty, Domains, comparable, mean
+from baselines.algorithms.domains import DomainPenalty, Domains, Rows, comparable, mean
 from baselines.algorithms.memory import DomainMemory
 from baselines.algorithms.settings import check_range
 
@@ -61,9 +61,9 @@ class Fishr(DomainPenalty):
         gradients = gradients_by_image(by_image, parameters, create_graph=self.weight_at(step) > 0)
         return loss, mean(self._apart(gradients, inside) for inside in groups.values())
 
-    def _apart(self, gradients: Tensor, domains: dict[int, Tensor]) -> Tensor:
+    def _apart(self, gradients: Tensor, domains: dict[int, Rows]) -> Tensor:
         names = list(domains)
-        now = torch.stack([gradients[rows].var(0, correction=0) for rows in domains.values()])
+        now = torch.stack([gradients[rows.on_device].var(0, correction=0) for rows in domains.values()])
         smooth = self.ema * self.variances.read(names) + (1 - self.ema) * now
         self.variances.write(names, smooth)
         smooth = smooth / (1 - self.ema)

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from baselines.algorithms.base import Algorithm
 from baselines.algorithms.consistency import divergence, logits_of, loss_and_logits
-from baselines.algorithms.draws import chosen, uniform
+from baselines.algorithms.draws import chosen, sent, uniform
 from baselines.algorithms.settings import check_range
 
 _VIEWS = 3
@@ -99,8 +99,8 @@ def global_intensity(images: Tensor, layers: int) -> Tensor:
     sizes = [channels, *[_WIDTH] * (layers - 1), channels]
     for layer, (inputs, outputs) in enumerate(pairwise(sizes)):
         kernel = _KERNEL_SIZES[int(torch.randint(len(_KERNEL_SIZES), ()))]
-        weight = torch.randn(count * outputs, inputs, kernel, kernel).to(images.device)
-        shift = torch.randn(count * outputs).to(images.device)
+        weight = sent(torch.randn(count * outputs, inputs, kernel, kernel), images.device)
+        shift = sent(torch.randn(count * outputs), images.device)
         x = F.conv2d(x, weight, shift, padding=kernel // 2, groups=count)
         if layer < layers - 1:
             x = F.leaky_relu(x)
@@ -110,7 +110,7 @@ def global_intensity(images: Tensor, layers: int) -> Tensor:
 
 def blending_map(count: int, height: int, width: int, device: torch.device) -> Tensor:
     """(count, 1, H, W) smooth random maps, each from 0 to 1: quadratic B-splines on Gaussian control points."""
-    points = torch.randn(count, 1, _POINTS + 2, _POINTS + 2).to(device)
+    points = sent(torch.randn(count, 1, _POINTS + 2, _POINTS + 2), device)
     maps = _spline(height, device) @ points @ _spline(width, device).T
     low, high = maps.amin((2, 3), keepdim=True), maps.amax((2, 3), keepdim=True)
     return (maps - low) / (high - low).clamp(min=1e-12)

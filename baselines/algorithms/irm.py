@@ -39,7 +39,8 @@ class IRM(DomainPenalty):
         loss, _, logits = loss_and_logits(self.method, batch, step)
         slopes = dummy_slopes(logits, batch.masks)
         return loss, mean(
-            mean(slopes[rows].mean().square() for rows in inside.values()) for inside in comparable(domains).values()
+            mean(slopes[rows.on_device].mean().square() for rows in inside.values())
+            for inside in comparable(domains).values()
         )
 
 

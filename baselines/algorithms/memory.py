@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from baselines.algorithms.draws import sent
+
 
 class Memory(nn.Module):
     """A module whose buffers take the sizes that a loaded state gives them."""
@@ -38,9 +40,33 @@ class DomainMemory(Memory):
         missing = max(domains) + 1 - len(self.rows)
         if missing > 0:
             self.rows = torch.cat([self.rows, self.rows.new_zeros(missing, self.rows.shape[1])])
-        return self.rows[list(domains)]
+        return self.rows.index_select(0, self._index(domains))
 
     @torch.no_grad()
     def write(self, domains: Sequence[int], values: Tensor) -> None:
         """Puts `values` (len(domains), width) in the place of what `read` gave."""
-        self.rows[list(domains)] = values.detach().to(self.rows.dtype)
+        self.rows.index_copy_(0, self._index(domains), values.detach().to(self.rows.dtype))
+
+    def _index(self, domains: Sequence[int]) -> Tensor:
+        return sent(torch.tensor(list(domains)), self.rows.device)
+
+
+class Count:
+    """A buffer of one whole number, which is read only after something else changed it: to read is to wait."""
+
+    def __init__(self) -> None:
+        self._state: tuple[int, int] | None = None
+        self._value = 0
+
+    def value(self, buffer: Tensor) -> int:
+        if self._state != (buffer.data_ptr(), buffer._version):
+            self._note(buffer, int(buffer))
+        return self._value
+
+    def add_one(self, buffer: Tensor) -> None:
+        value = self.value(buffer)
+        buffer += 1
+        self._note(buffer, value + 1)
+
+    def _note(self, buffer: Tensor, value: int) -> None:
+        self._state, self._value = (buffer.data_ptr(), buffer._version), value

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
 
 def with_weights(method: nn.Module, weights: Mapping[str, Tensor], call: Callable[[nn.Module], Any]) -> Any:
-    """`call(method)`, in which the parameters of these names are `weights` and all buffers are copies.
+    """`call(method)`, in which the parameters of these names are `weights` and all buffers of numbers are copies.
 
-    So the method's own weights and running statistics stay as they are, bit for bit.
+    So the method's own weights and running statistics stay as they are, bit for bit. Buffers of bools are switches, which a
+    method may read, and a GPU is asked for only where they changed: they stay in place.
     """
-    tensors = {name: buffer.clone() for name, buffer in method.named_buffers()} | dict(weights)
+    buffers = {name: buffer for name, buffer in method.named_buffers() if buffer.dtype != torch.bool}
+    tensors = {name: buffer.clone() for name, buffer in buffers.items()} | dict(weights)
     return functional_call(_Call(method), {f"method.{name}": value for name, value in tensors.items()}, (call,))
 
 

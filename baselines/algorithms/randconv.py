@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from baselines.algorithms.base import Algorithm
 from baselines.algorithms.consistency import divergence, logits_of, loss_and_logits
+from baselines.algorithms.draws import sent
 from baselines.algorithms.settings import check_range
 
 _VIEWS = 3
@@ -83,10 +84,10 @@ class RandConv(Algorithm):
         if torch.rand(()) >= self.probability:
             return images
         size = self.kernel_sizes[int(torch.randint(len(self.kernel_sizes), ()))]
-        weight = (torch.randn(3, 3, size, size) / math.sqrt(3 * size**2)).to(images.device)
+        weight = sent(torch.randn(3, 3, size, size) / math.sqrt(3 * size**2), images.device)
         with torch.autocast(images.device.type, enabled=False):
             x = (images - self.mean) / self.std
             convolved = F.conv2d(x, weight, padding=size // 2)
             if self.mixing:
-                convolved = torch.lerp(x, convolved, torch.rand(()).to(images.device))
+                convolved = torch.lerp(x, convolved, sent(torch.rand(()), images.device))
             return convolved * self.std + self.mean

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from baselines.algorithms.averaging import averaged_tensors, flat, move_towards, views
 from baselines.algorithms.base import Algorithm
-from baselines.algorithms.memory import Memory
+from baselines.algorithms.memory import Count, Memory
 from baselines.algorithms.settings import check_range
 
 
@@ -71,6 +71,7 @@ class SWAD(Algorithm):
             for tensor, mean in zip(tensors, views(self.valley.result(), tensors), strict=True):
                 tensor.copy_(mean)
             self.valley.clear()
+        self.valley.read_count()
 
 
 class _Valley(Memory):
@@ -94,6 +95,7 @@ class _Valley(Memory):
         self.register_buffer("counts", torch.zeros(2, dtype=torch.int64))
         self.register_buffer("threshold", torch.tensor(math.inf, dtype=torch.float64))
         self.register_buffer("ended", torch.tensor(False))
+        self._taken = Count()  # of `counts[0]`
 
     def clear(self) -> None:
         for name in ("epochs", "steps", "mean"):
@@ -103,12 +105,17 @@ class _Valley(Memory):
         self.threshold.fill_(math.inf)
         self.ended.fill_(False)
 
+    def read_count(self) -> None:
+        """Between epochs: the steps of the next one then need not wait for it."""
+        self._taken.value(self.counts[0])
+
     def add_step(self, tensors: list[Tensor]) -> None:
-        if self.counts[0] == 0:
+        taken = self._taken.value(self.counts[0])
+        if taken == 0:
             self.steps = flat(tensors)[None]
         else:
-            move_towards(views(self.steps[0], tensors), tensors, 1 / (int(self.counts[0]) + 1))
-        self.counts[0] += 1
+            move_towards(views(self.steps[0], tensors), tensors, 1 / (taken + 1))
+        self._taken.add_one(self.counts[0])
 
     def end_epoch(self, loss: float, start_patience: int, end_patience: int, tolerance: float) -> None:
         steps, self.steps = self.steps, self.steps[:0]

@@ -21,6 +21,7 @@ from delightsam.modeling.model import DeLightSAM, Numbers
 from delightsam.modeling.preprocessing import normalise
 from delightsam.modeling.segmentation import Mask, segment
 from delightsam.modeling.tiny_vit import STEMS
+from delightsam.modeling.transfer import sent
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # Up to here a CPU, too, is faster with few operations; larger maps leave its cache, and pass the model in pieces.
@@ -34,6 +35,7 @@ def accelerate(
     batch_size: int = 1,
     dtype: torch.dtype = torch.float32,
     compiled: bool = False,
+    controllers: bool = True,
 ) -> AcceleratedDeLightSAM:
     """A copy of a model that predicts as fast as its device can; the model itself is left as it is.
 
@@ -44,6 +46,8 @@ def accelerate(
             GPU may compute convolutions in TF32, as PyTorch lets it); or bfloat16 or float16, for speed. Logits are
             float32.
         compiled: have `torch.compile` merge operations, too. The first call then takes a minute or more.
+        controllers: False: the encoder works without them, as `model.encode(images, None)`; so it was trained in a stage
+            `decode`. Prompts and decoder are those of the image's modality all the same.
 
     Raises:
         ValueError: another dtype, a size that the model can't take, or a model that is fused already.
@@ -59,7 +63,7 @@ def accelerate(
             f"Expected an `image_size` that is a multiple of {multiple}, and a `batch_size` of 1 or more; found {side} and"
             f" {batch_size}."
         )
-    return AcceleratedDeLightSAM(model, (batch_size, 3, side, side), dtype, compiled)
+    return AcceleratedDeLightSAM(model, (batch_size, 3, side, side), dtype, compiled, controllers)
 
 
 class AcceleratedDeLightSAM(nn.Module):
@@ -69,9 +73,16 @@ class AcceleratedDeLightSAM(nn.Module):
     CPU large images pass the model in pieces that stay in the cache. It stays on its device and in its type.
     """
 
-    def __init__(self, model: DeLightSAM, shape: tuple[int, int, int, int], dtype: torch.dtype, compiled: bool) -> None:
+    def __init__(
+        self,
+        model: DeLightSAM,
+        shape: tuple[int, int, int, int],
+        dtype: torch.dtype,
+        compiled: bool,
+        controllers: bool = True,
+    ) -> None:
         super().__init__()
-        self.config, self.dtype = model.config, dtype
+        self.config, self.dtype, self._controllers = model.config, dtype, controllers
         exact = copy.deepcopy(model).eval().fuse()
         self.model = exact if dtype == torch.float32 else copy.deepcopy(model).eval().fuse(dtype)
         self._shape = shape
@@ -106,7 +117,9 @@ class AcceleratedDeLightSAM(nn.Module):
             ValueError: as there.
         """
         if kernels.fast_path(images) and images.shape[2] * images.shape[3] > self._small:
-            return self.model(images, modality)
+            if self._controllers:
+                return self.model(images, modality)
+            return self.model.decode(self.model.encode(images, None), modality, images.shape[2:]).logits
         numbers = self.model.checked_numbers(images, modality)
         added = [number in self.config.added for number in numbers]
         with torch.autocast(images.device.type, enabled=False):
@@ -149,10 +162,14 @@ class AcceleratedDeLightSAM(nn.Module):
         positions = [self._position[number] for number in numbers]
         if len(set(positions)) == 1:
             return positions[0]
-        return torch.tensor(positions, device=self.device)
+        return sent(torch.tensor(positions), self.device)
 
     def _run(self, images: Tensor, chosen: Chosen, added: bool) -> Tensor:
-        return self._draw(self._encoder(images, chosen), chosen, added, images.shape[-2:])
+        return self._draw(self._embed(images, chosen), chosen, added, images.shape[-2:])
+
+    def _embed(self, images: Tensor, chosen: Chosen) -> Tensor:
+        """Embedding (B, h, w, 256)."""
+        return self._encoder(images, chosen if self._controllers else None)
 
     def _draw(self, embedding: Tensor, chosen: Chosen, added: bool, size: Sequence[int]) -> Tensor:
         """Logits of an embedding (B, h, w, 256)."""
@@ -165,9 +182,9 @@ class AcceleratedDeLightSAM(nn.Module):
     def _of_both_kinds(self, images: Tensor, chosen: Chosen, added: Sequence[bool]) -> Tensor:
         """A batch in which some images see the query table alone, and some a query of their own beside it."""
         assert isinstance(chosen, Tensor)
-        embedding = self._encoder(images, chosen)
+        embedding = self._embed(images, chosen)
         logits = images.new_empty((len(images), 1, *images.shape[-2:]), dtype=torch.float32)
         for kind in (False, True):
-            rows = torch.tensor([i for i, one in enumerate(added) if one == kind], device=images.device)
+            rows = sent(torch.tensor([i for i, one in enumerate(added) if one == kind]), images.device)
             logits[rows] = self._draw(embedding[rows], chosen[rows], kind, images.shape[-2:])
         return logits

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from delightsam.modeling.layers import TokenMLP
+from delightsam.modeling.transfer import sent
 
 CONTROLLER_KINDS = ("full", "tokens", "expert", "none")
 
@@ -177,20 +178,15 @@ def as_list(modality: Tensor | Sequence[int]) -> list[int]:
 
 def taken(batch: Tensor, order: list[int]) -> Tensor:
     """The items of a batch in the order given."""
-    return batch if order == sorted(order) else batch.index_select(0, _index(order, batch.device))
+    return batch if order == sorted(order) else batch.index_select(0, sent(torch.tensor(order), batch.device))
 
 
 def put_back(batch: Tensor, order: list[int]) -> Tensor:
     """Undoes `taken`."""
     if order == sorted(order):
         return batch
-    return batch.index_select(0, _index(sorted(range(len(order)), key=order.__getitem__), batch.device))
-
-
-def _index(order: list[int], device: torch.device) -> Tensor:
-    index = torch.tensor(order)
-    # Pinned: else the program waits until the device has it, and with it for all that the device has still to do.
-    return index.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else index.to(device)
+    back = sorted(range(len(order)), key=order.__getitem__)
+    return batch.index_select(0, sent(torch.tensor(back), batch.device))
 
 
 def apply_experts(x: Tensor, routes: Routes) -> Tensor | None:

@@ -46,7 +46,7 @@ class AutoModalityMethod(DeLightSAMMethod):
         numbers = self.network.guess_modality(self._normalised(images))
         return (numbers[:, None] == self.numbers).int().argmax(1)
 
-    def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+    def predict(self, images: Tensor, modality: Tensor | Sequence[int]) -> Tensor:
         """Mask logits (B, 1, S, S) of images in [0, 1]; `modality` counts until the head is fitted."""
         if self.network.enable_guess().fitted:
             modality = self.guess_modality(images)

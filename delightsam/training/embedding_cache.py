@@ -13,13 +13,17 @@ import logging
 import os
 import platform
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor, nn
+
+from delightsam.modeling.transfer import sent
 
 log = logging.getLogger(__name__)
 
@@ -27,13 +31,16 @@ log = logging.getLogger(__name__)
 VERSION = 2
 # Images that a GPU encodes at once: one shape, so that a value does not depend on how many are missing.
 _TOGETHER = 16
+# Seconds to wait for what another process computes: one that hangs must not stop the others.
+_PATIENCE = 60.0
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 class EmbeddingCache:
     """A folder of float16 arrays, each with the SHA-256 of its content.
 
-    Several processes may use one folder: a file appears whole or not at all. A damaged file is reported and computed again.
+    Several processes may use one folder: a file appears whole or not at all, and what one of them computes the others wait
+    for. A damaged file is reported and computed again.
     Where nothing can be written (a full disk, no permission), one warning says so and work goes on without keeping.
 
     Args:
@@ -66,27 +73,75 @@ class EmbeddingCache:
             ValueError: a value that float16 can't hold (beyond 65504, infinite or NaN).
         """
         values = {key: self._kept[key] for key in keys if key in self._kept}
-        missing = []
+        first: dict[str, int] = {}
         for position, key in enumerate(keys):
+            first.setdefault(key, position)
+        missing = self._read_all([key for key in first if key not in values], values, device)
+        with ExitStack() as claims:
+            own = [key for key in missing if self._claim(key, claims, seconds=0)]
+            # Another process may have written them just before.
+            self._compute(self._read_all(own, values, device), first, values, compute, device)
+        # Only now, when nobody can wait for a claim of ours.
+        for key in missing:
             if key in values:
                 continue
+            with ExitStack() as claims:
+                self._claim(key, claims, _PATIENCE)
+                self._compute(self._read_all([key], values, device), first, values, compute, device)
+        with torch.autocast(device.type, enabled=False):  # it takes no float16 together with bfloat16
+            return torch.stack([values[key] for key in keys]).float()
+
+    def _read_all(self, keys: Sequence[str], values: dict[str, Tensor], device: torch.device) -> list[str]:
+        """Adds to `values` what lies on the disk; the keys of the rest."""
+        missing = []
+        for key in keys:
             found = self._read(key)
             if found is None:
-                missing.append(position)
-                values[key] = torch.empty(0)  # to be computed once
+                missing.append(key)
             else:
-                values[key] = self._keep(key, torch.from_numpy(found).to(device))
+                values[key] = self._keep(key, sent(torch.from_numpy(found), device))
+        return missing
+
+    def _compute(
+        self,
+        missing: Sequence[str],
+        positions: Mapping[str, int],
+        values: dict[str, Tensor],
+        compute: Callable[[list[int]], Tensor],
+        device: torch.device,
+    ) -> None:
+        """Adds the missing ones to `values`, and writes them."""
         together = _TOGETHER if device.type == "cuda" else 1
         for start in range(0, len(missing), together):
-            part = missing[start : start + together]
+            names = missing[start : start + together]
+            part = [positions[name] for name in names]
             computed = compute(part + part[-1:] * (together - len(part)))[: len(part)]
             # Contiguous, as they will be read: sums over another order of memory have other last bits.
             computed = computed.detach().to(torch.float16).contiguous()
-            self._write_all([keys[position] for position in part], computed)
-            for position, value in zip(part, computed, strict=True):
-                values[keys[position]] = self._keep(keys[position], value.clone())  # not a part of the batch
-        with torch.autocast(device.type, enabled=False):  # it takes no float16 together with bfloat16
-            return torch.stack([values[key] for key in keys]).float()
+            self._write_all(names, computed)
+            for name, value in zip(names, computed, strict=True):
+                values[name] = self._keep(name, value.clone())  # not a part of the batch
+
+    def _claim(self, key: str, claims: ExitStack, seconds: float) -> bool:
+        """Whether this process is the one to compute a value; False: another one does so, still after these seconds.
+
+        Where nothing can be locked everybody computes.
+        """
+        if not self._writes:
+            return True
+        path = self._path(key).with_suffix(".lock")
+        lock = FileLock(path)
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock.acquire(timeout=seconds)
+        except Timeout:
+            return False
+        except (OSError, NotImplementedError):
+            return True
+        # Who still waits for a removed file finds the value once it has it.
+        claims.callback(lock.release)
+        claims.callback(path.unlink, missing_ok=True)  # before that
+        return True
 
     def _keep(self, key: str, value: Tensor) -> Tensor:
         """Keeps a value in memory while there is room."""

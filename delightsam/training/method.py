@@ -67,6 +67,9 @@ class DeLightSAMMethod(nn.Module):
         WeightsError: a weights file that is missing, damaged, or lacks one of the modalities.
     """
 
+    takes_modality_list = True
+    """`predict` takes modalities as a list of int, too; of a tensor on a GPU the program waits for them."""
+
     numbers: Tensor
     without_controllers: Tensor
 
@@ -114,7 +117,7 @@ class DeLightSAMMethod(nn.Module):
         """Keeps the embeddings of the frozen encoder in `folder`, which other trainings may share."""
         self._embeddings.use(folder)
 
-    def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+    def predict(self, images: Tensor, modality: Tensor | Sequence[int]) -> Tensor:
         """Mask logits (B, 1, S, S) of images (B, 3, S, S) in [0, 1]; `modality` (B,) indexes `modalities`."""
         return self.outputs(images, modality).logits
 
@@ -207,10 +210,16 @@ class DeLightSAMMethod(nn.Module):
         )
 
     def accelerated(self, image_size: int, batch_size: int, dtype: torch.dtype) -> nn.Module | None:
-        """What predicts the same faster, from the weights as they are now; None where the encoder works without controllers."""
-        if self.flag("without_controllers"):
+        """What predicts the same faster, from the weights as they are now.
+
+        None where the encoder works without controllers and its embeddings are kept, on a CPU: to find one is faster still.
+        """
+        shared = self.flag("without_controllers")
+        if shared and self._embeddings.cache is not None and not self.numbers.is_cuda:
             return None
-        network = accelerate(self.network, image_size=image_size, batch_size=batch_size, dtype=dtype)
+        network = accelerate(
+            self.network, image_size=image_size, batch_size=batch_size, dtype=dtype, controllers=not shared
+        )
         return AcceleratedMethod(network, self._number_list)
 
     def active_parameters(self) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
 from delightsam.training.losses import patch_target
@@ -12,7 +14,7 @@ from delightsam.training.stages import DECODE
 class OraclePatchMethod(DeLightSAMMethod):
     """DeLightSAMMethod whose prompt is the patches that hold true foreground, in training and in testing alike."""
 
-    def predict_oracle(self, images: Tensor, modality: Tensor, masks: Tensor) -> Tensor:
+    def predict_oracle(self, images: Tensor, modality: Tensor | Sequence[int], masks: Tensor) -> Tensor:
         """Mask logits (B, 1, S, S) of images in [0, 1] that are prompted with their true masks (B, 1, S, S), 0 or 1."""
         return self.outputs(images, modality, self._true_patches(masks)).logits
 

@@ -141,7 +141,8 @@ class SamTeacher(nn.Module):
         if pixels.shape[-2:] != side:
             pixels = F.interpolate(pixels, side, mode="bilinear", align_corners=False)
         if modality is None:
-            return self.vit.forward_features(pixels)
+            with torch.device(pixels.device):
+                return self.vit.forward_features(pixels)
         order, groups = group_by_modality(as_list(modality))
         pixels = taken(pixels, order)
         parts = [self._adapted(pixels[g.start : g.stop], self.controllers[str(g.modality)]) for g in groups]
@@ -240,7 +241,9 @@ def _attend(x: Tensor, attention: Attention, controller: BlockController) -> Ten
     qkv = attention.qkv(x).view(batch, height * width, 3, attention.num_heads, -1)
     q, k, v = qkv.permute(2, 0, 3, 1, 4).unbind(0)
     size = (height, width)
-    bias = get_decomposed_rel_pos_bias(q.flatten(0, 1), attention.rel_pos_h, attention.rel_pos_w, size, size)
+    # timm's table of positions is made without a device; of one on the CPU the program would wait for its copy.
+    with torch.device(q.device):
+        bias = get_decomposed_rel_pos_bias(q.flatten(0, 1), attention.rel_pos_h, attention.rel_pos_w, size, size)
     bias = bias.unflatten(0, q.shape[:2])
     tokens = controller.tokens()
     assert tokens is not None

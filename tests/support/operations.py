@@ -1,4 +1,4 @@
-"""Counts what PyTorch is asked to do: operations, and waits for the device."""
+"""Counts what PyTorch is asked to do. Waits and copies are counted in support.device."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-
-WAITS = ("aten._local_scalar_dense", "aten.item", "aten.is_nonzero", "aten.nonzero", "aten.equal")
-"""Operations that make a program wait for a GPU. Copies between devices do, too: see `Operations.copies`."""
 
 
 class Counting(TorchDispatchMode):
@@ -29,10 +26,6 @@ class Counting(TorchDispatchMode):
     @property
     def count(self) -> int:
         return self.names.total()
-
-    @property
-    def waits(self) -> dict[str, int]:
-        return {name: count for name, count in self.names.items() if name.startswith(WAITS)}
 
 
 @dataclass

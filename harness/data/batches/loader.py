@@ -46,7 +46,7 @@ class Batch:
         domain: (B,) int64, position in the sorted list of "modality/domain" of the keys that the batches are made of
             (of the training set when training).
         keys: the B samples' keys; with tiles one comes again for each of its windows.
-        known_modality: `modality` as a list.
+        known_modality, known_domain: `modality` and `domain` as lists.
         known_images: a name for the pixels of each image, where the same pixels come again.
         prepared: (B, ...), what the method made of the images beforehand (`prepare` in harness.methods.contract).
     """
@@ -59,6 +59,7 @@ class Batch:
     known_modality: Known | None = None
     known_images: Known | None = None
     prepared: Tensor | None = None
+    known_domain: Known | None = None
 
     def __len__(self) -> int:
         return len(self.keys)
@@ -70,15 +71,22 @@ class Batch:
         return self.modality.tolist() if found is None else found
 
     @property
+    def domain_list(self) -> list[int]:
+        """`domain` for Python, as `modality_list`."""
+        found = None if self.known_domain is None else self.known_domain.of(self.domain)
+        return self.domain.tolist() if found is None else found
+
+    @property
     def image_names(self) -> list[str] | None:
         """For each image a name that no other pixels have; None where they are new each time, or were changed since."""
         return None if self.known_images is None else self.known_images.of(self.images)
 
     def to(self, device: torch.device | str) -> Batch:
-        images, modality = self.images.to(device), self.modality.to(device)
+        images, modality, domain = self.images.to(device), self.modality.to(device), self.domain.to(device)
         known_images = None if self.image_names is None else Known(images, self.image_names)
-        known = Known(modality, self.modality_list)
-        return Batch(images, self.masks.to(device), modality, self.domain.to(device), self.keys, known, known_images)
+        known, known_domain = Known(modality, self.modality_list), Known(domain, self.domain_list)
+        masks = self.masks.to(device)
+        return Batch(images, masks, modality, domain, self.keys, known, known_images, known_domain=known_domain)
 
     def chunks(self, size: int) -> list[Batch]:
         """Micro-batches of at most `size` images, as equal as can be, in order; views, no copies."""
@@ -86,15 +94,31 @@ class Batch:
             return [self]
         parts = _equal_parts(len(self), size)
         starts = np.cumsum([0, *parts[:-1]])
-        return [self._part(slice(int(start), int(start) + count)) for start, count in zip(starts, parts, strict=True)]
+        rows = [range(int(start), int(start) + count) for start, count in zip(starts, parts, strict=True)]
+        return [self.part(own, slice(own.start, own.stop)) for own in rows]
 
-    def _part(self, rows: slice) -> Batch:
-        images, modality, names = self.images[rows], self.modality[rows], self.image_names
-        prepared = None if self.prepared is None else self.prepared[rows]
-        known_images = None if names is None else Known(images, names[rows])
-        known = Known(modality, self.modality_list[rows])
+    def part(self, positions: Sequence[int], on_device: Tensor | slice) -> Batch:
+        """The images at these positions, in this order.
+
+        Args:
+            on_device: the same `positions`, (N,) int64 on the batch's device, or as a slice: then views, no copies.
+        """
+        images, modality, domain = self.images[on_device], self.modality[on_device], self.domain[on_device]
+        names, prepared = self.image_names, None if self.prepared is None else self.prepared[on_device]
+
+        def known(tensor: Tensor, values: list[Any]) -> Known:
+            return Known(tensor, [values[position] for position in positions])
+
         return Batch(
-            images, self.masks[rows], modality, self.domain[rows], self.keys[rows], known, known_images, prepared
+            images=images,
+            masks=self.masks[on_device],
+            modality=modality,
+            domain=domain,
+            keys=[self.keys[position] for position in positions],
+            known_modality=known(modality, self.modality_list),
+            known_images=None if names is None else known(images, names),
+            prepared=prepared,
+            known_domain=known(domain, self.domain_list),
         )
 
 
@@ -305,6 +329,7 @@ class _Assembly:
             keys=keys,
             known_modality=Known(modality, [self.modality[key] for key in keys]),
             known_images=Known(images, [self.name[window] + suffix for window in windows]),
+            known_domain=Known(domain, [self.domain[key] for key in keys]),
         )
 
     def sorted_by_modality(self, keys: list[str]) -> list[str]:

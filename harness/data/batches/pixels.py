@@ -84,9 +84,7 @@ class Pixels:
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the CPU on a device. The program does not wait until a GPU has it."""
-    if device.type == "cpu":
-        return tensor
+    """A tensor of the CPU on a device; on a CPU itself. The program does not wait until a GPU has it."""
     if device.type == "cuda":
         tensor = tensor.pin_memory()
     return tensor.to(device, non_blocking=True)

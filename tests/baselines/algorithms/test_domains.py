@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 
-from baselines.algorithms.domains import comparable, domains_of, losses_by_domain, part_of
+from baselines.algorithms.domains import comparable, domains_of, losses_by_domain
 from baselines.algorithms.memory import DomainMemory
 from tests.baselines.algorithms.toy import MODALITIES, PlainMethod, Step, ToyMethod, disks
 
 
 def plain(groups: Any) -> dict[int, dict[int, list[int]]]:
-    return {m: {d: rows.tolist() for d, rows in inside.items()} for m, inside in groups.items()}
+    return {m: {d: rows.positions for d, rows in inside.items()} for m, inside in groups.items()}
 
 
 def test_domains_lie_within_modalities() -> None:
@@ -44,7 +44,7 @@ def test_losses_come_from_a_pass_per_domain_elsewhere() -> None:
     loss, losses = losses_by_domain(method, batch, Step(), domains_of(batch))
     for domain, value in losses.items():
         rows = (batch.domain == domain).nonzero()[:, 0]
-        assert torch.equal(value, method.training_loss(part_of(batch, rows), Step())[0])
+        assert torch.equal(value, method.training_loss(batch.part(rows.tolist(), rows), Step())[0])
     torch.testing.assert_close(loss, method.training_loss(batch, Step())[0])
     assert loss.requires_grad
 

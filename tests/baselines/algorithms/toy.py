@@ -29,6 +29,20 @@ class Batch:
     def __len__(self) -> int:
         return len(self.keys)
 
+    @property
+    def modality_list(self) -> list[int]:
+        return self.modality.tolist()
+
+    @property
+    def domain_list(self) -> list[int]:
+        return self.domain.tolist()
+
+    def part(self, positions: Sequence[int], on_device: Tensor) -> Batch:
+        images, masks, modality, domain = (
+            tensor[on_device] for tensor in (self.images, self.masks, self.modality, self.domain)
+        )
+        return Batch(images, masks, modality, domain, [self.keys[position] for position in positions])
+
     def chunks(self, size: int) -> list[Batch]:
         rows = [slice(start, start + size) for start in range(0, len(self), size)]
         return [Batch(self.images[r], self.masks[r], self.modality[r], self.domain[r], self.keys[r]) for r in rows]

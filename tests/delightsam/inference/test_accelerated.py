@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.device import StandInDevice
 from support.operations import operations
 from torch import Tensor
 
@@ -82,6 +83,20 @@ def _shared(kept: list[Any] = []) -> Any:  # noqa: B006 (one model for all examp
     return kept
 
 
+@pytest.mark.parametrize("numbers", [2, MIXED, torch.tensor([7, 0, 7])], ids=["one", "several", "an added one"])
+@pytest.mark.parametrize("side", [64, 96, 160])
+def test_without_controllers(build: Build, images: Images, numbers: Any, side: int) -> None:
+    """As after the stage decode; 160: a CPU passes the model in pieces."""
+    model, x = add_modality(build(), 7).eval(), images(3, side)
+    fast = accelerate(model, controllers=False)
+    with torch.inference_mode():
+        expected = model.decode(model.encode(x, None), numbers, (side, side)).logits
+        other = model(x, numbers)
+    for found in (fast(x, numbers), operations(lambda: fast(x, numbers)).result):
+        torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(other, expected, atol=1e-3)
+
+
 def test_added_modalities_see_their_own_query(build: Build, images: Images) -> None:
     model = add_modality(build(), 7).eval()
     fast, x = accelerate(model), images(4, 64)
@@ -127,6 +142,16 @@ def test_the_model_is_left_as_it_is_and_later_changes_do_not_reach_the_copy(buil
     with torch.no_grad():
         model.encoder.neck[0].weight.zero_()
     assert torch.equal(fast(x, 2), expected)
+
+
+@pytest.mark.parametrize("numbers", [[2, 2, 2], [5, 0, 5], [7, 0, 7]])
+def test_no_wait_for_the_device(build: Build, images: Images, numbers: list[int]) -> None:
+    """Modalities that the program knows are sent; 7 was added."""
+    fast, x = accelerate(add_modality(build(), 7).eval()), images(3, 64)
+    fast(x, numbers)  # makes its constants
+    with StandInDevice() as device:
+        fast(x, numbers)
+    assert not device.waits, device.places
 
 
 def test_autocast_changes_nothing(build: Build, images: Images) -> None:

@@ -5,15 +5,18 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from filelock import FileLock
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from support.device import StandInDevice
 from torch import Tensor, nn
 
 from delightsam.training.embedding_cache import EmbeddingCache, WeightsDigest, embedding_setting
@@ -136,6 +139,46 @@ def test_many_writers_leave_whole_files_and_nothing_else(tmp_path: Path) -> None
     assert [path.name for path in files(tmp_path)] == names(keys)
 
 
+def test_what_one_computes_the_other_waits_for(tmp_path: Path) -> None:
+    """Two trainings that meet the same images at the same time; each also has one of its own."""
+    both, computed, answers = threading.Barrier(2), list[str](), dict[str, Tensor]()
+
+    def work(keys: list[str]) -> None:
+        def slow(positions: list[int]) -> Tensor:
+            computed.extend(keys[position] for position in positions)
+            time.sleep(0.05)
+            return torch.tensor([[float(len(keys[position]))] for position in positions])
+
+        both.wait()
+        answers[keys[0]] = EmbeddingCache(tmp_path).get_or_compute(keys, slow, CPU)
+
+    shared = [f"image {number}" for number in range(8)]
+    trainings = [threading.Thread(target=work, args=([own, *shared],)) for own in ("first's", "second's own")]
+    for training in trainings:
+        training.start()
+    for training in trainings:
+        training.join()
+    assert sorted(computed) == sorted([*shared, "first's", "second's own"])
+    assert answers["first's"].flatten().tolist() == [7, *[7] * 8]
+    assert answers["second's own"].flatten().tolist() == [12, *[7] * 8]
+
+
+def test_a_process_that_hangs_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("delightsam.training.embedding_cache._PATIENCE", 0.1)
+    path = EmbeddingCache(tmp_path)._path(KEYS[1]).with_suffix(".lock")
+    path.parent.mkdir(parents=True)
+    with FileLock(path):
+        answer = EmbeddingCache(tmp_path).get_or_compute(KEYS, compute, CPU)
+    assert torch.equal(answer, torch.stack(VALUES).half().float())
+
+
+def test_one_that_fails_leaves_its_part_to_the_others(tmp_path: Path) -> None:
+    with pytest.raises(AssertionError, match="again"):
+        EmbeddingCache(tmp_path).get_or_compute(KEYS, never, CPU)
+    assert files(tmp_path) == []
+    assert torch.equal(EmbeddingCache(tmp_path).get_or_compute(KEYS, compute, CPU), torch.stack(VALUES).half().float())
+
+
 def test_a_full_disk_is_reported_once_and_work_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -203,6 +246,15 @@ def test_the_setting_names_all_that_a_value_depends_on() -> None:
     torch.set_num_threads(threads)
     assert len(set(settings)) == len(settings)
     assert embedding_setting("weights", images[:1], "sam") == settings[0]
+
+
+def test_what_lies_on_the_disk_reaches_the_device_without_a_wait(tmp_path: Path) -> None:
+    EmbeddingCache(tmp_path).get_or_compute(KEYS, compute, CPU)
+    cache = EmbeddingCache(tmp_path)
+    with StandInDevice() as device:
+        cache.get_or_compute(KEYS, never, CPU)
+        cache.get_or_compute(KEYS, never, CPU)
+    assert not device.waits and device.copies == [(4, 2, 2)] * 3
 
 
 def test_the_digest_follows_the_weights() -> None:

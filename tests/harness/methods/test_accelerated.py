@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -64,15 +66,34 @@ def test_without_one_the_method_predicts(method: Any, value: int) -> None:
     assert (adapter.test_logits(batch(), "off") == value).all()
 
 
-def test_delightsam_predicts_the_same() -> None:
+@pytest.fixture
+def trained() -> DeLightSAMMethod:
+    """With controllers that change what the encoder gives."""
     torch.manual_seed(0)
     method = DeLightSAMMethod(["fundus", "xray"]).eval()
-    images = batch()
-    images.modality = torch.tensor([1, 0])
-    plain, fast = MethodAdapter(method), MethodAdapter(method)
+    with torch.no_grad():
+        for parameter in method.network.controllers.parameters():
+            parameter.normal_(0, 0.05)
+    return method
+
+
+@pytest.mark.parametrize("ends_in_decode", [False, True])
+def test_delightsam_predicts_the_same(trained: DeLightSAMMethod, ends_in_decode: bool) -> None:
+    """Of one modality and of several, at the size that it was asked for and at others."""
+    plain, fast = MethodAdapter(trained), MethodAdapter(trained)
+    trained.set_flag("without_controllers", ends_in_decode)
     fast.accelerate(32, 2, "off")
-    expected = plain.test_logits(images, "off")
-    torch.testing.assert_close(fast.test_logits(images, "off"), expected, atol=1e-4, rtol=1e-4)
-    # A stage without controllers has no faster form.
-    method.set_flag("without_controllers", True)
-    assert method.accelerated(32, 2, torch.float32) is None
+    assert fast.is_accelerated
+    for modality, side in (([1, 0], 32), ([1, 1], 32), ([0, 1], 64), ([0, 0], 160)):
+        images = replace(batch(), images=torch.rand(2, 3, side, side), masks=torch.zeros(2, 1, side, side))
+        images.modality = torch.tensor(modality)
+        expected = plain.test_logits(images, "off")
+        torch.testing.assert_close(fast.test_logits(images, "off"), expected, atol=1e-4, rtol=1e-4)
+
+
+def test_embeddings_that_are_kept_are_found_again(trained: DeLightSAMMethod, tmp_path: Path) -> None:
+    """On a CPU that is faster than any encoder."""
+    trained.use_cache(tmp_path)
+    assert trained.accelerated(32, 2, torch.float32) is not None
+    trained.set_flag("without_controllers", True)
+    assert trained.accelerated(32, 2, torch.float32) is None

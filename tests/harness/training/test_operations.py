@@ -2,51 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from invented_samples import invented
+from support.device import StandInDevice
 from support.operations import Counting
+from support.waits import CPU, MODALITIES, READ_ONCE, train_inside, train_on_a_stand_in, training_data
 from torch import nn
 
 from baselines.networks.smp import SmpNetwork
 from delightsam.training.method import DeLightSAMMethod
-from harness.config import TrainingConfig
-from harness.data.batches import pixels
-from harness.training import steps
-from harness.training.fit import TrainingData, fit
-
-CPU = torch.device("cpu")
-MODALITIES = ["dermoscopy", "xray"]
-CONFIG = TrainingConfig(image_size=32, epochs=3, batch_size=4, augmentation="standard", clip_norm=1.0)
-
-
-@pytest.fixture
-def data() -> TrainingData:
-    cache, samples = invented({"dermoscopy": 8, "xray": 8})
-    keys = sorted(samples)
-    return TrainingData(cache, samples, MODALITIES, keys[:6] + keys[8:14], keys[6:8] + keys[14:])
-
-
-def train_counting(
-    method: nn.Module, data: TrainingData, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> list[Counting]:
-    """Trains, and counts the operations of each epoch's steps (without validation)."""
-    epochs: list[Counting] = []
-    train_epoch = steps.train_epoch
-
-    def counted(*arguments: Any) -> float:
-        with Counting() as counting:
-            loss = train_epoch(*arguments)
-        epochs.append(counting)
-        return loss
-
-    monkeypatch.setattr("harness.training.fit.train_epoch", counted)
-    fit(method, data, CONFIG, seed=0, device=CPU, folder=folder)
-    return epochs
+from harness.data.batches.array_cache import ArrayCache
+from harness.data.batches.corrupted import CorruptedPixels
+from harness.data.batches.loader import evaluation_batches
+from harness.data.batches.pixels import Pixels
 
 
 def networks() -> Iterator[Any]:
@@ -56,22 +29,57 @@ def networks() -> Iterator[Any]:
 
 @pytest.mark.parametrize("build", networks())
 @pytest.mark.usefixtures("shallow")
-def test_an_epoch_waits_once(build: Any, data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """For all its losses together. A loss that is read in every step shows here as three waits."""
-    for epoch in train_counting(build(), data, tmp_path, monkeypatch)[1:]:
-        assert sum(epoch.waits.values()) == 0, epoch.waits
+def test_an_epoch_waits_once(build: Any, tmp_path: Path) -> None:
+    """For all its losses together. Constants are made in the first."""
+    for epoch in train_on_a_stand_in(build(), tmp_path)[1:]:
+        assert epoch.waits == READ_ONCE, epoch.places
 
 
-def test_a_loss_that_is_read_is_seen(data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    method, loss = SmpNetwork(MODALITIES, "unet", "tu-test_resnet"), SmpNetwork.training_loss
+READS: dict[str, Callable[[torch.Tensor], object]] = {
+    "float": lambda loss: float(loss.detach()),
+    "int": lambda loss: int(loss.detach()),
+    "bool": lambda loss: 1 if loss > 0 else 2,
+    "item": torch.Tensor.item,
+    "tolist": torch.Tensor.tolist,
+    "cpu": lambda loss: loss.detach().cpu(),
+    "to": lambda loss: loss.detach().to("cpu"),
+    "numpy": lambda loss: loss.detach().numpy(),
+    "__array__": lambda loss: np.asarray(loss.detach()),
+    "format": lambda loss: f"{loss:.3f}",
+    "nonzero": torch.nonzero,
+    "a mask": lambda loss: loss[None][loss[None] > 0],
+    "an index": lambda loss: [3, 4][loss.detach().clamp(0, 1).long()],
+    "a list": lambda loss: loss[None][[0]],
+    "torch.tensor": lambda loss: torch.tensor([1.0], device=loss.device),
+    "to a device": lambda loss: torch.rand(3).to(loss.device),
+    "copy_": lambda loss: torch.empty_like(loss).copy_(torch.rand(())),
+}
 
-    def reads(self: Any, batch: Any, step: Any) -> Any:
-        found = loss(self, batch, step)
-        float(found[0])
-        return found
 
-    monkeypatch.setattr(SmpNetwork, "training_loss", reads)
-    assert sum(train_counting(method, data, tmp_path, monkeypatch)[1].waits.values()) == 3
+@pytest.mark.parametrize("read", READS)
+def test_a_wait_in_a_step_is_seen(read: str, tmp_path: Path) -> None:
+    """Each once in each of three steps; the epoch's own comes on top."""
+
+    class Waits(Straight):
+        def training_loss(self, batch: Any, step: Any) -> Any:
+            loss, parts = super().training_loss(batch, step)
+            READS[read](loss)
+            return loss, parts
+
+    for epoch in train_on_a_stand_in(Waits(), tmp_path)[1:]:
+        assert (epoch.waits - READ_ONCE).total() == 3, epoch.waits
+
+
+def test_what_lies_on_the_host_is_read_without_a_wait(tmp_path: Path) -> None:
+    class Draws(Straight):
+        def training_loss(self, batch: Any, step: Any) -> Any:
+            drawn = torch.rand(4)
+            if drawn[0] * 2 > 3 or drawn.view(2, 2).sum(1).tolist()[0] > 3:
+                raise AssertionError
+            return super().training_loss(batch, step)
+
+    for epoch in train_on_a_stand_in(Draws(), tmp_path)[1:]:
+        assert epoch.waits == READ_ONCE
 
 
 class Straight(nn.Module):
@@ -88,25 +96,44 @@ class Straight(nn.Module):
         return (self.conv(batch.images) - batch.masks).mean(), {}
 
 
-def test_few_operations_beside_the_network(data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_operations_beside_the_network(tmp_path: Path) -> None:
     """Batch, augmentation, clipping, optimiser, loss: 60 at most for a step."""
     method = Straight()
     batch = torch.rand(4, 3, 32, 32)
     with Counting() as own:
         (method.conv(batch) - 0.5).mean().backward()
-    epoch = train_counting(method, data, tmp_path, monkeypatch)[1]
+    epoch = train_inside(Counting, method, tmp_path)[1]
     assert epoch.count / 3 - own.count <= 60, dict(epoch.names)
 
 
-def test_an_epoch_copies_its_numbers_once(data: TrainingData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    copies: list[tuple[int, ...]] = []
-    sent = pixels.sent
+NUMBERS, IMAGES, MASKS = (3, 12), (4, 32, 32, 3), (4, 32, 32)
 
-    def counted(tensor: torch.Tensor, device: torch.device) -> torch.Tensor:
-        copies.append(tuple(tensor.shape))
-        return sent(tensor, device)
 
-    monkeypatch.setattr("harness.data.batches.loader.sent", counted)
-    fit(Straight(), data, CONFIG, seed=0, device=CPU, folder=tmp_path)
-    # Of three epochs, and of the validation images after each of them.
-    assert copies == [(3, 12), (3, 4)] * 3
+def test_an_epoch_copies_its_numbers_once_and_each_batch(tmp_path: Path) -> None:
+    for epoch in train_on_a_stand_in(Straight(), tmp_path)[1:]:
+        assert epoch.copies == [NUMBERS, *[IMAGES, MASKS] * 3]
+
+
+def test_images_that_lie_on_the_device_are_not_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Resident(Pixels):
+        """As on a GPU with room for them."""
+
+        def __init__(self, cache: ArrayCache, keys: Iterable[str], device: torch.device | str = "cpu") -> None:
+            super().__init__(cache, keys, device)
+            self._resident = torch.from_numpy(cache.images.copy()), torch.from_numpy(cache.masks.copy())
+
+    monkeypatch.setattr("harness.training.fit.Pixels", Resident)
+    for epoch in train_on_a_stand_in(Straight(), tmp_path)[1:]:
+        assert epoch.copies == [NUMBERS] and epoch.waits == READ_ONCE
+
+
+def test_validation_and_corrupted_images_are_copied_without_a_wait() -> None:
+    data = training_data()
+    keys = sorted(data.samples)[:6]
+    corrupted = CorruptedPixels(data.cache, CPU, "noise", 3, 0)
+    for source in (None, corrupted):
+        with StandInDevice() as device:
+            pixels = Pixels(data.cache, keys, CPU)
+            assert len([*evaluation_batches(pixels, keys, MODALITIES, data.samples, 4, source)]) == 2
+        assert device.copies == [(3, 6), IMAGES, MASKS, (2, 32, 32, 3), (2, 32, 32)]
+        assert not device.waits

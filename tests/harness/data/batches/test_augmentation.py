@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from support.device import StandInDevice
 from support.operations import Counting
 
 import harness.data.batches.augmentation as augmentation_module
@@ -184,7 +185,9 @@ def test_few_operations_whatever_the_batch(preset: str, most: int) -> None:
     with Counting() as many:
         augmentation(many_images)
     assert few.count == many.count <= most, few.names
-    assert not few.waits
+    with StandInDevice() as device:
+        augmentation(two)
+    assert not device.waits and not device.copies
 
 
 def choose(monkeypatch: pytest.MonkeyPatch, *groups: str) -> None:
