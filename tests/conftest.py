@@ -12,6 +12,7 @@ os.environ.setdefault("RAY_AUTH_MODE", "disabled")
 # Where costs are measured by all cores: a thread that waits for one whose core is taken sleeps, and doesn't spin.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import contextlib
 import gc
 import importlib
 import shutil
@@ -23,7 +24,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from harness.hardware import free_main_memory, usable_cores
@@ -46,9 +46,13 @@ if FOLDER is not None:
 DOMAINS = {"dermoscopy": ("clinic_a", "clinic_b", "clinic_c"), "ultrasound": ("scanner_a", "scanner_b", "scanner_c")}
 IMAGES_PER_DOMAIN = 4
 
-# On a busy machine drawing an example may take long; that says nothing of what is tested.
-settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("busy")
+# A GPU machine without network may lack it, and no test marked `gpu` draws examples.
+with contextlib.suppress(ModuleNotFoundError):
+    from hypothesis import HealthCheck, settings
+
+    # On a busy machine drawing an example may take long; that says nothing of what is tested.
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -13,11 +13,13 @@ COUNTS = ("parameters_total", "parameters_active", "parameters_trainable", "gmac
 _MEASURED = [
     *COUNTS, "latency_ms_p50", "latency_ms_p95", "throughput_images_per_second", "throughput_batch", "peak_memory_mib",
     "image_size", "device", "threads", "dtype", "torch", "measured", "forms", "latency_ms_by_size", "size_exponent",
-    "energy_mj_per_image",
+    "energy_mj_per_image", "latency_drift", "throughput_by_batch",
 ]  # fmt: skip
-NESTED = ("forms", "latency_ms_by_size")
+NESTED = ("forms", "latency_ms_by_size", "throughput_by_batch")
 """Columns of lists and mappings, which no CSV holds."""
 _DERIVED = ("fastest_ms_p50", "fastest_form")
+QUIET = 0.1
+"""A machine was quiet where the rounds' medians of a latency differ by this part at most."""
 
 
 def cost_table(records: Records) -> pd.DataFrame:
@@ -45,6 +47,32 @@ def _fastest(row: dict[str, Any]) -> dict[str, Any]:
         return dict.fromkeys(_DERIVED)
     best = min(forms, key=lambda form: form["latency_ms_p50"])
     return {"fastest_ms_p50": best["latency_ms_p50"], "fastest_form": f"{best['form']}, {best['dtype']}"}
+
+
+def form_table(costs: pd.DataFrame) -> pd.DataFrame:
+    """One row for each form that was timed of each method and machine.
+
+    Returns:
+        Columns title, method, machine, form, dtype, latency_ms_p50, latency_ms_p95, throughput_images_per_second, throughput_batch;
+        and `throughput_by_batch` (batch -> images a second), of plain float32 alone.
+    """
+    rows = []
+    for _, row in costs.iterrows():
+        for form in row["forms"] if isinstance(row["forms"], list) else []:
+            rates = row["throughput_by_batch"] if form["form"] == "plain" and form["dtype"] == "float32" else None
+            same = {name: row[name] for name in ("title", "method", "machine", "throughput_batch")}
+            rows.append({**same, **form, "throughput_by_batch": rates if isinstance(rates, dict) else {}})
+    columns = [
+        "title", "method", "machine", "form", "dtype", "latency_ms_p50", "latency_ms_p95", "throughput_images_per_second",
+        "throughput_batch", "throughput_by_batch",
+    ]  # fmt: skip
+    return pd.DataFrame(rows, columns=columns)
+
+
+def drift_words(row: pd.Series) -> str:
+    """Says that the machine was not quiet while this row was measured; "" where it was, or where only one round tells."""
+    drift = row["latency_drift"]
+    return f"not quiet: rounds {100 * drift:.0f} % apart" if pd.notna(drift) and drift > QUIET else ""
 
 
 def machines(costs: pd.DataFrame) -> list[str]:

@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from harness.methods.card import NO_WEIGHTS
+from reports.analysis.costs import form_table
 from reports.analysis.fairness import equal_terms
 from reports.analysis.starts import are_mixed
 from reports.analysis.terms import chosen_title, search_words, searched_keys
@@ -28,6 +29,7 @@ from reports.records.provenance import provenance_sections
 from reports.records.records import Records
 from reports.tables.cells import Column, shown_in
 from reports.tables.columns import METHOD, informative_columns
+from reports.tables.cost_columns import FORM_COLUMNS
 from reports.tables.leaderboard import TRACKS, Leaderboard
 
 _SCRIPTS = ("leaderboard.js", "compare.js", "folds.js")
@@ -71,6 +73,7 @@ def render(
         hardware=board.hardware,
         further=_plain_table([METHOD, *shown_in("metrics", columns)], board.table),
         costs=_plain_table(costs, board.costs),
+        forms=_plain_table(FORM_COLUMNS, form_table(board.costs)),
         groups=list(_groups(board, shown)),
         modalities=list(_modalities(board, quoted)),
         published=published,

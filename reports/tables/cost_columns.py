@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import pandas as pd
 
+from reports.analysis.costs import drift_words
 from reports.records.formatting import counted, fixed, significant, written
 from reports.tables.cells import (
     EVERYWHERE,
@@ -16,6 +20,17 @@ from reports.tables.cells import (
     number_words,
     size_words,
 )
+
+
+def _timed(cell: Callable[[pd.Series], Cell]) -> Callable[[pd.Series], Cell]:
+    """The cell of a time, marked where the machine was not quiet."""
+
+    def marked(row: pd.Series) -> Cell:
+        found = cell(row)
+        return replace(found, detail="; ".join(word for word in (found.detail, drift_words(row)) if word))
+
+    return marked
+
 
 _COLUMNS = [
     Column("title", "Method", "", method_cell, numeric=False, shown_in=EVERYWHERE),
@@ -53,8 +68,9 @@ _COLUMNS = [
         "latency",
         "Latency",
         "Milliseconds for one image alone: the median, and the time that 95 % of the runs stay within (p95). Of the plain"
-        " float32 network, the form that all methods have.",
-        lambda row: measured_cell(row, "latency_ms_p50", "{} ms", "latency_ms_p95", "p95 {} ms"),
+        " float32 network, the form that all methods have. Measured in two rounds, between which the other methods are measured:"
+        " where their medians differ by more than 10 %, the machine was not quiet, which stands beside each time.",
+        _timed(lambda row: measured_cell(row, "latency_ms_p50", "{} ms", "latency_ms_p95", "p95 {} ms")),
         better="lower",
         shown_in=EVERYWHERE,
     ),
@@ -63,7 +79,7 @@ _COLUMNS = [
         "Fastest form",
         "The lowest median latency among the forms that were timed by turns (plain; accelerated, where a method offers it; compiled,"
         " where it was asked for; each number format that the machine has instructions for), and which form it is. Methods differ in the forms they have.",
-        fastest_cell,
+        _timed(fastest_cell),
         better="lower",
         shown_in=EVERYWHERE,
     ),
@@ -79,7 +95,7 @@ _COLUMNS = [
         "throughput",
         "Images/s",
         "Throughput of the plain float32 network at the best of the batch sizes tried, and which one.",
-        lambda row: measured_cell(row, "throughput_images_per_second", "{}", "throughput_batch", "batch {}"),
+        _timed(lambda row: measured_cell(row, "throughput_images_per_second", "{}", "throughput_batch", "batch {}")),
         better="higher",
         shown_in=EVERYWHERE,
     ),
@@ -105,3 +121,34 @@ def cost_columns(costs: pd.DataFrame) -> list[Column]:
     """The columns in order; energy, which few machines tell, only where it was measured."""
     energy = costs["energy_mj_per_image"].notna().any()
     return [*_COLUMNS, *([_ENERGY] if energy else []), _MACHINE]
+
+
+FORM_COLUMNS = [
+    Column("title", "Method", "", method_cell, numeric=False),
+    Column("form", "Form", "", lambda row: Cell(row["form"], row["dtype"]), numeric=False),
+    Column(
+        "latency",
+        "Latency",
+        "",
+        lambda row: measured_cell(row, "latency_ms_p50", "{} ms", "latency_ms_p95", "p95 {} ms"),
+        better="lower",
+    ),
+    Column(
+        "throughput",
+        "Images/s",
+        "",
+        lambda row: measured_cell(row, "throughput_images_per_second", "{}", "throughput_batch", "batch {}"),
+        better="higher",
+    ),
+    Column(
+        "by_batch",
+        "Images/s by batch",
+        "",
+        lambda row: Cell(
+            ", ".join(f"{batch}: {significant(rate)}" for batch, rate in row["throughput_by_batch"].items())
+        ),
+        numeric=False,
+    ),
+    Column("machine", "Measured on", "", lambda row: Cell(row["machine"]), numeric=False),
+]
+"""For rows of `form_table`: how long each form takes, and how many images a second."""

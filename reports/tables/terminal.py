@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import pandas as pd
 
+from reports.analysis.costs import drift_words
 from reports.records.frames import rows as table_rows
 from reports.tables.cells import Column, shown_in
 from reports.tables.leaderboard import TRACKS, Leaderboard
@@ -47,12 +48,16 @@ def print_leaderboard(board: Leaderboard, columns: list[Column], title: str, con
 
 
 def print_costs(board: Leaderboard, columns: list[Column], title: str, console: Console | None = None) -> None:
-    """Prints what each method costs."""
+    """Prints what each method costs, and of which methods the times are no good."""
     from rich.console import Console
+    from rich.text import Text
 
     console = console or Console(markup=False, emoji=False, highlight=False)
     shown = columns if console.width >= _WIDE_FROM else shown_in("terminal", columns)
     console.print(_table(title, shown, board.costs))
+    for _, row in board.costs.iterrows():
+        if words := drift_words(row):
+            console.print(Text(f"{row['title']}: {words}"))
 
 
 def _table(name: str, columns: list[Column], rows: pd.DataFrame, detailed: Sequence[str] = ()) -> Table:

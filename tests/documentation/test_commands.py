@@ -102,6 +102,12 @@ def pytest_run(words: list[str], folder: Path) -> None:
     assert all((ROOT / word).exists() for word in words if not word.startswith("-"))
 
 
+def gpu_check(words: list[str], folder: Path) -> None:
+    from tests.performance.gpu_check import make_parser
+
+    make_parser().parse_args(words)
+
+
 def shell_completion(words: list[str], folder: Path) -> None:
     script = f'eval "{words[0]}"; complete -p delightsam-bench'
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -117,6 +123,7 @@ CHECKS: dict[str, Callable[[list[str], Path], None]] = {
     "python -m harness": harness_command,
     "python -m delightsam": delightsam_command,
     "python -m pytest": pytest_run,
+    "python -m tests.performance.gpu_check": gpu_check,
     "pip install": pip_install,
     "make": make_target,
     "ray start": ray_start,

@@ -4,7 +4,8 @@
 
 Needs no network and no data. Prints a table of times and of ratios against the plain model and the bare loop, runs the tests
 marked `gpu`, and writes all of it as JSON. Without a GPU it does the same on small images, so that it is never found broken
-where one is there. Exits with 1 where a test fails.
+where one is there. It ends after `--seconds`: what no longer fits is left out, and named in the table and in the JSON. Exits
+with 1 where a test fails, or where there was no time for the tests.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
-import subprocess
 import sys
 import tempfile
 import time
@@ -40,46 +40,58 @@ from harness.hardware import describe_machine
 from harness.training.callbacks import StatusReporter
 from harness.training.epoch_result import EpochResult
 from harness.training.fit import TrainingData, fit
+from tests.performance.deadline import Deadline, run_within
 from tests.performance.plain_delightsam import PlainDeLightSAM
 from tests.support.depth import SHALLOW
 
 MODALITIES = ["dermoscopy", "xray", "ultrasound", "fundus", "microscopy", "colonoscopy"]
 ROOT = Path(__file__).parents[2]
+TESTS = 0.3
+"""Of the time, which the tests get at least."""
 ON_GPU = torch.cuda.is_available()
 DEVICE = torch.device("cuda" if ON_GPU else "cpu")
 MODALITY = 2
 
 
-def main() -> int:
+def make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--out", type=Path, default=Path("gpu-check.json"))
+    parser.add_argument("--seconds", type=float, default=480.0, help="it ends by then; what no longer fits is left out")
     parser.add_argument("--compiled", action="store_true", help="time torch.compile, too: some minutes more")
     parser.add_argument("--without-tests", action="store_true")
-    arguments = parser.parse_args()
-    began = time.monotonic()
+    return parser
+
+
+def main() -> int:
+    arguments = make_parser().parse_args()
     if not ON_GPU:
         torch.set_num_threads(1)
         print("No GPU here: the same steps on small images, by shallow encoders.")
         tiny_vit.DEPTHS = SHALLOW
+    deadline = Deadline(arguments.seconds, 0.0 if arguments.without_tests else TESTS * arguments.seconds)
     found: dict[str, Any] = {"machine": describe_machine(DEVICE.type), "torch": str(torch.__version__)}
-    for name, step in (
-        ("inference", lambda: inference(arguments.compiled)),
-        ("training", training),
-        ("sharing", sharing),
-        ("tests", lambda: None if arguments.without_tests else run_tests()),
-    ):
-        found[name] = step()
-        found["seconds"] = round(time.monotonic() - began, 1)
+    parts: list[tuple[str, Callable[[], Any]]] = [
+        ("inference", lambda: inference(deadline, arguments.compiled)),
+        ("training", lambda: training(deadline)),
+        ("sharing", lambda: deadline.step("sharing", "sharing", sharing)),
+    ]
+    if not arguments.without_tests:
+        parts.append(("tests", lambda: deadline.step("tests", "tests", lambda: run_tests(deadline), last=True)))
+    for name, part in parts:
+        found[name] = part()
+        found |= {"seconds": round(deadline.spent(), 1), "left_out": deadline.left_out}
         arguments.out.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
         print(f"{name}: {found['seconds']} s so far", flush=True)
+    if deadline.left_out:
+        print(f"Left out, for {arguments.seconds:.0f} s were too few: {'; '.join(deadline.left_out)}")
     print(f"Written: {arguments.out}")
-    return int(found["tests"] not in (0, None))
+    return int(found.get("tests", 0) != 0)
 
 
 # --- inference -------------------------------------------------------------------------------------------------------
 
 
-def inference(compiled: bool) -> list[dict[str, Any]]:
+def inference(deadline: Deadline, compiled: bool) -> list[dict[str, Any]]:
     """Milliseconds per image of every form of the model, interleaved."""
     side = 1024 if ON_GPU else 64
     torch.manual_seed(0)
@@ -90,42 +102,56 @@ def inference(compiled: bool) -> list[dict[str, Any]]:
     rows = []
     on_gpu = ((torch.float32, 1), (torch.bfloat16, 1), (torch.float32, 8), (torch.bfloat16, 32))
     for dtype, batch in on_gpu if ON_GPU else ((torch.float32, 1), (torch.bfloat16, 2)):
-        fast = accelerate(model, image_size=side, batch_size=batch, dtype=dtype)
-        forms: dict[str, Callable[[Tensor, int], Tensor]] = {
-            "plain (authors' steps)": PlainDeLightSAM(model),
-            "model": model,
-            "accelerated, eager": lambda x, k, fast=fast: fast._run(x.to(fast.dtype), k, False),
-            "accelerated": fast,
-        }
+        name = f"inference, {_words(dtype)}, batch {batch}"
+        rows += deadline.step("inference", name, lambda d=dtype, b=batch: forms(model, side, d, b)) or []
         if compiled:
-            forms["compiled"] = accelerate(model, image_size=side, batch_size=batch, dtype=dtype, compiled=True)
-        images = torch.randn(batch, 3, side, side, device=DEVICE)
-        times: dict[str, list[float]] = {name: [] for name in forms}
-        results: dict[str, Tensor] = {}
-        warm = 3 if ON_GPU else 1
-        for turn in range(warm + (12 if ON_GPU else 1)):
-            for name, form in forms.items():
-                plain = name in ("plain (authors' steps)", "model")
-                with (
-                    torch.inference_mode(),
-                    torch.autocast(DEVICE.type, dtype, enabled=plain and dtype != torch.float32),
-                ):
-                    seconds, results[name] = clock(lambda form=form, images=images: form(images, MODALITY))
-                if turn >= warm:
-                    times[name].append(1000 * seconds / batch)
-        reference = results["model"].float()
-        for name, values in times.items():
-            row = {
-                "dtype": str(dtype).removeprefix("torch."),
-                "batch": batch,
-                "form": name,
-                "ms_per_image": median(values),
-                "times_plain": median(times["plain (authors' steps)"]) / median(values),
-                "times_model": median(times["model"]) / median(values),
-                "largest_difference": float((results[name].float() - reference).abs().max() / reference.abs().max()),
-            }
-            rows.append(row)
-            print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{v}" for k, v in row.items()), flush=True)
+            step = lambda d=dtype, b=batch: forms(model, side, d, b, compiled=True)  # noqa: E731
+            rows += deadline.step("compiled", f"{name}, compiled", step) or []
+    return rows
+
+
+def _words(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def forms(model: DeLightSAM, side: int, dtype: torch.dtype, batch: int, compiled: bool = False) -> list[dict[str, Any]]:
+    """A row for each form in a number format, at a batch; `compiled`: of what torch.compile makes of it alone."""
+    found: dict[str, Callable[[Tensor, int], Tensor]] = {
+        "plain (authors' steps)": PlainDeLightSAM(model),
+        "model": model,
+    }
+    if compiled:
+        found["compiled"] = accelerate(model, image_size=side, batch_size=batch, dtype=dtype, compiled=True)
+    else:
+        fast = accelerate(model, image_size=side, batch_size=batch, dtype=dtype)
+        found["accelerated, eager"] = lambda x, k: fast._run(x.to(fast.dtype), k, False)
+        found["accelerated"] = fast
+    images = torch.randn(batch, 3, side, side, device=DEVICE)
+    times: dict[str, list[float]] = {name: [] for name in found}
+    results: dict[str, Tensor] = {}
+    warm = 3 if ON_GPU else 1
+    for turn in range(warm + (12 if ON_GPU else 1)):
+        for name, form in found.items():
+            plain = name in ("plain (authors' steps)", "model")
+            with torch.inference_mode(), torch.autocast(DEVICE.type, dtype, enabled=plain and dtype != torch.float32):
+                seconds, results[name] = clock(lambda form=form: form(images, MODALITY))
+            if turn >= warm:
+                times[name].append(1000 * seconds / batch)
+    reference, rows = results["model"].float(), []
+    for name, values in times.items():
+        if compiled and name != "compiled":
+            continue
+        row = {
+            "dtype": _words(dtype),
+            "batch": batch,
+            "form": name,
+            "ms_per_image": median(values),
+            "times_plain": median(times["plain (authors' steps)"]) / median(values),
+            "times_model": median(times["model"]) / median(values),
+            "largest_difference": float((results[name].float() - reference).abs().max() / reference.abs().max()),
+        }
+        rows.append(row)
+        print("  ".join(f"{k} {v:.3g}" if isinstance(v, float) else f"{v}" for k, v in row.items()), flush=True)
     return rows
 
 
@@ -187,23 +213,33 @@ METHODS: dict[str, tuple[Callable[[], nn.Module], int]] = {
 }  # fmt: skip
 
 
-def training() -> list[dict[str, Any]]:
-    """Images a second through the harness, of the epochs after the first ones; and of a bare loop."""
+def training(deadline: Deadline) -> list[dict[str, Any]]:
+    """Images a second of a bare loop, and through the harness, of the epochs after the first ones."""
     data = make_data(640 if ON_GPU else 6)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    bare = deadline.step("training", "training, bare loop", lambda: bare_loop(data, 8 if ON_GPU else 2))
+    if bare is not None:
+        rows.append({"method": "unet, bare loop", "median": bare})
+        print(f"unet, bare loop: {bare:.0f} images a second", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for (name, (build, epochs)), graphs in product(METHODS.items(), (False, True) if ON_GPU else (False,)):
-            epochs = epochs if ON_GPU else 3
-            name += ", CUDA graphs" * graphs
-            rates = train(build, data, epochs, Path(folder, name), graphs)
-            rows.append(
-                {"method": name, "images_per_second": rates, "first_epoch": rates[0], "median": median(rates[2:])}
-            )
-            print(f"{name}: {rows[-1]['median']:.0f} images a second, the first epoch {rates[0]:.0f}", flush=True)
-    bare = bare_loop(data, 8 if ON_GPU else 2)
-    print(f"bare loop of the unet: {bare:.0f} images a second")
-    rows.append({"method": "unet, bare loop", "median": bare})
+            title, place = name + ", CUDA graphs" * graphs, Path(folder, f"{name} {graphs}")
+            step = lambda b=build, e=epochs, p=place, g=graphs: train(b, data, e if ON_GPU else 3, p, g)  # noqa: E731
+            rates = deadline.step("training", f"training, {title}", step)
+            if rates is not None:
+                rows.append(training_row(title, rates, bare if name == "unet" else None))
     return rows
+
+
+def training_row(title: str, rates: list[float], bare: float | None) -> dict[str, Any]:
+    """`bare`: the rate of a loop with nothing around the same network; None where there is none."""
+    row = {"method": title, "images_per_second": rates, "first_epoch": rates[0], "median": median(rates[2:])}
+    words = f"{title}: {row['median']:.0f} images a second, the first epoch {rates[0]:.0f}"
+    if bare is not None:
+        row["times_bare_loop"] = row["median"] / bare
+        words += f", {row['times_bare_loop']:.2f} times the bare loop"
+    print(words, flush=True)
+    return row
 
 
 def train(
@@ -250,13 +286,21 @@ def bare_loop(data: TrainingData, epochs: int) -> float:
 
 
 def sharing() -> dict[str, float]:
-    """Seconds of four trainings at once against four one after another, each in a process of its own; without a GPU of one."""
-    number = 4 if ON_GPU else 1
-    context = multiprocessing.get_context("spawn")  # CUDA does not outlive a fork
+    """Seconds of four trainings at once against four one after another, each in a process of its own; without a GPU of two."""
+    number = 4 if ON_GPU else 2
+    (alone,) = _seconds(1)
+    together = max(_seconds(number))
+    found = {"trials": number, "alone": alone, "together": together, "times_sooner": number * alone / together}
+    print("  ".join(f"{name} {value:.3g}" for name, value in found.items()), flush=True)
+    return found
 
-    def seconds(number: int) -> list[float]:
-        times: Any = context.SimpleQueue()
-        processes = [context.Process(target=one_trial, args=(times,)) for _ in range(number)]
+
+def _seconds(number: int) -> list[float]:
+    """Of so many trainings at once."""
+    context = multiprocessing.get_context("spawn")  # CUDA does not outlive a fork
+    times: Any = context.SimpleQueue()
+    processes = [context.Process(target=one_trial, args=(times,)) for _ in range(number)]
+    try:
         for process in processes:
             process.start()
         for process in processes:
@@ -265,13 +309,11 @@ def sharing() -> dict[str, float]:
                 raise RuntimeError(
                     f"A training that shares the card ended with {process.exitcode}; its reason is above."
                 )
-        return [times.get() for _ in processes]
-
-    (alone,) = seconds(1)
-    together = max(seconds(number)) if number > 1 else alone
-    found = {"trials": number, "alone": alone, "together": together, "times_sooner": number * alone / together}
-    print("  ".join(f"{name} {value:.3g}" for name, value in found.items()), flush=True)
-    return found
+    finally:
+        for process in processes:  # at the deadline, or where one of them failed
+            if process.is_alive():
+                process.kill()
+    return [times.get() for _ in processes]
 
 
 def one_trial(times: Any) -> None:
@@ -284,13 +326,15 @@ def one_trial(times: Any) -> None:
     times.put(sum(len(data.train) / rate for rate in rates[1:]))
 
 
-def run_tests() -> int:
-    """Of the files alone that hold such tests: others import what such a machine may lack."""
-    files = [
-        str(path) for path in sorted(ROOT.glob("tests/**/test_*.py")) if "pytest.mark.gpu" in path.read_text("utf-8")
-    ]
-    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *files]
-    return subprocess.run(command, cwd=ROOT, check=False).returncode
+def run_tests(deadline: Deadline) -> int:
+    command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-p", "no:cacheprovider", *map(str, gpu_test_files())]
+    return run_within(command, deadline.left(last=True), ROOT)
+
+
+def gpu_test_files() -> list[Path]:
+    """The files alone that hold such tests: others import what such a machine may lack."""
+    mark = "pytest.mark." + "gpu"  # in two, so that no file that only looks for it is one
+    return [path for path in sorted(ROOT.glob("tests/**/test_*.py")) if mark in path.read_text("utf-8")]
 
 
 if __name__ == "__main__":

@@ -183,10 +183,14 @@ def write_store(
                 "throughput_images_per_second": 40.0 / (index + 1), "throughput_batch": 8, "device": "Test CPU", "threads": 2,
                 "dtype": "float32", "latency_ms_p50": 25.0, "latency_ms_p95": 31.0, "peak_memory_mib": 300, "torch": "2.14",
                 "forms": [
-                    {"form": "plain", "dtype": "float32", "latency_ms_p50": 25.0, "latency_ms_p95": 31.0},
-                    {"form": "accelerated", "dtype": "float32", "latency_ms_p50": 9.5, "latency_ms_p95": 12.0},
+                    {"form": "plain", "dtype": "float32", "latency_ms_p50": 25.0, "latency_ms_p95": 31.0,
+                     "throughput_images_per_second": 40.0 / (index + 1)},
+                    {"form": "accelerated", "dtype": "float32", "latency_ms_p50": 9.5, "latency_ms_p95": 12.0,
+                     "throughput_images_per_second": 88.0},
                 ][: 2 if method == "delightsam" else 1],
                 "latency_ms_by_size": {"32": 6.0, "64": 25.0, "128": 110.0}, "size_exponent": 2.1,
+                "throughput_by_batch": {"1": 30.0 / (index + 1), "8": 40.0 / (index + 1)}, "rounds": 2,
+                "latency_drift": 0.25 if method == "unet" else 0.03,
             },
         )  # fmt: skip
     config = (

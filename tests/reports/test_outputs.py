@@ -161,6 +161,17 @@ def test_costs_and_further_metrics_are_in_csv_and_markdown(report: ReportPaths) 
     assert "## Costs" in markdown and "| NSD (2 px) |" in markdown and "25 ms p95 31 ms" in markdown
 
 
+def test_the_page_and_the_terminal_say_where_the_machine_was_not_quiet(report: ReportPaths) -> None:
+    from rich.console import Console
+
+    words = "not quiet: rounds 25 % apart"
+    page, printed = report.html.read_text("utf-8"), Console(record=True, width=200, file=StringIO())
+    report.print_costs(printed)
+    # The latency, the fastest form and the throughput of one method.
+    assert page.count(f"; {words}") == 3 and printed.export_text().count(words) >= 1
+    assert "accelerated</bdi>" in page and "1: 15, 8: 20" in page
+
+
 @pytest.mark.parametrize(
     ("count", "expected"),
     [

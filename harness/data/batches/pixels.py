@@ -11,9 +11,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from harness.data.batches.array_cache import ArrayCache
+from harness.hardware import free_memory
 
 RESIDENT_SHARE = 0.25
 """Of a GPU's free memory: so much at most is given to the images of a trial. Where they need more, batches are copied."""
+
+
+def fits(size: int, free: int, share: float = RESIDENT_SHARE) -> bool:
+    """Whether `size` bytes of images may lie on a GPU of which `free` bytes are free.
+
+    >>> fits(4 * 2**30, 16 * 2**30), fits(4 * 2**30 + 1, 16 * 2**30)
+    (True, False)
+    """
+    return size <= share * free
 
 
 class Source(Protocol):
@@ -40,7 +50,8 @@ class Pixels:
     """Images and masks as uint8, by the rows of an array cache.
 
     On a GPU they lie in its memory, where they fit into a share of what is free; otherwise, and on a CPU, they are read
-    from the memory-mapped arrays, and reach a GPU through pinned memory, copied while it computes.
+    from the memory-mapped arrays. They reach a GPU through pinned memory: the program goes on meanwhile, and the GPU copies
+    a batch between two steps, not beside one.
 
     Args:
         keys: of the samples whose arrays will be asked for; none other can be.
@@ -55,7 +66,7 @@ class Pixels:
         rows = sorted(set(cache.rows([window for key in keys for window in cache.windows(key)])))
         self._resident: tuple[Tensor, Tensor] | None = None
         size = len(rows) * (cache.images[0].nbytes + cache.masks[0].nbytes)
-        if self.device.type == "cuda" and size <= share * torch.cuda.mem_get_info(self.device)[0]:
+        if self.device.type == "cuda" and fits(size, free_memory(self.device), share):
             self._resident = _copied(cache.images, rows, self.device), _copied(cache.masks, rows, self.device)
         resident = self._resident is not None
         self._place = {row: place if resident else row for place, row in enumerate(rows)}

@@ -73,7 +73,7 @@ def test_quiet_hides_no_cost_that_could_not_be_measured(
     def no_memory(*_: object, **__: object) -> None:
         raise MemoryError("the machine is small")
 
-    monkeypatch.setattr("harness.efficiency.measure.measure", no_memory)
+    monkeypatch.setattr("harness.efficiency.measure.Measurement.add_round", no_memory)
     monkeypatch.setattr("harness.cli.run.write_report", lambda *_, **__: None)
     assert main(["run", *words, "method=floor", "-q"]) == 0
     said = "Costs of floor could not be measured: MemoryError: the machine is small (test_logs.py, line "

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ from support.numbers import nothing_drawn
 
 from harness.config.loading import load_config
 from harness.config.yaml_tree import option_names
-from harness.efficiency import forms
+from harness.efficiency import costs, forms
 from harness.efficiency import measure as efficiency
 from harness.efficiency.costs import measure_missing_costs
 from harness.efficiency.measure import count_macs, count_parameters
@@ -25,7 +26,6 @@ from harness.planning.plan import build_plan
 from harness.store.store import Store
 
 MODALITIES = ["dermoscopy", "xray"]
-TIMED: dict[str, Any] = {"left_out": []}
 # Only a user can give their weights.
 WITHOUT_WEIGHTS = {"delightsam_mobilesam", "delightsam_mdkd_b", "delightsam_mdkd_l", "delightsam_mdkd_h"}
 # A program of its own trains it.
@@ -80,51 +80,147 @@ def test_weights_that_only_a_user_can_give_are_asked_for(name: str) -> None:
         build_method(name, load_config([f"method={name}"]).methods[name]["model"], MODALITIES)
 
 
+class Stub:
+    """In place of a measurement: notes what is asked of it."""
+
+    rounds: ClassVar[list[str]] = []
+    """Classes of the methods that were timed, in order."""
+    threads: ClassVar[list[int]] = []
+    made: ClassVar[list[dict[str, Any]]] = []
+    fails: ClassVar[set[tuple[str, int]]] = set()
+    """(class, round) that ends with an error."""
+
+    def __init__(self, image_size: int, device: torch.device, **settings: Any) -> None:
+        self.settings, self.count, self.number = settings, 0, len(self.made)
+        self.made.append(settings)
+
+    def add_round(self, method: torch.nn.Module) -> None:
+        name = type(method).__name__
+        self.threads.append(torch.get_num_threads())
+        self.rounds.append(name)
+        if (name, self.count + 1) in self.fails:
+            raise MemoryError("the machine is small")
+        self.count += 1
+
+    def row(self) -> dict[str, Any]:
+        words = ["compiled, float32: RuntimeError: no kernel for this"] * self.settings["compiled"]
+        return {"rounds": self.count, "left_out": words, "latency_ms_p50": self.number}
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> type[Stub]:
+    monkeypatch.setattr(efficiency, "Measurement", Stub)
+    for name, empty in (("rounds", []), ("threads", []), ("made", []), ("fails", set())):
+        monkeypatch.setattr(Stub, name, empty)
+    return Stub
+
+
+def test_methods_are_measured_by_turns(toy_config: Callable[..., Any], tmp_path: Path, stub: type[Stub]) -> None:
+    """A machine that gets slower meanwhile slows all of them."""
+    store = Store(tmp_path / "runs")
+    lines = list(measure_missing_costs(build_plan(toy_config("TinyConv", "MeanColour")), store))
+    assert lines == [
+        "costs  tinyconv",
+        "costs  meancolour",
+        "costs  tinyconv, round 2 of 2",
+        "costs  meancolour, round 2 of 2",
+    ]
+    assert stub.rounds == ["TinyConv", "MeanColour"] * 2
+    assert [row["rounds"] for row in store.efficiency()] == [2, 2]
+    assert list(measure_missing_costs(build_plan(toy_config("TinyConv", "MeanColour")), store)) == []
+
+
+@pytest.mark.parametrize(("kept", "built"), [(1.0, 2), (0.0, 4)])
+def test_small_methods_wait_in_memory_for_the_next_round_and_others_are_built_again(
+    toy_config: Callable[..., Any],
+    tmp_path: Path,
+    stub: type[Stub],
+    monkeypatch: pytest.MonkeyPatch,
+    kept: float,
+    built: int,
+) -> None:
+    monkeypatch.setattr(costs, "_KEPT", kept)
+    alive: list[weakref.ref[torch.nn.Module]] = []
+    most: list[int] = []
+
+    def build(*arguments: Any, **settings: Any) -> torch.nn.Module:
+        method = build_method(*arguments, **settings)
+        alive.append(weakref.ref(method))
+        most.append(sum(each() is not None for each in alive))
+        return method
+
+    monkeypatch.setattr("harness.methods.building.build_method", build)
+    list(measure_missing_costs(build_plan(toy_config("TinyConv", "MeanColour")), Store(tmp_path / "runs")))
+    assert len(alive) == built and max(most) == (2 if kept else 1)
+    assert stub.rounds == ["TinyConv", "MeanColour"] * 2
+
+
+def test_a_run_that_is_stopped_keeps_what_was_finished(
+    toy_config: Callable[..., Any], tmp_path: Path, stub: type[Stub]
+) -> None:
+    store, plan = Store(tmp_path / "runs"), build_plan(toy_config("TinyConv", "MeanColour"))
+    lines = measure_missing_costs(plan, store)
+    for _ in range(4):
+        next(lines)
+    lines.close()  # as Ctrl-C does, before the second method's second round
+    assert {row["method"]: row["rounds"] for row in store.efficiency()} == {"tinyconv": 2, "meancolour": 1}
+    assert list(measure_missing_costs(plan, store)) == ["costs  meancolour", "costs  meancolour, round 2 of 2"]
+    assert {row["method"]: row["rounds"] for row in store.efficiency()} == {"tinyconv": 2, "meancolour": 2}
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_method_that_fails_in_a_round_is_named_once_and_the_others_stay(
+    toy_config: Callable[..., Any], tmp_path: Path, stub: type[Stub], caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    stub.fails.add(("TinyConv", number))
+    store = Store(tmp_path / "runs")
+    list(measure_missing_costs(build_plan(toy_config("TinyConv", "MeanColour")), store))
+    (said,) = [words for words in caplog.messages if words.startswith("Costs of tinyconv")]
+    assert "could not be measured: MemoryError: the machine is small" in said
+    rounds = {row["method"]: row["rounds"] for row in store.efficiency()}
+    assert rounds == {"meancolour": 2, **({"tinyconv": 1} if number == 2 else {})}
+    assert stub.rounds.count("TinyConv") == number
+
+
 def test_algorithms_that_are_gone_at_test_time_share_their_method_s_measurement(
-    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_config: Callable[..., Any], tmp_path: Path, stub: type[Stub]
 ) -> None:
     shipped = load_config(["algorithm=[erm,mixup,vrex,ema,batch_norm]"]).algorithms
     suite = build_plan(replace(toy_config("TinyConv"), algorithms=shipped))
-    measured = []
-    monkeypatch.setattr(
-        efficiency,
-        "measure",
-        lambda method, *_, **__: measured.append(type(method).__name__) or TIMED | {"latency_ms_p50": len(measured)},
-    )
     store = Store(tmp_path / "runs")
-    assert list(measure_missing_costs(suite, store)) == [
-        f"costs  {name}" for name in dict.fromkeys(t.method.name for t in suite.trials)
-    ]
+    names = dict.fromkeys(t.method.name for t in suite.trials)
     # Those that predict otherwise, by an average or from test images, are measured as they are.
-    assert measured == ["TinyConv", "EMA", "BatchNormAdaptation"]
+    apart = ["tinyconv", "tinyconv+ema", "tinyconv+batch_norm"]
+    assert sorted(measure_missing_costs(suite, store)) == sorted(
+        [f"costs  {name}" for name in names] + [f"costs  {name}, round 2 of 2" for name in apart]
+    )
+    assert stub.rounds == ["TinyConv", "EMA", "BatchNormAdaptation"] * 2
     rows = {row["method"]: row for row in store.efficiency()}
     assert list(measure_missing_costs(suite, store)) == []
     assert set(rows) == {"tinyconv", *(f"tinyconv+{name}" for name in ("mixup", "vrex", "ema", "batch_norm"))}
-    assert rows["tinyconv+mixup"]["latency_ms_p50"] == rows["tinyconv"]["latency_ms_p50"] == 1
+    assert rows["tinyconv+mixup"]["latency_ms_p50"] == rows["tinyconv"]["latency_ms_p50"] == 0
+    assert all(row["rounds"] == 2 for row in rows.values())
     assert rows["tinyconv+mixup"]["model"]["_target_"].endswith("Mixup")
 
 
 def test_a_method_is_timed_for_as_long_as_the_config_says(
-    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_config: Callable[..., Any], tmp_path: Path, stub: type[Stub]
 ) -> None:
-    budgets: list[float] = []
-    monkeypatch.setattr(efficiency, "measure", lambda *_, budget_seconds, **__: budgets.append(budget_seconds) or TIMED)
     store = Store(tmp_path / "runs")
     for seconds in (2.0, 10.0, 2.0):
         suite = build_plan(replace(toy_config("TinyConv"), efficiency_seconds=seconds))
         list(measure_missing_costs(suite, store))
-    assert budgets == [2.0, 10.0]  # the third time it is there already
+    assert [settings["budget_seconds"] for settings in stub.made] == [2.0, 10.0]  # the third time it is there already
 
 
 def test_all_cores_are_measured_with_and_given_back(
-    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    toy_config: Callable[..., Any], tmp_path: Path, stub: type[Stub], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whoever runs a suite from Python goes on with the threads that torch had."""
-    threads, used = torch.get_num_threads(), []
-    monkeypatch.setattr("harness.efficiency.costs.usable_cores", lambda: threads + 1)
-    monkeypatch.setattr(efficiency, "measure", lambda *_, **__: used.append(torch.get_num_threads()) or TIMED)
+    threads = torch.get_num_threads()
+    monkeypatch.setattr(costs, "usable_cores", lambda: threads + 1)
     list(measure_missing_costs(build_plan(toy_config("TinyConv")), Store(tmp_path / "runs")))
-    assert (used, torch.get_num_threads()) == ([threads + 1], threads)
+    assert (stub.threads, torch.get_num_threads()) == ([threads + 1] * 2, threads)
 
 
 def test_a_trainer_outside_is_named_and_not_measured(toy_config: Callable[..., Any]) -> None:
@@ -137,24 +233,24 @@ def test_a_trainer_outside_is_named_and_not_measured(toy_config: Callable[..., A
 
 
 def test_compiled_forms_are_timed_where_the_config_and_the_machine_have_them(
-    toy_config: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    toy_config: Callable[..., Any],
+    tmp_path: Path,
+    stub: type[Stub],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    asked: list[bool] = []
-    words = ["compiled, float32: RuntimeError: no kernel for this"]
-    monkeypatch.setattr(
-        efficiency, "measure", lambda *_, compiled, **__: asked.append(compiled) or {"left_out": words * compiled}
-    )
     store, config = Store(tmp_path / "runs"), toy_config("TinyConv")
+    both = ["costs  tinyconv", "costs  tinyconv, round 2 of 2"]
 
     def lines(lacking: str, compiled: bool) -> list[str]:
+        caplog.clear()
         monkeypatch.setattr(forms, "why_not_compiled", lambda device: lacking)
         return list(measure_missing_costs(build_plan(replace(config, efficiency_compiled=compiled)), store))
 
-    assert lines("a compiler is missing", True) == [
-        "costs  tinyconv",
-    ]
-    assert caplog.messages[-1] == "Costs of compiled forms were not measured: a compiler is missing"
+    assert lines("a compiler is missing", True) == both
+    assert caplog.messages == ["Costs of compiled forms were not measured: a compiler is missing"]
     assert lines("", False) == []  # the same figures
-    assert lines("", True) == ["costs  tinyconv"]
-    assert caplog.messages[-1] == f"Costs of tinyconv: left out: {words[0]}"
-    assert lines("", True) == [] and asked == [False, True]
+    assert lines("", True) == both
+    # Once, though both rounds say so.
+    assert caplog.messages == ["Costs of tinyconv: left out: compiled, float32: RuntimeError: no kernel for this"]
+    assert lines("", True) == [] and [settings["compiled"] for settings in stub.made] == [False, True]

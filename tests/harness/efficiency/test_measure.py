@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from baselines.networks.smp import SmpNetwork
 from baselines.trivial import OtsuThreshold
 from harness.efficiency import measure as efficiency
+from harness.efficiency import rounds
 
 COLUMNS = {
     "image_size",
@@ -22,6 +23,8 @@ COLUMNS = {
     "latency_ms_p50",
     "latency_ms_p95",
     "latency_iterations",
+    "latency_drift",
+    "rounds",
     "forms",
     "left_out",
     "energy_mj_per_image",
@@ -29,6 +32,7 @@ COLUMNS = {
     "size_exponent",
     "throughput_images_per_second",
     "throughput_batch",
+    "throughput_by_batch",
     "peak_memory_mib",
     "device",
     "threads",
@@ -163,24 +167,35 @@ def test_other_errors_are_not_taken_for_memory() -> None:
 def test_a_batch_that_would_fill_the_memory_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     method = Convolution()
     one = efficiency.peak_memory(method.eval(), torch.rand(1, 3, 64, 64))
-    monkeypatch.setattr(efficiency, "free_memory", lambda device: 10 * one)
+    monkeypatch.setattr(rounds, "free_memory", lambda device: 10 * one)
     efficiency.measure(method, 64, budget_seconds=5)
     assert max(method.batches) == 4
 
 
-def test_a_slow_method_gets_fewer_iterations(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_method_gets_fewer_iterations(clock: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Convolution):
+        def predict(self, images: Tensor, modality: Tensor) -> Tensor:
+            clock[0] += 1.0
+            return super().predict(images, modality)
+
+    monkeypatch.setattr(rounds, "number_formats", lambda device: ["float32"])
+    method = Slow()
+    row = efficiency.measure(method, 32, budget_seconds=20)
+    assert row["latency_ms_p50"] == 1000 and 5 <= row["latency_iterations"] < rounds.ITERATIONS
+    assert clock[0] <= 20 + 3 + 2  # three calls to count, and in each round one that was begun
+    method.batches.clear()
+    clock[0] = 0.0
+    row = efficiency.measure(method, 32, budget_seconds=0.1)
+    # However slow: two rounds of latency with their warm-ups, one batch, two sizes in each round.
+    assert row["latency_iterations"] == 5 and len(method.batches) == 3 + 5 + 2 + 2 + 2 * 2 * 2
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """Seconds that only methods let pass."""
     now = [0.0]
-
-    def slow(forward: Any, device: torch.device) -> float:
-        now[0] += 1.0
-        return 1.0
-
-    monkeypatch.setattr(efficiency, "_seconds", slow)
-    monkeypatch.setattr(efficiency.time, "perf_counter", lambda: now[0])
-    row = efficiency.measure(Convolution(), 32, budget_seconds=20)
-    assert row["latency_ms_p50"] == 1000 and row["latency_iterations"] < efficiency.ITERATIONS
-    # A form that is begun is ended: one call more for each number format of this machine.
-    assert now[0] <= 20 + len(efficiency.number_formats(torch.device("cpu")))
+    monkeypatch.setattr("time.perf_counter", lambda: now[0])
+    return now
 
 
 class Accelerated(Convolution):
@@ -196,7 +211,7 @@ class Accelerated(Convolution):
 
 
 def test_each_form_and_number_format_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficiency, "number_formats", lambda device: ["float32", "bfloat16"])
+    monkeypatch.setattr(rounds, "number_formats", lambda device: ["float32", "bfloat16"])
     dtypes: list[torch.dtype] = []
 
     class Recorder(Accelerated):
@@ -209,13 +224,13 @@ def test_each_form_and_number_format_is_timed(monkeypatch: pytest.MonkeyPatch) -
     forms = [(form["form"], form["dtype"]) for form in row["forms"]]
     assert forms == [(kind, dtype) for dtype in ("float32", "bfloat16") for kind in ("plain", "accelerated")]
     assert {torch.float32, torch.bfloat16} == set(dtypes)
-    assert method.asked == [(32, 1, torch.float32), (32, 1, torch.bfloat16)]
+    assert method.asked == [(32, 1, torch.float32), (32, 1, torch.bfloat16)] * rounds.ROUNDS
     assert row["dtype"] == "float32" and row["latency_ms_p50"] == row["forms"][0]["latency_ms_p50"]
     assert all(0 < form["latency_ms_p50"] <= form["latency_ms_p95"] for form in row["forms"])
 
 
 def test_a_compiled_form_is_timed_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficiency, "number_formats", lambda device: ["float32", "bfloat16"])
+    monkeypatch.setattr(rounds, "number_formats", lambda device: ["float32", "bfloat16"])
     calls: list[torch.dtype] = []
 
     def compiled(predict: Any, **options: Any) -> Any:
@@ -236,7 +251,7 @@ def test_a_compiled_form_is_timed_where_it_is_asked_for(monkeypatch: pytest.Monk
 
 
 def test_a_form_that_can_t_be_compiled_is_named_and_the_others_stay(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficiency, "number_formats", lambda device: ["float32"])
+    monkeypatch.setattr(rounds, "number_formats", lambda device: ["float32"])
 
     def compiled(predict: Any, **options: Any) -> Any:
         def run(*inputs: Tensor) -> Tensor:
@@ -250,32 +265,21 @@ def test_a_form_that_can_t_be_compiled_is_named_and_the_others_stay(monkeypatch:
     assert [form["form"] for form in row["forms"]] == ["plain"]
 
 
-def test_energy_is_measured_at_the_best_batch_where_the_device_counts_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_energy_is_measured_once_at_the_best_batch_where_the_device_counts_it(monkeypatch: pytest.MonkeyPatch) -> None:
     readings = iter((1000, 1600))
     monkeypatch.setattr("harness.efficiency.energy.SECONDS", 0.0)
     monkeypatch.setattr(efficiency, "energy_counter", lambda device: lambda: next(readings))
     method = Convolution()
-    row = efficiency.measure(method, 32, budget_seconds=0.1, max_batch=2)
+    measurement = efficiency.Measurement(32, budget_seconds=0.1, max_batch=2)
+    measurement.add_round(method)
+    row = measurement.row()
     assert row["energy_mj_per_image"] == 600 / row["throughput_batch"]
     assert method.batches[-2:] == [row["throughput_batch"]] * 2
+    measurement.add_round(method)
+    assert measurement.row()["energy_mj_per_image"] == row["energy_mj_per_image"]
 
 
-def test_forms_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that gets slower meanwhile slows all of them."""
-    turns: list[str] = []
-
-    def timed(run: Any, device: torch.device) -> float:
-        turns.append(run())
-        return 1.0
-
-    monkeypatch.setattr(efficiency, "_seconds", timed)
-    found = efficiency._interleaved({"a": lambda: "a", "b": lambda: "b"}, torch.device("cpu"), 60.0)
-    assert turns[:6] == ["a"] * 3 + ["b"] * 3  # warm once three times are alike
-    assert turns[6:] == ["a", "b"] * efficiency.ITERATIONS
-    assert {name: len(times) for name, times in found.items()} == {"a": 40, "b": 40}
-
-
-def test_how_the_time_grows_with_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_the_time_grows_with_the_image(clock: list[float]) -> None:
     class Timed(Convolution):
         """Takes a millisecond times the cube of the side over 64."""
 
@@ -283,8 +287,6 @@ def test_how_the_time_grows_with_the_image(monkeypatch: pytest.MonkeyPatch) -> N
             clock[0] += 0.001 * (images.shape[-1] / 64) ** 3
             return super().predict(images, modality)
 
-    clock = [0.0]
-    monkeypatch.setattr(efficiency.time, "perf_counter", lambda: clock[0])
     row = efficiency.measure(Timed(), 64, budget_seconds=1, max_batch=1)
     assert row["size_exponent"] == pytest.approx(3)
     assert row["latency_ms_by_size"] == pytest.approx({"32": 1 / 8, "64": 1, "128": 8})

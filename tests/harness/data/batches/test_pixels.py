@@ -8,6 +8,7 @@ import pytest
 import torch
 from invented_samples import MODALITIES, invented, make_loader
 
+from harness.data.batches import pixels
 from harness.data.batches.loader import Batch, Known, evaluation_batches
 from harness.data.batches.pixels import Pixels
 from harness.errors import UserError
@@ -16,12 +17,44 @@ from harness.errors import UserError
 def test_rows_of_the_arrays() -> None:
     cache, samples = invented({"xray": 7})
     keys = sorted(samples)[::-1][1:4]
-    pixels = Pixels(cache, samples)
-    places = pixels.places(keys)
-    images, masks = pixels.take(places, torch.tensor(places))
-    assert images.dtype == masks.dtype == torch.uint8 and not pixels.is_resident
+    found = Pixels(cache, samples)
+    places = found.places(keys)
+    images, masks = found.take(places, torch.tensor(places))
+    assert images.dtype == masks.dtype == torch.uint8 and not found.is_resident
     assert images[:, 0, 0, 0].tolist() == [cache.index[key] for key in keys]
     assert masks[:, 0, 0].tolist() == [cache.index[key] % 2 for key in keys]
+
+
+@pytest.mark.parametrize(("free", "resident"), [(0, True), (-1, False)])
+def test_images_lie_on_a_gpu_where_they_take_a_quarter_of_what_is_free(
+    monkeypatch: pytest.MonkeyPatch, free: int, resident: bool
+) -> None:
+    """The GPU is a stand-in in main memory: what is bookkept is the same."""
+    cache, samples = invented({"xray": 7})
+    used = sorted(samples)[1:6:2]
+    size = len(used) * (cache.images[0].nbytes + cache.masks[0].nbytes)
+    copy = pixels._copied
+    monkeypatch.setattr(pixels, "_copied", lambda arrays, rows, device: copy(arrays, rows, torch.device("cpu")))
+    monkeypatch.setattr(pixels, "sent", lambda tensor, device: tensor)
+    monkeypatch.setattr(pixels, "free_memory", lambda device: 4 * size + free)
+    on_gpu, on_cpu = Pixels(cache, used, "cuda"), Pixels(cache, used)
+    assert on_gpu.is_resident == resident and not on_cpu.is_resident
+    asked = [used[2], used[0], used[2]]
+    places = on_gpu.places(asked)
+    # Only the images that will be asked for lie there.
+    assert places == ([2, 0, 2] if resident else cache.rows(asked))
+    rows = on_cpu.places(asked)
+    for found, expected in zip(
+        on_gpu.take(places, torch.tensor(places)), on_cpu.take(rows, torch.tensor(rows)), strict=True
+    ):
+        assert torch.equal(found, expected)
+
+
+def test_a_gpu_is_filled_part_by_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    cache, _ = invented({"xray": 7})
+    monkeypatch.setattr(pixels, "_AT_ONCE", 3)
+    rows = [6, 0, 5, 1, 4, 3, 2]
+    assert pixels._copied(cache.images, rows, torch.device("cpu"))[:, 0, 0, 0].tolist() == rows
 
 
 def test_an_image_that_was_not_announced_is_refused() -> None:
