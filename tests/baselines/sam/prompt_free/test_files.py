@@ -49,7 +49,9 @@ def test_other_starts_have_their_own_cards(name: str, weights: dict[str, str]) -
     check_method_config(name, config)
     card, own = config["card"], chosen(plain, f"methods.{plain}.model.weights={weights[family]}")["card"]
     assert "LiteMedSAM" not in card["title"] + card["pretrained"]
-    assert (card["pretrained"], card["pretrained_on"]) == (own["pretrained"], own["pretrained_on"])
+    assert [card[key] for key in ("start", "pretrained", "pretrained_on")] == [
+        own[key] for key in ("start", "pretrained", "pretrained_on")
+    ]
     with nothing_drawn():
         assert build_method(name, config["model"], MODALITIES, prompt="none")
 
