@@ -16,7 +16,7 @@ from harness.store.trial_state import now
 from harness.trial_spec import TrialSpec
 
 # Raised when the same method on the same machine would be given other figures.
-COSTS_VERSION = 2
+COSTS_VERSION = 3
 
 logger = logging.getLogger(__name__)
 

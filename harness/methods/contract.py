@@ -53,7 +53,8 @@ The harness never imports a method by name: it follows `_target_`. Optional are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -87,6 +88,11 @@ class Stage:
     learning_rate: float | Mapping[str, float] = 1.0
     views: int | None = None
     scored: bool = True
+
+
+def is_chosen(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of a stage's patterns fits the name of a parameter."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True)
