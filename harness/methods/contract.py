@@ -18,7 +18,10 @@ The class is a `torch.nn.Module` whose `__init__` takes `modalities: list[str]` 
     training_loss(batch, step) -> (loss, {name: value})
 
 `modality` indexes the list given to `__init__`; `batch` is a harness.data.batches.loader.Batch. Normalisation is the method's own.
-The harness never imports a method by name: it follows `_target_`. Optional are
+The harness never imports a method by name: it follows `_target_`. Arguments of `model:` that decide how it learns stand in the
+report under *Equal terms* where they are called `stages` (a list of names, or of mappings with the fields of Stage), `views` (a
+number of fixed versions of each image; null: new ones each time) or `encoder_rate` (a factor on the encoder's learning rate).
+Optional are
 
     stages() -> list of Stage                   default: one that trains everything
     observe(batch)                              for stages without gradient
