@@ -155,7 +155,7 @@ def test_figures_are_axes_and_leave_matplotlib_as_it_was(complete: Results) -> N
     backend, size = matplotlib.get_backend(), matplotlib.rcParams["font.size"]
     mine, _ = plt.subplots()
     drawn = [
-        figures.dice_against_cost(complete), figures.dice_against_cost(complete, "throughput"), figures.latency_by_size(complete),
+        *(figures.dice_against_cost(complete, cost) for cost in figures.COSTS), figures.latency_by_size(complete),
         figures.seen_and_unseen(complete), figures.rank_map(complete), figures.critical_differences(complete),
         figures.learning_curves(complete), figures.heat_map(complete),
     ]  # fmt: skip
