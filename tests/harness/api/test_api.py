@@ -108,6 +108,9 @@ def test_tables_have_the_documented_columns_and_one_row_for_each_image_and_trial
     assert list(results.images) == [*IMAGE_COLUMNS, *shown_metrics()]
     assert list(results.trials) == [*TRIAL_COLUMNS, *shown_metrics()]
     assert not results.images.duplicated(["method", "fold", "seed", "role", "key"]).any()
+    starts = {"delightsam": "scratch", "unet": "scratch", "boxed": "scratch", "otsu": "none"}
+    for table in (results.images, results.trials):
+        assert dict(zip(table["method"], table["start"], strict=True)) == starts
     assert len(results.trials) == 12 and not results.complete
     failed = results.trials.query("state == 'failed'").iloc[0]
     assert (failed["method"], failed["fold"]) == ("unet", "fold2")
