@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from harness.methods.card import NOT_STATED
+from harness.methods.card import NOT_STATED, SCRATCH
 from reports.analysis.method_terms import method_terms
 from reports.analysis.starts import are_mixed, data_words, marked
 from reports.records.records import Records, ReportedTrial
@@ -46,6 +46,9 @@ def differences(records: Records) -> list[Difference]:
     usual_images = _most_common(images.values())
     starts = {name: records.methods[name].start for name in settings}
     usual_start, mixed = _most_common(starts.values()), are_mixed(starts.values())
+    usual_data = _most_common(
+        tuple(records.methods[each].pretrained_on) for each in settings if starts[each] == usual_start
+    )
     found = []
     for name, own in settings.items():
         outside = next((trial.spec.method.trainer for trial in trained[name] if trial.spec), None)
@@ -62,6 +65,10 @@ def differences(records: Records) -> list[Difference]:
         elif starts[name] != usual_start:
             data = data_words(records.methods[name].pretrained_on)
             what.append(f"start: {starts[name]}{f' ({data})' if data else ''} (others: {usual_start})")
+        elif starts[name] != SCRATCH and (
+            added := [each for each in records.methods[name].pretrained_on if each not in usual_data]
+        ):
+            what.append(f"its weights learnt on {data_words(added)}, too (others: not)")
         if records.methods[name].card.get("sees_test_images"):
             what.append("adapts to the unlabelled test images of each domain")
         if what:

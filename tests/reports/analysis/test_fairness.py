@@ -139,6 +139,14 @@ def test_where_starts_differ_each_method_is_named_with_its_own(records: Records)
     )  # fmt: skip
 
 
+def test_a_second_start_is_named(records: Records) -> None:
+    medical = {"start": "medical images", "pretrained": "LiteMedSAM", "pretrained_on": ["busi"]}
+    for name in ("delightsam", "boxed"):
+        records = given(records, name, medical)
+    (found,) = differences(given(records, "unet", medical | {"pretrained_on": ["ImageNet-1k", "busi"]}))
+    assert found.what == ("its weights learnt on ImageNet-1k, too (others: not)",)
+
+
 @pytest.mark.parametrize(("seen", "listed"), [(484, False), (960, True)])
 def test_another_budget_is_listed_but_not_the_rounding_of_batches(records: Records, seen: int, listed: bool) -> None:
     found = differences(change(records, "unet", {"images_seen": seen}))
