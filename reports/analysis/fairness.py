@@ -39,7 +39,9 @@ def differences(records: Records) -> list[Difference]:
         if not facts.trivial_baseline and not facts.external
     }
     settings = {
-        name: {**_settings(trials), **method_terms(records.methods[name])} for name, trials in trained.items() if trials
+        name: {**_settings(trials), **method_terms(records.methods[name], trials)}
+        for name, trials in trained.items()
+        if trials
     }
     images = {name: seen for name, trials in trained.items() if (seen := _images_seen(trials)) is not None}
     usual = {key: _most_common(own[key] for own in settings.values() if key in own) for key in _keys(settings)}

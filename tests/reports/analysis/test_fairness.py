@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.methods.contract import Stage
 from harness.store.store import Store
 from reports.analysis.fairness import differences, equal_terms
 from reports.analysis.setting import headline
@@ -97,23 +98,24 @@ FROM_WEIGHTS: dict[str, Any] = {
         ({"uses_modality": "inferred"}, {}, ["modality of each image guessed by the method (others: told)"]),
         ({"passes": 4}, {}, ["passes over a tested image 4 (others: 1)"]),
         ({}, {"views": 4}, ["augmented views of an image 4 fixed ones (others: new ones each time)"]),
-        ({}, {"views": 0}, ["augmented views of an image none, as it is (others: new ones each time)"]),
+        ({}, {"views": 0}, ["augmented views of an image the image as it is (others: new ones each time)"]),
         ({}, {"encoder_rate": 0.1}, ["parts at another learning rate encoder x 0.1 (others: none)"]),
         (
             {},
             FROM_WEIGHTS,
             [
                 "stages decode (2/3 of the epochs), then joint (1/3 of the epochs) (others: one)",
-                "augmented views of an image 4 fixed ones in decode (others: new ones each time)",
-                "parts at another learning rate in joint x 0.6 (others: none)",
+                "augmented views of an image 4 fixed ones in decode, not recorded in joint (others: new ones each time)",
+                "parts at another learning rate x 0.6 in joint (others: none)",
             ],
         ),
         (
             {},
-            {"stages": ["common", {"name": "joint", "learning_rate": {"encoder.*": 0.01, "*": 1}}]},
+            {"stages": ["common", {"name": "joint", "views": None, "learning_rate": {"encoder.*": 0.01, "*": 1}}]},
             [
                 "stages common, then joint (others: one)",
-                "parts at another learning rate in joint encoder.* x 0.01 (others: none)",
+                "augmented views of an image not recorded in common (others: new ones each time)",
+                "parts at another learning rate encoder.* x 0.01 in joint (others: none)",
             ],
         ),
         # Of a network that has such arguments for something else.
@@ -128,6 +130,24 @@ def test_what_a_method_brings_along_is_listed(
         records = given(records, name, {"uses_modality": True})
     changed = [given(records, "unet", card, model), given(records, "unet", card, {"method": model})]
     assert [[what for found in differences(each) for what in found.what] for each in changed] == [words] * 2
+
+
+def test_stages_are_those_that_a_trial_recorded(records: Records) -> None:
+    stages = [
+        Stage("look", gradient=False), Stage("decode", share=3, views=4),
+        Stage("joint", learning_rate={"encoder.*": 0.01}), Stage("last", views=0, learning_rate=0.5),
+    ]  # fmt: skip
+    for name in records.methods:
+        records = change(records, name, {"stages": [Stage("train").to_json()]})
+    assert differences(records) == []
+    # Whatever the arguments are called, and whatever they say.
+    others = given(records, "unet", model={"stages": ["decode"], "views": 7})
+    (found,) = differences(change(others, "unet", {"stages": [stage.to_json() for stage in stages]}))
+    assert found.what == (
+        "stages look, then decode (3/5 of the epochs), then joint (1/5 of the epochs), then last (1/5 of the epochs) (others: one)",
+        "augmented views of an image 4 fixed ones in decode, the image as it is in last (others: new ones each time)",
+        "parts at another learning rate encoder.* x 0.01 in joint, x 0.5 in last (others: none)",
+    )
 
 
 def test_where_starts_differ_each_method_is_named_with_its_own(records: Records) -> None:
