@@ -242,6 +242,7 @@ def _take_over(prepared: PreparedTrial, store: Store, alone: str) -> None:
 def _keep_training(prepared: PreparedTrial, store: Store, context: TrialContext, state: FitState) -> None:
     import pandas as pd
 
+    from harness.methods.adapter import MethodAdapter
     from harness.store import provenance
     from harness.training.weights import save_weights
 
@@ -259,6 +260,7 @@ def _keep_training(prepared: PreparedTrial, store: Store, context: TrialContext,
             "chosen_epoch": state.best_epoch,
             "images_seen": state.images_seen,
             "micro_batch": state.micro_batch,
+            "stages": [stage.to_json() for stage in MethodAdapter(prepared.method).stages()],
         },
     )
 

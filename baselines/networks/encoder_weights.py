@@ -14,9 +14,20 @@ import timm
 import torch
 from torch import Tensor, nn
 
+from baselines.names import unknown
+
 # What timm looks for in a repository, the better format first.
 _TIMM_FILES = ("model.safetensors", "pytorch_model.safetensors", "pytorch_model.bin")
 _SECONDS = 5
+
+
+def check_encoder(name: str, what: str = "encoder") -> None:
+    """Raises ValueError, with a near name, where neither smp nor timm (`tu-`) knows the encoder; `what` is its role in words."""
+    if name.startswith("tu-"):
+        if not timm.is_model(name[3:]):
+            raise unknown(f"timm {what}", name, [f"tu-{model}" for model in timm.list_models()])
+    elif name not in smp.encoders.encoders:
+        raise unknown(what, name, smp.encoders.get_encoder_names())
 
 
 def hub_tags(encoder_name: str) -> list[str]:

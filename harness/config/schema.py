@@ -105,8 +105,9 @@ class TrainingConfig(Checked):
     augmentation: Annotated[str, OneOf("none", "flips", "standard", "strong")] = "standard"
     # proportional: each image once per epoch; equal: modalities equally often.
     sampling: Annotated[str, OneOf("proportional", "equal")] = "equal"
-    # mixed | single_modality | domain_balanced: for algorithms that compare domains
-    batching: Annotated[str, OneOf("mixed", "single_modality", "domain_balanced")] = "mixed"
+    # mixed | single_modality | modality_balanced: each batch has the same number of images of each modality, give or take one |
+    # domain_balanced: for algorithms that compare domains
+    batching: Annotated[str, OneOf("mixed", "single_modality", "modality_balanced", "domain_balanced")] = "mixed"
     # Epochs without a better validation Dice before training stops; null: never.
     patience: Annotated[int, Range(1)] | None = None
     # Which epoch's weights are tested; oracle looks at the test domain, is marked and ranked apart.

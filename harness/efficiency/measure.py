@@ -125,12 +125,12 @@ def measure(method: nn.Module, image_size: int, device: torch.device | str = "cp
 
 
 def count_parameters(method: nn.Module) -> dict[str, int]:
-    """Numbers of parameters: deployed ones, those active for an image of one modality, trained ones. No buffers."""
+    """Numbers of parameters: deployed ones, those active for an image of one modality, those that some stage trains. No buffers."""
     adapter = MethodAdapter(method)
     return {
         "parameters_total": sum(parameter.numel() for parameter in adapter.deployed_parameters()),
         "parameters_active": adapter.active_parameters(),
-        "parameters_trainable": sum(p.numel() for p in method.parameters() if p.requires_grad),
+        "parameters_trainable": adapter.trained_parameters(),
     }
 
 

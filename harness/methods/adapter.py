@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from harness.data.batches.loader import Batch
 from harness.errors import TrialFailed, UserError
 from harness.hardware import autocast, dtype_of
-from harness.methods.contract import Stage, Step
+from harness.methods.contract import Stage, Step, is_chosen
 
 _PREDICTS = ("images", "modality")
 _OPTIONAL: dict[str, tuple[str, ...]] = {
@@ -270,6 +270,12 @@ class MethodAdapter:
         if "active_parameters" in self._found:
             return int(self._found["active_parameters"]())
         return sum(parameter.numel() for parameter in self.deployed_parameters())
+
+    def trained_parameters(self) -> int:
+        """Parameters that gradients change in one stage at least; those that the method itself froze learn in none."""
+        patterns = [pattern for stage in self.stages() if stage.gradient for pattern in stage.trainable]
+        free = [(name, value) for name, value in self.module.named_parameters() if value.requires_grad]
+        return sum(value.numel() for name, value in free if is_chosen(name, patterns))
 
 
 class _Compiled:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Annotated, Any, ClassVar
 
-from harness.config.validation import Checked, Expected, Flag, OneOf, Text, validated
+from harness.config.validation import Checked, Expected, Flag, OneOf, Range, Text, validated
 from harness.errors import UserError
 from harness.methods.trainer import TrainerFile
 
@@ -15,6 +15,7 @@ PROMPTS = ("none", "oracle box", "oracle point", "oracle patches")
 SCRATCH, NO_WEIGHTS, NOT_STATED = "scratch", "none", "not stated"
 STARTS = (SCRATCH, "natural images", "medical images", NO_WEIGHTS, NOT_STATED)
 """What the weights of a method learnt on before its training here. `medical images`: at last, whatever came before."""
+Passes = Annotated[int, Range(1)]
 _WEIGHTS = ("weights", "encoder_weights", "teacher_weights")
 """Keys of a model that name a file of weights, in the methods shipped here."""
 
@@ -28,6 +29,7 @@ class Card(Checked):
         pretrained_on: the public datasets that its weights learnt on.
         start: what its weights learnt on; may be left out where `pretrained: none` says it.
         trivial_baseline: it learns no weights, and networks must beat it.
+        passes: how many times it predicts a tested image, mirrored for example, whose mean counts.
         sees_test_images: it adapts to unlabelled test images.
         algorithm: the algorithm's own card, where a search tuned a pair of method and algorithm.
         note: for readers of the file.
@@ -43,6 +45,7 @@ class Card(Checked):
     start: Annotated[str, OneOf(*STARTS)] | None = None
     trivial_baseline: Flag = False
     sees_test_images: Flag = False
+    passes: Passes = 1
     algorithm: dict[str, Any] | None = None
     note: str = ""
 

@@ -18,7 +18,8 @@ The class is a `torch.nn.Module` whose `__init__` takes `modalities: list[str]` 
     training_loss(batch, step) -> (loss, {name: value})
 
 `modality` indexes the list given to `__init__`; `batch` is a harness.data.batches.loader.Batch. Normalisation is the method's own.
-The harness never imports a method by name: it follows `_target_`. Optional are
+The harness never imports a method by name: it follows `_target_`. Stages stand in the report under *Equal terms*
+where they differ from those of other methods. Optional are
 
     stages() -> list of Stage                   default: one that trains everything
     observe(batch)                              for stages without gradient
@@ -53,7 +54,8 @@ The harness never imports a method by name: it follows `_target_`. Optional are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import fnmatch
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -87,6 +89,22 @@ class Stage:
     learning_rate: float | Mapping[str, float] = 1.0
     views: int | None = None
     scored: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """How it learns, as a trial keeps it; not what learns."""
+        rates = self.learning_rate
+        return {
+            "name": self.name,
+            "share": self.share,
+            "gradient": self.gradient,
+            "learning_rate": dict(rates) if isinstance(rates, Mapping) else rates,
+            "views": self.views,
+        }
+
+
+def is_chosen(name: str, patterns: Iterable[str]) -> bool:
+    """Whether one of a stage's patterns fits the name of a parameter."""
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 An algorithm is one class and one YAML file `algorithm/<name>.yaml`:
 
     # @package algorithms.<name>
-    card: {title: ..., paper: ..., licence: ..., sees_test_images: false}
+    card: {title: ..., paper: ..., licence: ..., sees_test_images: false}   # passes: 4 where it predicts a tested image so often
     version: 1
     model: {_target_: package.module.Class, ...}     # null: the method as it is
     training: {}                                     # what it changes of the training preset, after the method
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.config.validation import Checked, Flag, Text, validated
-from harness.methods.card import Model, check_method_config
+from harness.methods.card import Model, Passes, check_method_config
 
 WRAPPED = "method."
 """How the names of a wrapped method's weights and files begin."""
@@ -30,12 +30,13 @@ WRAPPED = "method."
 
 @dataclass(frozen=True)
 class AlgorithmCard(Checked):
-    """What reports say of an algorithm. `sees_test_images`: it adapts to unlabelled test images."""
+    """What reports say of an algorithm. `sees_test_images`: it adapts to unlabelled test images; `passes`: see `Card`."""
 
     title: Text
     paper: Text
     licence: Text
     sees_test_images: Flag
+    passes: Passes = 1
 
 
 @dataclass(frozen=True)
@@ -85,11 +86,13 @@ def wrapped_model(model: Mapping[str, Any]) -> dict[str, Any]:
 
 def _wrapped(method: dict[str, Any], name: str, algorithm: dict[str, Any]) -> dict[str, Any]:
     own = algorithm["card"]
+    passes = own.get("passes", 1) * method["card"].get("passes", 1)
     card = {
         **method["card"],
         "title": f"{method['card']['title']} + {own['title']}",
         "algorithm": {"name": name, "title": own["title"], "paper": own["paper"], "licence": own["licence"]},
         "sees_test_images": own["sees_test_images"] or method["card"].get("sees_test_images", False),
+        **({"passes": passes} if passes > 1 else {}),
     }
     return {
         "card": card,

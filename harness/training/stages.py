@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import fnmatch
 from collections.abc import Collection, Sequence
 
 import torch
 
 from harness.errors import TrialFailed
-from harness.methods.contract import Stage
+from harness.methods.contract import Stage, is_chosen
 
 
 def freeze_all_but(
@@ -25,8 +24,7 @@ def freeze_all_but(
     """
     chosen = {}
     for name, parameter in method.named_parameters():
-        chosen_by_name = any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-        parameter.requires_grad_(chosen_by_name and name in learnable)
+        parameter.requires_grad_(is_chosen(name, patterns) and name in learnable)
         if parameter.requires_grad:
             chosen[name] = parameter
     if not chosen:

@@ -8,20 +8,24 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from harness.methods.card import NOT_STATED
-from reports.analysis.starts import data_words
+from harness.methods.card import NOT_STATED, SCRATCH
+from reports.analysis.method_terms import method_terms
+from reports.analysis.starts import are_mixed, data_words, marked
 from reports.records.records import Records, ReportedTrial
 
 _TOLERANCE = 0.02
 """Images seen that differ by less are the same budget: batches are rounded to whole ones."""
 _OUTSIDE = "trained by a program of its own, which is given of these settings: {}"
-_DIFFERENT = "All trained methods have the same start and settings and see as many images, but for these:"
-_ALIKE = "Same budget in images seen, start, augmentation, selection and every other training setting for all trained methods."
+_DIFFERENT = "All trained methods have the same start and settings and see as many images in training, but for these:"
+_ALIKE = (
+    "Same budget in images seen, start, augmentation, selection and every other training setting for all trained methods; the same"
+    " knowledge of the modality, passes over a tested image, stages, views of an image and factors on the learning rate."
+)
 
 
 @dataclass(frozen=True)
 class Difference:
-    """A method's title and what differs, in words such as "augmentation none (others: standard)"."""
+    """A method's title, marked with its start where starts differ, and what differs, in words such as "augmentation none (others: standard)"."""
 
     title: str
     what: tuple[str, ...]
@@ -34,12 +38,19 @@ def differences(records: Records) -> list[Difference]:
         for name, facts in records.methods.items()
         if not facts.trivial_baseline and not facts.external
     }
-    settings = {name: _settings(trials) for name, trials in trained.items() if trials}
+    settings = {
+        name: {**_settings(trials), **method_terms(records.methods[name], trials)}
+        for name, trials in trained.items()
+        if trials
+    }
     images = {name: seen for name, trials in trained.items() if (seen := _images_seen(trials)) is not None}
     usual = {key: _most_common(own[key] for own in settings.values() if key in own) for key in _keys(settings)}
     usual_images = _most_common(images.values())
     starts = {name: records.methods[name].start for name in settings}
-    usual_start = _most_common(starts.values())
+    usual_start, mixed = _most_common(starts.values()), are_mixed(starts.values())
+    usual_data = _most_common(
+        tuple(records.methods[each].pretrained_on) for each in settings if starts[each] == usual_start
+    )
     found = []
     for name, own in settings.items():
         outside = next((trial.spec.method.trainer for trial in trained[name] if trial.spec), None)
@@ -56,10 +67,15 @@ def differences(records: Records) -> list[Difference]:
         elif starts[name] != usual_start:
             data = data_words(records.methods[name].pretrained_on)
             what.append(f"start: {starts[name]}{f' ({data})' if data else ''} (others: {usual_start})")
+        elif starts[name] != SCRATCH and (
+            added := [each for each in records.methods[name].pretrained_on if each not in usual_data]
+        ):
+            what.append(f"its weights learnt on {data_words(added)}, too (others: not)")
         if records.methods[name].card.get("sees_test_images"):
             what.append("adapts to the unlabelled test images of each domain")
         if what:
-            found.append(Difference(records.methods[name].title, tuple(what)))
+            title = records.methods[name].title
+            found.append(Difference(marked(title, starts[name]) if mixed else title, tuple(what)))
     return found
 
 

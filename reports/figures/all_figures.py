@@ -11,12 +11,11 @@ import pandas as pd
 from harness.files import atomic_path
 from reports.analysis.starts import are_mixed
 from reports.figures.corruptions import dice_by_severity
+from reports.figures.cost_plots import COSTS, dice_against_cost, latency_by_size
 from reports.figures.domain_plots import distributions, heat_map
 from reports.figures.drawing import PAGE, PRINT, Drawing, Figure, Style, Theme, drawing_style, for_page
 from reports.figures.method_plots import (
     critical_difference_diagram,
-    dice_against_cost,
-    latency_by_size,
     learning_curves,
     rank_map,
     seen_and_unseen,
@@ -64,7 +63,7 @@ def save_figures(board: Leaderboard, curves: pd.DataFrame, folder: Path, *, unse
 def _drawings(board: Leaderboard, curves: pd.DataFrame, unseen: bool, theme: Theme) -> Iterator[Drawing]:
     style = Style.of(board, theme)
     drawn = [
-        *(dice_against_cost(board, style, cost, unseen=unseen) for cost in ("parameters", "gmacs", "throughput")),
+        *(dice_against_cost(board, style, cost, unseen=unseen) for cost in COSTS),
         latency_by_size(board, style),
         seen_and_unseen(board, style) if unseen else None,
         rank_map(board, style),

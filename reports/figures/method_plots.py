@@ -1,131 +1,19 @@
-"""Figures of methods: Dice against cost, what is lost on unseen domains, how sure ranks are, learning curves."""
+"""Figures of methods: what is lost on unseen domains, how sure ranks are, learning curves."""
 
 from __future__ import annotations
 
 import textwrap
 from itertools import accumulate
-from typing import Any
 
 import pandas as pd
 
-from reports.figures.drawing import SHADE, Drawing, Style, legend_below, plain_log_ticks, short_titles
+from reports.figures.drawing import SHADE, Drawing, Style, legend_below, short_titles
 from reports.records.formatting import number
 from reports.records.frames import rows
 from reports.tables.leaderboard import Leaderboard
 
-_COSTS = {
-    "parameters": ("parameters_total", "Parameters", "parameters", False),
-    "gmacs": ("gmacs", "GMACs for one image", "GMACs", False),
-    "throughput": ("throughput_0", "Images/s", "speed", True),
-}
-"""Name -> column of the table, label of the axis, what a method without cost has none of, whether more is better."""
-
 _NAME_LINE, _WHOLE_NAME = 30, 120
 """Characters of a line of a name beside the ranks, and of the longest name that is not cut."""
-
-
-def dice_against_cost(board: Leaderboard, style: Style, cost: str, *, unseen: bool) -> Drawing | None:
-    """Dice and its interval against one kind of cost, with the Pareto front of the automatic methods."""
-    from matplotlib import pyplot as plt
-    from matplotlib.lines import Line2D
-
-    key, label, unit, more_is_better = _COSTS[cost]
-    if key not in board.table:
-        return None
-    whole = board.table[board.table["dice"].notna()]
-    costs = pd.to_numeric(whole[key])
-    priced, free, unmeasured = rows(whole[costs > 0]), rows(whole[costs == 0]), rows(whole[costs.isna()])
-    if not priced:
-        return None
-    figure, axes = plt.subplots(figsize=(4.6, 3.2))
-    handles: list[Any] = []
-    for row in priced:
-        bars = None if pd.isna(row.dice_low) else [[row.dice - row.dice_low], [row.dice_high - row.dice]]
-        color = style.palette[row.method]
-        handles.append(
-            axes.errorbar(
-                getattr(row, key), row.dice, yerr=bars, fmt=style.markers[row.method], color=color, markersize=8, capsize=3,
-                elinewidth=1.2, markerfacecolor=color if row.track == "automatic" else "none", label=style.short[row.method],
-            )
-        )  # fmt: skip
-    front = pareto_front(
-        [(float(getattr(row, key)), float(row.dice)) for row in priced if row.track == "automatic"], more_is_better
-    )
-    if len(front) > 1:
-        axes.plot(*zip(*front, strict=True), color=style.theme.muted, linewidth=1.2, linestyle=(0, (1, 2)), zorder=1)
-        handles.append(Line2D([], [], color=style.theme.muted, linestyle=(0, (1, 2)), label="Pareto front"))
-    for row in free:
-        name = f"{style.short[row.method]}, no {unit}"
-        handles.append(
-            axes.axhline(row.dice, color=style.palette[row.method], linestyle=(0, (4, 3)), linewidth=1.2, label=name)
-        )
-    # Not measured is not free: named, but not drawn.
-    handles += [
-        Line2D([], [], linestyle="none", label=f"{style.short[row.method]}: cost not measured") for row in unmeasured
-    ]
-    spent = [getattr(row, key) for row in priced]
-    axes.set_xscale("log")
-    axes.set_xlim(min(spent) / 2, max(spent) * 2)
-    axes.set_xlabel(f"{label} (log scale)")
-    axes.set_ylabel("Macro unseen-domain Dice" if unseen else "Macro test Dice")
-    plain_log_ticks(axes)
-    legend_below(axes, handles)
-    where = f" on {board.hardware[0]}" if cost == "throughput" else ""
-    listed = "; ".join(f"{row.label}: Dice {number(row.dice)} at {getattr(row, key):.3g}" for row in priced)
-    alt = f"Macro Dice against {label}{where}. {listed}."
-    alt += "".join(f" {row.label}, no {unit}: Dice {number(row.dice)}." for row in free)
-    alt += f" Cost not measured: {', '.join(row.label for row in unmeasured)}." if unmeasured else ""
-    best = [row.label for row in priced if (float(getattr(row, key)), float(row.dice)) in front]
-    alt += f" On the Pareto front: {', '.join(best)}." if best else ""
-    return Drawing(f"cost-{cost}", f"Dice against {label.lower() if cost != 'gmacs' else label}", alt, figure)
-
-
-def latency_by_size(board: Leaderboard, style: Style) -> Drawing | None:
-    """The time of one image against its side, on the first machine that speeds were measured on."""
-    from matplotlib import pyplot as plt
-    from matplotlib.ticker import FixedLocator, NullLocator
-
-    if not board.hardware:
-        return None
-    measured = board.costs[board.costs["machine"] == board.hardware[0]]
-    timed = [
-        row for row in rows(measured) if isinstance(row.latency_ms_by_size, dict) and len(row.latency_ms_by_size) > 1
-    ]
-    if not timed:
-        return None
-    figure, axes = plt.subplots(figsize=(4.6, 3.2))
-    handles, listed = [], []
-    for row in timed:
-        sides = [int(side) for side in row.latency_ms_by_size]
-        times, grows = list(row.latency_ms_by_size.values()), f"side^{row.size_exponent:.1f}"
-        handles += axes.plot(
-            sides, times, marker=style.markers[row.method], color=style.palette[row.method], markersize=6,
-            label=f"{style.short[row.method]} ({grows})",
-        )  # fmt: skip
-        steps = ", ".join(f"{time:.3g} ms at {side} px" for side, time in zip(sides, times, strict=True))
-        listed.append(f"{style.short[row.method]}: {steps} ({grows})")
-    axes.set_xscale("log")
-    axes.set_yscale("log")
-    sides = sorted({int(side) for row in timed for side in row.latency_ms_by_size})
-    axes.xaxis.set_major_locator(FixedLocator(sides))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xticklabels([str(side) for side in sides])
-    plain_log_ticks(axes, "y")
-    axes.set_xlabel("Image side, pixels (log scale)")
-    axes.set_ylabel("Milliseconds an image (log scale)")
-    legend_below(axes, handles)
-    alt = f"Time of one image by its side, plain float32 networks on {board.hardware[0]}. {'; '.join(listed)}."
-    return Drawing("latency-by-size", "Time by image size", alt, figure)
-
-
-def pareto_front(points: list[tuple[float, float]], more_is_better: bool = False) -> list[tuple[float, float]]:
-    """Those (cost, value) that no other beats in both; by rising cost. `more_is_better`: of the first, too, as of a speed."""
-    sign = -1 if more_is_better else 1
-    front: list[tuple[float, float]] = []
-    for cost, value in sorted(set(points), key=lambda point: (sign * point[0], -point[1])):
-        if not front or value > front[-1][1]:
-            front.append((cost, value))
-    return sorted(front)
 
 
 def seen_and_unseen(board: Leaderboard, style: Style) -> Drawing | None:

@@ -21,7 +21,7 @@ from reports.analysis.terms import chosen_title, search_words, searched_keys
 from reports.figures.drawing import SHADE, SHADE_OPACITY, Figure
 from reports.figures.gallery import Gallery
 from reports.page.folds import MANY_METHODS, is_large, main_columns, sections, summary_figure
-from reports.page.published import Reference, references
+from reports.page.published import Reference, published_words, references
 from reports.page.sections import domain_pages, method_pages
 from reports.records.formatting import interval, number
 from reports.records.frames import rows
@@ -48,7 +48,7 @@ def render(
     *,
     made: str,
 ) -> str:
-    """The page. `published` are results that papers report, see `reports.page.published`; `made` is the time that stands on it."""
+    """The page. `published` are results of papers or of a submission, see `reports.page.published`; `made` is the time that stands on it."""
     environment = make_environment()
     quoted = references(published, records.domains)
     ranking = shown_in("ranking", columns)
@@ -76,7 +76,7 @@ def render(
         forms=_plain_table(FORM_COLUMNS, form_table(board.costs)),
         groups=list(_groups(board, shown)),
         modalities=list(_modalities(board, quoted)),
-        published=published,
+        published_words=published_words(published),
         comparison=_comparison(board),
         costs_only=bool(records.suite.config.get("costs_only")),
         equal_terms=equal_terms(board.differences, searched=bool(searched_keys(board.terms))),

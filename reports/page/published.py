@@ -1,4 +1,4 @@
-"""Results that papers report, beside measured ones: grey, with their source, and never ranked."""
+"""Results of papers and of submissions, beside measured ones: grey, with their source, and never ranked."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from reports.records.formatting import number
 
 @dataclass(frozen=True)
 class Reference:
-    """One paper's row: `values` by modality or "modality/domain"."""
+    """One grey row: `values` by modality or "modality/domain"."""
 
     title: str
     source: str
@@ -34,6 +34,18 @@ def references(published: Sequence[Any], domains: Sequence[str]) -> list[Referen
             source = f"{entry.source}, p. {entry.page}" if entry.page else str(entry.source)
             found.setdefault((entry.method, source), {})[place] = number(entry.value)
     return [Reference(title, source, values) for (title, source), values in found.items()]
+
+
+def published_words(published: Sequence[Any]) -> str:
+    """What the grey rows are, in a sentence or two; "" where there are none. Papers have a page, files of `submit` have none."""
+    if not published:
+        return ""
+    if all(entry.page for entry in published):
+        return "Published rows are what papers report, on their data and splits: for orientation, never ranked."
+    return (
+        "Published rows come from a file that submit wrote: means over the test images of its own run, as its submitter"
+        " measured them, not computed again here. Images, splits, budget and settings may differ: for orientation, never ranked."
+    )
 
 
 def left_out(published: Sequence[Any], domains: Sequence[str]) -> list[str]:

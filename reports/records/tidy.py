@@ -11,9 +11,11 @@ from harness.metrics import shown_metrics
 from harness.statistics import macro_mean
 from reports.records.records import GUESS, Records, ReportedTrial
 
+START = "what its weights learnt on before: scratch, natural images, medical images, none or not stated; compare within equal starts"
 IMAGE_COLUMNS = {
     "method": "name of the method, as in method=...",
     "title": "what the report calls it",
+    "start": START,
     "fold": "name of the split",
     "seed": "seed of the training",
     "role": "test (a domain that was held out, unless protocol=in_domain) or validation (a training domain)",
@@ -34,6 +36,7 @@ IMAGE_COLUMNS = {
 TRIAL_COLUMNS = {
     "method": "name of the method, as in method=...",
     "title": "what the report calls it",
+    "start": START,
     "fold": "name of the split",
     "seed": "seed of the training",
     "state": "done, failed, unfinished, damaged or missing",
@@ -58,7 +61,9 @@ def images_table(records: Records) -> pd.DataFrame:
     result of that method.
     """
     titles = {name: facts.title for name, facts in records.methods.items()}
-    table = records.samples.assign(title=records.samples["method"].map(titles))
+    starts = {name: facts.start for name, facts in records.methods.items()}
+    methods = records.samples["method"]
+    table = records.samples.assign(title=methods.map(titles), start=methods.map(starts))
     return _typed(table[[*IMAGE_COLUMNS, *shown_metrics()]].reset_index(drop=True))
 
 
@@ -75,6 +80,7 @@ def _trial_row(records: Records, trial: ReportedTrial, tests: pd.DataFrame | Non
     row: dict[str, Any] = {
         "method": trial.method,
         "title": facts.title,
+        "start": facts.start,
         "fold": trial.fold,
         "seed": trial.seed,
         "state": trial.state,

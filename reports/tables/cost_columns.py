@@ -52,7 +52,7 @@ _COLUMNS = [
     Column(
         "parameters_trainable",
         "Trainable",
-        "Parameters that gradients may change. A method may freeze some of them in some of its stages.",
+        "Parameters that learn in one stage of the training at least. What is frozen in all stages is not among them.",
         number_words("parameters_trainable", counted),
         better="lower",
     ),

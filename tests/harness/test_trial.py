@@ -25,6 +25,7 @@ from support.stores import files_of
 import harness.evaluation.measure as measure_module
 from harness.data.reading import read_mask
 from harness.errors import StopExpired, UserError
+from harness.methods.contract import Stage
 from harness.metrics import dice
 from harness.planning.plan import Plan
 from harness.store.store import Store
@@ -62,6 +63,7 @@ def test_a_trial_is_written_whole(toy_plan: ToyPlan, context: TrialContext) -> N
     test = record.samples[record.samples.role == "test"]
     assert record.result["test_dice"] == pytest.approx(test.groupby(["modality", "domain"]).dice.mean().mean())
     assert (record.result["epochs"], record.result["images_seen"]) == (2, 2 * len(split.train))
+    assert record.result["stages"] == [Stage("train").to_json()]
     assert list(record.curves.columns) == [
         "epoch",
         "stage",

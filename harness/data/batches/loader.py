@@ -15,12 +15,15 @@ from torch import Tensor
 from harness.data.batches.array_cache import ArrayCache
 from harness.data.batches.domain_balance import PER_DOMAIN, balanced_batches, balanced_count
 from harness.data.batches.geometry import STRETCH, TILES
+from harness.data.batches.order import check_shares, cut, dealt, fill, shuffled
 from harness.data.batches.pixels import Pixels, Source, sent
 from harness.data.folder.sample import Sample
 from harness.errors import UserError, did_you_mean
 
 SAMPLINGS = ("proportional", "equal")
-BATCHINGS = ("mixed", "single_modality", "domain_balanced")
+BATCHINGS = ("mixed", "single_modality", "modality_balanced", "domain_balanced")
+ONE_LIST = ("mixed", "modality_balanced")
+"""Batchings that cut one list of all images into batches."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -155,13 +158,14 @@ class EpochLoader:
             modalities: the list that the method was built with.
             batch_size: the largest number of images in a batch.
             sampling: `proportional` or `equal`.
-            batching: `mixed`; `single_modality`: each batch from one modality, their order random; or `domain_balanced`:
+            batching: `mixed`; `single_modality`: each batch from one modality, their order random; `modality_balanced`: each batch
+                has as many images of each modality, give or take one; or `domain_balanced`:
                 a batch is made of chunks of one modality with as many images of each of its domains (harness/data/batches/domain_balance.py).
             seed: at least 0.
 
         Raises:
             UserError: no keys, a key twice or unknown, a modality that is not in the list, an unknown option, a batch too
-                small for two domains.
+                small for two domains, `modality_balanced` without `equal` sampling.
         """
         _check_option("sampling", sampling, SAMPLINGS)
         _check_option("batching", batching, BATCHINGS)
@@ -176,6 +180,7 @@ class EpochLoader:
                 f"training.batching=domain_balanced compares domains within a batch: expected training.batch_size of"
                 f" {2 * PER_DOMAIN} or more, found {batch_size}."
             )
+        check_shares(batching, sampling)
         self.batch_size, self.sampling, self.batching, self.seed = batch_size, sampling, batching, seed
         self.keys = sorted(keys)
         self.pixels = pixels
@@ -190,7 +195,7 @@ class EpochLoader:
         places = self._places()
         if self.batching == "domain_balanced":
             return balanced_count(self._domains, places, self.batch_size)
-        groups = [sum(places.values())] if self.batching == "mixed" else list(places.values())
+        groups = [sum(places.values())] if self.batching in ONE_LIST else list(places.values())
         return sum(len(_equal_parts(count, self.batch_size)) for count in groups)
 
     def epoch(self, epoch: int, source: Source | None = None, version: int | None = None) -> Iterator[Batch]:
@@ -233,10 +238,16 @@ class EpochLoader:
         places = self._places()
         if self.batching == "domain_balanced":
             return balanced_batches(self._domains, places, self.batch_size, random)
-        lists = [_fill(self._by_modality[name], count, random) for name, count in places.items()]
+        filled = {name: fill(self._by_modality[name], count, random) for name, count in places.items()}
+        lists, in_turns = list(filled.values()), self.batching == "modality_balanced"
         if self.batching == "mixed":
-            lists = [_shuffled([key for keys in lists for key in keys], random)]
-        batches = [batch for keys in lists if keys for batch in _cut(keys, self.batch_size, random)]
+            lists = [shuffled([key for keys in lists for key in keys], random)]
+        if in_turns:
+            lists = [dealt(filled)]
+        batches: list[list[str]] = []
+        for keys in filter(None, lists):
+            sizes = _equal_parts(len(keys), self.batch_size)
+            batches += cut(keys, sizes, min(2, self.batch_size), random, in_turns=in_turns)
         return [batches[position] for position in random.permutation(len(batches))]
 
     def _places(self) -> dict[str, int]:
@@ -363,29 +374,6 @@ def _group(keys: Sequence[str], name_of: Callable[[str], str]) -> dict[str, list
     for key in keys:
         groups.setdefault(name_of(key), []).append(key)
     return dict(sorted(groups.items()))
-
-
-def _fill(keys: list[str], places: int, random: np.random.Generator) -> list[str]:
-    """Passes over `keys`, each in another order, until `places` are taken."""
-    passes = -(-places // len(keys))
-    return [key for _ in range(passes) for key in _shuffled(keys, random)][:places]
-
-
-def _shuffled(keys: list[str], random: np.random.Generator) -> list[str]:
-    return [keys[position] for position in random.permutation(len(keys))]
-
-
-def _cut(keys: list[str], batch_size: int, random: np.random.Generator) -> list[list[str]]:
-    """Equal batches of `keys`; a batch of one borrows another image of the list (or repeats the only one)."""
-    batches, start = [], 0
-    for count in _equal_parts(len(keys), batch_size):
-        batch = keys[start : start + count]
-        if count == 1 and batch_size > 1:
-            others = keys[:start] + keys[start + 1 :] or batch
-            batch = [*batch, others[random.integers(len(others))]]
-        batches.append(batch)
-        start += count
-    return batches
 
 
 def _equal_parts(total: int, largest: int) -> list[int]:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from baselines.algorithms.flips import Flips
 from delightsam.training.method import DeLightSAMMethod
+from harness.config.cards import algorithm_cards
 from harness.methods.adapter import MethodAdapter
 from tests.baselines.algorithms.toy import MODALITIES, ToyMethod, disks, make
 
@@ -36,7 +37,7 @@ def test_what_leans_to_a_side_is_evened_out() -> None:
     side = BATCH.images.shape[-1]
     expected = BATCH.images.mean(1, keepdim=True) + (side - 1) / 2 * 3
     torch.testing.assert_close(found, expected)
-    assert method.method.passes == 4
+    assert method.method.passes == algorithm_cards()["flips"]["passes"] == 4
 
 
 @pytest.mark.parametrize("axes", [(-1,), (-2,), (-2, -1)])

@@ -108,6 +108,9 @@ def test_tables_have_the_documented_columns_and_one_row_for_each_image_and_trial
     assert list(results.images) == [*IMAGE_COLUMNS, *shown_metrics()]
     assert list(results.trials) == [*TRIAL_COLUMNS, *shown_metrics()]
     assert not results.images.duplicated(["method", "fold", "seed", "role", "key"]).any()
+    starts = {"delightsam": "scratch", "unet": "scratch", "boxed": "scratch", "otsu": "none"}
+    for table in (results.images, results.trials):
+        assert dict(zip(table["method"], table["start"], strict=True)) == starts
     assert len(results.trials) == 12 and not results.complete
     failed = results.trials.query("state == 'failed'").iloc[0]
     assert (failed["method"], failed["fold"]) == ("unet", "fold2")
@@ -155,7 +158,7 @@ def test_figures_are_axes_and_leave_matplotlib_as_it_was(complete: Results) -> N
     backend, size = matplotlib.get_backend(), matplotlib.rcParams["font.size"]
     mine, _ = plt.subplots()
     drawn = [
-        figures.dice_against_cost(complete), figures.dice_against_cost(complete, "throughput"), figures.latency_by_size(complete),
+        *(figures.dice_against_cost(complete, cost) for cost in figures.COSTS), figures.latency_by_size(complete),
         figures.seen_and_unseen(complete), figures.rank_map(complete), figures.critical_differences(complete),
         figures.learning_curves(complete), figures.heat_map(complete),
     ]  # fmt: skip

@@ -15,8 +15,11 @@ from harness.data.folder.sample import MODALITIES
 from harness.efficiency.measure import count_macs, count_parameters
 from harness.errors import UserError
 from harness.methods.building import build_method
-from harness.methods.card import CARD_KEYS
+from harness.methods.card import CARD_KEYS, NO_WEIGHTS, SCRATCH, start_of
 from harness.methods.crossing import AlgorithmCard
+
+PHOTOGRAPHS = {"sa1b", "SA-1B", "sa_v", "hqseg_44k", "ImageNet-1k"}
+"""Collections of natural images that shipped methods name. What else a card names shows patients, cells or tissue."""
 
 
 def test_every_shipped_card_is_whole() -> None:
@@ -24,7 +27,24 @@ def test_every_shipped_card_is_whole() -> None:
         assert set(CARD_KEYS) <= set(card), name
         assert not any(isinstance(value, str) and "${" in value for value in card.values()), name
     for name, card in algorithm_cards().items():
-        assert {item.name for item in fields(AlgorithmCard)} == set(card), name
+        assert {item.name for item in fields(AlgorithmCard)} - {"passes"} == set(card) - {"passes"}, name
+
+
+def test_the_start_of_every_shipped_method_follows_from_the_data_of_its_weights() -> None:
+    for name, card in method_cards().items():
+        data, start = set(card["pretrained_on"]), start_of(card)
+        if data:
+            assert start == ("natural images" if data <= PHOTOGRAPHS else "medical images"), name
+        else:
+            assert (start in (SCRATCH, NO_WEIGHTS), card["pretrained"]) == (True, "none"), name
+
+
+def test_methods_with_the_same_weights_have_the_same_start() -> None:
+    starts: dict[str, set[tuple[str, ...]]] = {}
+    for card in method_cards().values():
+        if card["pretrained"] != "none":
+            starts.setdefault(card["pretrained"], set()).add((start_of(card), *card["pretrained_on"]))
+    assert {weights: len(found) for weights, found in starts.items() if len(found) > 1} == {}
 
 
 @pytest.mark.parametrize("name", ["unet", "pspnet", "flexible_unet", "ablation_one_query"])

@@ -74,6 +74,17 @@ def test_the_costs_of_every_shipped_method_can_be_counted(name: str, request: py
         assert counts["parameters_active"] < counts["parameters_total"], "one controller of two takes part"
 
 
+def test_a_frozen_encoder_is_not_among_the_trainable_parameters(light_weights: dict[str, str]) -> None:
+    (weights,) = light_weights.values()
+    model = {**load_config(["method=delightsam_litemedsam"]).methods["delightsam_litemedsam"]["model"]}
+    with depth(SHALLOW), nothing_drawn():
+        method = build_method("delightsam_litemedsam", model | {"encoder_weights": weights}, MODALITIES)
+        counts, parts = count_parameters(method), dict(method.network.named_children())  # type: ignore[union-attr, operator]
+    size = {name: sum(parameter.numel() for parameter in part.parameters()) for name, part in parts.items()}
+    assert counts["parameters_trainable"] == size["controllers"] + size["prompts"] + size["decoder"]
+    assert counts["parameters_trainable"] + size["encoder"] == counts["parameters_total"]
+
+
 @pytest.mark.parametrize("name", sorted(WITHOUT_WEIGHTS))
 def test_weights_that_only_a_user_can_give_are_asked_for(name: str) -> None:
     with pytest.raises(UserError, match=r"encoder_weights=\.\.\.|download https://.* and set `teacher_weights`"):

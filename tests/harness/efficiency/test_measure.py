@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from baselines.algorithms.ema import EMA
 from baselines.networks.smp import SmpNetwork
 from baselines.trivial import OtsuThreshold
 from harness.efficiency import measure as efficiency
@@ -124,6 +125,31 @@ def test_frozen_and_inactive_parameters_are_counted_apart() -> None:
         "parameters_active": 7,
         "parameters_trainable": 0,
     }
+
+
+class InStages(Convolution):
+    """A part that learns in the second stage, one that learns in both, one that only looks at data, one in no stage."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.late, self.always, self.observed, self.never = (nn.Linear(n, 1, bias=False) for n in (2, 3, 50, 70))
+        self.layer.requires_grad_(False)
+
+    def stages(self) -> list[dict[str, Any]]:
+        return [
+            {"name": "look", "gradient": False, "trainable": ["observed.*"]},
+            {"name": "first", "trainable": ["always.*", "layer.*"]},
+            {"name": "second", "trainable": ["always.*", "late.*"]},
+        ]
+
+    def observe(self, batch: Any) -> None:
+        """Nothing."""
+
+
+def test_trainable_is_what_learns_in_some_stage() -> None:
+    assert efficiency.count_parameters(InStages())["parameters_trainable"] == 2 + 3
+    around = EMA(["xray"], lambda modalities: InStages())
+    assert efficiency.count_parameters(around)["parameters_trainable"] == 2 + 3
 
 
 def test_floors_have_no_parameters_and_no_macs() -> None:

@@ -31,6 +31,15 @@ MIX = {
 }
 
 
+def test_passes_over_a_tested_image_are_multiplied() -> None:
+    mirrored = {**UNET, "card": {**METHOD_CARD, "passes": 4}}
+    flips = {**MIX, "card": {**ALGORITHM_CARD, "passes": 2}}
+    pairs = crossed({"unet": UNET, "mirrored": mirrored}, {"flips": flips, "mix": MIX})
+    assert [pair["card"].get("passes") for pair in pairs.values()] == [2, None, 8, 4]
+    with pytest.raises(UserError, match=r"card\.passes=0.* is out of range: expected 1 or more"):
+        crossed({"unet": {**UNET, "card": {**METHOD_CARD, "passes": 0}}}, {})
+
+
 def test_every_method_with_every_algorithm_and_floors_once() -> None:
     pairs = crossed({"unet": UNET, "floor": FLOOR}, {"erm": ERM, "mix": MIX})
     assert list(pairs) == ["unet", "unet+mix", "floor"]

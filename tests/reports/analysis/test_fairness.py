@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from harness.methods.contract import Stage
 from harness.store.store import Store
 from reports.analysis.fairness import differences, equal_terms
 from reports.analysis.setting import headline
@@ -75,6 +76,95 @@ def test_the_geometry_is_shown_where_it_is_not_the_same_for_all(records: Records
     assert differs.table.set_index("method").loc["unet", "geometry"] == "tiles"
     assert "64 px stretch, tiles" in headline(change(records, "unet", geometry="tiles"))
     assert "64 px ·" in headline(records)
+
+
+def given(
+    records: Records, method: str, card: dict[str, Any] | None = None, model: dict[str, Any] | None = None
+) -> Records:
+    facts = records.methods[method]
+    own = replace(facts, card={**facts.card, **(card or {})}, model={**(facts.model or {}), **(model or {})})
+    return replace(records, methods={**records.methods, method: own})
+
+
+FROM_WEIGHTS: dict[str, Any] = {
+    "stages": [{"name": "decode", "share": 2, "views": 4}, {"name": "joint", "share": 1, "learning_rate": 0.6}]
+}
+
+
+@pytest.mark.parametrize(
+    ("card", "model", "words"),
+    [
+        ({"uses_modality": False}, {}, ["modality of each image not told (others: told)"]),
+        ({"uses_modality": "inferred"}, {}, ["modality of each image guessed by the method (others: told)"]),
+        ({"passes": 4}, {}, ["passes over a tested image 4 (others: 1)"]),
+        ({}, {"views": 4}, ["augmented views of an image 4 fixed ones (others: new ones each time)"]),
+        ({}, {"views": 0}, ["augmented views of an image the image as it is (others: new ones each time)"]),
+        ({}, {"encoder_rate": 0.1}, ["parts at another learning rate encoder x 0.1 (others: none)"]),
+        (
+            {},
+            FROM_WEIGHTS,
+            [
+                "stages decode (2/3 of the epochs), then joint (1/3 of the epochs) (others: one)",
+                "augmented views of an image 4 fixed ones in decode, not recorded in joint (others: new ones each time)",
+                "parts at another learning rate x 0.6 in joint (others: none)",
+            ],
+        ),
+        (
+            {},
+            {"stages": ["common", {"name": "joint", "views": None, "learning_rate": {"encoder.*": 0.01, "*": 1}}]},
+            [
+                "stages common, then joint (others: one)",
+                "augmented views of an image not recorded in common (others: new ones each time)",
+                "parts at another learning rate encoder.* x 0.01 in joint (others: none)",
+            ],
+        ),
+        # Of a network that has such arguments for something else.
+        ({}, {"stages": [2, 2, 6, 2], "views": "axial", "encoder_rate": None}, []),
+        ({}, {"stages": 4, "views": True}, []),
+    ],
+)
+def test_what_a_method_brings_along_is_listed(
+    records: Records, card: dict[str, Any], model: dict[str, Any], words: list[str]
+) -> None:
+    for name in records.methods:
+        records = given(records, name, {"uses_modality": True})
+    changed = [given(records, "unet", card, model), given(records, "unet", card, {"method": model})]
+    assert [[what for found in differences(each) for what in found.what] for each in changed] == [words] * 2
+
+
+def test_stages_are_those_that_a_trial_recorded(records: Records) -> None:
+    stages = [
+        Stage("look", gradient=False), Stage("decode", share=3, views=4),
+        Stage("joint", learning_rate={"encoder.*": 0.01}), Stage("last", views=0, learning_rate=0.5),
+    ]  # fmt: skip
+    for name in records.methods:
+        records = change(records, name, {"stages": [Stage("train").to_json()]})
+    assert differences(records) == []
+    # Whatever the arguments are called, and whatever they say.
+    others = given(records, "unet", model={"stages": ["decode"], "views": 7})
+    (found,) = differences(change(others, "unet", {"stages": [stage.to_json() for stage in stages]}))
+    assert found.what == (
+        "stages look, then decode (3/5 of the epochs), then joint (1/5 of the epochs), then last (1/5 of the epochs) (others: one)",
+        "augmented views of an image 4 fixed ones in decode, the image as it is in last (others: new ones each time)",
+        "parts at another learning rate encoder.* x 0.01 in joint, x 0.5 in last (others: none)",
+    )
+
+
+def test_where_starts_differ_each_method_is_named_with_its_own(records: Records) -> None:
+    own = {"pretrained": "LiteMedSAM", "start": "medical images", "pretrained_on": ["busi"], "passes": 4}
+    (found,) = differences(given(records, "unet", own))
+    assert found.title == "U-Net (ResNet-18) [medical-image start]"
+    assert found.what == (
+        "passes over a tested image 4 (others: 1)", "start: medical images (busi) (others: scratch)"
+    )  # fmt: skip
+
+
+def test_a_second_start_is_named(records: Records) -> None:
+    medical = {"start": "medical images", "pretrained": "LiteMedSAM", "pretrained_on": ["busi"]}
+    for name in ("delightsam", "boxed"):
+        records = given(records, name, medical)
+    (found,) = differences(given(records, "unet", medical | {"pretrained_on": ["ImageNet-1k", "busi"]}))
+    assert found.what == ("its weights learnt on ImageNet-1k, too (others: not)",)
 
 
 @pytest.mark.parametrize(("seen", "listed"), [(484, False), (960, True)])

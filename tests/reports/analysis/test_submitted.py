@@ -56,6 +56,7 @@ def test_a_report_shows_them_and_ranks_them_not(store: Store, file: Path, tmp_pa
     paths = build_report_of([run], tmp_path / "with", published=file)
     page = paths.html.read_text("utf-8")
     assert "Boxed, oracle box [medical-image start]" in page and "Our lab, leave_one_domain_out, ours.zip" in page
+    assert "Published rows come from a file that submit wrote" in page and "what papers report" not in page
     assert list(paths.board.table["method"]) == list(build_leaderboard(read_runs([run])).table["method"])
 
 

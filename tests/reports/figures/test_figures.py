@@ -16,9 +16,10 @@ import pytest
 from harness.store.store import Store
 from reports.figures import all_figures as figures
 from reports.figures.all_figures import draw_figures, save_figures
+from reports.figures.cost_plots import dice_against_cost, fronts_by_start, pareto_front
 from reports.figures.domain_plots import heat_map
 from reports.figures.drawing import MAX_TICKS, PAGE, SHADE, SHADE_OPACITY, Style, drawing_style, for_page, log_ticks
-from reports.figures.method_plots import dice_against_cost, learning_curves, pareto_front
+from reports.figures.method_plots import learning_curves
 from reports.records.reading import read_records
 from reports.records.records import Records
 from reports.records.runs import find_suite
@@ -135,6 +136,49 @@ def test_the_pareto_front_holds_whom_nobody_beats_in_both() -> None:
     # Of speeds more is better: the fastest and whoever is slower but more exact.
     assert pareto_front(points, more_is_better=True) == [(4.0, 0.9)]
     assert pareto_front([(10.0, 0.5), (1.0, 0.9)], more_is_better=True) == [(1.0, 0.9), (10.0, 0.5)]
+
+
+def of_starts(board: Leaderboard, starts: dict[str, str]) -> Leaderboard:
+    start = board.table["method"].map(starts)
+    return replace(board, table=board.table.assign(start=start))
+
+
+def test_dice_against_the_time_of_one_image(complete_board: Leaderboard, without_masks: Any, tmp_path: Path) -> None:
+    costs, machine = complete_board.costs, complete_board.hardware[0]
+    own = costs["machine"].eq(machine)
+    times = {"delightsam": 40.0, "unet": 10.0, "boxed": 90.0, "otsu": 1.5}
+    board = replace(complete_board, costs=costs.assign(latency_ms_p50=costs["method"].map(times).where(own, 0.5)))
+    figure = draw(board, dice_against_cost, cost="latency", unseen=True)
+    assert (figure.name, figure.title) == ("cost-latency", "Dice against latency")
+    assert "Milliseconds for one image (log scale)" in texts(figure) and f" on {machine}." in figure.alt
+    titles = dict(zip(board.table["method"], board.table["label"], strict=True))
+    for name, time in times.items():
+        assert re.search(rf"{re.escape(titles[name])}: Dice [\d.]+ at {time:g}[;.]", figure.alt), name
+    assert "On the Pareto front: De-LightSAM, U-Net (ResNet-18), Otsu threshold." in figure.alt
+    unmeasured = replace(board, costs=costs.assign(latency_ms_p50=None))
+    assert draw(unmeasured, dice_against_cost, cost="latency", unseen=True) is None
+
+
+def test_each_start_has_a_front_of_its_own(complete_board: Leaderboard) -> None:
+    table = pd.DataFrame(
+        [
+            ("a", "scratch", "automatic", 1, 0.5), ("b", "scratch", "automatic", 2, 0.6), ("c", "scratch", "oracle", 1, 0.9),
+            ("d", "medical images", "automatic", 3, 0.8), ("e", "not stated", "automatic", 1, 0.95), ("f", "none", "automatic", 0.5, 0.3),
+        ],
+        columns=["method", "start", "track", "cost", "dice"],
+    )  # fmt: skip
+    assert fronts_by_start(table, more_is_better=False) == {
+        "scratch": [(0.5, 0.3), (1.0, 0.5), (2.0, 0.6)],
+        "medical images": [(0.5, 0.3), (3.0, 0.8)],
+    }
+    alike = table[table["start"].isin(["scratch", "none"])]
+    assert fronts_by_start(alike, more_is_better=False) == {"": [(0.5, 0.3), (1.0, 0.5), (2.0, 0.6)]}
+    board = of_starts(
+        complete_board, {"delightsam": "medical images", "unet": "scratch", "boxed": "scratch", "otsu": "none"}
+    )
+    alt = draw(board, dice_against_cost, cost="throughput", unseen=True).alt
+    assert "On the Pareto front (medical-image start): De-LightSAM" in alt
+    assert "On the Pareto front (from scratch): U-Net (ResNet-18)" in alt
 
 
 def test_the_front_is_of_automatic_methods_only(complete_board: Leaderboard) -> None:

@@ -266,6 +266,7 @@ def test_published_numbers_are_shown_and_never_ranked(holed: Any, tmp_path: Path
     page = paths.html.read_text("utf-8")
     (row,) = (part for part in page.split("<tr") if 'class="published"' in part)
     assert "&lt;b&gt;Paper" in row and "0.991" in row and "0.992" in row and "Doe 2020, p. Table 2" in row
+    assert "Published rows are what papers report" in page and "submit wrote" not in page
     assert "Paper" not in paths.csv.read_text("utf-8") and "Paper" not in paths.json.read_text("utf-8")
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import timm
 import torch
 from support.depth import REAL, depth
 from support.methods import others_slow
@@ -16,11 +17,13 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from baselines.sam.lora import QueryValueLowRank
 from baselines.sam.prompt_free import adaptation
+from delightsam.modeling.preprocessing import normalise
 from harness.efficiency.measure import count_macs, count_parameters
 from harness.methods.adapter import MethodAdapter
 from tests.baselines.sam.prompt_free.common import ADAPTATIONS, WITH_DECODER, make, make_anew, names_within, step
 from tests.baselines.sam.tiny import Batch, squares
 
+LITE = "tf_efficientnet_lite0"
 SIDE = 32  # of a light model's images: 8 x 8 tokens
 every_name = pytest.mark.parametrize("name", ADAPTATIONS)
 # As AutoSAM ships; the other tests are quicker with a smaller guide.
@@ -343,6 +346,7 @@ def test_parts_that_no_mask_depends_on_are_not_counted(weights: dict[str, str]) 
         ("samed", {"loss": "bce_dce"}, "Unknown loss 'bce_dce'"),
         ("medical_sam_adapter", {"ratio": 0}, "ratio=0: expected a number above 0, at most 1"),
         ("autosam", {"guide": "resnet81"}, "Unknown guide 'resnet81'. Did you mean"),
+        ("autosam", {"guide": "tu-resnet81"}, "Unknown timm guide 'tu-resnet81'. Did you mean"),
         ("autosam", {"guide_weights": "/no/such"}, "encoder_weights=/no/such: there is no such file"),
         ("conv_decoder", {"widths": [64]}, "widths=[64]: expected two or more"),
         ("finetune", {"encoder_rate": 0}, "encoder_rate=0: expected more than 0"),
@@ -351,6 +355,32 @@ def test_parts_that_no_mask_depends_on_are_not_counted(weights: dict[str, str]) 
 def test_wrong_settings(name: str, settings: dict[str, Any], message: str, lite_medsam: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
         make(name, "lite_medsam", lite_medsam, **settings)
+
+
+def test_a_guide_of_timm_gets_pixels_as_its_weights_expect_them(lite_medsam: str, tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    torch.save(timm.create_model(LITE, num_classes=3).state_dict(), tmp_path / "lite.pth")
+    settings = {"guide": f"tu-{LITE}", "guide_weights": str(tmp_path / "lite.pth")}
+    made: Any = make("autosam", "lite_medsam", lite_medsam, **settings)
+    loaded = made.guide.network.encoder.model.conv_stem.weight
+    assert torch.equal(loaded, torch.load(tmp_path / "lite.pth", weights_only=True)["conv_stem.weight"])
+    seen: list[torch.Tensor] = []
+    made.guide.network.register_forward_pre_hook(lambda module, given: seen.append(given[0]))
+    images = squares(2, SIDE, SIDE).images
+    made.predict(images, torch.zeros(2, dtype=torch.int64))
+    # Images are scaled to [0, 1] for LiteMedSAM; timm normalised them by 0.5 and 0.5.
+    assert seen[0].amin() == pytest.approx(-1, abs=1e-5) and seen[0].amax() == pytest.approx(1, abs=1e-5)
+    # From scratch a guide takes the pixels as they are, and the state has the same names.
+    scratch: Any = make("autosam", "lite_medsam", lite_medsam, guide=f"tu-{LITE}")
+    assert scratch.guide.factor is None and list(scratch.state_dict()) == list(made.state_dict())
+
+
+def test_pixels_are_brought_from_sams_normalisation_to_the_guides(weights: dict[str, str], tmp_path: Path) -> None:
+    torch.save(timm.create_model(LITE).state_dict(), tmp_path / "lite.pth")
+    made: Any = make("autosam", "sam", weights["sam"], guide=f"tu-{LITE}", guide_weights=str(tmp_path / "lite.pth"))
+    images = torch.rand(1, 3, 8, 8)
+    pixels = normalise(images, "sam")
+    torch.testing.assert_close(pixels * made.guide.factor + made.guide.shift, (images - 0.5) / 0.5, rtol=0, atol=1e-5)
 
 
 def test_autosam_takes_weights_for_its_guide(lite_medsam: str, tmp_path: Path) -> None:

