@@ -121,8 +121,9 @@ class StandInDevice:
     def _moved(self, name: str, function: Any, own: Tensor, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Of the device's tensors `to("cpu")` is a wait; of the host's `to` a device is a copy, and a wait without `non_blocking`."""
         host, where = self.is_host(own), [kwargs.get("device"), *args[1:2]]
-        to_device = name == "cuda" or any(isinstance(one, torch.device | str) for one in where)
-        if not host and "cpu" in where:
+        like = [one for one in args[1:2] if isinstance(one, Tensor) and not self.is_host(one)]
+        to_device = name == "cuda" or like or any(isinstance(one, torch.device | str) for one in where)
+        if not host and any(isinstance(one, str) and one == "cpu" for one in where):
             return self._read("cpu", Tensor.cpu, own, (own,), {})
         if not host or not to_device:
             with self._uncounted():

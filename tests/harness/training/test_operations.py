@@ -52,6 +52,7 @@ READS: dict[str, Callable[[torch.Tensor], object]] = {
     "a list": lambda loss: loss[None][[0]],
     "torch.tensor": lambda loss: torch.tensor([1.0], device=loss.device),
     "to a device": lambda loss: torch.rand(3).to(loss.device),
+    "to a tensor's": lambda loss: torch.rand(3).to(loss.detach()),
     "copy_": lambda loss: torch.empty_like(loss).copy_(torch.rand(())),
 }
 
