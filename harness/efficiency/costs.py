@@ -173,7 +173,7 @@ class _Rounds:
         """Measures what predicts once more."""
         from harness.methods.adapter import MethodAdapter
 
-        deployed = group.kept or MethodAdapter(group.jobs[0].build()).deployed()
+        deployed = group.kept if group.kept is not None else MethodAdapter(group.jobs[0].build()).deployed()
         with _all_threads():
             group.measurement.add_round(deployed)
             for job in group.jobs:
