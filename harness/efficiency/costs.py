@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 # Raised when the same method on the same machine would be given other figures.
 COSTS_VERSION = 3
 
-_KEPT = 1 / 16
-"""Of the free main memory: so much at most is given to weights that wait for the next round. Other methods are built again."""
-
 logger = logging.getLogger(__name__)
 
 
@@ -91,6 +88,10 @@ def _reported(name: str, step: Callable[[Any], None], argument: Any) -> None:
     except Exception as error:  # the method's own code may raise anything
         raise_stop_behind(error)
         logger.warning("Costs of %s could not be measured: %s", name, described(error))
+
+
+_KEPT = 1 / 16
+"""Of the free main memory: so much at most is given to weights that wait for the next round. Other methods are built again."""
 
 
 @dataclass
@@ -173,7 +174,7 @@ class _Rounds:
         """Measures what predicts once more."""
         from harness.methods.adapter import MethodAdapter
 
-        deployed = group.kept or MethodAdapter(group.jobs[0].build()).deployed()
+        deployed = group.kept if group.kept is not None else MethodAdapter(group.jobs[0].build()).deployed()
         with _all_threads():
             group.measurement.add_round(deployed)
             for job in group.jobs:

@@ -24,7 +24,7 @@ TRAINING = ["bare loop", "unet", "delightsam from scratch", "decode on kept embe
 
 def check(out: Path, *words: str) -> tuple[subprocess.CompletedProcess[str], dict[str, Any]]:
     command = ["--out", str(out), *words]
-    done = finished(command, out.parent, 600, program="tests.performance.gpu_check", CUDA_VISIBLE_DEVICES="")
+    done = finished(command, out.parent, 3600, program="tests.performance.gpu_check", CUDA_VISIBLE_DEVICES="")
     return done, json.loads(out.read_text("utf-8"))
 
 
@@ -76,7 +76,8 @@ def test_tests_marked_gpu_need_none_of_what_other_tests_need(tmp_path: Path) -> 
 def test_compiled_forms_and_tests_are_run_too(tmp_path: Path) -> None:
     if why_not_compiled(torch.device("cpu")):
         pytest.skip(why_not_compiled(torch.device("cpu")))
-    done, found = check(tmp_path / "check.json", "--compiled")
+    # On a busy machine the compiler alone takes longer than eight minutes.
+    done, found = check(tmp_path / "check.json", "--compiled", "--seconds", "3000")
     assert done.returncode == 0, done.stdout + done.stderr
     assert found["left_out"] == [] and found["tests"] == 0
     compiled = [row for row in found["inference"] if row["form"] == "compiled"]

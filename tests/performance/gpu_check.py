@@ -313,6 +313,7 @@ def _seconds(number: int) -> list[float]:
         for process in processes:  # at the deadline, or where one of them failed
             if process.is_alive():
                 process.kill()
+                process.join()
     return [times.get() for _ in processes]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -70,6 +72,21 @@ def test_a_command_is_ended_with_what_it_started(tmp_path: Path) -> None:
         time.sleep(0.05)
     assert not _runs(child)
     assert run_within([sys.executable, "-c", "raise SystemExit(3)"], 60, tmp_path) == 3
+
+
+def sleeps(times: Any) -> None:
+    """In place of a trial that never ends."""
+    time.sleep(600)
+
+
+def test_trials_that_share_a_card_are_ended_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tests.performance import gpu_check
+
+    monkeypatch.setattr(gpu_check, "one_trial", sleeps)
+    before = set(multiprocessing.active_children())
+    deadline = Deadline(3)
+    assert deadline.step("sharing", "sharing", gpu_check.sharing) is None
+    assert deadline.left_out == ["sharing"] and set(multiprocessing.active_children()) == before
 
 
 def _runs(process: int) -> bool:
