@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 T = TypeVar("T")
 
@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Remembered(Generic[T]):
     """Values made of tensors, one for each key, kept until one of their tensors changes.
 
-    Nothing is kept where operations are recorded (export, `torch.compile`, a CUDA graph): tensors may hold no values there.
-    Copies and pickles start empty.
+    Nothing is kept where somebody looks at the operations (counting, export, `torch.compile`, a recording CUDA graph): each
+    pass then shows all of its own, and tensors may hold no values there. Copies and pickles start empty.
     """
 
     def __init__(self) -> None:
@@ -29,7 +29,7 @@ class Remembered(Generic[T]):
             key: what the value depends on beside the tensors.
             compute: gives a value without gradient.
         """
-        if _is_recorded() or any(tensor.is_inference() for tensor in tensors):
+        if _is_watched() or any(tensor.is_inference() for tensor in tensors):
             return compute()
         # Every change in place raises a tensor's version; every other one gives it other memory, for the old is held here.
         state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
@@ -42,9 +42,9 @@ class Remembered(Generic[T]):
         return type(self), ()
 
 
-def _is_recorded() -> bool:
+def _is_watched() -> bool:
     return (
         torch.compiler.is_compiling()
-        or any(mode.is_infra_mode() for mode in _get_current_dispatch_mode_stack())
+        or _get_current_dispatch_mode() is not None
         or (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing())
     )

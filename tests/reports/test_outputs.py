@@ -97,7 +97,7 @@ def test_the_page_says_what_is_missing_and_why(report: ReportPaths) -> None:
 def test_every_figure_has_words_and_the_colours_of_the_page(report: ReportPaths) -> None:
     page = report.html.read_text("utf-8")
     figures = re.findall(r'<svg role="img" aria-label="([^"]+)"', page)
-    assert len(figures) == 8 and all(len(text) > 60 for text in figures)
+    assert len(figures) == 9 and all(len(text) > 60 for text in figures)
     assert "var(--ink)" in page and "#010203" not in page
 
 

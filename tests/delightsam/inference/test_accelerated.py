@@ -109,14 +109,14 @@ def test_added_modalities_see_their_own_query(build: Build, images: Images) -> N
 
 @pytest.mark.usefixtures("whole")
 def test_few_operations_whatever_the_batch(build: Build, images: Images) -> None:
-    """2,376 of the model itself, 2,352 of the fused one, 557 here. Every one is a launch on a GPU."""
+    """2,376 of the model itself, 2,352 of the fused one, 491 here. Every one is a launch on a GPU."""
     model = build(modalities=(0, 1, 2, 3, 4, 5))
     fast = accelerate(model)
-    fast(images(1, 256), 2)
+    operations(lambda: fast(images(1, 256), 2))  # the first pass lays out what the position code adds
     one = operations(lambda: fast(images(1, 256), 2))
     mixed = operations(lambda: fast(images(6, 256), torch.arange(6)))
-    assert one.count <= 600, one.names
-    assert mixed.count <= 1.1 * one.count, mixed.names
+    assert one.count <= 500, one.names
+    assert mixed.count <= 1.3 * one.count, mixed.names
     with torch.inference_mode():
         assert operations(lambda: model(images(1, 256), 2)).count > 4 * one.count
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
 
 from delightsam.modeling.attention import WindowAttention
 from delightsam.modeling.layers import ConvNorm
@@ -86,6 +87,13 @@ def test_weights_made_in_inference_mode_are_not_kept() -> None:
         doubled()
         doubled.tensor.add_(1)
         assert torch.equal(doubled(), 2 * doubled.tensor)
+
+
+def test_every_pass_shows_its_operations_to_who_counts() -> None:
+    doubled = Doubled(torch.ones(3))
+    with FlopCounterMode(display=False):
+        doubled(), doubled()
+    assert doubled.times == 2
 
 
 def test_tensors_without_values_are_not_kept() -> None:

@@ -147,7 +147,7 @@ def test_letters_of_figures_are_large_enough_and_nothing_is_cut(
 ) -> None:
     page = open_page(complete_report.html, width)
     page.click("#open-all")
-    assert page.locator(".figures svg").count() == 10
+    assert page.locator(".figures svg").count() == 11
     for name, cut, letters, inside, overflow in page.evaluate(FIGURES):
         # What is wider than its box scrolls there.
         assert inside and overflow == "auto", name
