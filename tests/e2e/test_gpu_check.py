@@ -55,6 +55,7 @@ def test_what_no_longer_fits_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_tests_marked_gpu_need_none_of_what_other_tests_need(tmp_path: Path) -> None:
     """They are found and skipped where there is neither a GPU nor hypothesis, as a machine with carried wheels may be."""
     (tmp_path / "hypothesis.py").write_text("raise ModuleNotFoundError('hypothesis')")

@@ -286,9 +286,9 @@ def bare_loop(data: TrainingData, epochs: int) -> float:
 
 
 def sharing() -> dict[str, float]:
-    """Seconds of four trainings at once against four one after another, each in a process of its own; without a GPU of two."""
+    """Seconds of four trainings at once, each in a process of its own, against four one after another; without a GPU of two."""
     number = 4 if ON_GPU else 2
-    (alone,) = _seconds(1)
+    alone = one_trial()
     together = max(_seconds(number))
     found = {"trials": number, "alone": alone, "together": together, "times_sooner": number * alone / together}
     print("  ".join(f"{name} {value:.3g}" for name, value in found.items()), flush=True)
@@ -299,7 +299,7 @@ def _seconds(number: int) -> list[float]:
     """Of so many trainings at once."""
     context = multiprocessing.get_context("spawn")  # CUDA does not outlive a fork
     times: Any = context.SimpleQueue()
-    processes = [context.Process(target=one_trial, args=(times,)) for _ in range(number)]
+    processes = [context.Process(target=_put_one_trial, args=(times,)) for _ in range(number)]
     try:
         for process in processes:
             process.start()
@@ -317,14 +317,18 @@ def _seconds(number: int) -> list[float]:
     return [times.get() for _ in processes]
 
 
-def one_trial(times: Any) -> None:
-    """Trains, and puts into the queue `times` the seconds that the epochs took after the first."""
-    if not ON_GPU:
-        torch.set_num_threads(1)
+def one_trial() -> float:
+    """Trains -> the seconds that the epochs took after the first."""
     data, epochs = make_data(640 if ON_GPU else 6), 30 if ON_GPU else 2
     with tempfile.TemporaryDirectory() as folder:
         rates = train(unet, data, epochs, Path(folder))
-    times.put(sum(len(data.train) / rate for rate in rates[1:]))
+    return sum(len(data.train) / rate for rate in rates[1:])
+
+
+def _put_one_trial(times: Any) -> None:
+    if not ON_GPU:
+        torch.set_num_threads(1)
+    times.put(one_trial())
 
 
 def run_tests(deadline: Deadline) -> int:

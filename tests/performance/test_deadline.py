@@ -82,7 +82,8 @@ def sleeps(times: Any) -> None:
 def test_trials_that_share_a_card_are_ended_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     from tests.performance import gpu_check
 
-    monkeypatch.setattr(gpu_check, "one_trial", sleeps)
+    monkeypatch.setattr(gpu_check, "one_trial", lambda: 1.0)
+    monkeypatch.setattr(gpu_check, "_put_one_trial", sleeps)
     before = set(multiprocessing.active_children())
     deadline = Deadline(3)
     assert deadline.step("sharing", "sharing", gpu_check.sharing) is None

@@ -31,7 +31,7 @@ NEED_LAYERS = ("coral", "dsu", "fishr", "mixstyle")
 
 # Beside a network, De-LightSAM with what reads its modalities again, and its switches.
 PAIRS = [
-    pytest.param(name, target, marks=() if target == "unet" or name in ("irm", "sam", "vrex") else pytest.mark.slow)
+    pytest.param(name, target, marks=() if target == "unet" or name in ("irm", "sam") else pytest.mark.slow)
     for name in FILES
     for target in TARGETS
 ]

@@ -35,7 +35,9 @@ METHODS: dict[str, Any] = {
 
 
 @pytest.mark.parametrize("kept", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow if "new images" in name else ()) for name in METHODS]
+)
 def test_an_epoch_waits_once(name: str, kept: bool, tmp_path: Path) -> None:
     """From the second epoch of a stage on: the first makes constants, and keeps embeddings on the disk."""
     build, stages, settings = METHODS[name]
