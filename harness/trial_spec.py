@@ -32,7 +32,7 @@ EXTERNAL = "external"
 # What `settings` says in place of the rule where a trainer chooses its weights by a rule of its own.
 OUTSIDE = "trainer"
 # Settings of training and prediction that came later: where one says what held before it, a trial keeps its ids.
-_LATER: dict[str, Any] = {"cuda_graphs": False, "geometry": "stretch", "tiled": []}
+_LATER: dict[str, Any] = {"compile": "off", "geometry": "stretch", "tiled": []}
 
 
 @dataclass(frozen=True)
@@ -329,7 +329,7 @@ class TrialSpec:
                 # The references may have been corrected since the images were predicted.
                 split=replace(split, content=SplitContent.from_json(hashes) if hashes else None),
                 protocol=ProtocolConfig(**predicted.get("protocol", trained["protocol"])),
-                training=None if training is None else TrainingConfig(**training),
+                training=None if training is None else TrainingConfig(**_renamed(training)),
                 inference=None if inference is None else InferenceConfig(**inference),
                 evaluation=MetricsConfig(**measured["metrics"]),
                 seed=int(trained["seed"]),
@@ -356,6 +356,14 @@ def files_in(model: dict[str, Any]) -> dict[str, str]:
         elif isinstance(value, str) and key != "_target_" and Path(value).is_file():
             files[key] = sha256_file(Path(value))
     return files
+
+
+def _renamed(training: dict[str, Any]) -> dict[str, Any]:
+    """`cuda_graphs` is what `compile` was called."""
+    if "cuda_graphs" not in training:
+        return training
+    others = {key: value for key, value in training.items() if key != "cuda_graphs"}
+    return {**others, "compile": "on" if training["cuda_graphs"] else "off"}
 
 
 def _without_later(settings: dict[str, Any]) -> dict[str, Any]:

@@ -114,8 +114,9 @@ class TrainingConfig(Checked):
     selection: Annotated[str, OneOf(*SELECTION_RULES)] = "training_domain_validation"
     # Part of the spec because sums in another order give other bits.
     cpu_threads: Annotated[int, Range(1, 1024)] = 1
-    # On a GPU: record a training step once and replay it, for methods that can (recording_key in harness/methods/contract.py).
-    cuda_graphs: bool = False
+    # off | on | auto: on a GPU, record a training step once and replay it, for methods that can (recording_key in
+    # harness/methods/contract.py); auto: where the training is long enough to repay it.
+    compile: Annotated[str, OneOf("off", "on", "auto")] = "off"
     # stretch | letterbox | tiles: how images become squares of image_size (harness/data/batches/geometry.py).
     geometry: Annotated[str, OneOf("stretch", "letterbox", "tiles")] = "stretch"
     # Modalities whose images are cut into tiles whatever `geometry` says: those of thin or small structures.

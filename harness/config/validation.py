@@ -75,6 +75,7 @@ Text = Annotated[
 Flag = Annotated[bool, Expected("true or false", strict=True)]
 """Where the content is kept as it was read: "no" in quotes would count as true."""
 
+_SWITCHES = {"True": "on", "False": "off"}
 _TYPES = {
     bool: "true or false",
     int: "a whole number",
@@ -178,6 +179,9 @@ class _Field:
         kind, rule, _ = _parts(self.hint)
         start = f"{self.key}={_shown(self.value)}" if self.key else ""
         if isinstance(rule, OneOf):
+            word = _SWITCHES.get(str(self.value))
+            if word in rule.choices:
+                return f'{self.key}: expected {rule.words}. Write "{word}" in quotes: without them YAML reads {self.value}.'
             return f"{start} is unknown: expected {rule.words}.{near_name(str(self.value), map(_text, rule.choices))}"
         number = (int, float) if kind is float else kind
         if isinstance(rule, Range) and isinstance(self.value, number) and not isinstance(self.value, bool):

@@ -31,7 +31,7 @@ where they differ from those of other methods. Optional are
                                                 called before training_loss, without gradient: finds its answer in batch.prepared.
                                                 For what is looked up or computed by parts that do not learn
     recording_key(batch, step) -> hashable      training_loss does the same operations for all batches of a shape and of this
-                                                key, and asks the device for no value: with training.cuda_graphs=true a GPU
+                                                key, and asks the device for no value: with training.compile=on a GPU
                                                 replays it; None (the default): never
     after_step(step)                            called after every optimiser step
     after_epoch(score: float)                   called with each epoch's score (NaN where a stage is not scored), before the
@@ -111,7 +111,7 @@ def is_chosen(name: str, patterns: Iterable[str]) -> bool:
 class Step:
     """Where training stands: optimiser step `index` of `total` in this stage, in `epoch` (counted over all stages).
 
-    `recorded`: the step is recorded and replayed (training.cuda_graphs), or must give the bits that a replay gives.
+    `recorded`: the step is recorded and replayed (training.compile), or must give the bits that a replay gives.
     """
 
     index: int

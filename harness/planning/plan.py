@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -22,6 +23,9 @@ from harness.protocols.leaks import check_split
 from harness.protocols.rules import make_splits
 from harness.protocols.split import Split
 from harness.trial_spec import INFERENCE_VERSION, TRAINING_VERSION, DataSpec, MethodSpec, TrialSpec, Versions, files_in
+
+_REPAYING_STEPS = 500
+"""`training.compile: auto` records steps on a GPU where a training has so many: each kind of batch costs a few of them."""
 
 
 @dataclass(frozen=True)
@@ -97,6 +101,15 @@ def _tiled(training: TrainingConfig, known: Sequence[str], split: Split) -> list
     return [] if training.geometry == TILES else sorted(own & {*training.tiled})
 
 
+def _repaid(training: TrainingConfig, images: int, device: str) -> str:
+    """What `training.compile: auto` means for a training with so many images: see `_REPAYING_STEPS`."""
+    if device == "cpu" or training.epochs * math.ceil(images / training.batch_size) < _REPAYING_STEPS:
+        return "off"
+    import torch
+
+    return "on" if torch.cuda.is_available() else "off"
+
+
 def _make_trial(
     config: RunConfig,
     protocol: ProtocolConfig,
@@ -110,6 +123,8 @@ def _make_trial(
     training = training_for_method(config.training, method.name, own_training)
     if training.amp == "auto":
         training = replace(training, amp=native_amp(config.executor.device))
+    if training.compile == "auto":
+        training = replace(training, compile=_repaid(training, len(split.train), config.executor.device))
     training = replace(training, tiled=_tiled(training, dataset.modalities(), split))
     return TrialSpec(
         method=method,

@@ -194,7 +194,7 @@ def _start_stage(
     schedule = make_schedule(optimizer, config, epochs, math.ceil(len(batches) / config.accumulation))
     # Gradients of a recorded pass are not added to others', and a loss scale of float16 changes with the steps.
     recordable = device.type == "cuda" and config.accumulation == 1 and not scaler.is_enabled()
-    passes = RecordedPasses(parameters) if config.cuda_graphs and recordable else None
+    passes = RecordedPasses(parameters) if config.compile == "on" and recordable else None
     return Trainer(adapter, stage, epochs, parameters, optimizer, schedule, scaler, config, device, batches, passes)
 
 

@@ -174,7 +174,12 @@ def synchronise() -> None:
 def config(epochs: int, graphs: bool = False) -> TrainingConfig:
     if ON_GPU:
         return TrainingConfig(
-            image_size=256, epochs=epochs, batch_size=16, amp="bfloat16", cpu_threads=4, cuda_graphs=graphs
+            image_size=256,
+            epochs=epochs,
+            batch_size=16,
+            amp="bfloat16",
+            cpu_threads=4,
+            compile="on" if graphs else "off",
         )
     return TrainingConfig(image_size=32, epochs=epochs, batch_size=4, amp="bfloat16")
 

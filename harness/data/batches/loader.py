@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -320,12 +321,13 @@ class _Assembly:
         windows = [window for batch in batches for window in batch]
         keys = [self.sample[window] for window in windows]
         columns = [source.places(windows), [self.modality[key] for key in keys], [self.domain[key] for key in keys]]
-        numbers, start = sent(torch.tensor(columns, dtype=torch.int64), self.pixels.device), 0
-        for batch in batches:
-            places, modality, domain = numbers[:, start : start + len(batch)].unbind(0)
-            images, masks = source.take(columns[0][start : start + len(batch)], places)
+        numbers = sent(torch.tensor(columns, dtype=torch.int64), self.pixels.device)
+        ends = list(accumulate(map(len, batches), initial=0))
+        own = [numbers[:, start:end].unbind(0) for start, end in pairwise(ends)]
+        parts = [(columns[0][start:end], each[0]) for (start, end), each in zip(pairwise(ends), own, strict=True)]
+        taken = source.take_all(parts) if isinstance(source, Pixels) else (source.take(*part) for part in parts)
+        for batch, (images, masks), (_, modality, domain) in zip(batches, taken, own, strict=True):
             yield self._batch(batch, images, masks, modality, domain, source.suffix)
-            start += len(batch)
 
     def _batch(
         self, windows: list[str], images: Tensor, masks: Tensor, modality: Tensor, domain: Tensor, suffix: str

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
 import numpy as np
@@ -50,8 +51,7 @@ class Pixels:
     """Images and masks as uint8, by the rows of an array cache.
 
     On a GPU they lie in its memory, where they fit into a share of what is free; otherwise, and on a CPU, they are read
-    from the memory-mapped arrays. They reach a GPU through pinned memory: the program goes on meanwhile, and the GPU copies
-    a batch between two steps, not beside one.
+    from the memory-mapped arrays. They reach a GPU through pinned memory, beside the step before: see `take_all`.
 
     Args:
         keys: of the samples whose arrays will be asked for; none other can be.
@@ -88,10 +88,36 @@ class Pixels:
         if self._resident is not None:
             images, masks = self._resident
             return images.index_select(0, on_device), masks.index_select(0, on_device)
+        images, masks = self._read(places)
+        return sent(images, self.device), sent(masks, self.device)
+
+    def take_all(self, parts: Sequence[tuple[Sequence[int], Tensor]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """`take` of each part. What is copied to a GPU is read by a thread, and copied on a stream of its own, one part ahead."""
+        if self.is_resident or self.device.type != "cuda":
+            yield from (self.take(*part) for part in parts)
+            return
+        computing, copying = torch.cuda.current_stream(self.device), torch.cuda.Stream(self.device)
+        for images, masks in self.read_ahead([places for places, _ in parts]):
+            with torch.cuda.stream(copying):
+                batch = sent(images, self.device), sent(masks, self.device)
+            computing.wait_stream(copying)
+            for tensor in batch:
+                tensor.record_stream(computing)  # its memory is not given away before the step is done with it
+            yield batch
+
+    def read_ahead(self, parts: Sequence[Sequence[int]]) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each part in the main memory; a thread reads the next one meanwhile. It calls nothing of CUDA, which may be recording."""
+        with ThreadPoolExecutor(1, thread_name_prefix="reading") as reader:
+            coming = [reader.submit(self._read, places) for places in parts[:1]]
+            for after in range(1, len(parts) + 1):
+                part = coming.pop().result()
+                coming += [reader.submit(self._read, places) for places in parts[after : after + 1]]
+                yield part
+
+    def _read(self, places: Sequence[int]) -> tuple[Tensor, Tensor]:
         rows = list(places)
         # Indexing with a list copies: the map stays read-only.
-        images, masks = torch.from_numpy(self.cache.images[rows]), torch.from_numpy(self.cache.masks[rows])
-        return sent(images, self.device), sent(masks, self.device)
+        return torch.from_numpy(self.cache.images[rows]), torch.from_numpy(self.cache.masks[rows])
 
 
 def sent(tensor: Tensor, device: torch.device) -> Tensor:

@@ -168,6 +168,11 @@ def test_a_mistake_in_a_methods_training_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
+        (
+            {"amp": False},
+            'methods.mine.training.amp: expected one of off, bfloat16, float16, auto. Write "off" in quotes',
+        ),
+        ({"compile": True}, 'methods.mine.training.compile: expected one of off, on, auto. Write "on" in quotes'),
         ({"optimizer": "sgdd"}, "methods.mine.training.optimizer=sgdd is unknown: expected one of adamw, adam, sgd"),
         ({"epochs": 0}, "methods.mine.training.epochs=0 is out of range"),
         ({"image_size": 100}, "methods.mine.training.image_size=100 is no multiple of 32"),

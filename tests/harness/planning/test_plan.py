@@ -49,6 +49,32 @@ def test_an_id_is_the_same_in_all_releases() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("recorded", "word"), [(False, "off"), (True, "on")])
+def test_specs_of_stores_that_say_cuda_graphs_are_read(recorded: bool, word: str) -> None:
+    """The name of `compile` before."""
+    old = copy.deepcopy(SPEC)
+    del old["training"]["training"]["compile"]
+    old["training"]["training"]["cuda_graphs"] = recorded
+    assert TrialSpec.from_json(old).trained.compile == word
+    assert ids(old) == ids(changed("training.training.compile", word))
+
+
+@pytest.mark.parametrize(
+    ("gpu", "device", "epochs", "chosen"),
+    [(True, "auto", 500, "on"), (True, "auto", 2, "off"), (True, "cpu", 500, "off"), (False, "auto", 500, "off")],
+)
+def test_steps_are_recorded_where_a_gpu_repays_it(
+    gpu: bool, device: str, epochs: int, chosen: str, toy_config: ToyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    config = toy_config(compile="auto", epochs=epochs)
+    config.executor.device = device
+    trials = build_plan(config).trials
+    assert {trial.trained.compile for trial in trials} == {chosen}
+    config.training.compile = chosen
+    assert [trial.id for trial in build_plan(config).trials] == [trial.id for trial in trials]
+
+
 CONTENT = "measurement.content"
 
 
@@ -61,7 +87,7 @@ CONTENT = "measurement.content"
         ("training.method.files", {"weights": "a" * 64}, "training"),
         ("training.training.epochs", 3, "training"),
         ("training.training.learning_rate", 0.002, "training"),
-        ("training.training.cuda_graphs", True, "training"),
+        ("training.training.compile", "on", "training"),
         ("training.training.selection", "oracle", "training"),
         ("training.versions.training", 2, "training"),
         ("training.versions.arrays", 2, "training"),

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytest
 import torch
@@ -98,3 +101,73 @@ class TestKnown:
         batch = dataclasses.replace(self.batch(), known_modality=None, known_images=None)
         assert batch.modality_list == batch.modality.tolist() and batch.image_names is None
         assert Known(batch.images, []).of(batch.masks) is None
+
+
+def test_the_next_part_is_read_while_one_is_in_use() -> None:
+    """One ahead, not more: memory stays bounded. The last is followed by none."""
+    cache, samples = invented({"xray": 7})
+    found, read = Pixels(cache, samples), list[list[int]]()
+    begun, plain = threading.Semaphore(0), found._read
+
+    def noted(places: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        read.append(list(places))
+        begun.release()
+        return plain(places)
+
+    found._read = noted  # type: ignore[method-assign]
+    parts = [[3, 1], [0], [6, 6, 2], [5]]
+    for number, (images, masks) in enumerate(found.read_ahead(parts), start=1):
+        while len(read) < min(number + 1, len(parts)):
+            assert begun.acquire(timeout=60)
+        assert read == parts[: number + 1]
+        assert images[:, 0, 0, 0].tolist() == parts[number - 1]
+        assert masks[:, 0, 0].tolist() == [row % 2 for row in parts[number - 1]]
+    assert read == parts and not list(found.read_ahead([]))
+
+
+def test_a_use_that_ends_early_leaves_no_thread() -> None:
+    cache, samples = invented({"xray": 7})
+    before = threading.active_count()
+    for _ in Pixels(cache, samples).read_ahead([[0], [1], [2]]):
+        break
+    assert threading.active_count() == before
+
+
+def test_an_image_that_cannot_be_read_is_an_error_where_it_is_used() -> None:
+    cache, samples = invented({"xray": 7})
+    parts = Pixels(cache, samples).read_ahead([[0], [99]])
+    next(parts)
+    with pytest.raises(IndexError):
+        next(parts)
+
+
+def test_batches_reach_a_gpu_on_a_stream_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The streams are stand-ins: each step waits for the copies of its own batch, whose memory is kept for it."""
+    events: list[object] = []
+
+    class Stream:
+        def __init__(self, name: object) -> None:
+            self.name = name
+
+        def wait_stream(self, other: Stream) -> None:
+            events.append(f"{self.name} waits")
+
+    @contextmanager
+    def on_stream(stream: Stream) -> Iterator[None]:
+        events.append("copies")
+        yield
+
+    computing = Stream("computing")
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: computing)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", on_stream)
+    monkeypatch.setattr(torch.Tensor, "record_stream", lambda tensor, stream: events.append(stream.name), raising=True)
+    monkeypatch.setattr(pixels, "sent", lambda tensor, device: tensor)
+    monkeypatch.setattr(pixels, "free_memory", lambda device: 0)
+    cache, samples = invented({"xray": 7})
+    rows = [[3, 1], [0]]
+    parts = [(places, torch.tensor(places)) for places in rows]
+    for taken, expected in zip(Pixels(cache, samples, "cuda").take_all(parts), rows, strict=True):
+        assert events == ["copies", "computing waits", "computing", "computing"]
+        assert taken[0][:, 0, 0, 0].tolist() == expected
+        events.clear()
