@@ -18,6 +18,7 @@ from tests.baselines.algorithms.test_all import CARD, FILES, read
 pytestmark = pytest.mark.usefixtures("shallow")
 
 TARGETS: dict[str, dict[str, Any]] = {
+    "toy": {"_target_": "tests.baselines.algorithms.toy.ToyMethod"},
     "unet": {
         "_target_": "baselines.networks.smp.SmpNetwork",
         "architecture": "unet",
@@ -29,9 +30,10 @@ TARGETS: dict[str, dict[str, Any]] = {
 NEED_LAYERS = ("coral", "dsu", "fishr", "mixstyle")
 
 
-# Beside a network, De-LightSAM with what reads its modalities again, and its switches.
+# The algorithms' own steps are the same around any network. De-LightSAM with what reads its modalities again, and its switches.
+ALWAYS = {("irm", "delightsam"), ("sam", "delightsam")}
 PAIRS = [
-    pytest.param(name, target, marks=() if target == "unet" or name in ("irm", "sam") else pytest.mark.slow)
+    pytest.param(name, target, marks=() if target == "toy" or (name, target) in ALWAYS else pytest.mark.slow)
     for name in FILES
     for target in TARGETS
 ]

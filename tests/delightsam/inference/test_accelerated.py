@@ -84,7 +84,7 @@ def _shared(kept: list[Any] = []) -> Any:  # noqa: B006 (one model for all examp
 
 
 @pytest.mark.parametrize("numbers", [2, MIXED, torch.tensor([7, 0, 7])], ids=["one", "several", "an added one"])
-@pytest.mark.parametrize("side", [64, 96, 160])
+@pytest.mark.parametrize("side", [64, pytest.param(96, marks=pytest.mark.slow), 160])
 def test_without_controllers(build: Build, images: Images, numbers: Any, side: int) -> None:
     """As after the stage decode; 160: a CPU passes the model in pieces."""
     model, x = add_modality(build(), 7).eval(), images(3, side)
