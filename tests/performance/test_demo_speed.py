@@ -18,7 +18,7 @@ DEMO_SECONDS, TRIAL_SECONDS = 180.0, 40.0
 
 
 def test_the_demo(tmp_path: Path) -> None:
-    """The first trial of De-LightSAM from LiteMedSAM's weights computes embeddings that the others find."""
+    """De-LightSAM's first trials from LiteMedSAM's weights, two at a time, compute embeddings that those begun later find."""
     store = Store(tmp_path / "runs")
     command = [sys.executable, "-m", "harness", "run", "suite=domain_generalization", f"store.root={store.root}"]
     started = time.monotonic()
@@ -26,8 +26,10 @@ def test_the_demo(tmp_path: Path) -> None:
     seconds = time.monotonic() - started
     (suite,) = store.suites()
     states = [store.status(entry.ids.training) for entry in suite.trials if entry.method == "delightsam_litemedsam"]
-    took = [float(state.seconds or "nan") for state in sorted(states, key=lambda state: str(state.started))]
+    took = [float(state.seconds or "nan") for state in states]
+    first_end = min(str(state.updated) for state in states)
+    later = [seconds for state, seconds in zip(states, took, strict=True) if str(state.started) >= first_end]
     print(f"demo {seconds:.0f} s; De-LightSAM's trials {', '.join(f'{each:.0f}' for each in took)} s")
-    assert len(took) == 3
+    assert len(took) == 3 and later
     assert seconds < DEMO_SECONDS
-    assert all(each < TRIAL_SECONDS for each in took[1:])
+    assert max(later) < TRIAL_SECONDS
