@@ -329,7 +329,7 @@ class TrialSpec:
                 # The references may have been corrected since the images were predicted.
                 split=replace(split, content=SplitContent.from_json(hashes) if hashes else None),
                 protocol=ProtocolConfig(**predicted.get("protocol", trained["protocol"])),
-                training=None if training is None else TrainingConfig(**_renamed(training)),
+                training=None if training is None else TrainingConfig(**with_new_names(training)),
                 inference=None if inference is None else InferenceConfig(**inference),
                 evaluation=MetricsConfig(**measured["metrics"]),
                 seed=int(trained["seed"]),
@@ -358,9 +358,9 @@ def files_in(model: dict[str, Any]) -> dict[str, str]:
     return files
 
 
-def _renamed(training: dict[str, Any]) -> dict[str, Any]:
-    """`cuda_graphs` is what `compile` was called."""
-    if "cuda_graphs" not in training:
+def with_new_names(training: dict[str, Any]) -> dict[str, Any]:
+    """Training settings as stores and submissions of older versions have them, by today's names: `compile` was `cuda_graphs`."""
+    if not isinstance(training.get("cuda_graphs"), bool):
         return training
     others = {key: value for key, value in training.items() if key != "cuda_graphs"}
     return {**others, "compile": "on" if training["cuda_graphs"] else "off"}

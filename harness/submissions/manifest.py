@@ -20,7 +20,7 @@ from harness.methods.trainer import TrainerFile
 from harness.metrics import EMPTY_POLICIES, REGISTRY
 from harness.protocols.split import Split, SplitContent
 from harness.submissions.layout import DEEPEST, LONGEST_TEXT, METRICS, SCHEMA_VERSION, Refused, SubmittedTrial
-from harness.trial_spec import DataSpec, MethodSpec, TrialSpec, Versions
+from harness.trial_spec import DataSpec, MethodSpec, TrialSpec, Versions, with_new_names
 
 _T = TypeVar("_T", bound=Checked)
 _NOT_SHOWN = re.compile(
@@ -190,7 +190,7 @@ def _trial(
         data=DataSpec("", manifest["data"]["name"]),
         split=splits[entry["split"]],
         protocol=protocol,
-        training=None if training is None else typed(TrainingConfig, training, "training"),
+        training=None if training is None else typed(TrainingConfig, with_new_names(training), "training"),
         inference=None if inference is None else typed(InferenceConfig, inference, "inference"),
         evaluation=metrics,
         seed=entry["seed"],
