@@ -81,7 +81,7 @@ class EmbeddingCache:
             own = [key for key in missing if self._claim(key, claims, seconds=0)]
             # Another process may have written them just before.
             self._compute(self._read_all(own, values, device), first, values, compute, device)
-        # Only now, when nobody can wait for a claim of ours.
+        # Last, when this process holds no lock that another one could wait for.
         for key in missing:
             if key in values:
                 continue

@@ -7,7 +7,7 @@ from typing import Any
 
 from reports.records.records import MethodFacts, ReportedTrial
 
-_TOLD = {"none": "not told", "given": "told", "inferred": "guessed by the method"}
+_MODALITY = {"none": "not given", "given": "given", "inferred": "guessed by the method"}
 _FRESH, _NOT_SAID = "new ones each time", "not recorded"
 Stages = Sequence[Mapping[str, Any]]
 
@@ -20,7 +20,7 @@ def method_terms(facts: MethodFacts, trials: Sequence[ReportedTrial]) -> dict[st
     recorded = next((trial.summary["stages"] for trial in trials if trial.summary.get("stages")), None)
     stages = recorded or _configured(facts.model or {})
     return {
-        "modality of each image": _TOLD[facts.modality_knowledge],
+        "modality of each image": _MODALITY[facts.modality_knowledge],
         "passes over a tested image": str(facts.card.get("passes") or 1),
         "stages": _stage_words(stages),
         "augmented views of an image": _by_stage(stages, _view_words, _FRESH),

@@ -22,7 +22,7 @@ TOTAL = 16 * 2**30
 """Bytes of the stand-in's memory, all of them free."""
 PATIENCE = 120.0
 fractions: list[float] = []
-"""What the stand-in was told: the part of the memory that this process may take."""
+"""What the stand-in was given: the part of the memory that this process may take."""
 
 if not torch.cuda.is_available():
     torch.cuda.empty_cache = lambda: None

@@ -39,7 +39,7 @@ class Timed(nn.Module):
         return Timed(self.clock, self.factor * self.start, self.factor * self.each, None)
 
 
-def test_the_times_of_both_rounds_are_pooled_and_their_difference_is_told(clock: list[float]) -> None:
+def test_the_times_of_both_rounds_are_pooled_and_their_difference_is_kept(clock: list[float]) -> None:
     method, measurement = Timed(clock, 0.0, 0.010), Measurement(32, budget_seconds=10, max_batch=1)
     measurement.add_round(method)
     first = measurement.row()

@@ -58,7 +58,7 @@ def check(found: list[dict[str, Any]]) -> None:
 @pytest.mark.e2e
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.is_available(), reason="has a GPU, on which the test below runs")
-def test_two_trials_share_a_card_that_ray_is_told_of(share: Share, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_trials_share_a_stand_in_for_a_card(share: Share, monkeypatch: pytest.MonkeyPatch) -> None:
     """The card is a stand-in: what Ray gives, and what a trial takes of it, are as on a real one."""
     import ray
 

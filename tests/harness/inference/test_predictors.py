@@ -62,6 +62,11 @@ def picture(path: Path, height: int = 20, width: int = 30, **options: Any) -> No
 
 
 @pytest.mark.e2e
+def pictures(folder: Path, count: int) -> None:
+    for number in range(count):
+        picture(folder / f"{number}.png", 20, 20)
+
+
 def test_a_trials_masks_come_out_again(
     toy_plan: MakeSuite, store: Store, tmp_path: Path, shared_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -133,8 +138,7 @@ def test_a_batch_holds_no_more_than_some_pixels(
     toy_plan: MakeSuite, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (trial_id,) = finish(toy_plan("Floor"), store, tmp_path)
-    for number in range(5):
-        picture(tmp_path / "images" / f"{number}.png", 20, 20)
+    pictures(tmp_path / "images", 5)
     sizes: list[int] = []
     from harness.inference.predictors import TrialPredictor
 
@@ -153,18 +157,17 @@ def test_one_batch_is_read_and_one_is_written_while_one_is_predicted(
     from harness.inference.predictors import TrialPredictor
 
     (trial_id,) = finish(toy_plan("Floor"), store, tmp_path)
-    for number in range(4):
-        picture(tmp_path / "images" / f"{number}.png", 20, 20)
+    pictures(tmp_path / "images", 4)
     monkeypatch.setattr(command, "PIXELS_AT_ONCE", 300)
     events = {name: threading.Event() for name in ("2.png read", "0.png written")}
     read, write, segment, batches = read_image, command._write_pictures, TrialPredictor.segment, count()
 
-    def told_read(path: Path, *rest: Any) -> Any:
+    def noted_read(path: Path, *rest: Any) -> Any:
         image = read(path, *rest)
         events.get(f"{path.name} read", threading.Event()).set()
         return image
 
-    def told_write(out: Path, target: Path, *rest: Any) -> None:
+    def noted_write(out: Path, target: Path, *rest: Any) -> None:
         write(out, target, *rest)
         events.get(f"{target.name} written", threading.Event()).set()
 
@@ -172,8 +175,8 @@ def test_one_batch_is_read_and_one_is_written_while_one_is_predicted(
         assert next(batches) != 1 or all(event.wait(60) for event in events.values())
         return segment(self, images)
 
-    monkeypatch.setattr("harness.data.reading.read_image", told_read)
-    monkeypatch.setattr(command, "_write_pictures", told_write)
+    monkeypatch.setattr("harness.data.reading.read_image", noted_read)
+    monkeypatch.setattr(command, "_write_pictures", noted_write)
     monkeypatch.setattr(TrialPredictor, "segment", waiting_segment)
     assert predict(store, tmp_path / "images", tmp_path / "out", trial_id) == 0
     assert list(pd.read_csv(tmp_path / "out/predictions.csv").file) == [f"{number}.png" for number in range(4)]
@@ -186,8 +189,7 @@ def test_what_was_written_before_a_stop_is_in_the_table(
     from harness.inference.predictors import TrialPredictor
 
     (trial_id,) = finish(toy_plan("Floor"), store, tmp_path)
-    for number in range(4):
-        picture(tmp_path / "images" / f"{number}.png", 20, 20)
+    pictures(tmp_path / "images", 4)
     monkeypatch.setattr("harness.cli.predict.PIXELS_AT_ONCE", 300)
     segment, batches = TrialPredictor.segment, count()
 

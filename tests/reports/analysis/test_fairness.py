@@ -94,8 +94,8 @@ FROM_WEIGHTS: dict[str, Any] = {
 @pytest.mark.parametrize(
     ("card", "model", "words"),
     [
-        ({"uses_modality": False}, {}, ["modality of each image not told (others: told)"]),
-        ({"uses_modality": "inferred"}, {}, ["modality of each image guessed by the method (others: told)"]),
+        ({"uses_modality": False}, {}, ["modality of each image not given (others: given)"]),
+        ({"uses_modality": "inferred"}, {}, ["modality of each image guessed by the method (others: given)"]),
         ({"passes": 4}, {}, ["passes over a tested image 4 (others: 1)"]),
         ({}, {"views": 4}, ["augmented views of an image 4 fixed ones (others: new ones each time)"]),
         ({}, {"views": 0}, ["augmented views of an image the image as it is (others: new ones each time)"]),
