@@ -64,11 +64,11 @@ class WindowAttention(nn.Module):
         if height % self.window or width % self.window:
             # LayerNorm turns a token of zeros into its bias.
             padded = F.linear(self.norm.bias, self.qkv.weight, self.qkv.bias).to(qkv.dtype).view(self.heads, 3, 1, -1)
-        rows = []
-        for top, count_y, side_y in self._spans(height):
+        # Split and not sliced: the gradient of a slice is a whole map of zeros.
+        down, across, rows = self._spans(height), self._spans(width), []
+        for row, (count_y, side_y) in zip(_split(qkv, down, 1), down, strict=True):
             parts = []
-            for left, count_x, side_x in self._spans(width):
-                part = qkv[:, top : top + count_y * side_y, left : left + count_x * side_x]
+            for part, (count_x, side_x) in zip(_split(row, across, 2), across, strict=True):
                 windows = part.unflatten(1, (count_y, side_y)).unflatten(3, (count_x, side_x))
                 parts.append(self._attend(windows, padded, routes))
             rows.append(parts[0] if len(parts) == 1 else torch.cat(parts, dim=2))
@@ -94,11 +94,11 @@ class WindowAttention(nn.Module):
         found = _attention(q[..., :tokens, :], k, v, bias).transpose(2, 3).flatten(3).flatten(1, 2)
         return self.project(OutOfWindows.apply(found, rows).unflatten(1, (height, width)))
 
-    def _spans(self, length: int) -> list[tuple[int, int, int]]:
-        """(start, number of windows, real tokens per window) of the whole windows of one side and of the cut-off one."""
+    def _spans(self, length: int) -> list[tuple[int, int]]:
+        """(number of windows, real tokens per window) of the whole windows of one side and of the cut-off one."""
         whole, rest = divmod(length, self.window)
-        spans = [(0, whole, self.window)] if whole else []
-        return [*spans, (whole * self.window, 1, rest)] if rest else spans
+        spans = [(whole, self.window)] if whole else []
+        return [*spans, (1, rest)] if rest else spans
 
     def _attend(self, windows: Tensor, padded: Tensor | None, routes: Sequence[Route]) -> Tensor:
         """Attention in windows with equally many real tokens.
@@ -148,6 +148,10 @@ class WindowAttention(nn.Module):
             merged = torch.logsumexp(torch.cat((beside, below), dim=3), dim=3).flatten(1)
             bias = torch.cat((bias, merged[..., None]), dim=2)
         return bias
+
+
+def _split(x: Tensor, spans: list[tuple[int, int]], dim: int) -> Sequence[Tensor]:
+    return x.split([count * side for count, side in spans], dim)
 
 
 def _have_tokens(routes: Routes) -> bool:

@@ -37,7 +37,16 @@ class ConvNorm(nn.Module):
         self._remembered = Remembered[tuple[Tensor, Tensor]]()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.norm(self.conv(x))
+        if not kernels.learns_on_cpu(x):
+            return self.norm(self.conv(x))
+        norm, weight, bias = self.norm, self.conv.weight, self.conv.bias
+        if isinstance(norm, nn.BatchNorm2d) and not norm.training:
+            # With fixed statistics it is a factor and an offset: for the few weights, not for the map and again for its gradient.
+            assert norm.running_mean is not None and norm.running_var is not None
+            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
+            weight, bias = weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
+            norm = nn.Identity()
+        return norm(kernels.learning_convolution(x, self.conv, weight, bias))
 
     def folded(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Weight and bias, without gradient, of the one convolution that equals both in eval mode."""

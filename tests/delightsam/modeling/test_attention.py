@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.profiler import profile
 
 from delightsam.modeling.attention import WindowAttention
 from delightsam.modeling.controllers import BlockController, Route
@@ -87,3 +88,13 @@ def test_gradients_equal_plain_attention(height: int, width: int) -> None:
     plain = torch.autograd.grad(plain_attention(layer, x[0], controllers[0]).square().sum(), parameters)
     for mine, theirs in zip(ours, plain, strict=True):
         torch.testing.assert_close(mine, theirs)
+
+
+def test_gradients_of_regions_are_put_together_not_added_up() -> None:
+    """The gradient of a slice is a whole map of zeros: one for each of the four regions of a map that doesn't divide."""
+    layer = WindowAttention(dim=8, heads=2, window=4)
+    x = torch.randn(1, 10, 9, 8, requires_grad=True)
+    with profile(record_shapes=True) as looked:
+        layer(x).sum().backward()
+    sliced = [event.input_shapes[0] for event in looked.events() or [] if event.name == "aten::slice_backward"]
+    assert not [shape for shape in sliced if shape[0] == len(x)]  # those of the biases have heads in front
