@@ -119,16 +119,17 @@ class WindowAttention(nn.Module):
         if not tokens or tokens[0] is None:
             out = _attention(q, k, v, bias[None])
         else:
-            spans = [(r.start, r.stop, *t) for r, t in zip(routes, tokens, strict=True) if t is not None]
+            owned = [(r.start, r.stop, *t) for r, t in zip(routes, tokens, strict=True) if t is not None]
             if torch.is_grad_enabled():
-                k = torch.cat([_append(k[a:b], key) for a, b, key, _, _ in spans])
-                v = torch.cat([_append(v[a:b], value) for a, b, _, value, _ in spans])
-                biases = [_append_bias(bias, token).expand(b - a, -1, -1, -1) for a, b, _, _, token in spans]
-                out = _attention(q, k, v, biases[0][:1] if len(spans) == 1 else torch.cat(biases))
+                # Each image's token in one piece, not slices of keys and values: see `forward`.
+                k = _append(k, torch.cat([key.expand(b - a, 1, -1, -1, -1) for a, b, key, _, _ in owned]))
+                v = _append(v, torch.cat([value.expand(b - a, 1, -1, -1, -1) for a, b, _, value, _ in owned]))
+                biases = [_append_bias(bias, token).expand(b - a, -1, -1, -1) for a, b, _, _, token in owned]
+                out = _attention(q, k, v, biases[0][:1] if len(owned) == 1 else torch.cat(biases))
             else:
                 parts = [
                     _attention(q[a:b], _append(k[a:b], key), _append(v[a:b], value), _append_bias(bias, token))
-                    for a, b, key, value, token in spans
+                    for a, b, key, value, token in owned
                 ]
                 out = parts[0] if len(parts) == 1 else torch.cat(parts)
         out = out.view(batch, rows, columns, self.heads, h, w, -1).permute(0, 1, 4, 2, 5, 3, 6)
@@ -180,7 +181,8 @@ def _token_row(key: Tensor, value: Tensor) -> Tensor:
 
 
 def _append(tokens: Tensor, extra: Tensor) -> Tensor:
-    """Puts one more token (heads, 1, d) at the end of every window: (B, windows, heads, N, d) -> (..., N + 1, d)."""
+    """Puts one more token (heads, 1, d), or each image's own (B, 1, heads, 1, d), at the end of every window: (B, windows, heads,
+    N, d) -> (..., N + 1, d)."""
     return torch.cat((tokens, extra.to(tokens.dtype).expand(*tokens.shape[:3], 1, -1)), dim=3)
 
 

@@ -199,9 +199,9 @@ def apply_experts(x: Tensor, routes: Routes) -> Tensor | None:
     if len(routes) == 1:
         return routes[0].controller.expert(x)
     parts = []
-    for route in routes:
+    for route, part in zip(routes, x.split([route.stop - route.start for route in routes]), strict=True):
         assert route.controller.expert is not None
-        parts.append(route.controller.expert(x[route.start : route.stop]))
+        parts.append(route.controller.expert(part))
     return torch.cat(parts)
 
 

@@ -10,6 +10,7 @@ from torch.profiler import profile
 
 from delightsam.modeling.attention import WindowAttention
 from delightsam.modeling.controllers import BlockController, Route
+from delightsam.modeling.tiny_vit import AttentionBlock
 
 
 def plain_attention(layer: WindowAttention, x: Tensor, controller: BlockController | None) -> Tensor:
@@ -76,25 +77,26 @@ def test_equals_plain_attention(height: int, width: int, gradient: bool) -> None
             torch.testing.assert_close(one[i].detach(), plain_attention(layer, x[i], controllers[1]))
 
 
-@pytest.mark.parametrize(("height", "width"), [(3, 3), (8, 6)])
+@pytest.mark.parametrize(("height", "width"), [(3, 3), (8, 6), (5, 7)])
 def test_gradients_equal_plain_attention(height: int, width: int) -> None:
     layer, controllers = random_layer()
-    x = torch.randn(1, height, width, 16, dtype=torch.float64)
-    parameters = [*layer.parameters(), *controllers[0].parameters()]
-    routes = [Route(controllers[0], 0, 1)]
-    ours = torch.autograd.grad(layer(x, routes).square().sum(), parameters)
-    for mine, theirs in zip(torch.autograd.grad(layer.whole(x, routes).square().sum(), parameters), ours, strict=True):
-        torch.testing.assert_close(mine, theirs)
-    plain = torch.autograd.grad(plain_attention(layer, x[0], controllers[0]).square().sum(), parameters)
-    for mine, theirs in zip(ours, plain, strict=True):
-        torch.testing.assert_close(mine, theirs)
+    x = torch.randn(4, height, width, 16, dtype=torch.float64)
+    learning = [*layer.parameters(), *(parameter for one in controllers for parameter in one.parameters())]
+    routes = [Route(controllers[0], 0, 1), Route(controllers[1], 1, 3), Route(controllers[2], 3, 4)]
+    owners = [controllers[owner] for owner in (0, 1, 1, 2)]
+    plain = torch.stack([plain_attention(layer, *pair) for pair in zip(x, owners, strict=True)])
+    expected = torch.autograd.grad(plain.square().sum(), learning)
+    for found in (layer(x, routes), layer.whole(x, routes)):
+        torch.testing.assert_close(torch.autograd.grad(found.square().sum(), learning), expected)
 
 
-def test_gradients_of_regions_are_put_together_not_added_up() -> None:
-    """The gradient of a slice is a whole map of zeros: one for each of the four regions of a map that doesn't divide."""
-    layer = WindowAttention(dim=8, heads=2, window=4)
-    x = torch.randn(1, 10, 9, 8, requires_grad=True)
-    with profile(record_shapes=True) as looked:
-        layer(x).sum().backward()
-    sliced = [event.input_shapes[0] for event in looked.events() or [] if event.name == "aten::slice_backward"]
-    assert not [shape for shape in sliced if shape[0] == len(x)]  # those of the biases have heads in front
+@pytest.mark.parametrize("controllers", [0, 3])
+def test_gradients_of_parts_are_put_together_not_added_up(controllers: int) -> None:
+    """The gradient of a slice is a whole map of zeros: one for each region of a map that doesn't divide, for each controller."""
+    block = AttentionBlock(dim=8, heads=2, window=4)
+    block.attention.offset_bias.requires_grad_(False)  # whose parts are small
+    routes = [Route(BlockController(8, 2), i, i + 1) for i in range(controllers)]
+    x = torch.randn(3, 10, 9, 8, requires_grad=True)
+    with profile() as looked:
+        block(x, routes).sum().backward()
+    assert "aten::slice_backward" not in {event.name for event in looked.events() or []}

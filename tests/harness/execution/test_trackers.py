@@ -111,6 +111,10 @@ def disturbed(name: str, store: Store) -> None:
         progress.update(TRIAL.id, None)
         finish(store)
         progress.end(TRIAL.id, "done", None)
+    if name == "wandb":
+        sys.modules[
+            "wandb"
+        ].teardown()  # a run's own process ends it so; until then the last records may be on their way
     assert not second.broken
     assert list((store.root / "trackers" / name / "open").iterdir()) == []
 
