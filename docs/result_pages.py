@@ -45,20 +45,21 @@ def result_differences(file: str, *pairs: str) -> str:
 
     records = ranking_of(file).records
     means, unlisted = Means(records), surely_unseen(records)
+    seeds = {name: {trial.seed for trial in records.trials_of(name)} for name in records.methods}
     names = {facts.origin: name for name, facts in records.methods.items()}
     scopes = {f"all {len(records.domains)} domains": list(records.domains)}
     scopes[f"{len(unlisted)} that no start is known to hold"] = unlisted
     for modality in dict.fromkeys(domain.partition("/")[0] for domain in unlisted):
         own = [domain for domain in unlisted if domain.startswith(f"{modality}/")]
         scopes[f"of these, {modality} ({len(own)})"] = own
-    lines = [["Difference in Dice [95 %], one seed", *scopes], ["---"] + ["---:"] * len(scopes)]
+    lines = [["Difference in Dice [95 %]", "seeds", *scopes], ["---"] + ["---:"] * (1 + len(scopes))]
     for pair in pairs:
         better, worse = (names[name] for name in pair.split("/"))
         titles = [marked(records.methods[name].title, records.methods[name].start) for name in (better, worse)]
-        cells = [means.lead(better, worse, domains) for domains in scopes.values()]
-        lines.append(
-            [" − ".join(titles), *(f"{e.value:+.3f} {interval(e.low, e.high)}".replace("-", "−") for e in cells)]
-        )
+        leads = [means.lead(better, worse, domains) for domains in scopes.values()]
+        cells = [f"{lead.value:+.3f} {interval(lead.low, lead.high)}".replace("-", "−") for lead in leads]
+        trained = ", ".join(str(len(seeds[name])) for name in (better, worse))
+        lines.append([" − ".join(titles), trained, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

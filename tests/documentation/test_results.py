@@ -66,4 +66,7 @@ def test_a_difference_is_that_of_the_means() -> None:
     better, worse = (sum(values) / len(values) for values in means.values())
     row = result_differences(path.name, "delightsam_litemedsam/unet").splitlines()[-1]
     assert "[medical-image start]" in row and "[from scratch]" in row
-    assert row.split("|")[2].split()[0] == f"{better - worse:+.3f}"
+    _, _, seeds, difference, *_ = row.split("|")
+    assert difference.split()[0] == f"{better - worse:+.3f}"
+    assert seeds.strip() == "1, 1"
+    assert "| 1, 3 |" in result_differences(path.name, "delightsam_litemedsam/unet_imagenet")
