@@ -181,8 +181,7 @@ def _token_row(key: Tensor, value: Tensor) -> Tensor:
 
 
 def _append(tokens: Tensor, extra: Tensor) -> Tensor:
-    """Puts one more token (heads, 1, d), or each image's own (B, 1, heads, 1, d), at the end of every window: (B, windows, heads,
-    N, d) -> (..., N + 1, d)."""
+    """Puts one more token, (heads, 1, d) or each image's own (B, 1, heads, 1, d), behind those of every window (B, windows, heads, N, d)."""
     return torch.cat((tokens, extra.to(tokens.dtype).expand(*tokens.shape[:3], 1, -1)), dim=3)
 
 
