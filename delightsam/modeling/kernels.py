@@ -19,18 +19,18 @@ _TOKENS_PER_THREAD = 2048
 
 def fast_path(x: Tensor) -> bool:
     """Whether a forward pass of `x` may leave PyTorch's own operators: on a CPU, not where gradients are recorded."""
-    return x.device.type == "cpu" and not torch.is_grad_enabled() and _runs_unobserved()
+    return x.device.type == "cpu" and not torch.is_grad_enabled() and not is_watched()
 
 
 def learns_on_cpu(x: Tensor) -> bool:
     """Whether a forward pass of `x` records gradients on a CPU, and may do so with other operators than the layers name."""
-    return x.device.type == "cpu" and torch.is_grad_enabled() and _runs_unobserved()
+    return x.device.type == "cpu" and torch.is_grad_enabled() and not is_watched()
 
 
-def _runs_unobserved() -> bool:
-    """False for counting of operations, tracing, export and `torch.compile`: they know PyTorch's own operators only, and want
-    every layer in one piece."""
-    return not torch.compiler.is_compiling() and _get_current_dispatch_mode() is None
+def is_watched() -> bool:
+    """Whether somebody looks at the operations: counting, tracing, export, `torch.compile`. They know PyTorch's own operators only, and
+    want every layer in one piece."""
+    return torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None
 
 
 def compute_dtype(x: Tensor) -> torch.dtype:

@@ -39,14 +39,10 @@ class ConvNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         if not kernels.learns_on_cpu(x):
             return self.norm(self.conv(x))
-        norm, weight, bias = self.norm, self.conv.weight, self.conv.bias
-        if isinstance(norm, nn.BatchNorm2d) and not norm.training:
-            # With fixed statistics it is a factor and an offset: for the few weights, not for the map and again for its gradient.
-            assert norm.running_mean is not None and norm.running_var is not None
-            scale = norm.weight * torch.rsqrt(norm.running_var + norm.eps)
-            weight, bias = weight * scale[:, None, None, None], norm.bias - norm.running_mean * scale
-            norm = nn.Identity()
-        return norm(kernels.learning_convolution(x, self.conv, weight, bias))
+        if isinstance(self.norm, nn.BatchNorm2d) and self.norm.training:
+            return self.norm(kernels.learning_convolution(x, self.conv, self.conv.weight, self.conv.bias))
+        # The norm is a factor and an offset: for the few weights, not for the map and again for its gradient.
+        return kernels.learning_convolution(x, self.conv, *self._as_one(self.conv.weight.dtype))
 
     def folded(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Weight and bias, without gradient, of the one convolution that equals both in eval mode."""
@@ -55,15 +51,19 @@ class ConvNorm(nn.Module):
 
     @torch.no_grad()
     def _fold(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        norm, weight = self.norm, self.conv.weight
+        # In float64: the product of two rounded factors would cost digits that the parity tests see.
+        weight, bias = self._as_one(torch.float64)
+        return weight.to(dtype), bias.to(dtype)
+
+    def _as_one(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """Weight and bias of the one convolution that equals both where the norm's statistics are fixed, computed in `dtype`."""
+        norm, weight = self.norm, self.conv.weight.to(dtype)
         if not isinstance(norm, nn.BatchNorm2d):
             assert self.conv.bias is not None
-            return weight.to(dtype), self.conv.bias.to(dtype)
+            return weight, self.conv.bias.to(dtype)
         assert norm.running_mean is not None and norm.running_var is not None
-        # Folded in float64: the product of two rounded factors would cost digits that the parity tests see.
-        scale = norm.weight.double() / torch.sqrt(norm.running_var.double() + norm.eps)
-        bias = norm.bias.double() - norm.running_mean.double() * scale
-        return (weight.double() * scale[:, None, None, None]).to(dtype), bias.to(dtype)
+        scale = norm.weight.to(dtype) / torch.sqrt(norm.running_var.to(dtype) + norm.eps)
+        return weight * scale[:, None, None, None], norm.bias.to(dtype) - norm.running_mean.to(dtype) * scale
 
     @torch.no_grad()
     def fuse(self) -> None:

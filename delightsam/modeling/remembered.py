@@ -7,7 +7,8 @@ from typing import Generic, TypeVar
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _get_current_dispatch_mode
+
+from delightsam.modeling import kernels
 
 T = TypeVar("T")
 
@@ -29,7 +30,7 @@ class Remembered(Generic[T]):
             key: what the value depends on beside the tensors.
             compute: gives a value without gradient.
         """
-        if _is_watched() or any(tensor.is_inference() for tensor in tensors):
+        if kernels.is_watched() or _is_capturing() or any(tensor.is_inference() for tensor in tensors):
             return compute()
         # Every change in place raises a tensor's version; every other one gives it other memory, for the old is held here.
         state = [(tensor.data_ptr(), tensor._version) for tensor in tensors]
@@ -42,9 +43,5 @@ class Remembered(Generic[T]):
         return type(self), ()
 
 
-def _is_watched() -> bool:
-    return (
-        torch.compiler.is_compiling()
-        or _get_current_dispatch_mode() is not None
-        or (torch.cuda.is_available() and torch.cuda.is_current_stream_capturing())
-    )
+def _is_capturing() -> bool:
+    return torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()

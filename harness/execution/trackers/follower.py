@@ -37,6 +37,7 @@ class Follower:
         self.trials = {trial.id: trial for trial in trials}
         self.notes = store.root / "trackers" / name / "open"
         self.open: dict[str, dict[str, Any]] = {}
+        self.heard = set[str]()
         self.broken = False
         self.calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self.thread = threading.Thread(target=self._work, name=f"tracker {name}", daemon=True)
@@ -56,6 +57,7 @@ class Follower:
             )
 
     def start(self, trial_id: str) -> None:
+        self.heard.add(trial_id)
         self.calls.put(lambda: self._start(trial_id))
 
     def update(self, trial_id: str, epoch: EpochResult | None) -> None:
@@ -83,7 +85,10 @@ class Follower:
     def _catch_up(self) -> None:
         """Ends what was done while nobody listened: the worker of a killed driver may have finished its trial."""
         for path in sorted(self.notes.glob("*.json")):
-            if path.stem in self.trials and self.store.result(self.trials[path.stem].ids) is not None:
+            if path.stem not in self.trials or self.store.result(self.trials[path.stem].ids) is None:
+                continue
+            # A trial of this run may be done before a slow tool comes here: its own calls follow.
+            if path.stem not in self.heard:
                 self._start(path.stem)
                 self._end(path.stem, "done")
 

@@ -111,10 +111,6 @@ def disturbed(name: str, store: Store) -> None:
         progress.update(TRIAL.id, None)
         finish(store)
         progress.end(TRIAL.id, "done", None)
-    if name == "wandb":
-        sys.modules[
-            "wandb"
-        ].teardown()  # a run's own process ends it so; until then the last records may be on their way
     assert not second.broken
     assert list((store.root / "trackers" / name / "open").iterdir()) == []
 
@@ -235,6 +231,25 @@ def test_what_a_worker_finished_alone_is_made_up_for(store: Store) -> None:
     with Follower("notes", again, store, [TRIAL]):
         pass
     assert again.calls == [("end",)]
+
+
+def test_a_trial_that_is_done_before_a_slow_tool_begins_goes_on_in_the_same_run(store: Store) -> None:
+    with Follower("notes", Notebook(), store, [TRIAL]) as follower:
+        follower.start(TRIAL.id)
+        follower.update(TRIAL.id, result_of(1))
+    tool, begins = Notebook(), threading.Event()
+    follower = Follower("notes", tool, store, [TRIAL])
+    follower.calls.put(lambda: begins.wait(60) or None)
+    with follower:
+        follower.start(TRIAL.id)
+        follower.update(TRIAL.id, result_of(2))
+        finish(store, epochs=2)
+        follower.end_trial(TRIAL.id, "done")
+        begins.set()
+    assert tool.calls == [
+        ("open", f"unet fold0 seed 3 {TRIAL.id[:12]}", "r1", 1), ("log", "r1", 2),
+        ("close", "r1", "done", pytest.approx(RESULTS)), ("end",),
+    ]  # fmt: skip
 
 
 def test_a_trial_that_failed_goes_on_in_the_same_run(store: Store) -> None:

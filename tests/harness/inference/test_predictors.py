@@ -61,12 +61,12 @@ def picture(path: Path, height: int = 20, width: int = 30, **options: Any) -> No
     Image.fromarray(pixels).save(path, **options)
 
 
-@pytest.mark.e2e
 def pictures(folder: Path, count: int) -> None:
     for number in range(count):
         picture(folder / f"{number}.png", 20, 20)
 
 
+@pytest.mark.e2e
 def test_a_trials_masks_come_out_again(
     toy_plan: MakeSuite, store: Store, tmp_path: Path, shared_dataset: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
