@@ -273,6 +273,7 @@ def predict_and_keep(prepared: PreparedTrial, store: Store, measuring: Measuring
     import pandas as pd
 
     from harness.evaluation.measure import ROLES, measured_keys
+    from harness.hardware import memory_kept
     from harness.methods.adapter import MethodAdapter
 
     spec, began = prepared.spec, time.monotonic()
@@ -280,11 +281,12 @@ def predict_and_keep(prepared: PreparedTrial, store: Store, measuring: Measuring
     adapter = MethodAdapter(prepared.method)  # one for all, so that the method's fastest form is made once
     plain = [(role, prepared.predict(spec.split.of(role), adapter=adapter)) for role in ROLES]
     corrupted = [(form.role, prepared.predict(keys, form, adapter)) for form, keys in spec.corrupted()]
-    for role, predictions in [*plain, *corrupted]:
-        for found in predictions:
-            measuring.keep(role, found.key, found.mask)
-            if found.guessed_modality is not None:
-                guesses.append({"role": role, "key": found.key, "guessed_modality": found.guessed_modality})
+    with memory_kept(prepared.device):
+        for role, predictions in [*plain, *corrupted]:
+            for found in predictions:
+                measuring.keep(role, found.key, found.mask)
+                if found.guessed_modality is not None:
+                    guesses.append({"role": role, "key": found.key, "guessed_modality": found.guessed_modality})
     measuring.all_kept()
     store.finish_prediction(
         spec.ids,

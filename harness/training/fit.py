@@ -22,6 +22,7 @@ from harness.data.batches.loader import Batch, EpochLoader, evaluation_batches
 from harness.data.batches.pixels import Pixels
 from harness.data.dataset import Sample
 from harness.errors import TrialFailed, UserError
+from harness.hardware import memory_kept
 from harness.methods.adapter import MethodAdapter
 from harness.methods.contract import Stage
 from harness.training.callbacks import Callback
@@ -124,9 +125,10 @@ def _run_epoch(
     """Trains an epoch, scores it and notes whether it is the chosen one; `epochs` is the number planned in all."""
     began = time.monotonic()
     seed_everything(seed, 1, state.epoch)
-    loss = train_epoch(trainer, state)
     scored = trainer.stage.scored
-    score = _score(trainer.method, pixels, data, trainer.config) if scored else float("nan")
+    with memory_kept(trainer.device):
+        loss = train_epoch(trainer, state)
+        score = _score(trainer.method, pixels, data, trainer.config) if scored else float("nan")
     # Before the selection, which SWAD relies on: it puts its averaged weights in place.
     trainer.method.after_epoch(score)
     state.epoch, state.epoch_in_stage = state.epoch + 1, state.epoch_in_stage + 1

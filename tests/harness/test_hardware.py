@@ -1,16 +1,22 @@
-"""Mixed precision where it is native, and a spec that says what was chosen."""
+"""Mixed precision where it is native, a spec that says what was chosen, and memory that is not asked for again and again."""
 
 from __future__ import annotations
 
+import contextlib
+import platform
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from harness.config import RunConfig
-from harness.hardware import native_amp
+from harness.hardware import memory_kept, native_amp
 from harness.planning.plan import build_plan
+
+# Bytes: glibc keeps smaller blocks than 32 MiB by itself.
+BLOCK = 33 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -47,3 +53,38 @@ def test_a_spec_says_what_was_chosen(
     by_amp: dict[str, Any] = {amp: build_plan(toy_config(amp=amp)).trials[0] for amp in ("auto", chosen)}
     assert by_amp["auto"].trained.amp == chosen
     assert by_amp["auto"].id == by_amp[chosen].id
+
+
+def _blocks_taken_again() -> int:
+    """How many of thirty blocks, each freed before the next is taken, lie in pages that the system need not clear."""
+    import resource
+
+    taken, faults = 0, resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(30):
+        torch.ones(BLOCK, dtype=torch.uint8)
+        before, faults = faults, resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        taken += faults - before < BLOCK // 4096 // 2
+    return taken
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+def test_a_freed_block_is_taken_again_and_goes_back_at_the_end() -> None:
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+
+    began = resident()
+    assert _blocks_taken_again() == 0
+    with memory_kept(torch.device("cpu")):
+        assert _blocks_taken_again() >= 10
+        assert resident() - began > BLOCK // 2
+    assert resident() - began < BLOCK // 2
+    assert _blocks_taken_again() == 0
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_memory_goes_back_after_an_error_and_is_never_kept_for_a_gpu(device: str) -> None:
+    with contextlib.suppress(ValueError), memory_kept(torch.device(device)):
+        assert device == "cpu" or _blocks_taken_again() == 0
+        raise ValueError
+    assert _blocks_taken_again() == 0
