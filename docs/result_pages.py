@@ -1,4 +1,4 @@
-"""Results that the project publishes: the tables of a file that `submit` wrote, as a report's Markdown has them."""
+"""Results that the project publishes: the tables of files that `submit` wrote, as a report's Markdown has them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
+    from harness.submissions.layout import Submission
     from reports.submissions.rankings import Ranking
     from reports.tables.cells import Column
 
@@ -18,32 +19,33 @@ _LIBRARIES = ("torch", "torchvision", "timm", "numpy")
 _NOTHING = ("", "—", "unknown device")
 
 
-def results(file: str) -> str:
-    """The tables of `results/FILE`, and where its numbers come from."""
+def results(*files: str) -> str:
+    """The tables of all `files` of the folder `results` together, and where the numbers of each come from."""
     from reports.tables.cost_columns import cost_columns
     from reports.tables.files import markdown
     from reports.tables.leaderboard import columns_of
 
-    ranking = ranking_of(file)
+    ranking = ranking_of(files)
     records, board = ranking.records, ranking.board
     costs = _measured(cost_columns(board.costs), board.costs)
-    text = markdown(records, board, columns_of(board, records), costs, file)
+    text = markdown(records, board, columns_of(board, records), costs, ", ".join(files))
     _, _, tables = text.partition("\n\n")
     # A method's name in the file's own ranking ends in the file's digest, which tells a reader nothing.
     tables = re.sub(r"^## ", "### ", re.sub(r"@[0-9a-f]{16}-\d+", "", tables), flags=re.MULTILINE)
     return f"{tables}\n### Where the numbers come from\n\n{_provenance(ranking)}"
 
 
-def result_differences(file: str, *pairs: str) -> str:
-    """Differences in the Dice on test domains, paired by image: a row for each of `pairs`, "better/worse" by their names.
+def result_differences(*words: str) -> str:
+    """Differences in the Dice on test domains, paired by image: a row for each pair, "better/worse" by their names.
 
-    They are over all domains, over those that no start is known to hold, and over the latter by modality.
+    `words` are names of files of the folder `results`, then pairs. Differences are over all domains, over those that no start is known to hold, and over the latter by modality.
     """
     from reports.analysis.means import Means
     from reports.analysis.starts import marked, surely_unseen
     from reports.records.formatting import interval
 
-    records = ranking_of(file).records
+    files = tuple(word for word in words if word.endswith(".zip"))
+    records = ranking_of(files).records
     means, unlisted = Means(records), surely_unseen(records)
     seeds = {name: {trial.seed for trial in records.trials_of(name)} for name in records.methods}
     names = {facts.origin: name for name, facts in records.methods.items()}
@@ -53,7 +55,7 @@ def result_differences(file: str, *pairs: str) -> str:
         own = [domain for domain in unlisted if domain.startswith(f"{modality}/")]
         scopes[f"of these, {modality} ({len(own)})"] = own
     lines = [["Difference in Dice [95 %]", "seeds", *scopes], ["---"] + ["---:"] * (1 + len(scopes))]
-    for pair in pairs:
+    for pair in words[len(files) :]:
         better, worse = (names[name] for name in pair.split("/"))
         titles = [marked(records.methods[name].title, records.methods[name].start) for name in (better, worse)]
         leads = [means.lead(better, worse, domains) for domains in scopes.values()]
@@ -64,13 +66,13 @@ def result_differences(file: str, *pairs: str) -> str:
 
 
 @cache
-def ranking_of(file: str) -> Ranking:
-    """All of `results/FILE` as one ranking."""
+def ranking_of(files: tuple[str, ...]) -> Ranking:
+    """All rows of `files` as one ranking: they were measured on the same images by the same rules, or this fails."""
     from harness.submissions.guard import judge
     from reports.submissions.entries import Entry
     from reports.submissions.rankings import build_rankings
 
-    (ranking,), _ = build_rankings([Entry(file, "", judge(FOLDER / file, None))])
+    (ranking,), _ = build_rankings([Entry(file, "", judge(FOLDER / file, None)) for file in files])
     return ranking
 
 
@@ -80,33 +82,41 @@ def _measured(columns: list[Column], costs: pd.DataFrame) -> list[Column]:
 
 
 def _provenance(ranking: Ranking) -> str:
-    """Code, machine, dates, folds and licence, as the file says."""
-    trials = ranking.records.trials
-    row = next(iter(ranking.rows.values()))
-    manifest = row.entry.submission.manifest
-    found: list[dict[str, Any]] = [trial.provenance for trial in trials]
-    machines = [each["machine"] for each in found]
-    splits = {trial.fold: trial.spec.split for trial in trials if trial.spec}
+    """Code, machine, dates and licence of each file as it says them, and the folds, which are the same in all."""
+    entries = {row.entry.file: row.entry for row in ranking.rows.values()}
+    splits = {trial.fold: trial.spec.split for trial in ranking.records.trials if trial.spec}
     folds = [
         f"{name}: {len(split.of('train'))} images train, {len(split.of('validation'))} validate, {len(split.of('test'))}"
         f" test ({', '.join(split.held_out)})"
         for name, split in splits.items()
     ]
-    submitter: Any = manifest["submitter"]
-    runs: Any = manifest["runs"]
-    lines = {
+    columns = [_origin(entry.submission) for entry in entries.values()]
+    rows = [
+        ["", *entries],
+        ["---"] * (1 + len(entries)),
+        *([name, *(column[name] for column in columns)] for name in columns[0]),
+    ]
+    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return f"{table}\n\nFolds: {'; '.join(folds)}.\n"
+
+
+def _origin(submission: Submission) -> dict[str, str]:
+    """What one file says of its trials."""
+    found: list[dict[str, Any]] = [trial.provenance for trial in submission.trials]
+    machines = [each["machine"] for each in found]
+    submitter: Any = submission.manifest["submitter"]
+    runs: Any = submission.manifest["runs"]
+    return {
         "commit": _each(each["code"]["commit"] for each in found),
         "machine": _each(f"{m['processor']}, {m['cores']} cores, on {m['device']} in {m['threads']} thread" for m in machines),
         "libraries": _each(
             ", ".join([f"Python {each['python']}", *(f"{name} {each['libraries'][name]}" for name in _LIBRARIES)])
             for each in found
         ),
-        "seeds": _each(str(trial.seed) for trial in trials),
-        "folds": "; ".join(folds),
+        "seeds": _each(str(trial.spec.seed) for trial in submission.trials),
         "packed from the runs of": _each(f"{run['time'][:10]} {run['time'][11:16].replace('-', ':')} UTC" for run in runs),
         "by": f"{submitter['name']}, {submitter['licence']}",
     }  # fmt: skip
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {words} |" for name, words in lines.items())]) + "\n"
 
 
 def _each(values: Any) -> str:

@@ -25,6 +25,8 @@ from reports.tables.leaderboard import Leaderboard, build_leaderboard, columns_o
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from reports.records.published import PublishedResult
+
 logger = logging.getLogger(__name__)
 
 
@@ -115,14 +117,14 @@ def build_report_of(
     out: Path | str,
     *,
     selection: Selection | None = None,
-    published: Path | None = None,
+    published: Sequence[Path] = (),
     figure_files: bool = False,
 ) -> ReportPaths:
     """As `build_report`, of one run or of several together.
 
     Args:
         selection: only a part of the methods, domains and seeds.
-        published: a YAML file of results that papers report, see `reports.records.published`, or a file that `submit` wrote.
+        published: YAML files of results that papers report, see `reports.records.published`, and files that `submit` wrote.
         figure_files: also write every figure as SVG, PDF and PNG into `<out>/figures`.
     """
     from reports.figures.all_figures import draw_figures, save_figures
@@ -133,9 +135,7 @@ def build_report_of(
         if not suite.trials:
             raise UserError(f"The run {suite.folder} asked for no trials: there is nothing to report.")
     records = select(read_runs(runs), selection or Selection())
-    quoted = _read_published(published)
-    for sentence in left_out(quoted, records.domains):
-        logger.warning("%s: %s", published, sentence)
+    quoted = _read_published(published, records.domains)
     board = build_leaderboard(records)
     found = columns_of(board, records)
     figures = draw_figures(board, records.curves, unseen=records.unseen)
@@ -176,16 +176,37 @@ def _title(records: Records) -> str:
     return f"{records.suite.name}, run of {readable_time(records.suite.time)}"
 
 
-def _read_published(path: Path | None) -> list[object]:
-    if path is None:
-        return []
+def _read_published(files: Sequence[Path], domains: Sequence[str]) -> list[PublishedResult]:
+    """The results of all files, in their order. Of each file it is said what a report of `domains` leaves out.
+
+    Raises:
+        UserError: a file can't be read, or has a result of the same name and source as an earlier one.
+    """
+    first: dict[tuple[object, ...], int] = {}
+    results = []
+    for number, file in enumerate(files):
+        own = _published_in(file)
+        for sentence in left_out(own, domains):
+            logger.warning("%s: %s", file, sentence)
+        for result in own:
+            earlier = first.setdefault(result.place, number)
+            if earlier != number:
+                raise UserError(
+                    f"--published {files[earlier]} and {file} both have {result.method} on {result.domain or result.modality}, from"
+                    f" the same source ({result.source}): give one of them."
+                )
+        results += own
+    return results
+
+
+def _published_in(path: Path) -> list[PublishedResult]:
     if path.suffix.lower() == ".zip":
         from reports.analysis.submitted import submitted_results
 
-        return list(submitted_results(path))
+        return submitted_results(path)
     from reports.records.published import read_published
 
-    return list(read_published(path))
+    return read_published(path)
 
 
 def _suite_at(store: Store, folder: Path) -> SuiteRecord:

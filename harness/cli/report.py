@@ -33,8 +33,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument(
         "--published",
         type=Path,
+        action="append",
+        default=[],
         metavar="FILE",
-        help="YAML of results that papers report, or a file of `submit`: shown in grey, never ranked",
+        help="YAML of results that papers report, or a file of `submit`; again: several. Shown in grey, never ranked",
     )
     parser.add_argument("--figures", action="store_true", help="also write every figure as SVG, PDF and PNG")
     parser.set_defaults(run=run)

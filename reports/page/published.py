@@ -38,14 +38,20 @@ def references(published: Sequence[Any], domains: Sequence[str]) -> list[Referen
 
 def published_words(published: Sequence[Any]) -> str:
     """What the grey rows are, in a sentence or two; "" where there are none. Papers have a page, files of `submit` have none."""
-    if not published:
-        return ""
-    if all(entry.page for entry in published):
-        return "Published rows are what papers report, on their data and splits: for orientation, never ranked."
-    return (
-        "Published rows come from a file that submit wrote: means over the test images of its own run, as its submitter"
-        " measured them, not computed again here. Images, splits, budget and settings may differ: for orientation, never ranked."
+    papers = "are what papers report, on their data and splits"
+    files = (
+        "come from a file that submit wrote: means over the test images of its own run, as its submitter measured them, not"
+        " computed again here. Images, splits, budget and settings may differ"
     )
+    match sorted({bool(entry.page) for entry in published}):
+        case []:
+            return ""
+        case [True]:
+            return f"Published rows {papers}: for orientation, never ranked."
+        case [False]:
+            return f"Published rows {files}: for orientation, never ranked."
+        case _:
+            return f"Published rows are for orientation, never ranked. Those with a page of a paper {papers}. The others {files}."
 
 
 def left_out(published: Sequence[Any], domains: Sequence[str]) -> list[str]:

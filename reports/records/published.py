@@ -38,6 +38,11 @@ class PublishedResult(Checked):
     source: Text
     page: Annotated[str, Expected("a text", coerce_numbers_to_str=True, pattern=r"\S")]
 
+    @property
+    def place(self) -> tuple[str | None, ...]:
+        """Two results of one place would be two values of one cell."""
+        return self.method, self.modality, self.domain, self.metric, self.source
+
 
 def read_published(path: Path) -> list[PublishedResult]:
     """Reads a file of published results, in its order.
@@ -63,12 +68,11 @@ def read_published(path: Path) -> list[PublishedResult]:
     results = [_entry(entry, f"{path}, entry {number}") for number, entry in enumerate(content["results"], start=1)]
     seen: dict[tuple[Any, ...], int] = {}
     for number, result in enumerate(results, start=1):
-        place = (result.method, result.modality, result.domain, result.metric, result.source)
-        if place in seen:
+        if result.place in seen:
             raise UserError(
-                f"{path}, entry {number}: entry {seen[place]} is of the same method, place, metric and source."
+                f"{path}, entry {number}: entry {seen[result.place]} is of the same method, place, metric and source."
             )
-        seen[place] = number
+        seen[result.place] = number
     return results
 
 

@@ -55,12 +55,12 @@ def test_a_spec_says_what_was_chosen(
     assert by_amp["auto"].id == by_amp[chosen].id
 
 
-def _blocks_taken_again() -> int:
-    """How many of thirty blocks, each freed before the next is taken, lie in pages that the system need not clear."""
+def _blocks_taken_again(count: int) -> int:
+    """How many of so many blocks, each freed before the next is taken, lie in pages that the system need not clear."""
     import resource
 
     taken, faults = 0, resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(30):
+    for _ in range(count):
         torch.ones(BLOCK, dtype=torch.uint8)
         before, faults = faults, resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         taken += faults - before < BLOCK // 4096 // 2
@@ -73,18 +73,18 @@ def test_a_freed_block_is_taken_again_and_goes_back_at_the_end() -> None:
         return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
     began = resident()
-    assert _blocks_taken_again() == 0
+    assert _blocks_taken_again(3) == 0
     with memory_kept(torch.device("cpu")):
-        assert _blocks_taken_again() >= 10
+        assert _blocks_taken_again(30) >= 10
         assert resident() - began > BLOCK // 2
     assert resident() - began < BLOCK // 2
-    assert _blocks_taken_again() == 0
+    assert _blocks_taken_again(3) == 0
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
 def test_memory_goes_back_after_an_error_and_is_never_kept_for_a_gpu(device: str) -> None:
     with contextlib.suppress(ValueError), memory_kept(torch.device(device)):
-        assert device == "cpu" or _blocks_taken_again() == 0
+        assert device == "cpu" or _blocks_taken_again(3) == 0
         raise ValueError
-    assert _blocks_taken_again() == 0
+    assert _blocks_taken_again(3) == 0

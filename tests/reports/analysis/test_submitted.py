@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import yaml
 from support.submissions import packed, write_lab
 
 from harness.errors import UserError
@@ -53,11 +54,40 @@ def test_start_prompt_and_source_are_said(file: Path) -> None:
 @pytest.mark.usefixtures("without_figures")
 def test_a_report_shows_them_and_ranks_them_not(store: Store, file: Path, tmp_path: Path) -> None:
     run = (store, find_suite(store))
-    paths = build_report_of([run], tmp_path / "with", published=file)
+    paths = build_report_of([run], tmp_path / "with", published=[file])
     page = paths.html.read_text("utf-8")
     assert "Boxed, oracle box [medical-image start]" in page and "Our lab, leave_one_domain_out, ours.zip" in page
     assert "Published rows come from a file that submit wrote" in page and "what papers report" not in page
     assert list(paths.board.table["method"]) == list(build_leaderboard(read_runs([run])).table["method"])
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_several_files_stand_in_one_report(store: Store, file: Path, tmp_path: Path) -> None:
+    """A paper's numbers and two files of `submit`: each row has its own source, and the same one twice is refused."""
+    other, paper = tmp_path / "theirs.zip", tmp_path / "paper.yaml"
+    other.write_bytes(file.read_bytes())
+    entry = {
+        "method": "Paper",
+        "modality": "ultrasound",
+        "metric": "dice",
+        "value": 0.9,
+        "source": "Doe 2020",
+        "page": "2",
+    }
+    paper.write_text(yaml.safe_dump({"results": [entry]}), "utf-8")
+    run = (store, find_suite(store))
+    page = build_report_of([run], tmp_path / "with", published=[file, other, paper]).html.read_text("utf-8")
+    for source in (
+        "Our lab, leave_one_domain_out, ours.zip",
+        "Our lab, leave_one_domain_out, theirs.zip",
+        "Doe 2020, p. 2",
+    ):
+        assert source in page
+    assert "Those with a page of a paper are what papers report" in page and "The others come from a file" in page
+    with pytest.raises(
+        UserError, match=r"ours\.zip and .*ours\.zip both have Unet \[from scratch\] on .*: give one of them"
+    ):
+        build_report_of([run], tmp_path / "twice", published=[file, file])
 
 
 def test_what_is_no_submission_is_refused(tmp_path: Path) -> None:

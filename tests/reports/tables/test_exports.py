@@ -262,7 +262,7 @@ def test_published_numbers_are_shown_and_never_ranked(holed: Any, tmp_path: Path
     file = tmp_path / "published.yaml"
     file.write_text(yaml.safe_dump({"results": entries}), "utf-8")
     store = Store(holed.root)
-    paths = build_report_of([(store, find_suite(store))], tmp_path / "out", published=file)
+    paths = build_report_of([(store, find_suite(store))], tmp_path / "out", published=[file])
     page = paths.html.read_text("utf-8")
     (row,) = (part for part in page.split("<tr") if 'class="published"' in part)
     assert "&lt;b&gt;Paper" in row and "0.991" in row and "0.992" in row and "Doe 2020, p. Table 2" in row
