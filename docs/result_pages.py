@@ -1,4 +1,4 @@
-"""Results that the project publishes: the tables of files that `submit` wrote, as a report's Markdown has them."""
+"""Results that the project publishes: the tables of a file that `submit` wrote, as a report's Markdown has them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from harness.submissions.layout import Submission
+    from reports.records.records import ReportedTrial
     from reports.submissions.rankings import Ranking
     from reports.tables.cells import Column
 
@@ -19,33 +19,32 @@ _LIBRARIES = ("torch", "torchvision", "timm", "numpy")
 _NOTHING = ("", "—", "unknown device")
 
 
-def results(*files: str) -> str:
-    """The tables of all `files` of the folder `results` together, and where the numbers of each come from."""
+def results(file: str) -> str:
+    """The tables of `results/FILE`, and where its numbers come from."""
     from reports.tables.cost_columns import cost_columns
     from reports.tables.files import markdown
     from reports.tables.leaderboard import columns_of
 
-    ranking = ranking_of(files)
+    ranking = ranking_of(file)
     records, board = ranking.records, ranking.board
     costs = _measured(cost_columns(board.costs), board.costs)
-    text = markdown(records, board, columns_of(board, records), costs, ", ".join(files))
+    text = markdown(records, board, columns_of(board, records), costs, file)
     _, _, tables = text.partition("\n\n")
     # A method's name in the file's own ranking ends in the file's digest, which tells a reader nothing.
     tables = re.sub(r"^## ", "### ", re.sub(r"@[0-9a-f]{16}-\d+", "", tables), flags=re.MULTILINE)
     return f"{tables}\n### Where the numbers come from\n\n{_provenance(ranking)}"
 
 
-def result_differences(*words: str) -> str:
-    """Differences in the Dice on test domains, paired by image: a row for each pair, "better/worse" by their names.
+def result_differences(file: str, *pairs: str) -> str:
+    """Differences in the Dice on test domains, paired by image: a row for each of `pairs`, "better/worse" by their names.
 
-    `words` are names of files of the folder `results`, then pairs. Differences are over all domains, over those that no start is known to hold, and over the latter by modality.
+    They are over all domains, over those that no start is known to hold, and over the latter by modality.
     """
     from reports.analysis.means import Means
     from reports.analysis.starts import marked, surely_unseen
     from reports.records.formatting import interval
 
-    files = tuple(word for word in words if word.endswith(".zip"))
-    records = ranking_of(files).records
+    records = ranking_of(file).records
     means, unlisted = Means(records), surely_unseen(records)
     seeds = {name: {trial.seed for trial in records.trials_of(name)} for name in records.methods}
     names = {facts.origin: name for name, facts in records.methods.items()}
@@ -55,7 +54,7 @@ def result_differences(*words: str) -> str:
         own = [domain for domain in unlisted if domain.startswith(f"{modality}/")]
         scopes[f"of these, {modality} ({len(own)})"] = own
     lines = [["Difference in Dice [95 %]", "seeds", *scopes], ["---"] + ["---:"] * (1 + len(scopes))]
-    for pair in words[len(files) :]:
+    for pair in pairs:
         better, worse = (names[name] for name in pair.split("/"))
         titles = [marked(records.methods[name].title, records.methods[name].start) for name in (better, worse)]
         leads = [means.lead(better, worse, domains) for domains in scopes.values()]
@@ -66,13 +65,13 @@ def result_differences(*words: str) -> str:
 
 
 @cache
-def ranking_of(files: tuple[str, ...]) -> Ranking:
-    """All rows of `files` as one ranking: they were measured on the same images by the same rules, or this fails."""
+def ranking_of(file: str) -> Ranking:
+    """All of `results/FILE` as one ranking."""
     from harness.submissions.guard import judge
     from reports.submissions.entries import Entry
     from reports.submissions.rankings import build_rankings
 
-    (ranking,), _ = build_rankings([Entry(file, "", judge(FOLDER / file, None)) for file in files])
+    (ranking,), _ = build_rankings([Entry(file, "", judge(FOLDER / file, None))])
     return ranking
 
 
@@ -82,40 +81,49 @@ def _measured(columns: list[Column], costs: pd.DataFrame) -> list[Column]:
 
 
 def _provenance(ranking: Ranking) -> str:
-    """Code, machine, dates and licence of each file as it says them, and the folds, which are the same in all."""
-    entries = {row.entry.file: row.entry for row in ranking.rows.values()}
-    splits = {trial.fold: trial.spec.split for trial in ranking.records.trials if trial.spec}
+    """Folds and licence of the file, then a column for each commit that trials of it were made at."""
+    trials = ranking.records.trials
+    row = next(iter(ranking.rows.values()))
+    manifest = row.entry.submission.manifest
+    splits = {trial.fold: trial.spec.split for trial in trials if trial.spec}
     folds = [
         f"{name}: {len(split.of('train'))} images train, {len(split.of('validation'))} validate, {len(split.of('test'))}"
         f" test ({', '.join(split.held_out)})"
         for name, split in splits.items()
     ]
-    columns = [_origin(entry.submission) for entry in entries.values()]
+    submitter: Any = manifest["submitter"]
+    runs: Any = manifest["runs"]
+    packed = _each(f"{run['time'][:10]} {run['time'][11:16].replace('-', ':')} UTC" for run in runs)
+    by_commit: dict[str, list[ReportedTrial]] = {}
+    for trial in trials:
+        by_commit.setdefault(trial.provenance["code"]["commit"], []).append(trial)
+    columns = [_made_at(ranking, own) for own in by_commit.values()]
     rows = [
-        ["", *entries],
-        ["---"] * (1 + len(entries)),
+        ["", *(f"{len(own)} trials" for own in by_commit.values())],
+        ["---"] * (1 + len(columns)),
         *([name, *(column[name] for column in columns)] for name in columns[0]),
     ]
-    table = "\n".join(f"| {' | '.join(row)} |" for row in rows)
-    return f"{table}\n\nFolds: {'; '.join(folds)}.\n"
+    return (
+        f"Packed from the runs of {packed}, by {submitter['name']}, {submitter['licence']}. Folds: {'; '.join(folds)}.\n\n"
+        + "".join(f"| {' | '.join(row)} |\n" for row in rows)
+    )
 
 
-def _origin(submission: Submission) -> dict[str, str]:
-    """What one file says of its trials."""
-    found: list[dict[str, Any]] = [trial.provenance for trial in submission.trials]
+def _made_at(ranking: Ranking, trials: list[ReportedTrial]) -> dict[str, str]:
+    """Of trials of one commit: what they are, code and machine."""
+    found = [trial.provenance for trial in trials]
     machines = [each["machine"] for each in found]
-    submitter: Any = submission.manifest["submitter"]
-    runs: Any = submission.manifest["runs"]
+    seeds: dict[str, set[int]] = {}
+    for trial in trials:
+        seeds.setdefault(ranking.records.methods[trial.method].origin, set()).add(trial.seed)
     return {
-        "commit": _each(each["code"]["commit"] for each in found),
+        "methods, with seeds": "; ".join(f"{name}: {', '.join(map(str, sorted(own)))}" for name, own in seeds.items()),
+        "commit": trials[0].provenance["code"]["commit"],
         "machine": _each(f"{m['processor']}, {m['cores']} cores, on {m['device']} in {m['threads']} thread" for m in machines),
         "libraries": _each(
             ", ".join([f"Python {each['python']}", *(f"{name} {each['libraries'][name]}" for name in _LIBRARIES)])
             for each in found
         ),
-        "seeds": _each(str(trial.spec.seed) for trial in submission.trials),
-        "packed from the runs of": _each(f"{run['time'][:10]} {run['time'][11:16].replace('-', ':')} UTC" for run in runs),
-        "by": f"{submitter['name']}, {submitter['licence']}",
     }  # fmt: skip
 
 

@@ -38,6 +38,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "--out", type=Path, required=True, metavar="FILE", help="where to write it: a name that ends in .zip"
     )
     parser.add_argument("--method", action="append", default=[], metavar="NAME", help="only these methods; * and ? fit")
+    parser.add_argument("--seed", action="append", default=[], type=int, metavar="N", help="only these seeds")
+    parser.add_argument(
+        "--add",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="also what this earlier file of yours holds: methods, and other seeds of the same methods",
+    )
     for name, what in (
         ("name", "who submits: a person, a lab"),
         ("contact", "how to reach you; it is shown on the site"),
@@ -55,6 +64,7 @@ def run(args: argparse.Namespace) -> int:
     from harness.files import atomic_write_bytes
     from harness.submissions.layout import LONGEST_LINE, LONGEST_TEXT
     from harness.submissions.manifest import check_text
+    from harness.submissions.reading import read_chosen
     from reports.records.runs import read_runs
     from reports.records.selection import Selection, select
     from reports.submissions.packing import pack_records
@@ -62,11 +72,14 @@ def run(args: argparse.Namespace) -> int:
     if args.out.suffix != ".zip":
         raise UserError(f"--out {args.out}: expected a name that ends in .zip: leaderboards read no others.")
     runs = chosen_runs(args)
-    records = select(read_runs(runs), Selection(methods=tuple(args.method)))
+    records = select(read_runs(runs), Selection(methods=tuple(args.method), seeds=tuple(args.seed)))
     submitter = {key: getattr(args, key) for key in ("name", "contact", "licence", "note")}
     for key, text in submitter.items():
         check_text(text, f"--{key}", LONGEST_TEXT if key == "note" else LONGEST_LINE)
-    packed = pack_records(records, [suite for _, suite in runs], submitter, with_masks=not args.without_masks)
+    earlier = {str(path): read_chosen(path) for path in args.add}
+    packed = pack_records(
+        records, [suite for _, suite in runs], submitter, with_masks=not args.without_masks, earlier=earlier
+    )
     atomic_write_bytes(args.out.expanduser(), packed.content)
     _tell(packed, args.out, terminal())
     return 0

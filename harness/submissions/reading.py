@@ -6,6 +6,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from harness.errors import UserError, found_at
 from harness.submissions.archive import read_file, unpack
 from harness.submissions.checking import check_images, check_predictions, read_splits
 from harness.submissions.layout import IMAGES, MANIFEST, PREDICTIONS, SPLITS, Refused, Submission
@@ -20,6 +21,20 @@ def read_submission(path: Path) -> Submission:
         Refused: the reason, in one sentence.
     """
     return parse_submission(read_file(path))
+
+
+def read_chosen(path: Path) -> Submission:
+    """As `read_submission`, of a file that the user named: every error names it.
+
+    Raises:
+        UserError: no such file, or a submission that is not sound.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: expected a file that `python -m harness submit` wrote, found {found_at(path)}")
+    try:
+        return read_submission(path)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
 
 
 def parse_submission(content: bytes) -> Submission:

@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from harness.errors import UserError, found_at
 from harness.methods.card import start_of
-from harness.submissions.reading import read_submission
+from harness.submissions.reading import read_chosen
 from reports.analysis.starts import marked
 from reports.records.published import PublishedResult
 
@@ -21,12 +20,7 @@ def submitted_results(path: Path) -> list[PublishedResult]:
     Raises:
         UserError: no such file, or a submission that is not sound.
     """
-    if not path.is_file():
-        raise UserError(f"{path}: expected a file that `python -m harness submit` wrote, found {found_at(path)}")
-    try:
-        submission = read_submission(path)
-    except UserError as error:
-        raise UserError(f"{path}: {error}") from error
+    submission = read_chosen(path)
     specs = [trial.spec for trial in submission.trials]
     tested = submission.images[submission.images["role"] == "test"]
     places = tested["key"].str.split("/", n=2)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -17,11 +18,12 @@ from harness.files import canonical_json
 from harness.protocols.split import ROLES as SPLIT_ROLES
 from harness.protocols.split import Split
 from harness.store.records import SuiteRecord
-from harness.submissions.layout import IMAGE_COLUMNS, IMAGES, METRICS, PREDICTIONS, SPLITS
+from harness.submissions.layout import IMAGE_COLUMNS, IMAGES, METRICS, PREDICTIONS, SPLITS, Submission
 from harness.submissions.writing import submission_bytes
 from harness.trial_spec import TrialSpec
 from reports.analysis.costs import COUNTS, cost_table
 from reports.records.records import ROLES, Records, ReportedTrial
+from reports.submissions.joining import with_earlier
 
 _SUMMARY = ("epochs", "chosen_epoch", "images_seen")
 _DATA = ("modalities", "max_per_domain")
@@ -50,16 +52,23 @@ class Packed:
 
 
 def pack_records(
-    records: Records, runs: Sequence[SuiteRecord], submitter: Mapping[str, str], *, with_masks: bool = True
+    records: Records,
+    runs: Sequence[SuiteRecord],
+    submitter: Mapping[str, str],
+    *,
+    with_masks: bool = True,
+    earlier: Mapping[str, Submission] = MappingProxyType({}),
 ) -> Packed:
     """Packs the methods all trials of which have a result.
 
     Args:
         submitter: name, contact, licence and note, each a text that may be empty.
         with_masks: also the predicted masks, so that others can recompute the numbers.
+        earlier: file -> what was packed in it before and is to stand in the new file as well.
 
     Raises:
-        UserError: no method is complete, masks were not kept, or a leaderboard would refuse the file.
+        UserError: no method is complete, masks were not kept, an earlier submission does not fit, or a leaderboard would
+            refuse the file.
     """
     left_out = {}
     for name, facts in records.methods.items():
@@ -79,10 +88,10 @@ def pack_records(
     specs = [trial.spec for trial in trials if trial.spec]
     splits = list(dict.fromkeys(spec.split for spec in specs))
     images = _images(records, trials)
-    tables = {SPLITS: _split_table(splits), IMAGES: images}
+    tables = {IMAGES: images}
     if with_masks:
         tables[PREDICTIONS] = _masks(images, trials)
-    manifest = {
+    manifest: dict[str, Any] = {
         "bench": __version__,
         "runs": [{"suite": run.name, "time": run.time} for run in runs],
         "submitter": {key: submitter.get(key, "") for key in ("name", "contact", "licence", "note")},
@@ -95,8 +104,12 @@ def pack_records(
         "methods": [_method(records, name, specs[[t.method for t in trials].index(name)]) for name in names],
         **_trials(trials, names, splits, images),
     }
+    for file, submission in earlier.items():
+        manifest, tables, splits = with_earlier(manifest, tables, splits, file, submission)
+    images = tables[IMAGES]
     return Packed(
-        submission_bytes(manifest, tables), [records.methods[name].title for name in names], left_out, len(trials),
+        submission_bytes(manifest, {SPLITS: _split_table(splits), **tables}),
+        [method["card"]["title"] for method in manifest["methods"]], left_out, len(manifest["trials"]),
         images["key"].nunique(), len(images), len(images) if with_masks else 0,
     )  # fmt: skip
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -23,7 +24,7 @@ from harness.protocols.rules import make_splits
 from harness.store.records import TrialEntry
 from harness.store.store import Store
 from harness.submissions.archive import pack, unpack
-from harness.submissions.layout import MANIFEST
+from harness.submissions.layout import MANIFEST, Submission
 from harness.submissions.tables import read_table, write_table
 from reports.records.runs import find_suite, read_runs
 from reports.submissions.packing import Packed, pack_records
@@ -48,6 +49,8 @@ def write_lab(
     with_masks: bool = True,
     metrics: dict[str, Any] | None = None,
     protocol: ProtocolConfig | None = None,
+    seeds: Sequence[int] = (0,),
+    epochs: int = 2,
 ) -> Store:
     """A store with a finished run of every method over `data`: a method's masks are the references moved by so many pixels."""
     store, dataset = Store(root), Dataset.open(data)
@@ -55,7 +58,7 @@ def write_lab(
     store.prepare()
     entries = []
     for split in make_splits(dataset, rules):
-        for name, moved in methods.items():
+        for (name, moved), seed in itertools.product(methods.items(), seeds):
             card = {**CARD, "title": name.title(), **(cards or {}).get(name, {})}
             spec = trial_spec(
                 method={
@@ -64,8 +67,9 @@ def write_lab(
                     "model": {"_target_": f"x.{name}", "weights": "/home/me/w.pt"},
                     "card": card,
                 },
-                training={"selection": "training_domain_validation", "image_size": 64, "epochs": 2},
+                training={"selection": "training_domain_validation", "image_size": 64, "epochs": epochs},
                 split=split.to_json(),
+                seed=seed,
                 data={"root": str(data), "name": "small"},
                 protocol=asdict(rules),
                 metrics=metrics,
@@ -93,10 +97,12 @@ def _measured(sample: Sample, moved: int, rules: tuple[tuple[str, Any], ...]) ->
     return mask, measure_image(sample, mask, "test", MetricsConfig(**dict(rules)))
 
 
-def packed(store: Store, *, with_masks: bool = True, **submitter: str) -> Packed:
+def packed(
+    store: Store, *, with_masks: bool = True, earlier: Mapping[str, Submission] | None = None, **submitter: str
+) -> Packed:
     """The store's run as `submit` packs it."""
     suite = find_suite(store)
-    return pack_records(read_runs([(store, suite)]), [suite], submitter, with_masks=with_masks)
+    return pack_records(read_runs([(store, suite)]), [suite], submitter, with_masks=with_masks, earlier=earlier or {})
 
 
 def tampered(
