@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _NATIVE = {"avx512_bf16", "amx_bf16", "bf16"}
 # Where the system does not tell what is free: 4 GiB.
 _UNKNOWN_MEMORY = 2**32
-# Parameters of glibc's mallopt(3): when free memory at the end of the heap goes back to the system, and how many blocks lie outside it.
-_TRIM_THRESHOLD, _MMAP_MAX = -1, -4
-_TRIM_DEFAULT, _MMAP_DEFAULT = 128 * 1024, 65536
+# Parameters of glibc's mallopt(3): how much free memory stays at the end of the heap, and from
+# which size on how many blocks lie outside it.
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
 
 
 @lru_cache
@@ -78,8 +78,10 @@ def memory_kept(device: torch.device) -> Iterator[None]:
     try:
         yield
     finally:
-        libc.mallopt(_MMAP_MAX, _MMAP_DEFAULT)
-        libc.mallopt(_TRIM_THRESHOLD, _TRIM_DEFAULT)
+        # As glibc sets them by itself in a process that has freed a large block; nobody can ask it what they were.
+        libc.mallopt(_MMAP_MAX, 65536)
+        libc.mallopt(_MMAP_THRESHOLD, 32 * 2**20)
+        libc.mallopt(_TRIM_THRESHOLD, 64 * 2**20)
         libc.malloc_trim(0)
 
 

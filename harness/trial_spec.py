@@ -248,7 +248,7 @@ class TrialSpec:
             "method": {
                 "version": method.version,
                 "files": method.files,
-                "model": _without_files(method.model, method.files),
+                "model": without_files(method.model, method.files),
             },
             "training": _without_later(asdict(self.trained)),
             "seed": self.seed,
@@ -370,9 +370,10 @@ def _without_later(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in settings.items() if (key, value) not in _LATER.items()}
 
 
-def _without_files(model: dict[str, Any], files: Collection[str], prefix: str = "") -> dict[str, Any]:
+def without_files(model: dict[str, Any], files: Collection[str], prefix: str = "") -> dict[str, Any]:
+    """The arguments without paths of `files` ("key" or "part.key"): the content of a file counts, not its place."""
     return {
-        key: _without_files(value, files, f"{prefix}{key}.") if isinstance(value, dict) else value
+        key: without_files(value, files, f"{prefix}{key}.") if isinstance(value, dict) else value
         for key, value in model.items()
         if f"{prefix}{key}" not in files
     }

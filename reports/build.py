@@ -191,9 +191,10 @@ def _read_published(files: Sequence[Path], domains: Sequence[str]) -> list[Publi
         for result in own:
             earlier = first.setdefault(result.place, number)
             if earlier != number:
+                where = "/".join(filter(None, (result.modality, result.domain)))
                 raise UserError(
-                    f"--published {files[earlier]} and {file} both have {result.method} on {result.domain or result.modality}, from"
-                    f" the same source ({result.source}): give one of them."
+                    f"--published {files[earlier]} and {file} both have {result.method} on {where} ({result.metric}), from the same"
+                    f" source ({result.source}): give one of them, or another name to one of the files."
                 )
         results += own
     return results

@@ -41,8 +41,6 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--seed", action="append", default=[], type=int, metavar="N", help="only these seeds")
     parser.add_argument(
         "--add",
-        action="append",
-        default=[],
         type=Path,
         metavar="FILE",
         help="also what this earlier file of yours holds: methods, and other seeds of the same methods",
@@ -76,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
     submitter = {key: getattr(args, key) for key in ("name", "contact", "licence", "note")}
     for key, text in submitter.items():
         check_text(text, f"--{key}", LONGEST_TEXT if key == "note" else LONGEST_LINE)
-    earlier = {str(path): read_chosen(path) for path in args.add}
+    earlier = (str(args.add), read_chosen(args.add)) if args.add else None
     packed = pack_records(
         records, [suite for _, suite in runs], submitter, with_masks=not args.without_masks, earlier=earlier
     )
@@ -87,7 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _tell(packed: Packed, out: Path, console: Any) -> None:
     for title, why in packed.left_out.items():
-        print(f"Left out: {title}: {why}.", file=sys.stderr)
+        print(f"Left out of the run: {title}: {why}.", file=sys.stderr)
     masks = counted(packed.masks, "mask") if packed.masks else "no masks: a leaderboard marks it as unverified"
     counts = (
         f"{counted(packed.trials, 'trial')}, {counted(packed.images, 'image')}, {counted(packed.rows, 'row')}, {masks}"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 from reports.records.records import MethodFacts, ReportedTrial
 
 _MODALITY = {"none": "not given", "given": "given", "inferred": "guessed by the method"}
+_LONGEST = 500
 _FRESH, _NOT_SAID = "new ones each time", "not recorded"
 Stages = Sequence[Mapping[str, Any]]
 
@@ -19,13 +21,15 @@ def method_terms(facts: MethodFacts, trials: Sequence[ReportedTrial]) -> dict[st
     """
     recorded = next((trial.summary["stages"] for trial in trials if trial.summary.get("stages")), None)
     stages = recorded or _configured(facts.model or {})
-    return {
+    words = {
         "modality of each image": _MODALITY[facts.modality_knowledge],
         "passes over a tested image": str(facts.card.get("passes") or 1),
         "stages": _stage_words(stages),
         "augmented views of an image": _by_stage(stages, _view_words, _FRESH),
         "parts at another learning rate": _by_stage(stages, _rate_words, "none"),
     }
+    # What a stranger submits may hold a thousand stages.
+    return {term: shorten(text, _LONGEST, placeholder=" ...") for term, text in words.items()}
 
 
 def _configured(model: Mapping[str, Any]) -> Stages:

@@ -70,7 +70,7 @@ def search_words(terms: Sequence[Terms]) -> str:
             " seed. Each configuration had at most the budget of a trial, the method's default was one of them, and a fold"
             " whose search failed or is incomplete has no result."
         )
-    return "No learning rate was searched: each method has the one of its configuration, chosen for nobody's data."
+    return "No learning rate was searched: each method has the one of its configuration."
 
 
 def _terms(facts: MethodFacts, title: str, trials: Sequence[ReportedTrial]) -> Terms:

@@ -31,7 +31,7 @@ def scopes(records: Records, surely_unseen: Sequence[str] = ()) -> list[Scope]:
         members.setdefault(name.split("/")[0], []).append(name)
     found = [Scope("all", "All domains", domains)]
     if sure := tuple(surely_unseen):
-        found.append(Scope("all", "Surely unseen by all", sure))
+        found.append(Scope("all", "Unlisted domains", sure))
     found += [Scope("modality", modality, tuple(names)) for modality, names in members.items()]
     found += [Scope("domain", name, (name,)) for name in domains]
     return list({scope.domains: scope for scope in reversed(found)}.values())[::-1]

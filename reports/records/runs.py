@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from harness.errors import UserError
@@ -94,7 +95,8 @@ def _merged(parts: list[Records]) -> Records:
         corrupted.append(part.corrupted[part.corrupted["trial"].isin(fresh)])
         done = {(t.method, t.fold, t.seed) for t in part.trials if t.id in fresh}
         places = [place in done for place in zip(*(part.curves[c] for c in ("method", "fold", "seed")), strict=True)]
-        curves.append(part.curves[places])
+        # As an array: an empty list would choose no columns.
+        curves.append(part.curves[np.array(places, bool)])
         for name, metrics in part.unmeasured.items():
             unmeasured[name] = unmeasured.get(name, frozenset()) | metrics
     older = dict.fromkeys(note for part in parts for note in part.notes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -12,14 +13,17 @@ import pandas as pd
 from harness.errors import UserError
 from harness.protocols.split import Split
 from harness.submissions.layout import IMAGES, PREDICTIONS, Submission, SubmittedTrial
+from harness.trial_spec import without_files
 
 Manifest = dict[str, Any]
 Tables = dict[str, pd.DataFrame]
 
 # What a trial was made by, but for its method, its split and its seed.
 _SETTINGS = ("protocol", "training", "inference", "versions")
-# What a method is, but for its card and its costs: those of the new submission stand for both.
-_METHOD = ("version", "model", "files", "trainer")
+_METHOD = ("version", "files", "trainer")
+# Of a card, what a method may do and what it starts from. Titles, papers and costs of the run stand for both.
+_CARD = ("prompt", "uses_modality", "external", "start", "pretrained", "pretrained_on", "sees_test_images", "algorithm")
+_ALONE = "Submit them as two files."
 
 
 def with_earlier(
@@ -36,21 +40,24 @@ def with_earlier(
     Raises:
         UserError: other images, rules or settings; a trial that both have; masks that the earlier one lacks.
     """
-    for key in ("data", "metrics"):
-        _check_equal(file, key, manifest[key], earlier.manifest[key])
     old: Any = earlier.manifest
+    for key in (
+        "metrics",
+        "data",
+    ):  # a folder may have another name elsewhere: splits tell whether its images are the same
+        _check_equal(file, key, *({**each[key], "name": None} for each in (manifest, old)))
     names = [method["name"] for method in manifest["methods"]]
-    added = [method for method in old["methods"] if method["name"] not in names]
-    methods = [*manifest["methods"], *added]
-    places = [[each["name"] for each in methods].index(method["name"]) for method in old["methods"]]
-    for method, place in zip(old["methods"], places, strict=True):
-        for key in _METHOD:
-            _check_equal(file, f"{key} of {method['name']}", methods[place][key], method[key])
-    whole = list(dict.fromkeys([*splits, *(trial.spec.split for trial in earlier.trials)]))
+    _check_names("the run", names)
+    _check_names(file, [method["name"] for method in old["methods"]])
+    methods = [*manifest["methods"], *(method for method in old["methods"] if method["name"] not in names)]
+    places = {method["name"]: place for place, method in enumerate(methods)}
+    for method in old["methods"]:
+        _check_method(file, methods[places[method["name"]]], method)
+    whole = _all_splits(file, splits, [trial.spec.split for trial in earlier.trials])
     trials = [
         {
             **entry,
-            "method": places[entry["method"]],
+            "method": places[trial.spec.method.name],
             "split": whole.index(trial.spec.split),
             "provenance": entry["provenance"] + len(manifest["provenances"]),
             **_settings(trial),
@@ -60,23 +67,61 @@ def with_earlier(
     _check_trials(file, methods, whole, manifest["trials"], trials)
     joined = {
         **manifest,
-        "runs": [*manifest["runs"], *old["runs"]],
-        "splits": [*manifest["splits"], *(_entry(split) for split in whole[len(splits) :])],
-        "methods": methods,
+        "runs": [*manifest["runs"], *(run for run in old["runs"] if run not in manifest["runs"])],
+        "splits": [
+            {"name": split.name, "held_out": list(split.held_out), "content": split.to_json()["content"]}
+            for split in whole
+        ],
+        "methods": _with_own_titles(methods),
         "provenances": [*manifest["provenances"], *old["provenances"]],
         "trials": [*manifest["trials"], *trials],
     }
     return joined, _tables(tables, file, earlier, len(manifest["trials"])), whole
 
 
-def _entry(split: Split) -> dict[str, Any]:
-    return {"name": split.name, "held_out": list(split.held_out), "content": split.to_json()["content"]}
-
-
 def _settings(trial: SubmittedTrial) -> dict[str, Any]:
     """As this version of the bench names them."""
     found = {key: getattr(trial.spec, key) for key in _SETTINGS}
     return {key: None if value is None else asdict(value) for key, value in found.items()}
+
+
+def _with_own_titles(methods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of one title could not be told apart: the later one has its name behind it."""
+    found: list[dict[str, Any]] = []
+    for method in methods:
+        card = method["card"]
+        if card["title"].casefold() in {each["card"]["title"].casefold() for each in found}:
+            card = {**card, "title": f"{card['title']} ({method['name']})"}
+        found.append({**method, "card": card})
+    return found
+
+
+def _all_splits(file: str, new: Sequence[Split], old: Sequence[Split]) -> list[Split]:
+    whole = list(dict.fromkeys([*new, *old]))
+    names = Counter(split.name for split in whole)
+    if twice := sorted(name for name, count in names.items() if count > 1):
+        raise UserError(f"{file}: {', '.join(twice)} had other images there than in this run. {_ALONE}")
+    return whole
+
+
+def _check_names(where: str, names: Sequence[str]) -> None:
+    if twice := sorted(name for name, count in Counter(names).items() if count > 1):
+        raise UserError(
+            f"{where}: expected each method once, found several named {', '.join(twice)}, of which none can be told from the"
+            f" others. {_ALONE}"
+        )
+
+
+def _check_method(file: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> None:
+    """Both are the same method."""
+    if new is old:
+        return
+    for key in _METHOD:
+        _check_equal(file, f"{key} of {new['name']}", new[key], old[key])
+    models = (without_files(each["model"], each["files"]) for each in (new, old))
+    _check_equal(file, f"model of {new['name']}", *models)
+    cards = ({key: each["card"].get(key) for key in _CARD} for each in (new, old))
+    _check_equal(file, f"card of {new['name']}", *cards)
 
 
 def _check_trials(
@@ -93,9 +138,11 @@ def _check_trials(
             continue
         for key, trial in itertools.product(_SETTINGS, theirs):
             _check_equal(file, f"{key} of {name}", ours[0][key], trial[key])
-        if {trial["split"] for trial in ours} != {trial["split"] for trial in theirs}:
+        where = [{splits[trial["split"]].name for trial in trials} for trials in (ours, theirs)]
+        if where[0] != where[1]:
+            here, there = (", ".join(sorted(each)) for each in where)
             raise UserError(
-                f"{file}: {name} was tested there on other splits or images than in this run. Submit them as two files."
+                f"{file}: expected the same splits of {name} as in this run, {here}, found {there}. {_ALONE}"
             )
         both = {(trial["split"], trial["seed"]) for trial in ours} & {
             (trial["split"], trial["seed"]) for trial in theirs
@@ -112,10 +159,10 @@ def _check_equal(file: str, what: str, new: Any, old: Any) -> None:
     if new == old:
         return
     if isinstance(new, Mapping) and isinstance(old, Mapping):
-        keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
-        new, old = ({key: each.get(key) for key in keys} for each in (new, old))
+        keys = [key for key in {**old, **new} if old.get(key, ...) != new.get(key, ...)]
+        new, old = ({key: each[key] for key in keys if key in each} for each in (new, old))
     raise UserError(
-        f"{file}: expected the same {what} as in this run, {str(new)[:200]}, found {str(old)[:200]}. Submit them as two files."
+        f"{file}: expected the same {what} as in this run, {str(new)[:300]}, found {str(old)[:300]}. {_ALONE}"
     )
 
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePath
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -57,23 +56,25 @@ def pack_records(
     submitter: Mapping[str, str],
     *,
     with_masks: bool = True,
-    earlier: Mapping[str, Submission] = MappingProxyType({}),
+    earlier: tuple[str, Submission] | None = None,
 ) -> Packed:
     """Packs the methods all trials of which have a result.
 
     Args:
         submitter: name, contact, licence and note, each a text that may be empty.
         with_masks: also the predicted masks, so that others can recompute the numbers.
-        earlier: file -> what was packed in it before and is to stand in the new file as well.
+        earlier: a file, and what was packed in it: it stands in the new file as well.
 
     Raises:
-        UserError: no method is complete, masks were not kept, an earlier submission does not fit, or a leaderboard would
+        UserError: no method is complete, masks were not kept, the earlier one does not fit, or a leaderboard would
             refuse the file.
     """
     left_out = {}
     for name, facts in records.methods.items():
         states = [trial.state for trial in records.trials_of(name)]
-        if holes := len(states) - states.count("done"):
+        if not states:
+            left_out[facts.title] = "it has no trial with the chosen seeds"
+        elif holes := len(states) - states.count("done"):
             left_out[facts.title] = f"{holes} of {len(states)} trials have no result"
     names = [name for name, facts in records.methods.items() if facts.title not in left_out]
     if not names:
@@ -104,8 +105,8 @@ def pack_records(
         "methods": [_method(records, name, specs[[t.method for t in trials].index(name)]) for name in names],
         **_trials(trials, names, splits, images),
     }
-    for file, submission in earlier.items():
-        manifest, tables, splits = with_earlier(manifest, tables, splits, file, submission)
+    if earlier is not None:
+        manifest, tables, splits = with_earlier(manifest, tables, splits, *earlier)
     images = tables[IMAGES]
     return Packed(
         submission_bytes(manifest, {SPLITS: _split_table(splits), **tables}),

@@ -204,8 +204,8 @@ def _facts(row: Row) -> MethodFacts:
     return MethodFacts(
         row.name, str(method["card"]["title"]), method["card"], str(training.get("selection", "unknown")),
         training.get("image_size"),
-        # Stands for the method where costs are looked up: those of another lab's method of the same name are not its own.
-        {"row": row.name},
+        # With the row's name, for costs are looked up by it: those of another lab's method of the same name are not its own.
+        {**method["model"], "row": row.name},
         method["version"], origin=method["name"],
         geometry=str(training.get("geometry") or ("stretch" if training.get("image_size") else "")),
     )  # fmt: skip

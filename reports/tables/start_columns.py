@@ -41,15 +41,15 @@ def start_columns(mixed: bool) -> list[Column]:
 
 
 def surely_unseen_columns(possibly_seen: bool) -> list[Column]:
-    """The Dice on domains that are surely unseen; nothing where the pretraining of no row may contain a test domain."""
+    """The Dice on domains that no row lists in its pretraining; nothing where none lists a test domain."""
     if not possibly_seen:
         return []
     return [
         Column(
             "surely_unseen",
-            "Surely unseen",
-            "Macro Dice over the test domains that the pretraining of no row here may contain by name, the same domains for"
-            " all rows; their number stands below. A row whose start is not stated has none.",
+            "Unlisted Dice",
+            "Macro Dice over the test domains that no row here lists in its pretraining, the same domains for all rows; their"
+            " number stands below. That is no proof that no weights have met them. A row whose start is not stated has none.",
             surely_unseen_cell,
             better="higher",
             shown_in=frozenset({"ranking", "wide terminal", "latex"}),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import platform
+import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -57,20 +58,18 @@ def test_a_spec_says_what_was_chosen(
 
 def _blocks_taken_again(count: int) -> int:
     """How many of so many blocks, each freed before the next is taken, lie in pages that the system need not clear."""
-    import resource
-
     taken, faults = 0, resource.getrusage(resource.RUSAGE_SELF).ru_minflt
     for _ in range(count):
         torch.ones(BLOCK, dtype=torch.uint8)
         before, faults = faults, resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        taken += faults - before < BLOCK // 4096 // 2
+        taken += faults - before < BLOCK // resource.getpagesize() // 2
     return taken
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
 def test_a_freed_block_is_taken_again_and_goes_back_at_the_end() -> None:
     def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
     began = resident()
     assert _blocks_taken_again(3) == 0

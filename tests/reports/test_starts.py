@@ -113,9 +113,9 @@ def test_the_mean_over_surely_unseen_domains_leaves_out_what_a_pretraining_may_h
     sure = board.domains[(board.domains["method"] == "unet") & ~board.domains["domain"].str.endswith("screening")]
     assert table.loc["unet", "surely_unseen"] == pytest.approx(sure["dice"].mean())
     assert table.loc["other", "surely_unseen"] is None or table["surely_unseen"].isna()["other"]
-    assert [scope["title"] for scope in board.views["scopes"]][:2] == ["All domains", "Surely unseen by all"]
+    assert [scope["title"] for scope in board.views["scopes"]][:2] == ["All domains", "Unlisted domains"]
     markdown = mixed_report.markdown.read_text("utf-8")
-    assert "| Surely unseen |" in markdown and "possibly seen" in markdown[markdown.index("## Dice by domain") :]
+    assert "| Unlisted Dice |" in markdown and "possibly seen" in markdown[markdown.index("## Dice by domain") :]
 
 
 @pytest.mark.usefixtures("without_figures")

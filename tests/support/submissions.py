@@ -24,7 +24,8 @@ from harness.protocols.rules import make_splits
 from harness.store.records import TrialEntry
 from harness.store.store import Store
 from harness.submissions.archive import pack, unpack
-from harness.submissions.layout import MANIFEST, Submission
+from harness.submissions.layout import MANIFEST
+from harness.submissions.reading import parse_submission
 from harness.submissions.tables import read_table, write_table
 from reports.records.runs import find_suite, read_runs
 from reports.submissions.packing import Packed, pack_records
@@ -98,11 +99,17 @@ def _measured(sample: Sample, moved: int, rules: tuple[tuple[str, Any], ...]) ->
 
 
 def packed(
-    store: Store, *, with_masks: bool = True, earlier: Mapping[str, Submission] | None = None, **submitter: str
+    store: Store, *, with_masks: bool = True, earlier: tuple[str, bytes] | None = None, **submitter: str
 ) -> Packed:
     """The store's run as `submit` packs it."""
     suite = find_suite(store)
-    return pack_records(read_runs([(store, suite)]), [suite], submitter, with_masks=with_masks, earlier=earlier or {})
+    return pack_records(
+        read_runs([(store, suite)]),
+        [suite],
+        submitter,
+        with_masks=with_masks,
+        earlier=(earlier[0], parse_submission(earlier[1])) if earlier else None,
+    )
 
 
 def tampered(

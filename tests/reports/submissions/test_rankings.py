@@ -6,7 +6,7 @@ import math
 import shutil
 import subprocess
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 from support.hostile import ATTACKS
@@ -42,6 +42,25 @@ def alone(labs: dict[str, bytes]) -> Ranking:
     """The first lab's rows, without others."""
     ((ranking,), _) = build_rankings([entry(labs["first"])])
     return ranking
+
+
+def test_terms_of_a_submitted_method_are_those_of_its_arguments(labs: dict[str, bytes]) -> None:
+    """A file tells no recorded stages, but `model:` does; a stranger may give any number of them."""
+    stages = [{"name": "decode", "share": 2, "views": 4}, {"name": "joint", "share": 1, "learning_rate": 0.6}]
+
+    def terms(given: object) -> str:
+        def change(manifest: dict[str, Any]) -> None:
+            manifest["methods"][0]["model"]["stages"] = given
+
+        changed = entry(tampered(labs["first"], manifest=change))
+        (ranking,), _ = build_rankings([changed, entry(labs["second"], "b.zip")])
+        return "\n".join(words for found in ranking.board.differences for words in found.what)
+
+    said = terms(stages)
+    assert "stages decode (2/3 of the epochs), then joint (1/3 of the epochs)" in said
+    assert "augmented views of an image 4 fixed ones in decode" in said
+    assert "parts at another learning rate x 0.6 in joint" in said
+    assert len(terms(stages * 1000)) < 5000
 
 
 def test_verified_and_unverified_rows_are_ranked_apart(site: Site) -> None:
