@@ -49,7 +49,12 @@ def with_earlier(
     names = [method["name"] for method in manifest["methods"]]
     _check_names("the run", names)
     _check_names(file, [method["name"] for method in old["methods"]])
-    methods = [*manifest["methods"], *(method for method in old["methods"] if method["name"] not in names)]
+    costs = {method["name"]: method["costs"] for method in old["methods"]}
+    methods = [
+        # What the run did not count the earlier one may have.
+        *({**method, "costs": method["costs"] or costs.get(method["name"], {})} for method in manifest["methods"]),
+        *(method for method in old["methods"] if method["name"] not in names),
+    ]
     places = {method["name"]: place for place, method in enumerate(methods)}
     for method in old["methods"]:
         _check_method(file, methods[places[method["name"]]], method)
