@@ -34,7 +34,7 @@ def findings(
         *_about_the_best(records, table, lead),
         *best_within_starts(table),
         *_lost_on_unseen_domains(table),
-        *_one_seed(records, table),
+        *_seeds(records, table),
         *_baselines_not_beaten(table, modalities),
         *_domains_not_tested(records),
     ]
@@ -112,11 +112,21 @@ def _loss(gap: float) -> str:
     return number(max(gap, 0.0), 2)
 
 
-def _one_seed(records: Records, table: pd.DataFrame) -> list[str]:
-    trained = table["dice"].notna() & ~table["trivial_baseline"].astype(bool)
-    if len({trial.seed for trial in records.trials}) > 1 or not trained.any():
+def _seeds(records: Records, table: pd.DataFrame) -> list[str]:
+    """How often methods were trained, where that is once, or not equally often."""
+    trained = rows(table[table["dice"].notna() & ~table["trivial_baseline"].astype(bool)])
+    counts = {row.label: len({trial.seed for trial in records.trials_of(row.method)}) for row in trained}
+    if len({trial.seed for trial in records.trials}) == 1 and counts:
+        return ["One seed: the chance of training is not in the intervals."]
+    if len(set(counts.values())) < 2:
         return []
-    return ["One seed: the chance of training is not in the intervals."]
+    fewest = min(counts.values())
+    fewer = some([label for label, count in counts.items() if count == fewest], MOST_NAMED)
+    words = "one seed" if fewest == 1 else f"{fewest} seeds"
+    return [
+        f"Not all rows have the same number of seeds: {words} of {fewer}, up to {max(counts.values())} of others. The chance of"
+        " training is in no interval, and largest where seeds are few."
+    ]
 
 
 def _baselines_not_beaten(table: pd.DataFrame, modalities: pd.DataFrame) -> list[str]:

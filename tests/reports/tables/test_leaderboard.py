@@ -277,6 +277,18 @@ def test_one_seed_says_what_the_intervals_lack(complete_board: Leaderboard, make
     assert words not in complete_board.notes  # two seeds
 
 
+def test_rows_of_fewer_seeds_are_named(complete: Any) -> None:
+    """A lucky seed alone may stand above a mean of three."""
+    store = Store(complete.root)
+    records = read_records(store, find_suite(store))
+    trials = [trial for trial in records.trials if trial.method != "unet" or trial.seed == 0]
+    samples = records.samples[(records.samples["method"] != "unet") | (records.samples["seed"] == 0)]
+    board = build_leaderboard(replace(records, trials=trials, samples=samples))
+    (note,) = [note for note in board.notes if "number of seeds" in note]
+    assert "one seed of U-Net" in note and "up to 2 of others" in note
+    assert not any("number of seeds" in note for note in build_leaderboard(records).notes)
+
+
 def test_a_method_ranked_alone_is_not_called_the_highest(make_store: Callable[..., Any]) -> None:
     cards = {"unet": {"title": "U-Net", "prompt": "none"}}
     assert (
