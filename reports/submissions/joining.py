@@ -29,7 +29,7 @@ _ALONE = "Submit them as two files."
 def with_earlier(
     manifest: Manifest, tables: Tables, splits: Sequence[Split], file: str, earlier: Submission
 ) -> tuple[Manifest, Tables, list[Split]]:
-    """The new submission's manifest, tables and splits, and behind them what the earlier one holds.
+    """The new submission's manifest (without `splits`), tables and splits, and behind them what the earlier one holds.
 
     Methods of one name are one method: their seeds stand together, so both must have been trained and tested alike.
 
@@ -73,10 +73,6 @@ def with_earlier(
     joined = {
         **manifest,
         "runs": [*manifest["runs"], *(run for run in old["runs"] if run not in manifest["runs"])],
-        "splits": [
-            {"name": split.name, "held_out": list(split.held_out), "content": split.to_json()["content"]}
-            for split in whole
-        ],
         "methods": _with_own_titles(methods),
         "provenances": [*manifest["provenances"], *old["provenances"]],
         "trials": [*manifest["trials"], *trials],
@@ -91,7 +87,7 @@ def _settings(trial: SubmittedTrial) -> dict[str, Any]:
 
 
 def _with_own_titles(methods: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Rows of one title could not be told apart: the later one has its name behind it."""
+    """Two rows of one title would look the same: the later one has its name behind it."""
     found: list[dict[str, Any]] = []
     for method in methods:
         card = method["card"]
@@ -111,10 +107,7 @@ def _all_splits(file: str, new: Sequence[Split], old: Sequence[Split]) -> list[S
 
 def _check_names(where: str, names: Sequence[str]) -> None:
     if twice := sorted(name for name, count in Counter(names).items() if count > 1):
-        raise UserError(
-            f"{where}: expected each method once, found several named {', '.join(twice)}, of which none can be told from the"
-            f" others. {_ALONE}"
-        )
+        raise UserError(f"{where}: expected each method once, found several named {', '.join(twice)}. {_ALONE}")
 
 
 def _check_method(file: str, new: Mapping[str, Any], old: Mapping[str, Any]) -> None:

@@ -98,16 +98,16 @@ def pack_records(
         "submitter": {key: submitter.get(key, "") for key in ("name", "contact", "licence", "note")},
         "data": {"name": specs[0].data.name, **_data_settings(runs)},
         "metrics": asdict(specs[0].evaluation),
-        "splits": [
-            {"name": split.name, "held_out": list(split.held_out), "content": split.to_json()["content"]}
-            for split in splits
-        ],
         "methods": [_method(records, name, specs[[t.method for t in trials].index(name)]) for name in names],
         **_trials(trials, names, splits, images),
     }
     if earlier is not None:
         manifest, tables, splits = with_earlier(manifest, tables, splits, *earlier)
     images = tables[IMAGES]
+    manifest["splits"] = [
+        {"name": split.name, "held_out": list(split.held_out), "content": split.to_json()["content"]}
+        for split in splits
+    ]
     return Packed(
         submission_bytes(manifest, {SPLITS: _split_table(splits), **tables}),
         [method["card"]["title"] for method in manifest["methods"]], left_out, len(manifest["trials"]),
