@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import platform
-import resource
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+from support.cleared_pages import BLOCK, BLOCKS, watch
 
 from harness.config import RunConfig
-from harness.hardware import memory_kept, native_amp
+from harness.hardware import native_amp
 from harness.planning.plan import build_plan
-
-# Bytes: glibc keeps smaller blocks than 32 MiB by itself.
-BLOCK = 33 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -56,34 +51,20 @@ def test_a_spec_says_what_was_chosen(
     assert by_amp["auto"].id == by_amp[chosen].id
 
 
-def _blocks_taken_again(count: int) -> int:
-    """How many of so many blocks, each freed before the next is taken, lie in pages that the system need not clear."""
-    taken, faults = 0, resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    for _ in range(count):
-        torch.ones(BLOCK, dtype=torch.uint8)
-        before, faults = faults, resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-        taken += faults - before < BLOCK // resource.getpagesize() // 2
-    return taken
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+@pytest.mark.parametrize("error", [False, True])
+def test_a_freed_block_is_taken_again_and_goes_back_at_the_end(error: bool) -> None:
+    seen = watch("cpu", error=error)
+    assert seen["taken_again_before"] == 0
+    assert seen["taken_again"] >= BLOCKS // 3
+    assert seen["resident"] > BLOCK // 2
+    assert seen["resident_at_the_end"] < BLOCK // 2
+    # A hole between small blocks stays: at most those that were not taken again.
+    assert seen["resident_later"] < (BLOCKS - seen["taken_again"] + 1) * BLOCK
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
-def test_a_freed_block_is_taken_again_and_goes_back_at_the_end() -> None:
-    def resident() -> int:
-        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-
-    began = resident()
-    assert _blocks_taken_again(3) == 0
-    with memory_kept(torch.device("cpu")):
-        assert _blocks_taken_again(30) >= 10
-        assert resident() - began > BLOCK // 2
-    assert resident() - began < BLOCK // 2
-    assert _blocks_taken_again(3) == 0
-
-
-@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_memory_goes_back_after_an_error_and_is_never_kept_for_a_gpu(device: str) -> None:
-    with contextlib.suppress(ValueError), memory_kept(torch.device(device)):
-        assert device == "cpu" or _blocks_taken_again(3) == 0
-        raise ValueError
-    assert _blocks_taken_again(3) == 0
+def test_a_gpus_process_keeps_no_memory() -> None:
+    seen = watch("cuda")
+    assert seen["taken_again_before"] == seen["taken_again"] == 0
+    assert seen["resident_later"] < BLOCK

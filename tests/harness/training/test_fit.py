@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 import toy_methods
+from support.cleared_pages import BLOCK
 from torch import Tensor
 from toy_training import CONFIG, ONE_STEP, copy_of, curves, distance, make, make_data, run, same_bits
 
@@ -26,9 +27,6 @@ def small_heap() -> Iterator[None]:
     gc.freeze()
     yield
     gc.unfreeze()
-
-
-BLOCK = 33 * 2**20
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
