@@ -25,7 +25,7 @@ def test_there_are_some() -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
 def test_a_published_file_is_sound_and_small(path: Path) -> None:
     submission = read_submission(path)
-    assert submission.predictions is None and path.stat().st_size < 2**20
+    assert submission.predictions is None and path.stat().st_size < 2 * 2**20
     assert {trial.spec.data.name for trial in submission.trials} == {"real"}
     with zipfile.ZipFile(path) as archive:
         content = b"".join(archive.read(name) for name in archive.namelist())
