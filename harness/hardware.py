@@ -63,13 +63,13 @@ def free_main_memory() -> int:
 
 
 @contextmanager
-def memory_kept(device: torch.device) -> Iterator[None]:
+def memory_kept(device: str) -> Iterator[None]:
     """Inside, memory that is freed stays with the process; at the end it goes back to the system.
 
     Training on a CPU takes and frees the same large blocks in every step. glibc gives each of them back to the system, which
-    clears it page by page when it is taken again. Does nothing for a GPU, or with another C library.
+    clears it page by page when it is taken again. Does nothing for a GPU, or with another C library. `device` is cpu or cuda.
     """
-    libc = ctypes.CDLL(None) if device.type == "cpu" and platform.libc_ver()[0] == "glibc" else None
+    libc = ctypes.CDLL(None) if device == "cpu" and platform.libc_ver()[0] == "glibc" else None
     if libc is None:
         yield
         return

@@ -281,7 +281,7 @@ def predict_and_keep(prepared: PreparedTrial, store: Store, measuring: Measuring
     adapter = MethodAdapter(prepared.method)  # one for all, so that the method's fastest form is made once
     plain = [(role, prepared.predict(spec.split.of(role), adapter=adapter)) for role in ROLES]
     corrupted = [(form.role, prepared.predict(keys, form, adapter)) for form, keys in spec.corrupted()]
-    with memory_kept(prepared.device):
+    with memory_kept(prepared.device.type):
         for role, predictions in [*plain, *corrupted]:
             for found in predictions:
                 measuring.keep(role, found.key, found.mask)

@@ -126,7 +126,7 @@ def _run_epoch(
     began = time.monotonic()
     seed_everything(seed, 1, state.epoch)
     scored = trainer.stage.scored
-    with memory_kept(trainer.device):
+    with memory_kept(trainer.device.type):
         loss = train_epoch(trainer, state)
         score = _score(trainer.method, pixels, data, trainer.config) if scored else float("nan")
     # Before the selection, which SWAD relies on: it puts its averaged weights in place.

@@ -18,8 +18,6 @@ import sys
 from pathlib import Path
 from typing import TypedDict
 
-import torch
-
 from harness.hardware import memory_kept
 
 # Bytes: glibc keeps smaller blocks than 32 MiB by itself.
@@ -54,12 +52,12 @@ def _main(device: str, error: bool) -> None:
     # Huge pages are cleared in one fault each: counted, they would look like pages taken again.
     ctypes.CDLL(None).prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
     before, began = _taken_again(), _resident()
-    with contextlib.suppress(ValueError), memory_kept(torch.device(device)):
+    with contextlib.suppress(ValueError), memory_kept(device):
         inside, resident = _taken_again(), _resident()
         if error:
             raise ValueError
     at_the_end = _resident()
-    held = [torch.ones(BLOCK, dtype=torch.uint8) for _ in range(BLOCKS)]
+    held = [_block() for _ in range(BLOCKS)]
     held.clear()
     seen = Seen(
         taken_again_before=before,
@@ -74,10 +72,14 @@ def _main(device: str, error: bool) -> None:
 def _taken_again() -> int:
     taken, faults = 0, _faults()
     for _ in range(BLOCKS):
-        torch.ones(BLOCK, dtype=torch.uint8)
+        _block()
         before, faults = faults, _faults()
         taken += faults - before < BLOCK // resource.getpagesize() // 2
     return taken
+
+
+def _block() -> bytes:
+    return b"1" * BLOCK
 
 
 def _faults() -> int:
