@@ -51,9 +51,8 @@ MANY = ("method", "algorithm")  # composed at once: each takes a sixth of a seco
 @pytest.mark.parametrize(
     "word", [f"{group}={name}" for group in GROUPS if group not in MANY for name in option_names(group)]
 )
-def test_every_shipped_yaml_composes(word: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_shipped_yaml_composes(word: str) -> None:
     group, name = word.split("=")
-    monkeypatch.setattr("harness.config.resolvers.package_file", lambda package, path: f"/{package}/{path}")
     config = load_config([word])
     if group in ("protocol", "executor"):
         assert getattr(config, group).name == name
@@ -61,8 +60,7 @@ def test_every_shipped_yaml_composes(word: str, monkeypatch: pytest.MonkeyPatch)
         assert config.name == name
 
 
-def test_every_shipped_method_and_algorithm_composes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.config.resolvers.package_file", lambda package, path: f"/{package}/{path}")
+def test_every_shipped_method_and_algorithm_composes() -> None:
     given = ["delightsam_mobilesam.model.encoder_weights", "mobilesam.model.weights"]
     methods, algorithms = option_names("method"), option_names("algorithm")
     words = [f"methods.{key}=/mobile_sam.pt" for key in given]
