@@ -32,7 +32,7 @@ TINY = (
 )
 LIGHT = ("methods.unet.model.encoder_name=mobilenet_v2", "+methods.unet.model.decoder_channels=[16,16,8,8,8]")
 PLACES = {"/path/to/data": "phantoms", "~/images": "phantoms", "/your/data": "phantoms", "/shared/runs": "runs"}
-PLACES |= {"results/real_benchmark_v7.zip": str(ROOT / "results" / "real_benchmark_v7.zip")}
+PLACES |= {"results/real_benchmark_v8.zip": str(ROOT / "results" / "real_benchmark_v8.zip")}
 FIRST = "python -m harness run --config-dir my_configs suite=domain_generalization 'method=[mine,unet,otsu]'"
 """Whose results the other commands look at; the first suite's name is theirs too."""
 RUN_HERE = ("algorithm=[erm,noise]", "suite=ours")
