@@ -14,7 +14,8 @@ from harness.store.store import Store
 
 pytestmark = pytest.mark.performance
 
-DEMO_SECONDS, TRIAL_SECONDS = 180.0, 40.0
+# A trial of De-LightSAM has four epochs of *joint*, which its embeddings do not help.
+DEMO_SECONDS, TRIAL_SECONDS = 180.0, 60.0
 
 
 def test_the_demo(tmp_path: Path) -> None:
